@@ -1,0 +1,68 @@
+"""kopt: training Keras models on TensorFlow, exact on any number of devices, fast, and tunable."""
+
+import importlib
+from typing import Any
+
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"the Keras backend must be tensorflow for kopt, got {keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow."
+    )
+
+from kopt import (  # noqa: E402
+    callbacks,
+    data,
+    distribute,
+    fields,
+    models,
+    optimizers,
+    regularizers,
+    rules,
+    schedules,
+    select,
+    training,
+)
+from kopt.knobs import Knob  # noqa: E402
+from kopt.recipe import Command, Recipe, Training, command_line  # noqa: E402
+from kopt.training import Loop, fit  # noqa: E402
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Command",
+    "Knob",
+    "Loop",
+    "Recipe",
+    "Training",
+    "callbacks",
+    "command_line",
+    "data",
+    "distribute",
+    "fields",
+    "fit",
+    "models",
+    "optimizers",
+    "plot",
+    "regularizers",
+    "report",
+    "rules",
+    "run",
+    "schedules",
+    "select",
+    "training",
+    "tuning",
+]
+
+# Loaded on first use: these import matplotlib, KerasTuner and Optuna.
+LATE_MODULES = ("report", "tuning")
+LATE_NAMES = {"plot": "kopt.report", "run": "kopt.run"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in LATE_MODULES:
+        return importlib.import_module(f"kopt.{name}")
+    if name in LATE_NAMES:
+        globals()[name] = found = getattr(importlib.import_module(LATE_NAMES[name]), name)
+        return found
+    raise AttributeError(f"module 'kopt' has no attribute {name!r}")

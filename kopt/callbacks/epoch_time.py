@@ -1,0 +1,33 @@
+"""How long each epoch took."""
+
+import time
+from typing import Any
+
+import keras
+
+__all__ = ["EpochTime"]
+
+
+class EpochTime(keras.callbacks.Callback):
+    """Log the wall-clock seconds of each epoch, validation included, as "seconds".
+
+    Put it before callbacks that should see it in the logs.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> history = model.fit(np.eye(2), np.ones((2, 1)), callbacks=[EpochTime()], verbose=0)
+        >>> history.history["seconds"][0] > 0
+        True
+
+    Source:
+        Folklore.
+    """
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if logs is not None:
+            logs["seconds"] = time.perf_counter() - self.started

@@ -1,0 +1,289 @@
+"""Value: the frozen base of everything tunable; and paths into trees of values.
+
+A field is a *number* (annotated `Number`: a finite float; inside a program it may be a scalar tensor, so that it can be
+tuned without a retrace) or *structure* (counts, names, shapes, nested values).
+"""
+
+import copy
+import dataclasses
+import functools
+import json
+import math
+import numbers
+import types
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, Union, dataclass_transform, get_args, get_origin, get_type_hints
+
+import numpy as np
+from keras import saving
+
+from kopt.checks import require, unknown
+
+__all__ = ["Number", "Value", "bind", "from_json", "number_paths", "paths", "read", "replace", "to_json"]
+
+NUMBER = "number"
+Number = Annotated[float, NUMBER]
+
+
+@dataclass_transform(frozen_default=True)
+@dataclasses.dataclass(frozen=True, repr=False)
+class Value:
+    """A frozen dataclass that compares, hashes, prints as code, and survives JSON and Keras files.
+
+    Subclasses declare annotated fields and a `check`; no decorator is needed. Numbers become floats, lists become tuples,
+    and a field of another type than its annotation is refused, so that equal values are equal however they were made.
+
+    Raises:
+        ValueError: When a field has the wrong type, a number is not finite, or `check` refuses.
+
+    Example:
+        >>> from kopt.schedules import Cosine
+        >>> Cosine(1, end=0)
+        Cosine(1)
+        >>> Cosine.from_config(Cosine(0.1, duration=90).get_config())
+        Cosine(0.1, duration=90)
+    """
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        dataclasses.dataclass(frozen=True, repr=False)(cls)
+
+    def __post_init__(self) -> None:
+        for name, hint in hints(type(self)).items():
+            value = canonical(getattr(self, name), name, hint)
+            require(conforms(value, hint), name, f"must be {describe(hint)}", value)
+            object.__setattr__(self, name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Refuse fields that are out of range, with `checks.require`."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The fields as JSON types; nested values as Keras serializes them."""
+        return {name: encode(getattr(self, name)) for name in hints(type(self))}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build the value back from `get_config`."""
+        return cls(**{name: decode(value) for name, value in config.items()})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(written_arguments(self))})"
+
+
+def paths(value: Value) -> dict[str, Any]:
+    """List every field of a tree of values by its path.
+
+    A wrapper's `of` is passed through, so the rate of a warmed-up cosine is `rate`, not `of.rate`.
+
+    Returns:
+        Path -> field value, nested values and their own fields both, in the order of declaration.
+
+    Example:
+        >>> from kopt.schedules import Cosine
+        >>> paths(Cosine(0.1).warmup(5))
+        {'rate': 0.1, 'duration': None, 'end': 0.0, 'warmup': 5.0, 'start': 0.0}
+    """
+    found: dict[str, Any] = {}
+    for name in hints(type(value)):
+        inner = getattr(value, name)
+        if name == "of":
+            found.update({path: v for path, v in paths(inner).items()})
+            continue
+        found[name] = inner
+        if isinstance(inner, Value):
+            found.update({f"{name}.{path}": v for path, v in paths(inner).items()})
+    return found
+
+
+def number_paths(value: Value) -> list[str]:
+    """List the paths of the fields that are numbers and set, in the order of `paths`.
+
+    Example:
+        >>> from kopt.schedules import Cosine
+        >>> number_paths(Cosine(0.1).warmup(5))
+        ['rate', 'end', 'warmup', 'start']
+    """
+    return [path for path, inner in paths(value).items() if isinstance(inner, float)]
+
+
+def read(value: Value, path: str) -> Any:
+    """Give the field at a path.
+
+    Raises:
+        ValueError: When there is no such field; says the nearest.
+
+    Example:
+        >>> from kopt.schedules import Cosine
+        >>> read(Cosine(0.1).warmup(5), "rate")
+        0.1
+    """
+    found = paths(value)
+    if path not in found:
+        raise unknown("path", path, found)
+    return found[path]
+
+
+def bind(value: Value, changes: Mapping[str, Any]) -> Any:
+    """Copy a value with other fields and no checks: inside a program the new fields may be scalar tensors.
+
+    Args:
+        value: The value to copy; it stays as it is.
+        changes: Path -> new field. Bind numbers as float64 scalars: a formula casts last.
+
+    Returns:
+        A value of the same type.
+
+    Raises:
+        ValueError: When there is no such field; says the nearest.
+
+    Example:
+        >>> from kopt.schedules import Cosine
+        >>> bind(Cosine(0.1).warmup(5), {"rate": 0.2}).of
+        Cosine(0.2)
+    """
+    for path, new in changes.items():
+        read(value, path)
+        value = with_field(value, path, new)
+    return value
+
+
+def replace(value: Value, changes: Mapping[str, Any]) -> Any:
+    """Copy a value with other fields, checked as if it had been written so.
+
+    Args:
+        value: The value to copy; it stays as it is.
+        changes: Path -> new field.
+
+    Returns:
+        A value of the same type.
+
+    Raises:
+        ValueError: When there is no such field, or the new one is refused.
+
+    Example:
+        >>> from kopt.schedules import Cosine
+        >>> replace(Cosine(0.1).warmup(5), {"rate": 0.2, "warmup": 3})
+        Cosine(0.2).warmup(3)
+    """
+    return checked(bind(value, changes))
+
+
+def to_json(value: Value) -> str:
+    """Write a value as JSON text.
+
+    Example:
+        >>> from kopt.schedules import Cosine
+        >>> from_json(to_json(Cosine(0.1).warmup(5)))
+        Cosine(0.1).warmup(5)
+    """
+    return json.dumps(saving.serialize_keras_object(value), indent=2)
+
+
+def from_json(text: str) -> Any:
+    """Build the value back that `to_json` wrote.
+
+    Example:
+        >>> from kopt.schedules import Constant
+        >>> from_json(to_json(Constant(0.1)))
+        Constant(0.1)
+    """
+    return saving.deserialize_keras_object(json.loads(text))
+
+
+def with_field(value: Value, path: str, new: Any) -> Value:
+    head, _, rest = path.partition(".")
+    if head not in hints(type(value)):
+        head, rest = "of", path
+    changed = copy.copy(value)
+    object.__setattr__(changed, head, with_field(getattr(value, head), rest, new) if rest else new)
+    return changed
+
+
+def checked(value: Value) -> Value:
+    return type(value)(**{
+        name: checked(inner) if isinstance(inner := getattr(value, name), Value) else inner for name in hints(type(value))
+    })
+
+
+@functools.cache
+def hints(cls: type) -> dict[str, Any]:
+    found = get_type_hints(cls, include_extras=True)
+    return {field.name: found[field.name] for field in dataclasses.fields(cls)}
+
+
+def members(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def is_number(hint: Any) -> bool:
+    return any(NUMBER in getattr(member, "__metadata__", ()) for member in members(hint))
+
+
+def canonical(value: Any, name: str, hint: Any) -> Any:
+    if is_number(hint) and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        require(math.isfinite(value), name, "must be finite", float(value))
+        return float(value)
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    return tuple(canonical(item, name, None) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def conforms(value: Any, hint: Any) -> bool:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(conforms(value, member) for member in arguments)
+    if origin is Annotated:
+        return conforms(value, arguments[0])
+    if origin is Literal:
+        return value in arguments
+    if origin is tuple:
+        items = arguments[:1] * len(value) if arguments[-1] is Ellipsis and isinstance(value, tuple) else arguments
+        return isinstance(value, tuple) and len(value) == len(items) and all(map(conforms, value, items))
+    if hint is Any:
+        return True
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is not int or not isinstance(value, bool))
+
+
+def describe(hint: Any) -> str:
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(map(describe, get_args(hint)))
+    if get_origin(hint) is Annotated:
+        return "a number" if is_number(hint) else describe(get_args(hint)[0])
+    if get_origin(hint) is Literal:
+        return " or ".join(map(repr, get_args(hint)))
+    if get_origin(hint) is tuple:
+        return f"a tuple of {describe(get_args(hint)[0])}"
+    return {type(None): "None", int: "a whole number", float: "a number", str: "a text"}.get(hint, f"a {hint.__name__}")
+
+
+def encode(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [encode(item) for item in value]
+    return saving.serialize_keras_object(value) if isinstance(value, Value) else value
+
+
+def decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(decode(item) for item in value)
+    return saving.deserialize_keras_object(value) if isinstance(value, dict) else value
+
+
+def written(value: Any) -> str:
+    """`repr`, with whole floats written as a person would: 90, not 90.0."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e16:
+        return str(int(value))
+    return repr(value)
+
+
+def written_arguments(value: Value) -> list[str]:
+    """The arguments that differ from their defaults, the first one by position."""
+    shown = []
+    for place, field in enumerate(dataclasses.fields(value)):  # type: ignore[arg-type]
+        inner = getattr(value, field.name)
+        if field.default is dataclasses.MISSING or inner != field.default:
+            by_position = place == 0 and not field.kw_only
+            shown.append(written(inner) if by_position else f"{field.name}={written(inner)}")
+    return shown

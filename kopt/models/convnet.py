@@ -1,0 +1,66 @@
+"""Convolutional network."""
+
+from dataclasses import KW_ONLY
+
+import keras
+
+from kopt.checks import require
+from kopt.fields import Number
+from kopt.models.base import Model, registry
+
+__all__ = ["ConvNet"]
+
+# Keras' 0.99 needs hundreds of updates before the running statistics can be validated with; small data has few an epoch.
+MOMENTUM = 0.9
+
+
+@registry.register
+class ConvNet(Model):
+    """Stages of two 3 x 3 convolutions each, doubling in width and halving in size, then a dense layer.
+
+    For small images. Each stage is (convolution, batch normalization, ReLU) twice and a 2 x 2 maximum.
+
+    Args:
+        inputs: (height, width, channels) of one image.
+        outputs: Number of classes, >= 2.
+        width: Channels of the first stage, >= 1.
+        stages: Number of stages, >= 1; the image must be at least 2 ** stages wide and high.
+        dropout: Share of the last features dropped in training, in [0, 1).
+        scale: What the raw pixels are multiplied by first.
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> ConvNet((8, 8, 1), 10, width=8).build().output_shape
+        (None, 10)
+
+    Source:
+        Simonyan and Zisserman, Very Deep Convolutional Networks, 2015; with Ioffe and Szegedy's batch normalization.
+    """
+
+    _: KW_ONLY
+    width: int = 16
+    stages: int = 2
+    dropout: Number = 0.3
+    scale: Number = 1.0
+
+    def check(self) -> None:
+        require(len(self.inputs) == 3, "inputs", "must be (height, width, channels)", self.inputs)
+        require(self.outputs >= 2, "outputs", "must be >= 2", self.outputs)
+        require(self.width >= 1, "width", "must be >= 1", self.width)
+        require(self.stages >= 1, "stages", "must be >= 1", self.stages)
+        require(min(self.inputs[:2]) >= 2**self.stages, "inputs", f"must be >= {2**self.stages} pixels each way", self.inputs)
+        require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
+
+    def build(self) -> keras.Model:
+        layers = keras.layers
+        inputs = keras.Input(self.inputs)
+        x = layers.Rescaling(self.scale)(inputs)
+        for stage in range(self.stages):
+            for _ in range(2):
+                x = layers.Conv2D(self.width * 2**stage, 3, padding="same", use_bias=False)(x)
+                x = layers.ReLU()(layers.BatchNormalization(momentum=MOMENTUM)(x))
+            x = layers.MaxPooling2D()(x)
+        x = layers.Dropout(self.dropout)(layers.Flatten()(x))
+        return keras.Model(inputs, layers.Dense(self.outputs)(x), name="convnet")

@@ -1,0 +1,62 @@
+"""Multi-layer perceptron."""
+
+from dataclasses import KW_ONLY
+
+import keras
+
+from kopt.checks import require
+from kopt.fields import Number
+from kopt.models.base import Model, Task, registry
+
+__all__ = ["MLP"]
+
+
+@registry.register
+class MLP(Model):
+    """Dense layers one after the other.
+
+    h = activation(W h + b) for each of `units`, then a linear layer. The first thing to try on a table; with no units it
+    is linear or logistic regression.
+
+    Args:
+        inputs: Shape of one example.
+        outputs: Number of classes, or of numbers to predict; >= 1.
+        units: Width of each hidden layer, each >= 1.
+        activation: A Keras activation's name.
+        dropout: Share of each hidden layer's outputs dropped in training, in [0, 1).
+        scale: What the raw input is multiplied by first.
+        task: "classification" or "regression".
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> MLP((10,), 1, units=(5,), task="regression").build().count_params()
+        61
+
+    Source:
+        Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986.
+    """
+
+    _: KW_ONLY
+    units: tuple[int, ...] = (64,)
+    activation: str = "relu"
+    dropout: Number = 0.0
+    scale: Number = 1.0
+    task: Task = "classification"  # type: ignore[assignment]
+
+    def check(self) -> None:
+        require(all(size >= 1 for size in self.inputs), "inputs", "must be >= 1 each", self.inputs)
+        require(self.outputs >= 1, "outputs", "must be >= 1", self.outputs)
+        require(all(size >= 1 for size in self.units), "units", "must be >= 1 each", self.units)
+        require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
+
+    def build(self) -> keras.Model:
+        layers = keras.layers
+        x = inputs = keras.Input(self.inputs)
+        x = layers.Rescaling(self.scale)(x) if self.scale != 1 else x
+        x = layers.Flatten()(x) if len(self.inputs) > 1 else x
+        for units in self.units:
+            x = layers.Dense(units, self.activation)(x)
+            x = layers.Dropout(self.dropout)(x) if self.dropout else x
+        return keras.Model(inputs, layers.Dense(self.outputs)(x), name="mlp")

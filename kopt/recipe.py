@@ -1,0 +1,147 @@
+"""Recipe: one frozen value that names a whole training run; and the command line over its fields."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+
+from kopt.checks import require
+from kopt.data import Data
+from kopt.fields import Number, Value, replace
+from kopt.models import Model
+from kopt.registry import Registry
+from kopt.regularizers import Regularizer
+from kopt.rules import Adam, Rule
+from kopt.schedules import Schedule
+
+__all__ = ["Command", "Recipe", "Training", "command_line"]
+
+registry: Registry[Value] = Registry("recipes")
+
+
+@registry.register
+class Training(Value):
+    """How long to train, and on how much at once.
+
+    Args:
+        epochs: Number of epochs, >= 1.
+        batch_size: Examples an update over all devices, >= 1, or "full".
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> Training(epochs=5, batch_size="full")
+        Training(5, batch_size='full')
+
+    Source:
+        `keras.Model.fit`.
+    """
+
+    epochs: int = 20
+    batch_size: int | Literal["full"] = 32
+
+    def check(self) -> None:
+        require(self.epochs >= 1, "epochs", "must be >= 1", self.epochs)
+        require(self.batch_size == "full" or self.batch_size >= 1, "batch_size", "must be >= 1 or 'full'", self.batch_size)
+
+
+@registry.register
+class Recipe(Value):
+    """A training run as one value, its parts in the order in which `kopt.run` uses them.
+
+    Args:
+        name: Of the recipe, and of its folder of runs.
+        data: What to train on.
+        model: What to train.
+        schedule: The learning rate over epochs; an open duration ends with the run.
+        rule: How gradients become updates.
+        regularizer: What is added to the loss for the kernels; None for nothing.
+        training: How long, and on how much at once.
+        devices: As for `distribute.choose`.
+        seed: Of weights, order and dropout, >= 0.
+        target: What the first metric should reach on the test split; None for no target.
+
+    Raises:
+        ValueError: When a part is of the wrong kind or out of range.
+
+    Example:
+        >>> from kopt import data, models, schedules
+        >>> Recipe("digits", data.Digits(), model=models.MLP((8, 8, 1), 10), schedule=schedules.Cosine(1e-3)).training
+        Training()
+
+    Source:
+        The frozen experiment values of big_vision's and scenic's config files.
+    """
+
+    name: tyro.conf.Suppress[str]
+    data: Data
+    _: KW_ONLY
+    model: Model
+    schedule: Schedule
+    rule: Rule = Adam()
+    regularizer: Regularizer | None = None
+    training: Training = Training()
+    devices: str = "auto"
+    seed: int = 0
+    target: Number | None = None
+
+    def check(self) -> None:
+        require(self.name.isidentifier(), "name", "must be letters, digits and underscores", self.name)
+        require(self.seed >= 0, "seed", "must be >= 0", self.seed)
+
+
+@registry.register
+class Command(Value):
+    """What a recipe script's command line says; paths pass through to the recipe.
+
+    Args:
+        of: The recipe.
+        quick: Train for a moment only, to see that everything works.
+        folder: Where run folders go.
+    """
+
+    of: Annotated[Recipe, tyro.conf.arg(name="")]
+    _: KW_ONLY
+    quick: bool = False
+    folder: str = "saved_models"
+
+
+Given = TypeVar("Given", bound=Command)
+
+
+def command_line(
+    command: Given, *, quick: Mapping[str, Any], args: Sequence[str] | None = None, description: str | None = None
+) -> Given:
+    """Read a command line over every field of a recipe, by its path: `--training.epochs 2 --schedule.rate 0.01`.
+
+    `--help` lists the fields with their docs; an unknown one ends the program and names the nearest.
+
+    Args:
+        command: The defaults.
+        quick: Path -> value: what `--quick` changes in the defaults.
+        args: The arguments; those of the process when None.
+        description: What `--help` says first.
+
+    Returns:
+        The command with the fields that were given.
+
+    Raises:
+        SystemExit: With a message and code 2, when an argument is unknown or refused; with 0 after `--help`.
+
+    Example:
+        >>> from kopt import data, models, schedules
+        >>> recipe = Recipe("digits", data.Digits(), model=models.MLP((8, 8, 1), 10), schedule=schedules.Cosine(1e-3))
+        >>> command = command_line(Command(recipe), quick={"training.epochs": 1}, args=["--quick", "--schedule.rate", "0.1"])
+        >>> command.of.training.epochs, command.of.schedule.rate
+        (1, 0.1)
+
+    Source:
+        `tyro.cli`.
+    """
+    args = sys.argv[1:] if args is None else args
+    default = replace(command, quick) if "--quick" in args else command
+    options = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
+    return tyro.cli(type(command), default=default, args=args, description=description, config=options)

@@ -1,0 +1,115 @@
+"""Pictures of schedules and of runs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import matplotlib.figure
+import numpy as np
+
+from kopt.checks import require
+from kopt.schedules import Schedule
+
+__all__ = ["history_figure", "plot", "schedule_figure"]
+
+TRAIN, VALIDATION, RATE = "#1b6ca8", "#e07a1f", "#4a4a4a"
+
+
+def plot(value: Any) -> matplotlib.figure.Figure:
+    """Draw a schedule, a History, or a run.
+
+    Args:
+        value: A schedule whose duration is known, a `keras.callbacks.History`, or what `run` gave.
+
+    Returns:
+        A matplotlib figure: `figure.savefig("curves.png")`; notebooks show it.
+
+    Raises:
+        ValueError: When it is none of these, or the schedule is open.
+
+    Example:
+        >>> from kopt.schedules import Cosine
+        >>> plot(Cosine(0.1, duration=90).warmup(5)).axes[0].get_xlim()
+        (0.0, 95.0)
+
+    Source:
+        matplotlib.
+    """
+    if isinstance(value, Schedule):
+        return schedule_figure(value)
+    history = value.history if hasattr(value, "history") else None
+    require(isinstance(history, Mapping), "value", "must be a schedule, a History or a run", value)
+    assert history is not None
+    recipe = getattr(value, "recipe", None)
+    return history_figure(history) if recipe is None else history_figure(history, recipe.name, recipe.schedule)
+
+
+def schedule_figure(schedule: Schedule) -> matplotlib.figure.Figure:
+    """Draw a schedule from 0 to its end, or over 100 units where it has none."""
+    require(schedule.total is not None, "schedule", "must have a duration to be drawn", schedule)
+    end = schedule.total if schedule.total < float("inf") else 100.0  # type: ignore[operator]
+    times = np.linspace(0, end, 1001)
+    figure = matplotlib.figure.Figure(figsize=(6, 3), layout="constrained")
+    axes = plain(figure.subplots())
+    axes.plot(times, keras.ops.convert_to_numpy(schedule(times)), color=TRAIN, linewidth=2)
+    axes.set(xlabel="time", ylabel="rate", xlim=(0, end), ylim=(0, None))
+    axes.set_title(repr(schedule), fontsize=10, loc="left")
+    return figure
+
+
+def history_figure(
+    history: Mapping[str, Sequence[float]], title: str = "", schedule: Schedule | None = None
+) -> matplotlib.figure.Figure:
+    """Draw a history by epoch: the loss, the first metric, and the learning rate below, on the same time axis.
+
+    Args:
+        history: Name -> a value an epoch.
+        title: What stands above.
+        schedule: The rate over epochs, for its course within them; only each epoch's last rate is drawn without.
+    """
+    validated = [name for name in history if f"val_{name}" in history and name != "loss"]
+    panels = [name for name in ("loss", *validated[:1], "learning_rate") if name in history]
+    require(bool(panels), "history", "must hold a loss", sorted(history))
+    heights = [3 if name != "learning_rate" else 1.6 for name in panels]
+    figure = matplotlib.figure.Figure(figsize=(7, sum(heights) + 0.6), layout="constrained")
+    rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, name in zip(rows, panels):
+        if name == "learning_rate":
+            rate_curve(plain(axes), history[name], schedule)
+        else:
+            curve(plain(axes), name, history)
+    rows[0].set_title(title, fontsize=12, loc="left")
+    rows[-1].set(xlabel="epoch", xlim=(0, None))
+    rows[-1].xaxis.get_major_locator().set_params(integer=True)
+    figure.align_ylabels()
+    return figure
+
+
+def curve(axes: Any, name: str, history: Mapping[str, Sequence[float]]) -> None:
+    """Training and validation by epoch, each with its last value."""
+    for label, key, color in (("training", name, TRAIN), ("validation", f"val_{name}", VALIDATION)):
+        if key in history:
+            values = history[key]
+            epochs = np.arange(1, len(values) + 1)
+            axes.plot(epochs, values, color=color, linewidth=2, marker="o", markersize=3, label=f"{label} {values[-1]:.4f}")
+    if name == "loss" and min(history[name]) > 0:
+        axes.set_yscale("log")
+    axes.set_ylabel(name.replace("_", " "))
+    axes.legend(frameon=False, fontsize=9)
+
+
+def rate_curve(axes: Any, rates: Sequence[float], schedule: Schedule | None) -> None:
+    """The learning rate at each epoch's end, and the schedule between them where it is known."""
+    epochs = len(rates)
+    if schedule is not None:
+        times = np.linspace(0, epochs, 50 * epochs + 1)
+        axes.plot(times, keras.ops.convert_to_numpy(schedule.resolve(float(epochs))(times)), color=RATE, linewidth=2)
+    axes.plot(np.arange(1, epochs + 1), rates, color=RATE, linewidth=0 if schedule else 2, marker="o", markersize=3)
+    axes.set(ylabel="learning rate", ylim=(0, None))
+
+
+def plain(axes: Any) -> Any:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return axes

@@ -1,0 +1,206 @@
+"""A run's folder: whole or absent."""
+
+import contextlib
+import csv
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from kopt.checks import require
+from kopt.fields import from_json, to_json
+from kopt.recipe import Recipe
+from kopt.report.plots import plot
+
+__all__ = ["Run", "read_run", "run_folder", "write_run"]
+
+PACKAGES = ("kopt", "keras", "tensorflow", "keras-tuner", "optuna", "numpy", "scikit-learn")
+
+
+class Run(NamedTuple):
+    """A finished run: its folder, its recipe, a list a column of its history, and its results."""
+
+    folder: pathlib.Path
+    recipe: Recipe
+    history: dict[str, list[float]]
+    metrics: dict[str, Any]
+
+
+@contextlib.contextmanager
+def run_folder(root: str | os.PathLike[str], recipe: str) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
+    """Make a run's folder under a temporary name, and give it its own when the block ends well; else remove it.
+
+    Args:
+        root: Where the recipes' folders are.
+        recipe: The recipe's name.
+
+    Returns:
+        The temporary folder to write into, and what it will be called: <root>/<recipe>/<date>_<time>.
+
+    Raises:
+        ValueError: When the folder cannot be written to; nothing has been done then.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     with run_folder(root, "vision") as (unfinished, final):
+        ...         written = (unfinished / "note.txt").write_text("whole")
+        ...     (final / "note.txt").read_text()
+        'whole'
+
+    Source:
+        Folklore: write, then rename.
+    """
+    parent = pathlib.Path(root) / recipe
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    unfinished = parent / f".unfinished-{stamp}-{os.getpid()}"
+    try:
+        unfinished.mkdir(parents=True)
+    except OSError as error:
+        raise ValueError(f"folder must be one that can be written to, got {str(root)!r} ({error.strerror}).") from error
+    try:
+        final = free_name(parent, stamp)
+        yield unfinished, final
+        unfinished.rename(final)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def write_run(folder: pathlib.Path, run: Run, model: Any, checksum: str) -> None:
+    """Write everything that a run leaves: model, recipe, environment, history, results, plots, logs and model card.
+
+    Args:
+        folder: An empty folder.
+        run: What to write; its own `folder` is the final name.
+        model: The trained model.
+        checksum: The data's sha256.
+    """
+    model.save(folder / "model.keras")
+    write_json(folder / "recipe.json", {"recipe": json.loads(to_json(run.recipe)), "data_sha256": checksum})
+    write_json(folder / "environment.json", environment())
+    write_json(folder / "metrics.json", run.metrics)
+    write_history(folder / "history.csv", run.history)
+    write_logs(folder / "logs", run.history)
+    (folder / "plots").mkdir()
+    plot(run).savefig(folder / "plots" / "curves.png", dpi=110)
+    (folder / "README.md").write_text(model_card(run))
+
+
+def read_run(folder: str | os.PathLike[str]) -> Run:
+    """Read a run's folder; the model is in its `model.keras`, for `keras.saving.load_model`.
+
+    Args:
+        folder: saved_models/<recipe>/<run>.
+
+    Returns:
+        The run.
+
+    Raises:
+        ValueError: When it is no run's folder.
+
+    Example:
+        >>> read_run("nowhere")
+        Traceback (most recent call last):
+        ValueError: folder must be a run's, with a recipe.json, got 'nowhere'.
+
+    Source:
+        The reverse of `write_run`.
+    """
+    folder = pathlib.Path(folder)
+    require((folder / "recipe.json").is_file(), "folder", "must be a run's, with a recipe.json", str(folder))
+    recipe = from_json(json.dumps(json.loads((folder / "recipe.json").read_text())["recipe"]))
+    with open(folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    history = {name: [float(row[name]) if row[name] else float("nan") for row in rows] for name in rows[0] if name != "epoch"}
+    return Run(folder, recipe, history, json.loads((folder / "metrics.json").read_text()))
+
+
+def free_name(parent: pathlib.Path, stamp: str) -> pathlib.Path:
+    names = (parent / (stamp if count == 1 else f"{stamp}-{count}") for count in range(1, 10**6))
+    return next(name for name in names if not name.exists())
+
+
+def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def write_history(path: pathlib.Path, history: Mapping[str, list[float]]) -> None:
+    """One row an epoch, counted from 1."""
+    with open(path, "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["epoch", *history])
+        rows.writerows([epoch, *values] for epoch, values in enumerate(zip(*history.values()), 1))
+
+
+def write_logs(folder: pathlib.Path, history: Mapping[str, list[float]]) -> None:
+    """The history for TensorBoard, training and validation as two runs of one chart."""
+    for run, prefix in (("train", ""), ("validation", "val_")):
+        writer = tf.summary.create_file_writer(str(folder / run))
+        with writer.as_default():
+            for name, values in history.items():
+                if name.startswith("val_") == bool(prefix):
+                    for epoch, value in enumerate(values):
+                        tf.summary.scalar(f"epoch_{name.removeprefix(prefix)}", value, step=epoch)
+        writer.close()
+
+
+def environment() -> dict[str, Any]:
+    """What the run ran on: versions and devices, nothing that names the machine."""
+    versions = {}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    devices = [device.device_type for device in tf.config.list_logical_devices()]
+    system = f"{platform.system()} {platform.machine()}"
+    return {"python": platform.python_version(), "system": system, "cores": os.cpu_count(), "devices": devices} | versions
+
+
+def model_card(run: Run) -> str:
+    """The folder's README: what was trained on what, what it reached beside the baseline, and how to load it."""
+    metrics = run.metrics
+    rows = [("this run", metrics["value"]), (metrics["baseline_name"], metrics["baseline"])]
+    rows += [("target", metrics["target"])] if metrics["target"] is not None else []
+    table = "\n".join(f"| {name} | {value:.4f} |" for name, value in rows)
+    return f"""# {run.recipe.name}, {run.folder.name}
+
+| test {metrics["metric"]} | |
+|---|---|
+{table}
+
+{metrics["parameters"]:,} parameters, trained in {metrics["seconds"]:.1f} s on {metrics["devices"]}.
+
+![Loss, {metrics["metric"]} and learning rate by epoch](plots/curves.png)
+
+The recipe:
+
+```python
+{written_recipe(run.recipe)}
+```
+
+The model takes raw input. Load it with kopt installed:
+
+```python
+import keras, kopt
+model = keras.saving.load_model("model.keras")
+run = kopt.report.read_run(".")
+```
+"""
+
+
+def written_recipe(recipe: Recipe) -> str:
+    arguments = repr(recipe).removeprefix("Recipe(").removesuffix(")")
+    parts, depth, start = [], 0, 0
+    for place, character in enumerate(arguments):
+        depth += (character in "([") - (character in ")]")
+        if character == "," and depth == 0:
+            parts.append(arguments[start:place].strip())
+            start = place + 1
+    parts.append(arguments[start:].strip())
+    return "Recipe(\n" + "".join(f"    {part},\n" for part in parts) + ")"

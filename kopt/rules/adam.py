@@ -1,0 +1,103 @@
+"""Adam, and Adam with decoupled weight decay."""
+
+from typing import Any
+
+from keras import ops
+
+from kopt.checks import require
+from kopt.fields import Number
+from kopt.rules.base import Elementwise, cast, registry
+
+__all__ = ["Adam", "AdamW"]
+
+
+@registry.register
+class Adam(Elementwise):
+    """Steps scaled by running means of the gradient and of its square.
+
+    m = beta_1 * m + (1 - beta_1) * gradient; v = beta_2 * v + (1 - beta_2) * gradient ** 2;
+    update = -rate * sqrt(1 - beta_2 ** count) / (1 - beta_1 ** count) * m / (sqrt(v) + epsilon).
+    With `corrected=False`, the textbook form without bias correction: update = -rate * m / (sqrt(v) + epsilon).
+    A good first choice; the usual rate is 1e-3.
+
+    Args:
+        beta_1: How much of the gradient's mean is kept, in [0, 1).
+        beta_2: How much of the squared gradient's mean is kept, in [0, 1).
+        epsilon: Added to the root, >= 0: the paper's epsilon-hat, as in Keras; PyTorch and optax add it after correction.
+        corrected: Whether the zero start of m and v is corrected for.
+
+    Raises:
+        ValueError: When a number is out of range.
+
+    Example:
+        >>> from kopt.training import minimize
+        >>> minimize(lambda w: (w - 3) ** 2, 0, Adam(), rate=0.1, steps=500).parameters.round(3)
+        np.float32(3.0)
+
+    Source:
+        Kingma and Ba, Adam, 2015, algorithm 1 in the order of section 2.
+    """
+
+    beta_1: Number = 0.9
+    beta_2: Number = 0.999
+    epsilon: Number = 1e-7
+    corrected: bool = True
+
+    def check(self) -> None:
+        require(0 <= self.beta_1 < 1, "beta_1", "must be in [0, 1)", self.beta_1)
+        require(0 <= self.beta_2 < 1, "beta_2", "must be in [0, 1)", self.beta_2)
+        require(self.epsilon >= 0, "epsilon", "must be >= 0", self.epsilon)
+
+    def init_one(self, parameter: Any) -> dict[str, Any]:
+        return {"momentum": ops.zeros_like(parameter), "velocity": ops.zeros_like(parameter)}
+
+    def update_one(
+        self, gradient: Any, state: dict[str, Any], parameter: Any, rate: Any, count: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        momentum, velocity = state["momentum"], state["velocity"]
+        momentum = momentum + (gradient - momentum) * cast(1 - self.beta_1, parameter)
+        velocity = velocity + (ops.square(gradient) - velocity) * cast(1 - self.beta_2, parameter)
+        if self.corrected:
+            time = cast(count, parameter)
+            bias_1, bias_2 = (1 - ops.power(cast(beta, parameter), time) for beta in (self.beta_1, self.beta_2))
+            rate = rate * ops.sqrt(bias_2) / bias_1
+        update = -(momentum * rate) / (ops.sqrt(velocity) + cast(self.epsilon, parameter))
+        return update, {"momentum": momentum, "velocity": velocity}
+
+
+@registry.register
+class AdamW(Adam):
+    """Adam with decoupled weight decay.
+
+    update = Adam's update - rate * weight_decay * parameter. The decay is not scaled by the gradient's size, as an L2
+
+    Args:
+        beta_1: How much of the gradient's mean is kept, in [0, 1).
+        beta_2: How much of the squared gradient's mean is kept, in [0, 1).
+        epsilon: Added to the root, >= 0.
+        corrected: Whether the zero start of m and v is corrected for.
+        weight_decay: The share of a parameter that an update at rate 1 takes away, >= 0.
+
+    Raises:
+        ValueError: When a number is out of range.
+
+    Example:
+        >>> from kopt.training import minimize
+        >>> minimize(lambda w: (w - 3) ** 2, 0, AdamW(weight_decay=0), rate=0.1, steps=500).parameters.round(3)
+        np.float32(3.0)
+
+    Source:
+        Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019, algorithm 2.
+    """
+
+    weight_decay: Number = 0.004
+
+    def check(self) -> None:
+        super().check()
+        require(self.weight_decay >= 0, "weight_decay", "must be >= 0", self.weight_decay)
+
+    def update_one(
+        self, gradient: Any, state: dict[str, Any], parameter: Any, rate: Any, count: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        update, state = super().update_one(gradient, state, parameter, rate, count)
+        return update - parameter * (cast(self.weight_decay, parameter) * rate), state

@@ -1,0 +1,99 @@
+"""Gradient descent, plain and with momentum."""
+
+from typing import Any
+
+from keras import ops
+
+from kopt.checks import require
+from kopt.fields import Number
+from kopt.rules.base import Elementwise, cast, registry
+
+__all__ = ["GradientDescent", "Momentum", "Nesterov"]
+
+
+@registry.register
+class GradientDescent(Elementwise):
+    """Step against the gradient.
+
+    update = -rate * gradient. Full batch, mini-batch or single examples: what the gradient is taken over says which.
+
+    Example:
+        >>> from kopt.training import minimize
+        >>> minimize(lambda w: (w - 3) ** 2, 0, GradientDescent(), rate=0.1, steps=100).parameters.round(4)
+        np.float32(3.0)
+
+    Source:
+        Cauchy, Methode generale pour la resolution des systemes d'equations simultanees, 1847.
+    """
+
+    def update_one(
+        self, gradient: Any, state: dict[str, Any], parameter: Any, rate: Any, count: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        return -gradient * rate, state
+
+
+@registry.register
+class Momentum(Elementwise):
+    """Gradient descent with heavy-ball momentum.
+
+    velocity = momentum * velocity - rate * gradient; update = velocity. Faster along long valleys.
+
+    Args:
+        momentum: How much of the last velocity is kept, in [0, 1).
+
+    Raises:
+        ValueError: When the momentum is out of range.
+
+    Example:
+        >>> from kopt.training import minimize
+        >>> minimize(lambda w: (w - 3) ** 2, 0, Momentum(), rate=0.01, steps=300).parameters.round(4)
+        np.float32(3.0)
+
+    Source:
+        Polyak, Some methods of speeding up the convergence of iteration methods, 1964; in the form of Sutskever et al.,
+        On the importance of initialization and momentum in deep learning, 2013, equations 1 and 2.
+    """
+
+    momentum: Number = 0.9
+
+    def check(self) -> None:
+        require(0 <= self.momentum < 1, "momentum", "must be in [0, 1)", self.momentum)
+
+    def init_one(self, parameter: Any) -> dict[str, Any]:
+        return {"velocity": ops.zeros_like(parameter)}
+
+    def update_one(
+        self, gradient: Any, state: dict[str, Any], parameter: Any, rate: Any, count: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        velocity = state["velocity"] * cast(self.momentum, parameter) - gradient * rate
+        return velocity, {"velocity": velocity}
+
+
+@registry.register
+class Nesterov(Momentum):
+    """Gradient descent with Nesterov's momentum.
+
+    velocity = momentum * velocity - rate * gradient; update = momentum * velocity - rate * gradient. As `Momentum`, with
+    the gradient's newest part counted once more, which damps oscillation.
+
+    Args:
+        momentum: How much of the last velocity is kept, in [0, 1).
+
+    Raises:
+        ValueError: When the momentum is out of range.
+
+    Example:
+        >>> from kopt.training import minimize
+        >>> minimize(lambda w: (w - 3) ** 2, 0, Nesterov(), rate=0.01, steps=300).parameters.round(4)
+        np.float32(3.0)
+
+    Source:
+        Nesterov, A method for solving the convex programming problem with convergence rate O(1/k^2), 1983; as
+        `keras.optimizers.SGD(nesterov=True)`.
+    """
+
+    def update_one(
+        self, gradient: Any, state: dict[str, Any], parameter: Any, rate: Any, count: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        velocity, state = super().update_one(gradient, state, parameter, rate, count)
+        return velocity * cast(self.momentum, parameter) - gradient * rate, state

@@ -1,0 +1,142 @@
+"""run(recipe): the straight line from a recipe to a run folder."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kopt import distribute, regularizers
+from kopt.callbacks import EpochTime, LearningRate
+from kopt.checks import require
+from kopt.data import Splits
+from kopt.optimizers import Optimizer
+from kopt.recipe import Recipe
+from kopt.report import Run, run_folder, told, write_run
+from kopt.training import Loop
+
+__all__ = ["build", "run", "train"]
+
+
+def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verbose: bool = True) -> Run:
+    """Train a recipe from its seed to a run folder: data, devices, model, regularizer, optimizer, loop, report.
+
+    Args:
+        recipe: What to do.
+        folder: Where the recipes' folders are.
+        verbose: Whether to print what was chosen, progress and the result.
+
+    Returns:
+        The run: its folder, recipe, history and results.
+
+    Raises:
+        ImportError: When the data's package is not installed.
+        ValueError: When the folder cannot be written to, a device is not there, or data and model do not fit.
+
+    Example:
+        >>> import tempfile
+        >>> from kopt import data, models, recipe, schedules
+        >>> line = recipe.Recipe(
+        ...     "digits", data.Digits(examples=60), model=models.MLP((8, 8, 1), 10, scale=1 / 16),
+        ...     schedule=schedules.Cosine(0.01), training=recipe.Training(epochs=2),
+        ... )
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     done = run(line, folder=root, verbose=False)
+        ...     sorted(path.name for path in done.folder.iterdir())
+        ['README.md', 'environment.json', 'history.csv', 'logs', 'metrics.json', 'model.keras', 'plots', 'recipe.json']
+
+    Source:
+        nanoGPT's train.py, which reads in the order it runs.
+    """
+    with run_folder(folder, recipe.name) as (unfinished, final), told(verbose) as log:
+        keras.utils.set_random_seed(recipe.seed)
+        splits = recipe.data.load()
+        log.info("data: %r, %s examples to train, validate, test on", recipe.data, "/".join(sizes(splits)))
+        devices = distribute.choose(recipe.devices)
+        log.info("devices: %s", devices.reason)
+        model = build(recipe, splits, devices.strategy)
+        log.info("model: %r, %s parameters", recipe.model, f"{model.count_params():,}")
+        log.info("update: %r by %r, penalty %r", recipe.schedule, recipe.rule, recipe.regularizer)
+        started = time.perf_counter()
+        history = train(recipe, model, splits, verbose=verbose).history
+        seconds = time.perf_counter() - started
+        metrics = results(recipe, model, splits) | {"seconds": seconds, "devices": devices.reason}
+        done = Run(final, recipe, history, metrics)
+        write_run(unfinished, done, model, splits.checksum)
+        log.info("test %s: %.4f, %s %.4f%s", *said(metrics))
+        log.info("run folder: %s", final)
+    return done
+
+
+def build(recipe: Recipe, splits: Splits, strategy: Any) -> keras.Model:
+    """Make and compile a recipe's model under a strategy, its regularizer attached.
+
+    Args:
+        recipe: What to build.
+        splits: The data, to check shapes by.
+        strategy: Where the model is to live.
+
+    Returns:
+        The compiled model.
+
+    Raises:
+        ValueError: When data and model do not fit, or the data hold numbers that are not finite.
+    """
+    require(splits.train.x.shape[1:] == recipe.model.inputs, "model.inputs", f"must be {splits.train.x.shape[1:]} for these data",
+            recipe.model.inputs)
+    require(all(bool(np.isfinite(part).all()) for part in splits.train), "data", "must be finite", recipe.data)
+    with strategy.scope():
+        model = recipe.model.build()
+        model.compile(Optimizer(recipe.rule), recipe.model.loss(), metrics=recipe.model.metrics())
+        if recipe.regularizer is not None:
+            regularizers.attach(model, recipe.regularizer)
+    return model
+
+
+def train(
+    recipe: Recipe, model: keras.Model, splits: Splits, *, callbacks: Sequence[Any] = (), verbose: bool = True, **arguments: Any
+) -> keras.callbacks.History:
+    """Train a recipe's model on its training split, validating on its validation split.
+
+    Args:
+        recipe: What to do.
+        model: What `build` gave.
+        splits: The data.
+        callbacks: More callbacks.
+        verbose: Whether to show progress.
+        **arguments: Arguments of `Loop.fit` that go before the recipe's.
+
+    Returns:
+        The History, with the learning rate and seconds of each epoch.
+    """
+    own = [LearningRate(recipe.schedule, unit="epoch"), EpochTime()]
+    fields = {"batch_size": recipe.training.batch_size, "epochs": recipe.training.epochs, "validation_data": splits.validation}
+    loop = Loop(model, seed=recipe.seed)
+    return loop.fit(*splits.train, callbacks=[*own, *callbacks], verbose=int(verbose), **fields | arguments)
+
+
+def results(recipe: Recipe, model: keras.Model, splits: Splits) -> dict[str, Any]:
+    """The first metric on the test split, beside the baseline and the target."""
+    logs = model.evaluate(*splits.test, verbose=0, return_dict=True)
+    metric = next(name for name in logs if name != "loss")
+    baseline = recipe.data.baseline(splits)
+    return {
+        "metric": metric,
+        "value": logs[metric],
+        "loss": logs["loss"],
+        "target": recipe.target,
+        "baseline": baseline.value,
+        "baseline_name": baseline.name,
+        "parameters": model.count_params(),
+    }
+
+
+def sizes(splits: Splits) -> list[str]:
+    return [str(len(part.x)) for part in (splits.train, splits.validation, splits.test)]
+
+
+def said(metrics: Mapping[str, Any]) -> tuple[Any, ...]:
+    target = "" if metrics["target"] is None else f", target {metrics['target']:.4f}"
+    return metrics["metric"], metrics["value"], metrics["baseline_name"], metrics["baseline"], target

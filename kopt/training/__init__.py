@@ -1,0 +1,9 @@
+"""Training: the step, the order of examples, the engine, the loop, and bare minimization."""
+
+from kopt.training.loop import Loop, fit
+from kopt.training.minimize import Minimum, minimize
+from kopt.training.order import order
+from kopt.training.progress import ProgressBar
+from kopt.training.train_step import TrainStep
+
+__all__ = ["Loop", "Minimum", "ProgressBar", "TrainStep", "fit", "minimize", "order"]
