@@ -56,7 +56,7 @@ __all__ = [
 
 # Loaded on first use: these import matplotlib, KerasTuner and Optuna.
 LATE_MODULES = ("report", "tuning")
-LATE_NAMES = {"plot": "kopt.report", "run": "kopt.run"}
+LATE_NAMES = {"plot": "kopt.report", "run": "kopt.runs"}
 
 
 def __getattr__(name: str) -> Any:

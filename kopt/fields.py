@@ -82,7 +82,7 @@ def paths(value: Value) -> dict[str, Any]:
     Example:
         >>> from kopt.schedules import Cosine
         >>> paths(Cosine(0.1).warmup(5))
-        {'rate': 0.1, 'duration': None, 'end': 0.0, 'warmup': 5.0, 'start': 0.0}
+        {'rate': 0.1, 'duration': None, 'end': 0.0, 'warmup_duration': 5.0, 'start': 0.0}
     """
     found: dict[str, Any] = {}
     for name in hints(type(value)):
@@ -102,7 +102,7 @@ def number_paths(value: Value) -> list[str]:
     Example:
         >>> from kopt.schedules import Cosine
         >>> number_paths(Cosine(0.1).warmup(5))
-        ['rate', 'end', 'warmup', 'start']
+        ['rate', 'end', 'warmup_duration', 'start']
     """
     return [path for path, inner in paths(value).items() if isinstance(inner, float)]
 
@@ -163,7 +163,7 @@ def replace(value: Value, changes: Mapping[str, Any]) -> Any:
 
     Example:
         >>> from kopt.schedules import Cosine
-        >>> replace(Cosine(0.1).warmup(5), {"rate": 0.2, "warmup": 3})
+        >>> replace(Cosine(0.1).warmup(5), {"rate": 0.2, "warmup_duration": 3})
         Cosine(0.2).warmup(3)
     """
     return checked(bind(value, changes))

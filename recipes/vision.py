@@ -26,7 +26,7 @@ RECIPE = kopt.Recipe(
     training=kopt.Training(epochs=20, batch_size=32),
     target=0.98,
 )
-QUICK = {"training.epochs": 1, "data.examples": 300, "model.width": 4}
+QUICK = {"training.epochs": 2, "data.examples": 300, "model.width": 4}
 
 
 def main(args: Sequence[str] | None = None) -> kopt.report.Run:

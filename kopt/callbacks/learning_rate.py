@@ -142,9 +142,7 @@ class SteeredRate:
         length = {"step": 1.0, "epoch": self.epoch_updates, "run": run_updates}[self.unit]
         self.unit_updates.set(length)
         if self.schedule.total is None:
-            # Checked here, before the first step: the formula in the program is bound without checks.
-            left = self.schedule.resolve(run_updates / length).total
-            require(left is not None and left > 0, "schedule", f"must leave time in a run of {epochs} epochs", self.schedule)
+            self.schedule.resolve(run_updates / length)  # refuses, before the first step, a run that is too short for it
             self.run_units.set(run_updates / length)
 
     def begin_epoch(self, epoch: int) -> None:

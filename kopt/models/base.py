@@ -19,6 +19,7 @@ class Model(Value):
     """An architecture with its sizes; `build()` makes the Keras model, `loss()` and `metrics()` fit its outputs.
 
     Example:
+        >>> from kopt.models import MLP
         >>> MLP((4,), 3).build().output_shape
         (None, 3)
     """

@@ -46,7 +46,7 @@ class Regularizer(Value, keras.regularizers.Regularizer):
 
 def scaled(strength: Any, samples: int | None, weights: Any) -> Any:
     """The factor of a penalty, in the weights' dtype: strength, or strength / (2 * samples)."""
-    return ops.cast(strength if samples is None else strength / (2 * samples), weights.dtype)
+    return ops.convert_to_tensor(strength if samples is None else strength / (2 * samples), weights.dtype)
 
 
 def require_strength(name: str, strength: Any, samples: int | None) -> None:

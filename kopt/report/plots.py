@@ -29,8 +29,8 @@ def plot(value: Any) -> matplotlib.figure.Figure:
 
     Example:
         >>> from kopt.schedules import Cosine
-        >>> plot(Cosine(0.1, duration=90).warmup(5)).axes[0].get_xlim()
-        (0.0, 95.0)
+        >>> plot(Cosine(0.1, duration=90).warmup(5)).axes[0].get_title("left")
+        'Cosine(0.1, duration=90).warmup(5)'
 
     Source:
         matplotlib.

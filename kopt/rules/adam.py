@@ -48,6 +48,12 @@ class Adam(Elementwise):
         require(0 <= self.beta_2 < 1, "beta_2", "must be in [0, 1)", self.beta_2)
         require(self.epsilon >= 0, "epsilon", "must be >= 0", self.epsilon)
 
+    def correction(self, count: Any) -> Any:
+        """sqrt(1 - beta_2 ** count) / (1 - beta_1 ** count), in float64: the first differences are as small as 0.001."""
+        time, *betas = (ops.convert_to_tensor(number, "float64") for number in (count, self.beta_1, self.beta_2))
+        bias_1, bias_2 = (1 - ops.power(beta, time) for beta in betas)
+        return ops.sqrt(bias_2) / bias_1
+
     def init_one(self, parameter: Any) -> dict[str, Any]:
         return {"momentum": ops.zeros_like(parameter), "velocity": ops.zeros_like(parameter)}
 
@@ -58,9 +64,7 @@ class Adam(Elementwise):
         momentum = momentum + (gradient - momentum) * cast(1 - self.beta_1, parameter)
         velocity = velocity + (ops.square(gradient) - velocity) * cast(1 - self.beta_2, parameter)
         if self.corrected:
-            time = cast(count, parameter)
-            bias_1, bias_2 = (1 - ops.power(cast(beta, parameter), time) for beta in (self.beta_1, self.beta_2))
-            rate = rate * ops.sqrt(bias_2) / bias_1
+            rate = rate * cast(self.correction(count), parameter)
         update = -(momentum * rate) / (ops.sqrt(velocity) + cast(self.epsilon, parameter))
         return update, {"momentum": momentum, "velocity": velocity}
 

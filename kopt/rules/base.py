@@ -22,6 +22,7 @@ class Rule(Value):
 
     Example:
         >>> import keras
+        >>> from kopt.rules import GradientDescent
         >>> rule, parameters = GradientDescent(), [keras.ops.array([1.0])]
         >>> updates, state = rule.update([keras.ops.array([2.0])], rule.init(parameters), parameters, rate=0.1, count=1)
         >>> print(updates[0].numpy())
@@ -86,4 +87,4 @@ class Elementwise(Rule):
 
 def cast(number: Any, like: Any) -> Any:
     """A number of a rule in a parameter's dtype. Compute with it before the cast: 1 - 0.999 in float32 is 1e-5 off."""
-    return ops.cast(number, like.dtype)
+    return ops.convert_to_tensor(number, like.dtype)  # ops.cast would take a float to float32 first

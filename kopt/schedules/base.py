@@ -57,7 +57,7 @@ class Schedule(Value, keras.optimizers.schedules.LearningRateSchedule):
             ValueError: When the duration is still open.
         """
         require(self.total is not None, "duration", "must be given where there is no run to take it from", None)
-        return ops.cast(self.formula(ops.cast(t, "float64")), keras.config.floatx())
+        return ops.cast(self.formula(ops.convert_to_tensor(t, "float64")), keras.config.floatx())
 
     def table(self, steps: int) -> np.ndarray:
         """The values at 0, 1, ..., steps - 1, as an array of shape (steps,)."""

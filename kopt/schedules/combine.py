@@ -52,6 +52,8 @@ class Warmup(Schedule):
         return None if self.of.total is None else self.warmup_duration + self.of.total
 
     def resolve(self, run: Any) -> Schedule:
+        if self.total is None:
+            require_time_left(run, "warmup_duration", self.warmup_duration)
         return with_field(self, "of", self.of.resolve(run - self.warmup_duration))
 
     def formula(self, t: Any) -> Any:
@@ -100,6 +102,8 @@ class Then(Schedule):
         return None if self.after.total is None or self.of.resolve(self.at).total is None else self.at + self.after.total
 
     def resolve(self, run: Any) -> Schedule:
+        if self.after.total is None:
+            require_time_left(run, "at", self.at)
         first = with_field(self, "of", self.of.resolve(self.at))
         return with_field(first, "after", self.after.resolve(run - self.at))
 
@@ -156,3 +160,9 @@ class Scaled(Schedule):
 def operand(of: Schedule) -> str:
     """A schedule as it is written before a dot."""
     return f"({of!r})" if isinstance(of, Scaled) else repr(of)
+
+
+def require_time_left(run: Any, name: str, taken: Any) -> None:
+    """Refuse a run that ends before its last part begins; where both are known, not inside a program."""
+    if isinstance(run, float) and isinstance(taken, float):
+        require(taken < run, name, f"must be shorter than the run of {written(run)}", taken)

@@ -57,12 +57,13 @@ def minimize(loss: Callable[..., Any], start: Any, rule: Rule, *, rate: float | 
     variables = list(start) if several else [start]
     require(len(variables) > 0, "start", "must not be empty", start)
     variables = [checked(variable) for variable in variables] if given else [variable_of(value) for value in variables]
-    losses = descend(loss if given else lambda: loss(*variables), variables, rule, schedule, steps).numpy()
+    at_variables = loss if given else lambda: loss(*variables)
+    # A function of its own for each call: the loss and the variables are closed over, nothing could be traced again.
+    losses = tf.function(lambda: descend(at_variables, variables, rule, schedule, steps), autograph=False)().numpy()
     found = variables if given else [variable.numpy() for variable in variables]
     return Minimum(tuple(found) if several else found[0], losses)
 
 
-@tf.function(autograph=False)
 def descend(loss: Any, variables: Any, rule: Rule, schedule: Schedule, steps: int) -> Any:
     """Run the updates; the losses before each of them."""
     rule = rule.bind(variables)

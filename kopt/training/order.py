@@ -26,7 +26,7 @@ def order(examples: int, *, seed: int, epoch: int, shuffle: bool = True) -> np.n
 
     Example:
         >>> order(5, seed=0, epoch=1)
-        array([1, 2, 4, 3, 0], dtype=int32)
+        array([0, 2, 4, 1, 3], dtype=int32)
 
     Source:
         Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3, 2011.

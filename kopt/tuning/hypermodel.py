@@ -1,0 +1,79 @@
+"""HyperModel: any value with ranges, as KerasTuner takes it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import keras_tuner
+
+from kopt import distribute
+from kopt.checks import require
+from kopt.models import Model
+from kopt.optimizers import Optimizer
+from kopt.recipe import Recipe
+from kopt.rules import Adam
+from kopt.runs import build, train
+from kopt.tuning.space import Choice, Range, Space
+
+__all__ = ["HyperModel"]
+
+
+class HyperModel(keras_tuner.HyperModel):
+    """A `keras_tuner.HyperModel` over the fields of a recipe or of a model value, by their paths.
+
+    Of a recipe everything can be searched: rate, penalty, batch size, epochs; it brings its own data, so call
+    `tuner.search()` with none. A model value is compiled with Adam at 0.001 and fitted to what `search` is given.
+
+    Args:
+        value: A recipe or a model value.
+        ranges: Path -> `Range` or `Choice`.
+
+    Raises:
+        ValueError: When the value is neither, or a range does not fit.
+
+    Example:
+        >>> import keras_tuner
+        >>> from kopt.models import MLP
+        >>> hypermodel = HyperModel(MLP((4,), 3), {"dropout": Range(0, 0.5)})
+        >>> hypermodel.build(keras_tuner.HyperParameters()).output_shape
+        (None, 3)
+
+    Source:
+        KerasTuner's guide, Tune hyperparameters in your custom training loop.
+    """
+
+    def __init__(self, value: Recipe | Model, ranges: Mapping[str, Range | Choice]):
+        require(isinstance(value, (Recipe, Model)), "value", "must be a recipe or a model value", value)
+        self.space = Space(value, ranges)
+        self.splits = value.data.load() if isinstance(value, Recipe) and not moves_data(ranges) else None
+        super().__init__()
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """Build and compile the model that the hyperparameters say."""
+        value = self.space.fill(hp)
+        if isinstance(value, Recipe):
+            return build(value, self._data(value), distribute.strategy(value.devices))
+        model = value.build()
+        model.compile(Optimizer(Adam()), value.loss(), metrics=value.metrics())
+        return model
+
+    def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        """Train the model: a recipe as `run` trains it, a model value by `model.fit`.
+
+        Raises:
+            ValueError: When data are given to a recipe's search.
+        """
+        recipe = self.space.fill(hp)
+        if not isinstance(recipe, Recipe):
+            return model.fit(*args, **kwargs)
+        given = [*args, *(name for name in ("x", "y", "validation_data") if name in kwargs)]
+        require(not given, "search()", f"must be called without data, the recipe trains on {recipe.data!r}", len(given))
+        verbose = kwargs.pop("verbose", "auto") not in (0, "0")
+        return train(recipe, model, self._data(recipe), verbose=verbose, **kwargs)
+
+    def _data(self, recipe: Recipe) -> Any:
+        return self.splits or recipe.data.load()
+
+
+def moves_data(ranges: Mapping[str, Any]) -> bool:
+    return any(path.split(".")[0] == "data" for path in ranges)

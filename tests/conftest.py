@@ -1,0 +1,59 @@
+"""What every test has: a quiet TensorFlow, a fixed seed, small data, and Python in a fresh process."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import pathlib  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from typing import Any  # noqa: E402
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def points() -> tuple[np.ndarray, np.ndarray]:
+    """100 rows of 10 numbers, and a target that a small network can learn."""
+    x = np.random.default_rng(0).normal(size=(100, 10)).astype("float32")
+    return x, (2 * x[:, :1] + np.sin(x[:, 1:2])).astype("float32")
+
+
+@pytest.fixture
+def python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python in a fresh process, from the project's folder."""
+
+    def run(*arguments: str, expect: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def network() -> Callable[..., Any]:
+    """Build the textbook's 10-5-1 ReLU network, always with the same weights."""
+
+    def build(optimizer: Any = "sgd", *, regularizer: Any = None, with_input: bool = True, **compiled: Any) -> Any:
+        keras.utils.set_random_seed(1)
+        hidden = keras.layers.Dense(5, activation="relu", kernel_regularizer=regularizer)
+        layers = [keras.Input((10,))] if with_input else []
+        model = keras.Sequential([*layers, hidden, keras.layers.Dense(1)])
+        model.compile(optimizer, "mse", metrics=["mae"], **compiled)
+        return model
+
+    return build

@@ -1,0 +1,73 @@
+"""One example of every registered class; a class without one fails the contracts."""
+
+from kopt import data, fields, models, recipe, registry, regularizers, rules, schedules, select
+from kopt.tuning import space
+
+RECIPE = recipe.Recipe(
+    "example",
+    data.Digits(examples=60),
+    model=models.MLP((8, 8, 1), 10, units=(16,), scale=1 / 16),
+    schedule=schedules.Cosine(0.01).warmup(1),
+    regularizer=regularizers.L2(1e-4),
+    training=recipe.Training(3, batch_size=16),
+)
+
+SCHEDULES = [
+    schedules.Constant(0.1),
+    schedules.Exponential(0.1, 0.5, every=3),
+    schedules.Exponential(0.1, 0.5, every=3, staircase=True),
+    schedules.Step(0.1, 0.9, every=2),
+    schedules.Cosine(0.1, duration=10),
+    schedules.Cosine(0.1, duration=10, end=0.01),
+    schedules.Cosine(0.1, duration=10).warmup(4),
+    schedules.Step(0.1, 0.5, every=3).warmup(2, start=0.01) * 2,
+    schedules.Constant(0.1).then(schedules.Cosine(0.1, duration=6), at=4),
+]
+RULES = [
+    rules.GradientDescent(),
+    rules.Momentum(0.8),
+    rules.Nesterov(0.8),
+    rules.Adam(),
+    rules.Adam(0.8, 0.9, corrected=False),
+    rules.AdamW(weight_decay=0.1),
+]
+REGULARIZERS = [
+    regularizers.L1(0.3),
+    regularizers.L1(0.3, samples=5),
+    regularizers.L2(0.2),
+    regularizers.L2(0.2, samples=5),
+    regularizers.L1L2(0.3, 0.2),
+]
+MODELS = [
+    models.MLP((8, 8, 1), 10, units=(16,), dropout=0.1, scale=1 / 16),
+    models.MLP((10,), 1, units=(5,), task="regression"),
+    models.ConvNet((8, 8, 1), 10, width=4, stages=1),
+]
+DATA = [data.Digits(), data.Digits(examples=100, seed=3)]
+SELECTORS = [
+    select.kernels,
+    select.path("a/*"),
+    select.kernels & ~select.path("a/*"),
+    select.biases | select.norms,
+]
+RECIPES = [recipe.Training(5), RECIPE, recipe.Command(RECIPE)]
+TUNING = [space.Range(1, 2), space.Range(1e-3, 1, log=True), space.Choice((1, "full"))]
+
+EXAMPLES: dict[str, tuple[registry.Registry, list]] = {
+    "schedules": (schedules.registry, SCHEDULES),
+    "rules": (rules.registry, RULES),
+    "regularizers": (regularizers.registry, REGULARIZERS),
+    "models": (models.registry, MODELS),
+    "data": (data.registry, DATA),
+    "selectors": (select.registry, SELECTORS),
+    "recipes": (recipe.registry, RECIPES),
+    "tuning": (space.registry, TUNING),
+}
+VALUES: list[fields.Value] = [example for _, examples in EXAMPLES.values() for example in examples]
+
+
+def within(value: fields.Value) -> set[type]:
+    """The types of a value and of the values in it."""
+    return {type(value)} | {type(inner) for inner in vars(value).values() if isinstance(inner, fields.Value)} | {
+        kind for inner in vars(value).values() if isinstance(inner, fields.Value) for kind in within(inner)
+    }

@@ -1,0 +1,88 @@
+"""What holds of every value."""
+
+import copy
+import dataclasses
+import json
+import math
+import pickle
+
+import keras
+import pytest
+from examples import EXAMPLES, VALUES, within
+
+from kopt import fields
+from kopt.data import Digits
+from kopt.fields import Value
+from kopt.models import MLP, ConvNet
+from kopt.recipe import Command, Recipe, Training
+from kopt.regularizers import L1, L1L2, L2
+from kopt.rules import Adam, AdamW, GradientDescent, Momentum, Nesterov
+from kopt.schedules import Constant, Cosine, Exponential, Step
+from kopt.select import biases, kernels, norms, path
+from kopt.tuning import Choice, Range
+
+NAMES = {kind.__name__: kind for kind in (
+    Adam, AdamW, Choice, Command, Constant, ConvNet, Cosine, Digits, Exponential, GradientDescent, L1, L1L2, L2, MLP, Momentum,
+    Nesterov, Range, Recipe, Step, Training,
+)} | {"biases": biases, "kernels": kernels, "norms": norms, "path": path}
+
+every_value = pytest.mark.parametrize("value", VALUES, ids=repr)
+
+
+@pytest.mark.parametrize("family", EXAMPLES)
+def test_every_registered_class_has_an_example(family: str) -> None:
+    registry, examples = EXAMPLES[family]
+    assert set(registry.values()) <= set().union(*map(within, examples))
+
+
+@every_value
+def test_survives_config_json_keras_pickle_and_copy(value: Value) -> None:
+    assert type(value).from_config(json.loads(json.dumps(value.get_config()))) == value
+    assert fields.from_json(fields.to_json(value)) == value
+    assert keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(value)) == value
+    assert pickle.loads(pickle.dumps(value)) == value
+    assert copy.deepcopy(value) == value
+
+
+@every_value
+def test_repr_is_the_code_that_makes_it(value: Value) -> None:
+    assert eval(repr(value), NAMES) == value
+
+
+@every_value
+def test_is_frozen_and_hashable(value: Value) -> None:
+    assert hash(value) == hash(copy.deepcopy(value))
+    for field in dataclasses.fields(value):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(value, field.name, 1)
+
+
+@every_value
+def test_every_path_can_be_read_and_replaced_by_itself(value: Value) -> None:
+    for name, inner in fields.paths(value).items():
+        assert fields.read(value, name) == inner
+        assert fields.replace(value, {name: inner}) == value
+
+
+@every_value
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, "1", True])
+def test_numbers_are_finite_numbers(value: Value, bad: object) -> None:
+    for name in fields.number_paths(value):
+        with pytest.raises(ValueError, match=rf"^{name.split('.')[-1]} must be .*, got "):
+            fields.replace(value, {name: bad})
+
+
+@every_value
+def test_an_unknown_path_names_the_nearest(value: Value) -> None:
+    for name in fields.paths(value):
+        with pytest.raises(ValueError, match=f"did you mean '{name}'"):
+            fields.replace(value, {f"{name}x": 1.0})
+
+
+@every_value
+def test_numbers_are_equal_however_they_were_written(value: Value) -> None:
+    import numpy as np
+
+    for name in fields.number_paths(value):
+        same = fields.replace(value, {name: np.float64(fields.read(value, name))})
+        assert same == value and type(fields.read(same, name)) is float

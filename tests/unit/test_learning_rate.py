@@ -1,0 +1,199 @@
+"""LearningRate: the rate of every update, whatever runs it."""
+
+import keras
+import numpy as np
+import pytest
+
+from kopt.callbacks import LearningRate
+from kopt.optimizers import Optimizer
+from kopt.rules import Adam, GradientDescent
+from kopt.schedules import Constant, Cosine, Schedule, Step
+from kopt.training import Loop
+
+SCHEDULE = Cosine(0.1).warmup(1)
+
+
+def runner(model, loop: bool):
+    return Loop(model).fit if loop else model.fit
+
+
+def taken_rates(schedule: Schedule, loop: bool, *, epochs: int = 4, unit: str = "epoch", jit: bool = False, **compiled) -> np.ndarray:
+    """The rate at each update, read off a model whose gradient is always 1."""
+
+    class Slope(keras.layers.Layer):
+        def build(self, shape):
+            self.place = self.add_weight(shape=(), initializer="zeros", name="place")
+
+        def call(self, x):
+            return x * self.place
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            places.append(float(self.model.layers[-1].place.numpy()))
+
+    places: list[float] = [0.0]
+    model = keras.Sequential([keras.Input((1,)), Slope()])
+    model.compile(keras.optimizers.SGD(1e-3, **compiled.pop("optimizer", {})), lambda y, p: p, jit_compile=jit, **compiled)
+    runner(model, loop)(np.ones((40, 1)), np.ones((40, 1)), batch_size=4, epochs=epochs, verbose=0,
+                        callbacks=[LearningRate(schedule, unit=unit), Watch()])
+    return -np.diff(places)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("jit", [False, True])
+def test_the_rate_is_right_at_every_step(loop: bool, jit: bool) -> None:
+    expected = [float(SCHEDULE.resolve(4.0)(step / 10)) for step in range(40)]
+    np.testing.assert_allclose(taken_rates(SCHEDULE, loop, jit=jit), expected, rtol=2e-5, atol=2e-7)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_the_rate_is_right_under_steps_per_execution(loop: bool) -> None:
+    rates = [float(SCHEDULE.resolve(4.0)(step / 10)) for step in range(40)]
+    expected = np.add.reduceat(rates, np.arange(0, 40, 5))
+    found = taken_rates(SCHEDULE, loop, steps_per_execution=5)
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-7)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_accumulated_gradients_count_updates(loop: bool) -> None:
+    rates = taken_rates(Step(0.1, 0.5, every=1), loop, epochs=1, unit="step", optimizer={"gradient_accumulation_steps": 2})
+    np.testing.assert_allclose(rates, np.repeat(0.1 * 0.5 ** np.arange(5), 2) * ([0, 1] * 5), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("unit", "schedule", "expected"),
+    [
+        ("step", Cosine(0.1), lambda step: 0.05 * (1 + np.cos(np.pi * step / 40))),
+        ("epoch", Cosine(0.1), lambda step: 0.05 * (1 + np.cos(np.pi * step / 40))),
+        ("run", Cosine(0.1), lambda step: 0.05 * (1 + np.cos(np.pi * step / 40))),
+        ("run", Step(0.1, 0.5, every=0.5), lambda step: 0.1 * 0.5 ** (step // 20)),
+        ("epoch", Step(0.1, 0.5, every=2), lambda step: 0.1 * 0.5 ** (step // 20)),
+    ],
+)
+def test_units(unit: str, schedule: Schedule, expected) -> None:
+    np.testing.assert_allclose(taken_rates(schedule, True, unit=unit), expected(np.arange(40)), rtol=2e-5, atol=2e-7)
+
+
+def fit(model, points, epochs: int, schedule: Schedule = SCHEDULE, loop: bool = True, **how):
+    callbacks = [LearningRate(schedule, unit="epoch")]
+    return runner(model, loop)(*points, batch_size=10, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks, **how).history
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_an_already_trained_model_follows_a_new_schedule(loop: bool, network, points) -> None:
+    model = network("sgd")
+    runner(model, loop)(*points, epochs=1, verbose=0)
+    assert fit(model, points, 2, Constant(0.03), loop)["learning_rate"] == pytest.approx([0.03, 0.03])
+    assert fit(model, points, 2, Constant(0.02), loop)["learning_rate"] == pytest.approx([0.02, 0.02])
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_second_fit_starts_over_and_is_not_traced_again(loop: bool, network, points) -> None:
+    model = network("sgd")
+    first = fit(model, points, 3, loop=loop)["learning_rate"]
+    function = model.train_function
+    assert fit(model, points, 3, loop=loop)["learning_rate"] == first
+    assert model.train_function is function
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_initial_epoch_goes_on(loop: bool, network, points) -> None:
+    model = network("sgd")
+    whole = fit(network("sgd"), points, 4, loop=loop)["learning_rate"]
+    runner(model, loop)(*points, batch_size=10, epochs=2, verbose=0)
+    assert fit(model, points, 4, loop=loop, initial_epoch=2)["learning_rate"] == whole[2:]
+
+
+def test_afterwards_the_rate_is_a_plain_number_again(network, points) -> None:
+    model = network("sgd")
+    last = fit(model, points, 2, Constant(0.03))["learning_rate"][-1]
+    assert float(model.optimizer.learning_rate) == pytest.approx(last)
+    model.optimizer.learning_rate = 0.5
+    before = model.get_weights()
+    model.fit(*points, batch_size=100, epochs=1, verbose=0)
+    slow = network("sgd")
+    slow.set_weights(before)
+    slow.optimizer.learning_rate = 0.5
+    slow.fit(*points, batch_size=100, epochs=1, verbose=0)
+    for one, other in zip(model.get_weights(), slow.get_weights()):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", [lambda: keras.optimizers.Adam(0.01), lambda: Optimizer(Adam(), 0.01)])
+@pytest.mark.parametrize("ending", ["model.keras", "model.weights.h5"])
+def test_files_are_interchangeable_with_and_without_the_callback(optimizer, ending: str, network, points, tmp_path) -> None:
+    """Iterations and moments included, in both directions, and the rate in a file is a plain number."""
+    steered, plain = network(optimizer()), network(optimizer())
+    fit(steered, points, 2)
+    plain.fit(*points, epochs=2, verbose=0)
+    for source, steer in ((steered, False), (plain, True)):
+        path = tmp_path / f"{steer}{ending}"
+        if ending == "model.keras":
+            source.save(path)
+            target = keras.saving.load_model(path)
+            assert isinstance(target.get_compile_config()["optimizer"]["config"]["learning_rate"], float)
+        else:
+            source.save_weights(path)
+            target = network(optimizer())
+            target.optimizer.build(target.trainable_variables)
+            if steer:
+                LearningRate(SCHEDULE).set_model(target)
+            target.load_weights(path)
+        assert len(target.optimizer.variables) == len(source.optimizer.variables)
+        for one, other in zip(source.optimizer.variables, target.optimizer.variables):
+            np.testing.assert_array_equal(one.numpy(), other.numpy())
+        if steer:
+            assert len(fit(target, points, 2)["learning_rate"]) == 2
+
+
+def test_history_csv_logger_and_tensorboard_see_the_rate_last_used(network, points, tmp_path) -> None:
+    model = network("sgd")
+    callbacks = [LearningRate(SCHEDULE, unit="epoch"), keras.callbacks.CSVLogger(tmp_path / "log.csv")]
+    history = Loop(model).fit(*points, batch_size=10, epochs=3, callbacks=callbacks, verbose=0).history
+    expected = [float(SCHEDULE.resolve(3.0)(epoch + 0.9)) for epoch in range(3)]
+    np.testing.assert_allclose(history["learning_rate"], expected, rtol=1e-6)
+    table = np.genfromtxt(tmp_path / "log.csv", delimiter=",", names=True)
+    np.testing.assert_allclose(table["learning_rate"], expected, rtol=1e-6)
+    assert float(model.optimizer.learning_rate) == pytest.approx(expected[-1])
+
+
+def test_no_hook_runs_at_every_batch() -> None:
+    for hook in ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end"):
+        assert getattr(LearningRate, hook) is getattr(keras.callbacks.Callback, hook)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LearningRate("cosin", rate=0.1), "schedule must be one of"),
+        (lambda: LearningRate(0.1), "schedule must be a kopt schedule or the name of one, got 0.1."),
+        (lambda: LearningRate(Constant(0.1), rate=0.1), "fields must be left out where a schedule is given, got ['rate']."),
+        (lambda: LearningRate(Constant(0.1), unit="epochs"), "unit must be 'step', 'epoch' or 'run', got 'epochs'."),
+        (lambda: LearningRate("constant", rate=-0.1), "rate must be >= 0, got -0.1."),
+    ],
+)
+def test_bad_arguments_are_refused(make, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        make()
+    assert str(caught.value).startswith(message)
+
+
+def test_what_cannot_work_is_refused_before_the_first_step(network, points) -> None:
+    model = network(keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 10)))
+    with pytest.raises(ValueError, match=r"^learning_rate must be a number in an optimizer that LearningRate\(.*\) steers, got "):
+        fit(model, points, 1)
+    model = network(Optimizer(GradientDescent()))
+    both = [LearningRate(Constant(0.1)), LearningRate(Constant(0.2))]
+    with pytest.raises(ValueError, match="^callbacks must hold one that sets the learning rate, got "):
+        Loop(model).fit(*points, epochs=1, callbacks=both, verbose=0)
+    with pytest.raises(ValueError, match="^warmup_duration must be shorter than the run of 1, got 1.0"):
+        fit(model, points, 1)
+    with pytest.raises(ValueError, match="^steps_per_epoch must be known for LearningRate"):
+        model.fit((points for _ in range(3)), epochs=1, shuffle=False, callbacks=[LearningRate(SCHEDULE)], verbose=0)
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_setting_the_rate_while_it_is_steered_is_refused(network, points) -> None:
+    callbacks = [LearningRate(Constant(0.1)), keras.callbacks.LearningRateScheduler(lambda epoch: 0.2)]
+    with pytest.raises(ValueError, match=r"^learning_rate must be left to LearningRate\(Constant\(0.1\), unit='step'\) while it trains"):
+        network("sgd").fit(*points, epochs=2, callbacks=callbacks, verbose=0)
