@@ -20,7 +20,8 @@ def devices(devices: str = "auto") -> None:
     for device in tf.config.list_logical_devices():
         print(device.name)
     chosen = distribute.choose(devices)
-    print(f"{devices} -> {chosen.reason}: {type(chosen.strategy).__name__}, {chosen.strategy.num_replicas_in_sync} replicas")
+    strategy = chosen.strategy
+    print(f"{devices} -> {chosen.reason}: {type(strategy).__name__}, {strategy.num_replicas_in_sync} replicas")
 
 
 def show(folder: tyro.conf.Positional[str]) -> None:
@@ -41,7 +42,9 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: The arguments; those of the process when None.
     """
-    tyro.extras.subcommand_cli_from_dict({"devices": devices, "show": show}, prog="kopt", description=__doc__, args=args)
+    tyro.extras.subcommand_cli_from_dict(
+        {"devices": devices, "show": show}, prog="kopt", description=__doc__, args=args
+    )
 
 
 if __name__ == "__main__":

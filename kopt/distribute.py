@@ -43,7 +43,9 @@ def choose(devices: str = "auto") -> Chosen:
         return Chosen(choose(name).strategy, f"{name} ({found})")
     if devices == "cpu":
         # Without a GPU the default strategy is the CPU already, and has less in its way.
-        return Chosen(tf.distribute.OneDeviceStrategy("CPU:0") if gpus else tf.distribute.get_strategy(), "cpu (asked for)")
+        return Chosen(
+            tf.distribute.OneDeviceStrategy("CPU:0") if gpus else tf.distribute.get_strategy(), "cpu (asked for)"
+        )
     if devices == "gpu":
         require(len(gpus) >= 1, "devices", f"must be there, and TensorFlow {found}", devices)
         return Chosen(tf.distribute.OneDeviceStrategy("GPU:0"), f"gpu (asked for, {found})")
@@ -76,7 +78,9 @@ def strategy(devices: str = "auto") -> Any:
 
 
 def listed(devices: str) -> Chosen:
-    there = {f"{device.device_type}:{device.name.rsplit(':', 1)[1]}".lower() for device in tf.config.list_logical_devices()}
+    there = {
+        f"{device.device_type}:{device.name.rsplit(':', 1)[1]}".lower() for device in tf.config.list_logical_devices()
+    }
     names = [name.strip().lower() for name in devices.split(",")]
     for name in names:
         if name not in there:

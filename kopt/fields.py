@@ -8,21 +8,15 @@ import copy
 import dataclasses
 import functools
 import json
-import math
-import numbers
-import types
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, Union, dataclass_transform, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping
+from typing import Any, Self, dataclass_transform, get_type_hints
 
-import numpy as np
 from keras import saving
 
+from kopt.annotations import Number, canonical, conforms, describe
 from kopt.checks import require, unknown
 
 __all__ = ["Number", "Value", "bind", "from_json", "number_paths", "paths", "read", "replace", "to_json"]
-
-NUMBER = "number"
-Number = Annotated[float, NUMBER]
 
 
 @dataclass_transform(frozen_default=True)
@@ -30,8 +24,9 @@ Number = Annotated[float, NUMBER]
 class Value:
     """A frozen dataclass that compares, hashes, prints as code, and survives JSON and Keras files.
 
-    Subclasses declare annotated fields and a `check`; no decorator is needed. Numbers become floats, lists become tuples,
-    and a field of another type than its annotation is refused, so that equal values are equal however they were made.
+    Subclasses declare annotated fields and a `check`; no decorator is needed. Numbers become floats, lists become
+    tuples, and a field of another type than its annotation is refused, so that equal values are equal however they were
+    made.
 
     Raises:
         ValueError: When a field has the wrong type, a number is not finite, or `check` refuses.
@@ -76,6 +71,9 @@ def paths(value: Value) -> dict[str, Any]:
 
     A wrapper's `of` is passed through, so the rate of a warmed-up cosine is `rate`, not `of.rate`.
 
+    Args:
+        value: Any value.
+
     Returns:
         Path -> field value, nested values and their own fields both, in the order of declaration.
 
@@ -99,6 +97,12 @@ def paths(value: Value) -> dict[str, Any]:
 def number_paths(value: Value) -> list[str]:
     """List the paths of the fields that are numbers and set, in the order of `paths`.
 
+    Args:
+        value: Any value.
+
+    Returns:
+        The paths.
+
     Example:
         >>> from kopt.schedules import Cosine
         >>> number_paths(Cosine(0.1).warmup(5))
@@ -109,6 +113,13 @@ def number_paths(value: Value) -> list[str]:
 
 def read(value: Value, path: str) -> Any:
     """Give the field at a path.
+
+    Args:
+        value: Any value.
+        path: Names with dots between them, as `paths` lists them.
+
+    Returns:
+        The field.
 
     Raises:
         ValueError: When there is no such field; says the nearest.
@@ -172,6 +183,12 @@ def replace(value: Value, changes: Mapping[str, Any]) -> Any:
 def to_json(value: Value) -> str:
     """Write a value as JSON text.
 
+    Args:
+        value: Any value whose class is registered.
+
+    Returns:
+        The text.
+
     Example:
         >>> from kopt.schedules import Cosine
         >>> from_json(to_json(Cosine(0.1).warmup(5)))
@@ -183,6 +200,12 @@ def to_json(value: Value) -> str:
 def from_json(text: str) -> Any:
     """Build the value back that `to_json` wrote.
 
+    Args:
+        text: What it wrote.
+
+    Returns:
+        A value equal to the one that was written.
+
     Example:
         >>> from kopt.schedules import Constant
         >>> from_json(to_json(Constant(0.1)))
@@ -191,7 +214,7 @@ def from_json(text: str) -> Any:
     return saving.deserialize_keras_object(json.loads(text))
 
 
-def with_field(value: Value, path: str, new: Any) -> Value:
+def with_field(value: Any, path: str, new: Any) -> Any:
     head, _, rest = path.partition(".")
     if head not in hints(type(value)):
         head, rest = "of", path
@@ -201,62 +224,21 @@ def with_field(value: Value, path: str, new: Any) -> Value:
 
 
 def checked(value: Value) -> Value:
-    return type(value)(**{
-        name: checked(inner) if isinstance(inner := getattr(value, name), Value) else inner for name in hints(type(value))
-    })
+    return type(value)(
+        **{
+            name: checked(inner) if isinstance(inner := getattr(value, name), Value) else inner
+            for name in hints(type(value))
+        }
+    )
 
 
-@functools.cache
-def hints(cls: type) -> dict[str, Any]:
+def declared(cls: Any) -> dict[str, Any]:
+    """Field name -> annotation, in the order of declaration."""
     found = get_type_hints(cls, include_extras=True)
     return {field.name: found[field.name] for field in dataclasses.fields(cls)}
 
 
-def members(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-
-
-def is_number(hint: Any) -> bool:
-    return any(NUMBER in getattr(member, "__metadata__", ()) for member in members(hint))
-
-
-def canonical(value: Any, name: str, hint: Any) -> Any:
-    if is_number(hint) and isinstance(value, numbers.Real) and not isinstance(value, bool):
-        require(math.isfinite(value), name, "must be finite", float(value))
-        return float(value)
-    if isinstance(value, (np.generic, np.ndarray)):
-        value = value.tolist()
-    return tuple(canonical(item, name, None) for item in value) if isinstance(value, (list, tuple)) else value
-
-
-def conforms(value: Any, hint: Any) -> bool:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(conforms(value, member) for member in arguments)
-    if origin is Annotated:
-        return conforms(value, arguments[0])
-    if origin is Literal:
-        return value in arguments
-    if origin is tuple:
-        items = arguments[:1] * len(value) if arguments[-1] is Ellipsis and isinstance(value, tuple) else arguments
-        return isinstance(value, tuple) and len(value) == len(items) and all(map(conforms, value, items))
-    if hint is Any:
-        return True
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return isinstance(value, hint) and (hint is not int or not isinstance(value, bool))
-
-
-def describe(hint: Any) -> str:
-    if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(map(describe, get_args(hint)))
-    if get_origin(hint) is Annotated:
-        return "a number" if is_number(hint) else describe(get_args(hint)[0])
-    if get_origin(hint) is Literal:
-        return " or ".join(map(repr, get_args(hint)))
-    if get_origin(hint) is tuple:
-        return f"a tuple of {describe(get_args(hint)[0])}"
-    return {type(None): "None", int: "a whole number", float: "a number", str: "a text"}.get(hint, f"a {hint.__name__}")
+hints: Callable[[type], dict[str, Any]] = functools.cache(declared)
 
 
 def encode(value: Any) -> Any:
@@ -281,7 +263,7 @@ def written(value: Any) -> str:
 def written_arguments(value: Value) -> list[str]:
     """The arguments that differ from their defaults, the first one by position."""
     shown = []
-    for place, field in enumerate(dataclasses.fields(value)):  # type: ignore[arg-type]
+    for place, field in enumerate(dataclasses.fields(value)):
         inner = getattr(value, field.name)
         if field.default is dataclasses.MISSING or inner != field.default:
             by_position = place == 0 and not field.kw_only

@@ -54,7 +54,9 @@ def retrace(model: Any) -> None:
 
 def owned_variables(model: Any) -> list[tuple[Any, Any]]:
     """Every weight a model can train, frozen ones included, with the layer that made it; shared ones once."""
-    owners = {id(variable): (variable, layer) for layer in model._flatten_layers() for variable in layer._trainable_variables}
+    owners = {
+        id(variable): (variable, layer) for layer in model._flatten_layers() for variable in layer._trainable_variables
+    }
     return list(owners.values())
 
 
@@ -65,7 +67,7 @@ def build(model: Any, batch: Any) -> None:
 
 
 def build_from(model: Any, iterator: Any) -> None:
-    """Build a model that was made under a strategy from its epoch iterator, as fit does, and start the iterator anew."""
+    """Build a model that was made under a strategy from its epoch iterator, as fit does; start the iterator anew."""
     model._maybe_symbolic_build(iterator=iterator)
     iterator.reset()
 
@@ -125,7 +127,9 @@ def tensors(adapter: Any) -> Any:
     dense = [leaf for leaf in leaves if leaf is not None]
     if any(isinstance(leaf, (tf.SparseTensor, tf.RaggedTensor)) or not hasattr(leaf, "__array__") for leaf in dense):
         return None
-    return tf.nest.pack_sequence_as(sliceable, [leaf if leaf is None else tf.convert_to_tensor(leaf) for leaf in leaves])
+    return tf.nest.pack_sequence_as(
+        sliceable, [leaf if leaf is None else tf.convert_to_tensor(leaf) for leaf in leaves]
+    )
 
 
 def epoch_iterator(model: Any, **arguments: Any) -> Any:
@@ -234,7 +238,9 @@ def install_rate(optimizer: Any, formula: Callable[[Any], Any], owner: Any) -> A
     if isinstance(optimizer._learning_rate, LiveRate):
         optimizer._learning_rate = optimizer._learning_rate.variable
     settable = isinstance(optimizer._learning_rate, keras.Variable)
-    require(settable, "learning_rate", f"must be a number in an optimizer that {owner} steers", optimizer._learning_rate)
+    require(
+        settable, "learning_rate", f"must be a number in an optimizer that {owner} steers", optimizer._learning_rate
+    )
     optimizer._learning_rate = LiveRate(optimizer, formula, owner)
     return optimizer._learning_rate
 
@@ -245,8 +251,8 @@ def install_rate(optimizer: Any, formula: Callable[[Any], Any], owner: Any) -> A
 class ListOptimizer(keras.optimizers.Optimizer):
     """A Keras optimizer that updates all parameters in one call, under any strategy.
 
-    Keras' own takes one variable at a time. Subclasses set `state_variables` in `build` and write `compute`; weight decay,
-    clipping, averaging, accumulation and loss scaling stay Keras'.
+    Keras' own takes one variable at a time. Subclasses set `state_variables` in `build` and write `compute`; weight
+    decay, clipping, averaging, accumulation and loss scaling stay Keras'.
     """
 
     state_variables: Sequence[Any] = ()
@@ -254,7 +260,7 @@ class ListOptimizer(keras.optimizers.Optimizer):
     def compute(
         self, gradients: Sequence[Any], parameters: Sequence[Any], state: Sequence[Any], rate: Any, count: Any
     ) -> tuple[Sequence[Any], Sequence[Any]]:
-        """New values of the parameters and of the state; None where one stays. A gradient is None where there is none."""
+        """New values of the parameters and of the state, None where one stays; a gradient may be None."""
         raise NotImplementedError
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
@@ -269,8 +275,8 @@ class ListOptimizer(keras.optimizers.Optimizer):
             by_position: list[Any] = [None] * len(parameters)
             for position, gradient in zip(positions, gradients):
                 by_position[position] = tf.convert_to_tensor(gradient)
-            read = [[variable.read_value() for variable in variables] for variables in (parameters, state)]
-            new_parameters, new_state = self.compute(by_position, *read, rate, count)
+            old, old_state = ([variable.read_value() for variable in group] for group in (parameters, state))
+            new_parameters, new_state = self.compute(by_position, old, old_state, rate, count)
             for variable, new in zip([*parameters, *state], [*new_parameters, *new_state], strict=True):
                 if new is not None:
                     variable.assign(tf.cast(new, variable.dtype), read_value=False)

@@ -12,8 +12,8 @@ __all__ = ["Knob"]
 class Knob(keras.layers.Layer):
     """One live scalar: programs read the variable, so that setting it needs no retrace.
 
-    It is a Keras layer because an optimizer that holds one saves it in `.keras` and `.weights.h5` files. A file that lacks
-    it leaves the value as it is.
+    It is a Keras layer because an optimizer that holds one saves it in `.keras` and `.weights.h5` files. A file that
+    lacks it leaves the value as it is.
 
     Args:
         value: The first value.

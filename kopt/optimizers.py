@@ -17,8 +17,9 @@ __all__ = ["Optimizer"]
 class Optimizer(ListOptimizer):
     """A `keras.optimizers.Optimizer` that updates by a rule.
 
-    parameter + rule.update(gradients, state, parameters, rate, count). It takes Keras' arguments for optimizers (clipping,
-    averaging, accumulation, loss scaling) and saves the rule and its state, by name, in `.keras` and `.weights.h5` files.
+    parameter + rule.update(gradients, state, parameters, rate, count). It takes Keras' arguments for optimizers
+    (clipping, averaging, accumulation, loss scaling) and saves the rule and its state, by name, in `.keras` and
+    `.weights.h5` files.
 
     Args:
         rule: The update rule.
@@ -62,17 +63,25 @@ class Optimizer(ListOptimizer):
                 place = next((step for step in path if isinstance(step, int)), None)
                 self.state_places.append(place)
                 self.state_names.append(".".join(map(str, path)))
-                self.state_variables.append(self._state_variable(path, leaf, None if place is None else variables[place]))
+                self.state_variables.append(
+                    self._state_variable(path, leaf, None if place is None else variables[place])
+                )
 
     def _start(self, variables: Sequence[Any]) -> Any:
         if all(bool(raw(variable).is_initialized()) for variable in variables):
             return self.bound.init([keras.ops.convert_to_tensor(variable) for variable in variables])
-        # Keras builds a model without an Input while it traces the first step: its weights have shapes, but no values yet.
+        # Keras builds a model without an Input while it traces the first step: its weights have no values yet.
         at_zero, at_one = (
-            self.bound.init([like(variable.shape, variable.dtype) for variable in variables]) for like in (tf.zeros, tf.ones)
+            self.bound.init([like(variable.shape, variable.dtype) for variable in variables])
+            for like in (tf.zeros, tf.ones)
         )
         same = all(bool(tf.reduce_all(a == b)) for a, b in zip(tf.nest.flatten(at_zero), tf.nest.flatten(at_one)))
-        require(same, "model", f"must be built before it is fitted, for {self.rule!r} starts from its weights", "an unbuilt one")
+        require(
+            same,
+            "model",
+            f"must be built before it is fitted, for {self.rule!r} starts from its weights",
+            "an unbuilt one",
+        )
         return at_zero
 
     def _state_variable(self, path: Sequence[Any], leaf: Any, reference: Any | None) -> Any:
@@ -118,7 +127,9 @@ class Optimizer(ListOptimizer):
             super().load_own_variables(store)
             return
         variables = self._saved_variables()
-        require(set(store.keys()) == set(variables), "file", f"must hold the state of {self.rule!r}", sorted(store.keys()))
+        require(
+            set(store.keys()) == set(variables), "file", f"must hold the state of {self.rule!r}", sorted(store.keys())
+        )
         for name, variable in variables.items():
             variable.assign(store[name])
 

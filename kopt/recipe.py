@@ -45,7 +45,9 @@ class Training(Value):
 
     def check(self) -> None:
         require(self.epochs >= 1, "epochs", "must be >= 1", self.epochs)
-        require(self.batch_size == "full" or self.batch_size >= 1, "batch_size", "must be >= 1 or 'full'", self.batch_size)
+        require(
+            self.batch_size == "full" or self.batch_size >= 1, "batch_size", "must be >= 1 or 'full'", self.batch_size
+        )
 
 
 @registry.register
@@ -134,7 +136,8 @@ def command_line(
     Example:
         >>> from kopt import data, models, schedules
         >>> recipe = Recipe("digits", data.Digits(), model=models.MLP((8, 8, 1), 10), schedule=schedules.Cosine(1e-3))
-        >>> command = command_line(Command(recipe), quick={"training.epochs": 1}, args=["--quick", "--schedule.rate", "0.1"])
+        >>> args = ["--quick", "--schedule.rate", "0.1"]
+        >>> command = command_line(Command(recipe), quick={"training.epochs": 1}, args=args)
         >>> command.of.training.epochs, command.of.schedule.rate
         (1, 0.1)
 

@@ -84,19 +84,30 @@ def build(recipe: Recipe, splits: Splits, strategy: Any) -> keras.Model:
     Raises:
         ValueError: When data and model do not fit, or the data hold numbers that are not finite.
     """
-    require(splits.train.x.shape[1:] == recipe.model.inputs, "model.inputs", f"must be {splits.train.x.shape[1:]} for these data",
-            recipe.model.inputs)
+    require(
+        splits.train.x.shape[1:] == recipe.model.inputs,
+        "model.inputs",
+        f"must be {splits.train.x.shape[1:]} for these data",
+        recipe.model.inputs,
+    )
     require(all(bool(np.isfinite(part).all()) for part in splits.train), "data", "must be finite", recipe.data)
     with strategy.scope():
         model = recipe.model.build()
         model.compile(Optimizer(recipe.rule), recipe.model.loss(), metrics=recipe.model.metrics())
+        model.optimizer.build(model.trainable_variables)  # so that weights files restore it before the first step
         if recipe.regularizer is not None:
             regularizers.attach(model, recipe.regularizer)
     return model
 
 
 def train(
-    recipe: Recipe, model: keras.Model, splits: Splits, *, callbacks: Sequence[Any] = (), verbose: bool = True, **arguments: Any
+    recipe: Recipe,
+    model: keras.Model,
+    splits: Splits,
+    *,
+    callbacks: Sequence[Any] = (),
+    verbose: bool = True,
+    **arguments: Any,
 ) -> keras.callbacks.History:
     """Train a recipe's model on its training split, validating on its validation split.
 
@@ -112,7 +123,11 @@ def train(
         The History, with the learning rate and seconds of each epoch.
     """
     own = [LearningRate(recipe.schedule, unit="epoch"), EpochTime()]
-    fields = {"batch_size": recipe.training.batch_size, "epochs": recipe.training.epochs, "validation_data": splits.validation}
+    fields = {
+        "batch_size": recipe.training.batch_size,
+        "epochs": recipe.training.epochs,
+        "validation_data": splits.validation,
+    }
     loop = Loop(model, seed=recipe.seed)
     return loop.fit(*splits.train, callbacks=[*own, *callbacks], verbose=int(verbose), **fields | arguments)
 

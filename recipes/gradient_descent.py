@@ -9,6 +9,7 @@ Time      about 20 s on 2 cores
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import keras
 import matplotlib.figure
@@ -25,12 +26,14 @@ from kopt.training import minimize
 
 
 def line_exercises(steps: int) -> dict[str, np.ndarray]:
-    """One parameter, a slope, a line, a decayed rate and ridge regression: their losses, and what they found on the console."""
+    """One parameter, a slope, a line, a decayed rate and ridge regression: what they find, and their losses."""
     x = np.array([1.0, 2.0, 3.0, 4.0], "float32")
     points = np.linspace(-1, 3, 100, dtype="float32")
     line, descent = 2 * points + 1, rules.GradientDescent()
     slope = float(points @ line / (points @ points))
-    ridge = np.linalg.solve([[points @ points / 100 + 0.01, points.mean()], [points.mean(), 1.0]], [points @ line / 100, line.mean()])
+    ridge = np.linalg.solve(
+        [[points @ points / 100 + 0.01, points.mean()], [points.mean(), 1.0]], [points @ line / 100, line.mean()]
+    )
 
     def squares(theta: tf.Tensor, b: tf.Tensor = 0.0) -> tf.Tensor:
         return tf.reduce_mean((theta * points + b - line) ** 2)
@@ -39,7 +42,7 @@ def line_exercises(steps: int) -> dict[str, np.ndarray]:
         return squares(theta, b) + L2(0.01)(theta)
 
     decayed = Step(0.05, 0.9, every=100)
-    exercises = {
+    exercises: dict[str, tuple[Any, Any, Any, Any]] = {
         "y = 2 x, one parameter": (lambda theta: tf.reduce_mean((theta * x - 2 * x) ** 2), 0, 0.01, 2.0),
         "y = 2 x + 1, slope alone": (squares, 0, 0.05, slope),
         "y = 2 x + 1, slope and intercept": (squares, (0, 0), 0.05, (2.0, 1.0)),
@@ -61,12 +64,13 @@ def network_exercises(epochs: int) -> dict[str, list[float]]:
     x = generator.normal(size=(1000, 10)).astype("float32")
     y = network.build()(x).numpy()
     losses = {}
-    for name, rule, rate, batch_size in (
+    trainings: tuple[tuple[str, rules.Rule, float, int | Literal["full"]], ...] = (
         ("full batch, gradient descent", rules.GradientDescent(), 0.1, "full"),
         ("batches of 64, momentum 0.9", rules.Momentum(0.9), 0.01, 64),
         ("single examples, Nesterov", rules.Nesterov(0.9), 0.001, 1),
         ("batches of 64, Adam", rules.Adam(), 0.01, 64),
-    ):
+    )
+    for name, rule, rate, batch_size in trainings:
         keras.utils.set_random_seed(2)
         model = network.build()
         model.compile(kopt.optimizers.Optimizer(rule, rate), "mse")
@@ -87,7 +91,10 @@ def main(args: Sequence[str] | None = None) -> Path:
     figure = matplotlib.figure.Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     with kopt.report.run_folder(folder, "gradient_descent") as (unfinished, final):
-        for axes, losses in ((left, line_exercises(100 if quick else 1000)), (right, network_exercises(3 if quick else 40))):
+        for axes, losses in (
+            (left, line_exercises(100 if quick else 1000)),
+            (right, network_exercises(3 if quick else 40)),
+        ):
             for name, values in losses.items():
                 axes.plot(np.maximum(values, 1e-12), label=name, linewidth=2)
             axes.set(yscale="log", ylabel="loss")

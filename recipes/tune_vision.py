@@ -17,7 +17,7 @@ from vision import RECIPE
 import kopt
 from kopt.tuning import Choice, HyperModel, Range
 
-RANGES = {
+RANGES: dict[str, Range | Choice] = {
     "model.width": Choice((8, 16, 24)),
     "schedule.rate": Range(1e-3, 2e-2, log=True),
     "regularizer.strength": Range(1e-6, 1e-3, log=True),
@@ -25,7 +25,11 @@ RANGES = {
     "training.batch_size": Choice((16, 32, 64)),
 }
 QUICK = {"trials": 2, "data.examples": 300, "model.stages": 1}
-QUICK_RANGES = {"model.width": Choice((2, 4)), "training.epochs": Range(2, 3), "training.batch_size": Choice((32, 64))}
+QUICK_RANGES: dict[str, Range | Choice] = {
+    "model.width": Choice((2, 4)),
+    "training.epochs": Range(2, 3),
+    "training.batch_size": Choice((32, 64)),
+}
 
 
 class Search(kopt.Command):
@@ -47,9 +51,16 @@ def main(args: Sequence[str] | None = None) -> kopt.report.Run:
     with tempfile.TemporaryDirectory() as directory:
         objective = keras_tuner.Objective("val_loss", "min")
         tuner = keras_tuner.RandomSearch(
-            hypermodel, objective, max_trials=search.trials, seed=search.of.seed, directory=directory, project_name="vision"
+            hypermodel,
+            objective,
+            max_trials=search.trials,
+            seed=search.of.seed,
+            directory=directory,
+            project_name="vision",
         )
-        told = keras.callbacks.LambdaCallback(on_train_end=lambda logs: print(f"tried: val_loss {logs['val_loss']:.4f}", flush=True))
+        told = keras.callbacks.LambdaCallback(
+            on_train_end=lambda logs: print(f"tried: val_loss {logs['val_loss']:.4f}", flush=True)
+        )
         tuner.search(verbose=0, callbacks=[told])
         ranking = tuner.oracle.get_best_trials(search.trials)
     for place, trial in enumerate(ranking, 1):

@@ -19,13 +19,14 @@ Unit = Literal["step", "epoch", "run"]
 class LearningRate(keras.callbacks.Callback):
     """Set the learning rate by a schedule, exactly, at every update, in `model.fit` and in `kopt.fit`.
 
-    rate = schedule((updates - updates at this run's start) / updates a unit) * multiplier. The formula is traced into the
-    training program: it holds for any `steps_per_execution`, counts updates where gradients are accumulated, and costs the
-    host nothing per step. Put it before callbacks that should see "learning_rate" in an epoch's logs: the rate last used.
+    rate = schedule((updates - updates at this run's start) / updates a unit) * multiplier. The formula is traced into
+    the training program: it holds for any `steps_per_execution`, counts updates where gradients are accumulated, and
+    costs the host nothing per step. Put it before callbacks that should see "learning_rate" in an epoch's logs: the
+    rate last used.
 
-    The rate lives in the optimizer's own variable, so files saved with and without this callback are alike. A run's time
-    starts with its epoch 0: a second fit starts over, one with `initial_epoch` goes on. When training ends, the optimizer
-    keeps the last rate; when it raises, the schedule stays installed until the next fit with this callback.
+    The rate lives in the optimizer's own variable, so files saved with and without this callback are alike. A run's
+    time starts with its epoch 0: a second fit starts over, one with `initial_epoch` goes on. When training ends, the
+    optimizer keeps the last rate; when it raises, the schedule stays installed until the next fit with this callback.
 
     Args:
         schedule: A schedule, or the name of one with its fields in `**fields`.
@@ -61,7 +62,7 @@ class LearningRate(keras.callbacks.Callback):
         self.steered: SteeredRate
 
     def set_model(self, model: Any) -> None:
-        """Install the schedule, before the training function is made; keep the one of the last fit where it is the same."""
+        """Install the schedule, before the training function is made; keep the last fit's where it is the same."""
         super().set_model(model)
         optimizer = inner_optimizer(model.optimizer)
         installed = installed_rate(optimizer)
@@ -142,12 +143,13 @@ class SteeredRate:
         length = {"step": 1.0, "epoch": self.epoch_updates, "run": run_updates}[self.unit]
         self.unit_updates.set(length)
         if self.schedule.total is None:
-            self.schedule.resolve(run_updates / length)  # refuses, before the first step, a run that is too short for it
+            # Refuses, before the first step, a run that is too short for the schedule.
+            self.schedule.resolve(run_updates / length)
             self.run_units.set(run_updates / length)
 
     def begin_epoch(self, epoch: int) -> None:
         """Start the clock at the run's epoch 0, which may be some epochs ago."""
-        updates = int(inner_optimizer(self.model.optimizer).iterations)
+        updates = int(ops.convert_to_numpy(inner_optimizer(self.model.optimizer).iterations))
         self.origin.set(updates - epoch * self.epoch_updates if self.epoch_updates or epoch == 0 else 0.0)
         self.active.set(1.0)
 

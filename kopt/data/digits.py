@@ -29,8 +29,8 @@ class Digits(Data):
         (1168, 8, 8, 1)
 
     Source:
-        Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998; the test set,
-        as in `sklearn.datasets.load_digits`; license CC BY 4.0.
+        Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998; the test
+        set, as in `sklearn.datasets.load_digits`; license CC BY 4.0.
     """
 
     validation: Number = 0.15

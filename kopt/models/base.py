@@ -18,6 +18,10 @@ Task = Literal["classification", "regression"]
 class Model(Value):
     """An architecture with its sizes; `build()` makes the Keras model, `loss()` and `metrics()` fit its outputs.
 
+    Args:
+        inputs: Shape of one example.
+        outputs: Number of classes, or of numbers to predict.
+
     Example:
         >>> from kopt.models import MLP
         >>> MLP((4,), 3).build().output_shape

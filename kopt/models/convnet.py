@@ -10,7 +10,7 @@ from kopt.models.base import Model, registry
 
 __all__ = ["ConvNet"]
 
-# Keras' 0.99 needs hundreds of updates before the running statistics can be validated with; small data has few an epoch.
+# Keras' 0.99 needs hundreds of updates before the running statistics are of use; small data have few an epoch.
 MOMENTUM = 0.9
 
 
@@ -50,7 +50,12 @@ class ConvNet(Model):
         require(self.outputs >= 2, "outputs", "must be >= 2", self.outputs)
         require(self.width >= 1, "width", "must be >= 1", self.width)
         require(self.stages >= 1, "stages", "must be >= 1", self.stages)
-        require(min(self.inputs[:2]) >= 2**self.stages, "inputs", f"must be >= {2**self.stages} pixels each way", self.inputs)
+        require(
+            min(self.inputs[:2]) >= 2**self.stages,
+            "inputs",
+            f"must be >= {2**self.stages} pixels each way",
+            self.inputs,
+        )
         require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
 
     def build(self) -> keras.Model:

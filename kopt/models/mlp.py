@@ -15,8 +15,8 @@ __all__ = ["MLP"]
 class MLP(Model):
     """Dense layers one after the other.
 
-    h = activation(W h + b) for each of `units`, then a linear layer. The first thing to try on a table; with no units it
-    is linear or logistic regression.
+    h = activation(W h + b) for each of `units`, then a linear layer. The first thing to try on a table; with no units
+    it is linear or logistic regression.
 
     Args:
         inputs: Shape of one example.
@@ -43,7 +43,7 @@ class MLP(Model):
     activation: str = "relu"
     dropout: Number = 0.0
     scale: Number = 1.0
-    task: Task = "classification"  # type: ignore[assignment]
+    task: Task = "classification"
 
     def check(self) -> None:
         require(all(size >= 1 for size in self.inputs), "inputs", "must be >= 1 each", self.inputs)

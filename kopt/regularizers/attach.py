@@ -20,8 +20,8 @@ ATTRIBUTES = {
 def attach(model: Any, regularizer: Regularizer, to: select.Selector = select.kernels) -> list[str]:
     """Regularize the chosen weights of a built model, compiled and trained or not.
 
-    The weight's own and the layer's regularizer are set, so that the penalty counts from the next step on and is saved with
-    the model. What a weight had before is replaced. The train and test functions are traced once more.
+    The weight's own and the layer's regularizer are set, so that the penalty counts from the next step on and is saved
+    with the model. What a weight had before is replaced. The train and test functions are traced once more.
 
     Args:
         model: A built Keras model.
@@ -49,7 +49,9 @@ def attach(model: Any, regularizer: Regularizer, to: select.Selector = select.ke
     require(isinstance(regularizer, Regularizer), "regularizer", "must be a kopt regularizer", regularizer)
     chosen = to.choose(model)
     for variable, layer in chosen:
-        require(hasattr(layer, attribute(variable)), "to", f"must leave out {variable.path}: its layer saves no penalty", to)
+        require(
+            hasattr(layer, attribute(variable)), "to", f"must leave out {variable.path}: its layer saves no penalty", to
+        )
     for variable, layer in chosen:
         variable.regularizer = regularizer
         setattr(layer, attribute(variable), regularizer)
@@ -72,7 +74,8 @@ def detach(model: Any, to: select.Selector = select.everything) -> list[str]:
 
     Example:
         >>> import keras
-        >>> detach(keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, kernel_regularizer="l2", name="a")], name="m"))
+        >>> dense = keras.layers.Dense(3, kernel_regularizer="l2", name="a")
+        >>> detach(keras.Sequential([keras.Input((2,)), dense], name="m"))
         ['m/a/kernel']
 
     Source:

@@ -59,7 +59,8 @@ class L2(Regularizer):
         2.5
 
     Source:
-        Hoerl and Kennard, Ridge Regression, 1970; Krogh and Hertz, A Simple Weight Decay Can Improve Generalization, 1991.
+        Hoerl and Kennard, Ridge Regression, 1970; Krogh and Hertz, A Simple Weight Decay Can Improve Generalization,
+        1991.
     """
 
     strength: Number = 1e-4

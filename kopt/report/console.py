@@ -12,6 +12,12 @@ __all__ = ["told"]
 def told(verbose: bool) -> Iterator[logging.Logger]:
     """Give kopt's logger; within the block its lines are printed where `verbose`.
 
+    Args:
+        verbose: Whether to print them.
+
+    Returns:
+        The logger.
+
     Example:
         >>> with told(True) as log:
         ...     log.info("devices: cpu")

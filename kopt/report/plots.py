@@ -1,5 +1,6 @@
 """Pictures of schedules and of runs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from kopt.schedules import Schedule
 __all__ = ["history_figure", "plot", "schedule_figure"]
 
 TRAIN, VALIDATION, RATE = "#1b6ca8", "#e07a1f", "#4a4a4a"
+ENDLESS = 100.0  # units that are drawn of a schedule without an end
 
 
 def plot(value: Any) -> matplotlib.figure.Figure:
@@ -45,9 +47,13 @@ def plot(value: Any) -> matplotlib.figure.Figure:
 
 
 def schedule_figure(schedule: Schedule) -> matplotlib.figure.Figure:
-    """Draw a schedule from 0 to its end, or over 100 units where it has none."""
+    """Draw a schedule from 0 to its end, or over 100 units where it has none.
+
+    Args:
+        schedule: A schedule whose duration is known.
+    """
     require(schedule.total is not None, "schedule", "must have a duration to be drawn", schedule)
-    end = schedule.total if schedule.total < float("inf") else 100.0  # type: ignore[operator]
+    end = schedule.total if schedule.total and math.isfinite(schedule.total) else ENDLESS
     times = np.linspace(0, end, 1001)
     figure = matplotlib.figure.Figure(figsize=(6, 3), layout="constrained")
     axes = plain(figure.subplots())
@@ -91,7 +97,9 @@ def curve(axes: Any, name: str, history: Mapping[str, Sequence[float]]) -> None:
         if key in history:
             values = history[key]
             epochs = np.arange(1, len(values) + 1)
-            axes.plot(epochs, values, color=color, linewidth=2, marker="o", markersize=3, label=f"{label} {values[-1]:.4f}")
+            axes.plot(
+                epochs, values, color=color, linewidth=2, marker="o", markersize=3, label=f"{label} {values[-1]:.4f}"
+            )
     if name == "loss" and min(history[name]) > 0:
         axes.set_yscale("log")
     axes.set_ylabel(name.replace("_", " "))

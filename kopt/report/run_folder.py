@@ -118,7 +118,9 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     recipe = from_json(json.dumps(json.loads((folder / "recipe.json").read_text())["recipe"]))
     with open(folder / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    history = {name: [float(row[name]) if row[name] else float("nan") for row in rows] for name in rows[0] if name != "epoch"}
+    history = {
+        name: [float(row[name]) if row[name] else float("nan") for row in rows] for name in rows[0] if name != "epoch"
+    }
     return Run(folder, recipe, history, json.loads((folder / "metrics.json").read_text()))
 
 
@@ -159,7 +161,12 @@ def environment() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
     devices = [device.device_type for device in tf.config.list_logical_devices()]
     system = f"{platform.system()} {platform.machine()}"
-    return {"python": platform.python_version(), "system": system, "cores": os.cpu_count(), "devices": devices} | versions
+    return {
+        "python": platform.python_version(),
+        "system": system,
+        "cores": os.cpu_count(),
+        "devices": devices,
+    } | versions
 
 
 def model_card(run: Run) -> str:

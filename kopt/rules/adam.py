@@ -23,7 +23,8 @@ class Adam(Elementwise):
     Args:
         beta_1: How much of the gradient's mean is kept, in [0, 1).
         beta_2: How much of the squared gradient's mean is kept, in [0, 1).
-        epsilon: Added to the root, >= 0: the paper's epsilon-hat, as in Keras; PyTorch and optax add it after correction.
+        epsilon: Added to the root, >= 0: the paper's epsilon-hat, as in Keras; PyTorch and optax add it after
+            correction.
         corrected: Whether the zero start of m and v is corrected for.
 
     Raises:
@@ -49,7 +50,7 @@ class Adam(Elementwise):
         require(self.epsilon >= 0, "epsilon", "must be >= 0", self.epsilon)
 
     def correction(self, count: Any) -> Any:
-        """sqrt(1 - beta_2 ** count) / (1 - beta_1 ** count), in float64: the first differences are as small as 0.001."""
+        """sqrt(1 - beta_2 ** count) / (1 - beta_1 ** count), in float64: the first difference is as small as 0.001."""
         time, *betas = (ops.convert_to_tensor(number, "float64") for number in (count, self.beta_1, self.beta_2))
         bias_1, bias_2 = (1 - ops.power(beta, time) for beta in betas)
         return ops.sqrt(bias_2) / bias_1

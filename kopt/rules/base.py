@@ -17,8 +17,9 @@ registry: Registry["Rule"] = Registry("rules")
 class Rule(Value):
     """An update rule: `init` makes its state, `update` turns gradients into what is added to the parameters.
 
-    Both are pure and take whole lists, one tensor a parameter, so that a rule may look across parameters. The new parameter
-    is parameter + update. `optimizers.Optimizer(rule, rate)` runs it in compile/fit, `training.minimize` directly.
+    Both are pure and take whole lists, one tensor a parameter, so that a rule may look across parameters. The new
+    parameter is parameter + update. `optimizers.Optimizer(rule, rate)` runs it in compile/fit, `training.minimize`
+    directly.
 
     Example:
         >>> import keras
@@ -60,7 +61,7 @@ class Rule(Value):
 
 
 class Elementwise(Rule):
-    """A rule that treats every number of a parameter alike, and each parameter by itself: it is written for one tensor."""
+    """A rule that treats every number of a parameter alike and each parameter by itself: written for one tensor."""
 
     def init_one(self, parameter: Any) -> dict[str, Any]:
         """The state of one parameter; none by default."""

@@ -73,8 +73,8 @@ class Momentum(Elementwise):
 class Nesterov(Momentum):
     """Gradient descent with Nesterov's momentum.
 
-    velocity = momentum * velocity - rate * gradient; update = momentum * velocity - rate * gradient. As `Momentum`, with
-    the gradient's newest part counted once more, which damps oscillation.
+    velocity = momentum * velocity - rate * gradient; update = momentum * velocity - rate * gradient. As `Momentum`,
+    with the gradient's newest part counted once more, which damps oscillation.
 
     Args:
         momentum: How much of the last velocity is kept, in [0, 1).

@@ -19,8 +19,8 @@ Wrapped = Annotated[Schedule, tyro.conf.arg(name="")]
 class Warmup(Schedule):
     """A linear warm-up before another schedule, as `of.warmup(warmup_duration, start)` builds it.
 
-    start + (of(0) - start) * t / warmup_duration for t < warmup_duration, of(t - warmup_duration) from there on. It keeps
-    the first updates small while Adam's second moments or BatchNorm's statistics are still poor estimates.
+    start + (of(0) - start) * t / warmup_duration for t < warmup_duration, of(t - warmup_duration) from there on. It
+    keeps the first updates small while Adam's second moments or BatchNorm's statistics are still poor estimates.
 
     Args:
         of: The schedule that follows.
@@ -99,7 +99,9 @@ class Then(Schedule):
 
     @property
     def total(self) -> float | None:
-        return None if self.after.total is None or self.of.resolve(self.at).total is None else self.at + self.after.total
+        return (
+            None if self.after.total is None or self.of.resolve(self.at).total is None else self.at + self.after.total
+        )
 
     def resolve(self, run: Any) -> Schedule:
         if self.after.total is None:

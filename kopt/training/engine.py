@@ -1,8 +1,8 @@
 """The engine: where the data of an epoch live, and how many steps one program call holds.
 
-*Resident*: arrays lie on the device, a program gathers its batches in the graph and runs a stretch of steps; how many is a
-runtime number. *Stream*: batches come from Keras' iterator. Both give what fit's loop iterates over, (first step, last step,
-work), and `Program` runs the work.
+*Resident*: arrays lie on the device, a program gathers its batches in the graph and runs a stretch of steps; how many
+is a runtime number. *Stream*: batches come from Keras' iterator. Both give what fit's loop iterates over, (first step,
+last step, work), and `Program` runs the work.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ class Stretch(NamedTuple):
     arrays: Arrays
     order: Any
     first: int
-    count: int
+    steps: int
 
 
 class Resident:
@@ -148,7 +148,9 @@ def source(model: Any, engine: Engine, seed: int, stretch: int | None, x: Any, y
     return stream(model, arrays, x, y, how)
 
 
-def arrays_of(x: Any, y: Any, seed: int, *, batch_size: Any, shuffle: Any, steps_per_epoch: Any, **weights: Any) -> Arrays | None:
+def arrays_of(
+    x: Any, y: Any, seed: int, *, batch_size: Any, shuffle: Any, steps_per_epoch: Any, **weights: Any
+) -> Arrays | None:
     """The data as tensors, or None where they are no dense arrays, or fit's order of them is not kopt's."""
     full = batch_size == "full"
     adapter = internals.array_adapter(x, y, batch_size=None if full else batch_size, shuffle=shuffle, **weights)
@@ -159,6 +161,7 @@ def arrays_of(x: Any, y: Any, seed: int, *, batch_size: Any, shuffle: Any, steps
     if data is None or any(leaf.dtype == tf.string for leaf in tf.nest.flatten(data) if leaf is not None):
         return None
     examples = tf.nest.flatten(data)[0].shape[0]
+    require(examples > 0, "x", "must not be empty", f"{examples} examples")
     return Arrays(data, examples if full else batch_size or 32, bool(shuffle), seed)
 
 
@@ -189,7 +192,9 @@ def stream(model: Any, arrays: Arrays | None, x: Any, y: Any, how: dict[str, Any
         return tf.nest.map_structure(lambda leaf: None if leaf is None else tf.gather(leaf, rows), arrays.data)
 
     batches = tf.data.Dataset.range(arrays.batches).map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    iterator = internals.epoch_iterator(model, x=batches.prefetch(tf.data.AUTOTUNE), steps_per_epoch=None, shuffle=False)
+    iterator = internals.epoch_iterator(
+        model, x=batches.prefetch(tf.data.AUTOTUNE), steps_per_epoch=None, shuffle=False
+    )
     internals.build_from(model, iterator)
     return Stream(iterator, (arrays, variable))
 
@@ -219,11 +224,11 @@ class Program:
         size, examples = work.arrays.batch_size, work.arrays.examples
         uneven, full = examples % size, examples // size
         if not uneven or not self.decide(work.arrays):
-            return self.run(work, work.first * size, work.count, size, uneven=bool(uneven))
+            return self.run(work, work.first * size, work.steps, size, uneven=bool(uneven))
         # XLA compiles for fixed shapes: the shorter last batch is a program of its own.
-        whole = min(work.count, full - work.first)
+        whole = min(work.steps, full - work.first)
         logs = self.run(work, work.first * size, whole, size) if whole > 0 else None
-        return logs if whole == work.count else self.run(work, full * size, 1, uneven)
+        return logs if whole == work.steps else self.run(work, full * size, 1, uneven)
 
     def decide(self, arrays: Arrays) -> bool:
         """Whether to use XLA: what was asked, or for "auto" what the operations of the traced step say."""
@@ -236,8 +241,12 @@ class Program:
     def run(self, work: Stretch, start: int, count: int, size: int, uneven: bool = False) -> Any:
         """Run `count` batches of `size` rows from the row `start` on; an uneven last one may be shorter."""
         leaves = [leaf for leaf in tf.nest.flatten(work.arrays.data) if leaf is not None]
-        key = size, uneven, self.decide(work.arrays), str(tf.nest.map_structure(tf.type_spec_from_value, leaves)), str(
-            tf.nest.map_structure(lambda leaf: leaf is None, work.arrays.data)
+        key = (
+            size,
+            uneven,
+            self.decide(work.arrays),
+            str(tf.nest.map_structure(tf.type_spec_from_value, leaves)),
+            str(tf.nest.map_structure(lambda leaf: leaf is None, work.arrays.data)),
         )
         arguments = tf.constant(count), tf.constant(start), work.order, leaves
         if key in self.programs:
@@ -268,15 +277,24 @@ class Program:
 
     def build(self, arrays: Arrays, size: int, uneven: bool) -> Callable[..., Any]:
         """A program over any number of batches of arrays of these shapes."""
-        step, model, structure, examples = self.trace(arrays, None if uneven else size), self.model, arrays.data, arrays.examples
+        step, model, structure, examples = (
+            self.trace(arrays, None if uneven else size),
+            self.model,
+            arrays.data,
+            arrays.examples,
+        )
 
         def stretch(count: Any, start: Any, ordered: Any, leaves: Any) -> Any:
             def batch(number: Any) -> Any:
                 first = start + number * size
-                # A gather, for tf.slice would make the start a constant of the XLA program: a compilation for each value.
-                rows = tf.gather(ordered, tf.range(first, tf.minimum(first + size, examples)) if uneven else first + tf.range(size))
+                # A gather: tf.slice would make the start a constant of the XLA program, compiled for each value.
+                rows = tf.gather(
+                    ordered, tf.range(first, tf.minimum(first + size, examples)) if uneven else first + tf.range(size)
+                )
                 left = iter(leaves)
-                return tf.nest.map_structure(lambda leaf: None if leaf is None else tf.gather(next(left), rows), structure)
+                return tf.nest.map_structure(
+                    lambda leaf: None if leaf is None else tf.gather(next(left), rows), structure
+                )
 
             def body(number: Any) -> Any:
                 with tf.control_dependencies(tf.nest.flatten(step(batch(number)))):
@@ -291,7 +309,9 @@ class Program:
 def operations(traced: Any) -> set[str]:
     """The names of every operation in a concrete function, the functions that it calls included."""
     graph = traced.graph.as_graph_def()
-    return {node.op for node in graph.node} | {node.op for function in graph.library.function for node in function.node_def}
+    return {node.op for node in graph.node} | {
+        node.op for function in graph.library.function for node in function.node_def
+    }
 
 
 def slow_in_xla(operation: str) -> bool:

@@ -108,43 +108,39 @@ class Loop:
         Raises:
             ValueError: When an argument is out of range.
         """
+        require_fit(batch_size, epochs, validation_split)
         model = self.model
-        require(batch_size in (None, "full") or is_count(batch_size), "batch_size", "must be >= 1 or 'full'", batch_size)
-        require(isinstance(epochs, int) and epochs >= 0, "epochs", "must be a whole number >= 0", epochs)
-        require(0 <= validation_split < 1, "validation_split", "must be in [0, 1)", validation_split)
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = internals.validation_split((x, y, sample_weight), validation_split)
-        asked = list(callbacks) if isinstance(callbacks, (list, tuple)) else [] if callbacks is None else [callbacks]
+        asked = listed(callbacks)
         seed = int(np.random.randint(2**31)) if self.seed is None else self.seed
-        data = source(
-            model, self.engine, seed, self.steps_a_call(asked), x, y,
-            batch_size=batch_size, shuffle=shuffle, sample_weight=sample_weight, class_weight=class_weight,
-            steps_per_epoch=steps_per_epoch,
-        )
+        how = {"batch_size": batch_size, "shuffle": shuffle, "steps_per_epoch": steps_per_epoch}
+        weights = {"sample_weight": sample_weight, "class_weight": class_weight}
+        data = source(model, self.engine, seed, self.steps_a_call(asked), x, y, **how, **weights)
         shown = [ProgressBar(live=False if verbose == 2 else None)] if verbose in ("auto", 1, 2) else []
-        listed = keras.callbacks.CallbackList(
+        called = keras.callbacks.CallbackList(
             asked + shown, add_history=True, verbose=verbose, epochs=epochs, steps=data.num_batches, model=model
         )
         validation_size = validation_batch_size or (batch_size if isinstance(batch_size, int) else None)
-        validate = {"batch_size": validation_size, "steps": validation_steps}
+        validation = {"batch_size": validation_size, "steps": validation_steps}
         model.stop_training = False
         self.install()
-        listed.on_train_begin()
+        called.on_train_begin()
         logs: dict[str, Any] | None = None
         try:
             for epoch in range(internals.initial_epoch(model, initial_epoch), epochs):
-                listed.on_epoch_begin(epoch)
-                logs = self.epoch(data, epoch, listed)
+                called.on_epoch_begin(epoch)
+                logs = self.epoch(data, epoch, called)
                 if validation_data is not None and due(epoch, validation_freq):
-                    logs |= internals.run_validation(model, validation_data, listed, **validate)
-                listed.on_epoch_end(epoch, logs)
+                    logs |= internals.run_validation(model, validation_data, called, **validation)
+                called.on_epoch_end(epoch, logs)
                 if model.stop_training:
                     break
         finally:
             internals.end_validation(model)
         if epochs > 0:
             model.optimizer.finalize_variable_values(model.trainable_weights)
-        listed.on_train_end(logs=logs)
+        called.on_train_end(logs=logs)
         return model.history
 
     def epoch(self, data: Resident | Stream, epoch: int, callbacks: Any) -> dict[str, Any]:
@@ -216,5 +212,16 @@ def due(epoch: int, frequency: Any) -> bool:
     return (epoch + 1) % frequency == 0 if isinstance(frequency, int) else epoch + 1 in frequency
 
 
+def listed(callbacks: Any) -> list[Any]:
+    """Callbacks as fit takes them, one or several, as a list."""
+    return [] if callbacks is None else list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+
+
+def require_fit(batch_size: Any, epochs: Any, validation_split: float) -> None:
+    require(batch_size in (None, "full") or is_count(batch_size), "batch_size", "must be >= 1 or 'full'", batch_size)
+    require(isinstance(epochs, int) and epochs >= 0, "epochs", "must be a whole number >= 0", epochs)
+    require(0 <= validation_split < 1, "validation_split", "must be in [0, 1)", validation_split)
+
+
 def is_count(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 1

@@ -23,8 +23,8 @@ class Minimum(NamedTuple):
 def minimize(loss: Callable[..., Any], start: Any, rule: Rule, *, rate: float | Schedule, steps: int) -> Minimum:
     """Minimize a function of a few numbers by a rule, as one compiled loop.
 
-    parameter <- parameter + rule.update(d loss / d parameter, ...), `steps` times; the loss is computed inside the tape at
-    every step. For textbook exercises and small fits; models have `training.Loop`.
+    parameter <- parameter + rule.update(d loss / d parameter, ...), `steps` times; the loss is computed inside the tape
+    at every step. For textbook exercises and small fits; models have `training.Loop`.
 
     Args:
         loss: Gives a scalar tensor. It is called with the parameters; with none where `start` is variables.
@@ -38,7 +38,8 @@ def minimize(loss: Callable[..., Any], start: Any, rule: Rule, *, rate: float | 
         The parameters (arrays, or the variables) and the losses.
 
     Raises:
-        ValueError: When an argument is out of range, a variable holds integers, or the loss does not depend on a parameter.
+        ValueError: When an argument is out of range, a variable holds integers, or the loss does not depend on a
+            parameter.
 
     Example:
         >>> from kopt.rules import Adam
@@ -73,8 +74,10 @@ def descend(loss: Any, variables: Any, rule: Rule, schedule: Schedule, steps: in
             tape.watch(variables)
             value = tf.convert_to_tensor(loss())
         require(value.shape.rank in (0, None), "loss", "must give a scalar", tuple(value.shape))
-        gradients = [tf.convert_to_tensor(gradient) if gradient is not None else None
-                     for gradient in tape.gradient(value, variables)]
+        gradients = [
+            tf.convert_to_tensor(gradient) if gradient is not None else None
+            for gradient in tape.gradient(value, variables)
+        ]
         for place, gradient in enumerate(gradients):
             require(gradient is not None, "loss", f"must depend on parameter {place} (counted from 0)", "no gradient")
         values = [variable.read_value() for variable in variables]

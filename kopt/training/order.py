@@ -8,7 +8,7 @@ __all__ = ["order"]
 
 
 def order(examples: int, *, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:
-    """Give the order of an epoch's examples: a pure function of (seed, epoch), the same for every engine and device count.
+    """Give the order of an epoch's examples, a pure function of (seed, epoch), whatever the engine and the devices.
 
     A permutation by Philox with key (seed, epoch), so that there is nothing to save and any epoch can be redone.
 

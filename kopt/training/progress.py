@@ -14,8 +14,8 @@ __all__ = ["ProgressBar"]
 class ProgressBar(keras.callbacks.Callback):
     """One line an epoch: a live bar on a terminal, plain text elsewhere.
 
-    Shows the epoch, the step, the loss and metrics so far, the learning rate where a callback before it logs one, and the
-    seconds. It is content with any number of steps between two calls.
+    Shows the epoch, the step, the loss and metrics so far, the learning rate where a callback before it logs one, and
+    the seconds. It is content with any number of steps between two calls.
 
     Args:
         live: Whether to draw a bar; None for what the terminal can do.
@@ -42,7 +42,12 @@ class ProgressBar(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.started, self.title = time.perf_counter(), f"epoch {epoch + 1}/{self.params['epochs']}"
         if self.live:
-            columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[logs]}"))
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(20),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[logs]}"),
+            )
             self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
             self.task = self.bar.add_task(self.title, total=self.params["steps"], logs="")
             self.bar.start()
@@ -68,4 +73,6 @@ class ProgressBar(keras.callbacks.Callback):
 def shown(logs: Any) -> str:
     losses_first = sorted((logs or {}).items(), key=lambda item: item[0] != "loss")
     numbers = {name: float(value) for name, value in losses_first if name != "seconds"}
-    return "  ".join(f"{name} {value:.4f}" if abs(value) >= 0.01 else f"{name} {value:.3g}" for name, value in numbers.items())
+    return "  ".join(
+        f"{name} {value:.4f}" if abs(value) >= 0.01 else f"{name} {value:.3g}" for name, value in numbers.items()
+    )

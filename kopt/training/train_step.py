@@ -15,8 +15,8 @@ class TrainStep:
 
     gradient = d loss(model(x), y) / d weights, over the whole batch of every replica; the optimizer then updates once.
     On one device it does exactly what Keras' own step does. On several, each replica's loss is weighted by its share of
-    the batch, so that an uneven last batch counts right. Gradients are made dense first: Keras' adaptive optimizers square
-    the rows of an embedding before they add up duplicates.
+    the batch, so that an uneven last batch counts right. Gradients are made dense first: Keras' adaptive optimizers
+    square the rows of an embedding before they add up duplicates.
 
     Args:
         model: A compiled Keras model.

@@ -55,6 +55,7 @@ class HyperModel(keras_tuner.HyperModel):
             return build(value, self._data(value), distribute.strategy(value.devices))
         model = value.build()
         model.compile(Optimizer(Adam()), value.loss(), metrics=value.metrics())
+        model.optimizer.build(model.trainable_variables)
         return model
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:

@@ -127,7 +127,9 @@ class Space:
         if isinstance(source, Mapping):
             require(path in source, "source", f"must hold {path!r}", sorted(source))
             return source[path]
-        suggest = SOURCES.get(type(source)) or next((f for kind, f in SOURCES.items() if isinstance(source, kind)), None)
+        suggest = SOURCES.get(type(source)) or next(
+            (f for kind, f in SOURCES.items() if isinstance(source, kind)), None
+        )
         require(suggest is not None, "source", "must be HyperParameters, an Optuna trial or a mapping", source)
         assert suggest is not None
         if isinstance(allowed, Range):

@@ -68,6 +68,8 @@ VALUES: list[fields.Value] = [example for _, examples in EXAMPLES.values() for e
 
 def within(value: fields.Value) -> set[type]:
     """The types of a value and of the values in it."""
-    return {type(value)} | {type(inner) for inner in vars(value).values() if isinstance(inner, fields.Value)} | {
-        kind for inner in vars(value).values() if isinstance(inner, fields.Value) for kind in within(inner)
-    }
+    return (
+        {type(value)}
+        | {type(inner) for inner in vars(value).values() if isinstance(inner, fields.Value)}
+        | {kind for inner in vars(value).values() if isinstance(inner, fields.Value) for kind in within(inner)}
+    )

@@ -44,7 +44,9 @@ def test_the_baseline_beats_guessing(data: Data) -> None:
 
 
 @every_data
-@pytest.mark.parametrize(("field", "value"), [("validation", 0), ("validation", 1), ("test", 0.9), ("examples", 5), ("seed", "a")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("validation", 0), ("validation", 1), ("test", 0.9), ("examples", 5), ("seed", "a")]
+)
 def test_bad_arguments_are_refused(data: Data, field: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"^{field} must .*, got "):
         fields.replace(data, {field: value})

@@ -66,7 +66,8 @@ def test_mapped_over_bound_numbers_equals_single_calls(rule: Rule, jit: bool) ->
     for path in fields.number_paths(rule):
         numbers = fields.read(rule, path) * np.linspace(0.7, 1.0, 4)
         mapped = tf.function(
-            lambda column: tf.vectorized_map(lambda number: run(fields.bind(rule, {path: number}), 3), column), jit_compile=jit
+            lambda column: tf.vectorized_map(lambda number: run(fields.bind(rule, {path: number}), 3), column),
+            jit_compile=jit,
         )(tf.constant(numbers))
         for place, number in enumerate(numbers):
             for many, one in zip(mapped, run(fields.replace(rule, {path: number}), 3)):
@@ -90,6 +91,8 @@ def test_saved_and_loaded_in_the_middle_equals_uninterrupted(rule: Rule, network
     half.save(tmp_path / "half.keras")
     loaded = keras.saving.load_model(tmp_path / "half.keras")
     loaded.fit(x, y, epochs=2, shuffle=False, verbose=0)
-    for one, other in zip(whole.get_weights() + [v.numpy() for v in whole.optimizer.variables],
-                          loaded.get_weights() + [v.numpy() for v in loaded.optimizer.variables]):
+    for one, other in zip(
+        whole.get_weights() + [v.numpy() for v in whole.optimizer.variables],
+        loaded.get_weights() + [v.numpy() for v in loaded.optimizer.variables],
+    ):
         np.testing.assert_array_equal(one, other)

@@ -21,10 +21,31 @@ from kopt.schedules import Constant, Cosine, Exponential, Step
 from kopt.select import biases, kernels, norms, path
 from kopt.tuning import Choice, Range
 
-NAMES = {kind.__name__: kind for kind in (
-    Adam, AdamW, Choice, Command, Constant, ConvNet, Cosine, Digits, Exponential, GradientDescent, L1, L1L2, L2, MLP, Momentum,
-    Nesterov, Range, Recipe, Step, Training,
-)} | {"biases": biases, "kernels": kernels, "norms": norms, "path": path}
+NAMES = {
+    kind.__name__: kind
+    for kind in (
+        Adam,
+        AdamW,
+        Choice,
+        Command,
+        Constant,
+        ConvNet,
+        Cosine,
+        Digits,
+        Exponential,
+        GradientDescent,
+        L1,
+        L1L2,
+        L2,
+        MLP,
+        Momentum,
+        Nesterov,
+        Range,
+        Recipe,
+        Step,
+        Training,
+    )
+} | {"biases": biases, "kernels": kernels, "norms": norms, "path": path}
 
 every_value = pytest.mark.parametrize("value", VALUES, ids=repr)
 

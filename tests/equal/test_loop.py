@@ -44,7 +44,11 @@ def both(network, points, jit: bool, engine: str = "resident", compiled=None, **
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("with_input", [True, False])
 def test_bit_identical_without_jit(name: str, with_input: bool, network, points) -> None:
-    compiled = lambda: {"optimizer": OPTIMIZERS[name](), "with_input": with_input, "regularizer": keras.regularizers.L2(0.01)}
+    compiled = lambda: {
+        "optimizer": OPTIMIZERS[name](),
+        "with_input": with_input,
+        "regularizer": keras.regularizers.L2(0.01),
+    }
     fitted, looped, expected, found = both(network, points, False, compiled=compiled, validation_split=0.2)
     assert difference(fitted, looped) == 0
     assert found == expected
@@ -85,7 +89,12 @@ def test_dropout_batch_normalization_and_class_weights_are_bit_identical(points)
 
     def build():
         keras.utils.set_random_seed(1)
-        layers = [keras.Input((10,)), keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)]
+        layers = [
+            keras.Input((10,)),
+            keras.layers.Dense(8),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.3),
+        ]
         model = keras.Sequential([*layers, keras.layers.Dense(2)])
         model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
         return model
@@ -105,7 +114,10 @@ def test_dictionaries_of_inputs_and_outputs(points) -> None:
         keras.utils.set_random_seed(1)
         inputs = {"a": keras.Input((5,), name="a"), "b": keras.Input((5,), name="b")}
         hidden = keras.layers.Dense(4)(keras.layers.Concatenate()([inputs["a"], inputs["b"]]))
-        outputs = {"mean": keras.layers.Dense(1, name="mean")(hidden), "sign": keras.layers.Dense(1, name="sign")(hidden)}
+        outputs = {
+            "mean": keras.layers.Dense(1, name="mean")(hidden),
+            "sign": keras.layers.Dense(1, name="sign")(hidden),
+        }
         model = keras.Model(inputs, outputs)
         model.compile("adam", {"mean": "mse", "sign": "mae"}, loss_weights={"mean": 1.0, "sign": 0.5})
         return model

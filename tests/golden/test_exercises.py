@@ -19,7 +19,13 @@ Y = 2 * X + 1
 def test_one_parameter_from_an_integer_zero() -> None:
     x = np.array([1, 2, 3, 4], "float32")
     for start in (0, np.zeros((), "int64"), 0.0):
-        found = minimize(lambda theta: tf.reduce_mean((theta * x - 2 * x) ** 2), start, rules.GradientDescent(), rate=0.01, steps=1000)
+        found = minimize(
+            lambda theta: tf.reduce_mean((theta * x - 2 * x) ** 2),
+            start,
+            rules.GradientDescent(),
+            rate=0.01,
+            steps=1000,
+        )
         assert float(found.parameters) == pytest.approx(2, abs=1e-6)
         assert found.losses.shape == (1000,) and found.losses[0] == pytest.approx(np.mean((2 * x) ** 2))
 
@@ -27,19 +33,25 @@ def test_one_parameter_from_an_integer_zero() -> None:
 def test_the_path_of_gradient_descent() -> None:
     """On a square, theta_k = 2 - 2 (1 - 2 rate mean(x ** 2)) ** k, and the loss is taken at every step."""
     x = np.array([1, 2, 3, 4], "float32")
-    found = minimize(lambda theta: tf.reduce_mean((theta * x - 2 * x) ** 2), 0, rules.GradientDescent(), rate=0.01, steps=20)
+    found = minimize(
+        lambda theta: tf.reduce_mean((theta * x - 2 * x) ** 2), 0, rules.GradientDescent(), rate=0.01, steps=20
+    )
     gaps = 2 * (1 - 0.02 * np.mean(x**2)) ** np.arange(21)
     assert float(found.parameters) == pytest.approx(2 - gaps[-1], rel=1e-6)
     np.testing.assert_allclose(found.losses, np.mean(x**2) * gaps[:-1] ** 2, rtol=1e-5)
 
 
 def test_a_slope_alone_is_least_squares() -> None:
-    found = minimize(lambda theta: tf.reduce_mean((theta * X - Y) ** 2), 0, rules.GradientDescent(), rate=0.05, steps=1000)
+    found = minimize(
+        lambda theta: tf.reduce_mean((theta * X - Y) ** 2), 0, rules.GradientDescent(), rate=0.05, steps=1000
+    )
     assert float(found.parameters) == pytest.approx(float(X @ Y / (X @ X)), rel=1e-6)
 
 
 def test_slope_and_intercept() -> None:
-    found = minimize(lambda a, b: tf.reduce_mean((a * X + b - Y) ** 2), (0, 0), rules.GradientDescent(), rate=0.05, steps=1000)
+    found = minimize(
+        lambda a, b: tf.reduce_mean((a * X + b - Y) ** 2), (0, 0), rules.GradientDescent(), rate=0.05, steps=1000
+    )
     np.testing.assert_allclose(found.parameters, (2, 1), atol=1e-5)
 
 
@@ -52,8 +64,11 @@ def test_l2_is_ridge_regression(samples: int | None) -> None:
     factor = 0.01 if samples is None else 0.01 / (2 * samples)
     closed_form = np.linalg.solve(x.T @ x / 100 + factor * np.eye(3), x.T @ y / 100)
     found = minimize(
-        lambda w: tf.reduce_mean((tf.linalg.matvec(x, w) - y) ** 2) + penalty(w), [0, 0, 0], rules.GradientDescent(),
-        rate=0.1, steps=1000,
+        lambda w: tf.reduce_mean((tf.linalg.matvec(x, w) - y) ** 2) + penalty(w),
+        [0, 0, 0],
+        rules.GradientDescent(),
+        rate=0.1,
+        steps=1000,
     )
     np.testing.assert_allclose(found.parameters, closed_form, atol=1e-6)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, use_bias=False)])
@@ -64,7 +79,10 @@ def test_l2_is_ridge_regression(samples: int | None) -> None:
 
 
 def test_the_rate_times_nine_tenths_every_100_epochs(network, points) -> None:
-    for schedule in (LearningRate("step", rate=0.05, decay=0.9, every=100, unit="epoch"), LearningRate(Step(0.05, 0.9, every=100))):
+    for schedule in (
+        LearningRate("step", rate=0.05, decay=0.9, every=100, unit="epoch"),
+        LearningRate(Step(0.05, 0.9, every=100)),
+    ):
         model = network(Optimizer(rules.GradientDescent()))
         history = Loop(model).fit(*points, batch_size="full", epochs=250, callbacks=[schedule], verbose=0).history
         np.testing.assert_allclose(history["learning_rate"], 0.05 * 0.9 ** (np.arange(250) // 100), rtol=1e-6)
@@ -73,7 +91,11 @@ def test_the_rate_times_nine_tenths_every_100_epochs(network, points) -> None:
 def test_the_path_under_a_decayed_rate() -> None:
     x = np.array([1, 2, 3, 4], "float32")
     found = minimize(
-        lambda theta: tf.reduce_mean((theta * x - 2 * x) ** 2), 0, rules.GradientDescent(), rate=Step(0.01, 0.5, every=10), steps=30
+        lambda theta: tf.reduce_mean((theta * x - 2 * x) ** 2),
+        0,
+        rules.GradientDescent(),
+        rate=Step(0.01, 0.5, every=10),
+        steps=30,
     )
     shrink = np.prod([(1 - 2 * rate * np.mean(x**2)) ** 10 for rate in (0.01, 0.005, 0.0025)])
     assert float(found.parameters) == pytest.approx(2 - 2 * shrink, rel=1e-6)

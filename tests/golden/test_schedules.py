@@ -23,8 +23,10 @@ keras_schedules = keras.optimizers.schedules
         (Cosine(0.1, duration=20), lambda t: 0.05 * (1 + math.cos(math.pi * min(t / 20, 1)))),
         (Cosine(0.1, duration=20, end=0.02), lambda t: 0.02 + 0.04 * (1 + math.cos(math.pi * min(t / 20, 1)))),
         (Constant(0.1).warmup(5), lambda t: 0.1 * min(t / 5, 1)),
-        (Cosine(0.1, duration=20).warmup(5, start=0.01),
-         lambda t: 0.01 + 0.09 * t / 5 if t < 5 else 0.05 * (1 + math.cos(math.pi * min((t - 5) / 20, 1)))),
+        (
+            Cosine(0.1, duration=20).warmup(5, start=0.01),
+            lambda t: 0.01 + 0.09 * t / 5 if t < 5 else 0.05 * (1 + math.cos(math.pi * min((t - 5) / 20, 1))),
+        ),
         (Constant(0.1).then(Step(0.01, 0.5, every=4), at=8), lambda t: 0.1 if t < 8 else 0.01 * 0.5 ** ((t - 8) // 4)),
         (Step(0.1, 0.9, every=10) * 3, lambda t: 0.3 * 0.9 ** (t // 10)),
     ],
@@ -43,8 +45,10 @@ def test_closed_form(schedule: Schedule, formula) -> None:
         (Cosine(0.1, duration=20, end=0.01), optax.cosine_decay_schedule(0.1, 20, alpha=0.1)),
         (Cosine(0.1, duration=20).warmup(5), optax.warmup_cosine_decay_schedule(0.0, 0.1, 5, 25)),
         (Exponential(0.1, 0.5, every=7), optax.exponential_decay(0.1, 7, 0.5)),
-        (Constant(0.1).then(Constant(0.02), at=6),
-         optax.join_schedules([optax.constant_schedule(0.1), optax.constant_schedule(0.02)], [6])),
+        (
+            Constant(0.1).then(Constant(0.02), at=6),
+            optax.join_schedules([optax.constant_schedule(0.1), optax.constant_schedule(0.02)], [6]),
+        ),
     ],
     ids=repr,
 )

@@ -17,7 +17,9 @@ def runner(model, loop: bool):
     return Loop(model).fit if loop else model.fit
 
 
-def taken_rates(schedule: Schedule, loop: bool, *, epochs: int = 4, unit: str = "epoch", jit: bool = False, **compiled) -> np.ndarray:
+def taken_rates(
+    schedule: Schedule, loop: bool, *, epochs: int = 4, unit: str = "epoch", jit: bool = False, **compiled
+) -> np.ndarray:
     """The rate at each update, read off a model whose gradient is always 1."""
 
     class Slope(keras.layers.Layer):
@@ -33,9 +35,17 @@ def taken_rates(schedule: Schedule, loop: bool, *, epochs: int = 4, unit: str = 
 
     places: list[float] = [0.0]
     model = keras.Sequential([keras.Input((1,)), Slope()])
-    model.compile(keras.optimizers.SGD(1e-3, **compiled.pop("optimizer", {})), lambda y, p: p, jit_compile=jit, **compiled)
-    runner(model, loop)(np.ones((40, 1)), np.ones((40, 1)), batch_size=4, epochs=epochs, verbose=0,
-                        callbacks=[LearningRate(schedule, unit=unit), Watch()])
+    model.compile(
+        keras.optimizers.SGD(1e-3, **compiled.pop("optimizer", {})), lambda y, p: p, jit_compile=jit, **compiled
+    )
+    runner(model, loop)(
+        np.ones((40, 1)),
+        np.ones((40, 1)),
+        batch_size=4,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[LearningRate(schedule, unit=unit), Watch()],
+    )
     return -np.diff(places)
 
 
@@ -56,7 +66,9 @@ def test_the_rate_is_right_under_steps_per_execution(loop: bool) -> None:
 
 @pytest.mark.parametrize("loop", [False, True])
 def test_accumulated_gradients_count_updates(loop: bool) -> None:
-    rates = taken_rates(Step(0.1, 0.5, every=1), loop, epochs=1, unit="step", optimizer={"gradient_accumulation_steps": 2})
+    rates = taken_rates(
+        Step(0.1, 0.5, every=1), loop, epochs=1, unit="step", optimizer={"gradient_accumulation_steps": 2}
+    )
     np.testing.assert_allclose(rates, np.repeat(0.1 * 0.5 ** np.arange(5), 2) * ([0, 1] * 5), rtol=1e-5)
 
 
@@ -76,7 +88,9 @@ def test_units(unit: str, schedule: Schedule, expected) -> None:
 
 def fit(model, points, epochs: int, schedule: Schedule = SCHEDULE, loop: bool = True, **how):
     callbacks = [LearningRate(schedule, unit="epoch")]
-    return runner(model, loop)(*points, batch_size=10, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks, **how).history
+    return runner(model, loop)(
+        *points, batch_size=10, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks, **how
+    ).history
 
 
 @pytest.mark.parametrize("loop", [False, True])
@@ -121,7 +135,9 @@ def test_afterwards_the_rate_is_a_plain_number_again(network, points) -> None:
 
 @pytest.mark.parametrize("optimizer", [lambda: keras.optimizers.Adam(0.01), lambda: Optimizer(Adam(), 0.01)])
 @pytest.mark.parametrize("ending", ["model.keras", "model.weights.h5"])
-def test_files_are_interchangeable_with_and_without_the_callback(optimizer, ending: str, network, points, tmp_path) -> None:
+def test_files_are_interchangeable_with_and_without_the_callback(
+    optimizer, ending: str, network, points, tmp_path
+) -> None:
     """Iterations and moments included, in both directions, and the rate in a file is a plain number."""
     steered, plain = network(optimizer()), network(optimizer())
     fit(steered, points, 2)
@@ -167,7 +183,10 @@ def test_no_hook_runs_at_every_batch() -> None:
     [
         (lambda: LearningRate("cosin", rate=0.1), "schedule must be one of"),
         (lambda: LearningRate(0.1), "schedule must be a kopt schedule or the name of one, got 0.1."),
-        (lambda: LearningRate(Constant(0.1), rate=0.1), "fields must be left out where a schedule is given, got ['rate']."),
+        (
+            lambda: LearningRate(Constant(0.1), rate=0.1),
+            "fields must be left out where a schedule is given, got ['rate'].",
+        ),
         (lambda: LearningRate(Constant(0.1), unit="epochs"), "unit must be 'step', 'epoch' or 'run', got 'epochs'."),
         (lambda: LearningRate("constant", rate=-0.1), "rate must be >= 0, got -0.1."),
     ],
@@ -180,7 +199,9 @@ def test_bad_arguments_are_refused(make, message: str) -> None:
 
 def test_what_cannot_work_is_refused_before_the_first_step(network, points) -> None:
     model = network(keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 10)))
-    with pytest.raises(ValueError, match=r"^learning_rate must be a number in an optimizer that LearningRate\(.*\) steers, got "):
+    with pytest.raises(
+        ValueError, match=r"^learning_rate must be a number in an optimizer that LearningRate\(.*\) steers, got "
+    ):
         fit(model, points, 1)
     model = network(Optimizer(GradientDescent()))
     both = [LearningRate(Constant(0.1)), LearningRate(Constant(0.2))]
@@ -195,5 +216,7 @@ def test_what_cannot_work_is_refused_before_the_first_step(network, points) -> N
 
 def test_setting_the_rate_while_it_is_steered_is_refused(network, points) -> None:
     callbacks = [LearningRate(Constant(0.1)), keras.callbacks.LearningRateScheduler(lambda epoch: 0.2)]
-    with pytest.raises(ValueError, match=r"^learning_rate must be left to LearningRate\(Constant\(0.1\), unit='step'\) while it trains"):
+    with pytest.raises(
+        ValueError, match=r"^learning_rate must be left to LearningRate\(Constant\(0.1\), unit='step'\) while it trains"
+    ):
         network("sgd").fit(*points, epochs=2, callbacks=callbacks, verbose=0)

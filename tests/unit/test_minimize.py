@@ -37,12 +37,19 @@ def square(w):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: minimize(lambda w: tf.constant(1.0), 0, Adam(), rate=0.1, steps=3),
-         "loss must depend on parameter 0 (counted from 0), got 'no gradient'."),
-        (lambda: minimize(lambda a, b: a**2, (0, 0), Adam(), rate=0.1, steps=3),
-         "loss must depend on parameter 1 (counted from 0), got 'no gradient'."),
+        (
+            lambda: minimize(lambda w: tf.constant(1.0), 0, Adam(), rate=0.1, steps=3),
+            "loss must depend on parameter 0 (counted from 0), got 'no gradient'.",
+        ),
+        (
+            lambda: minimize(lambda a, b: a**2, (0, 0), Adam(), rate=0.1, steps=3),
+            "loss must depend on parameter 1 (counted from 0), got 'no gradient'.",
+        ),
         (lambda: minimize(lambda w: w**2, [0.0, 1.0], Adam(), rate=0.1, steps=3), "loss must give a scalar, got (2,)."),
-        (lambda: minimize(square, tf.Variable(1, name="count"), Adam(), rate=0.1, steps=3), "count must hold floats, got 'int32'."),
+        (
+            lambda: minimize(square, tf.Variable(1, name="count"), Adam(), rate=0.1, steps=3),
+            "count must hold floats, got 'int32'.",
+        ),
         (lambda: minimize(square, 0, "adam", rate=0.1, steps=3), "rule must be a kopt rule, got 'adam'."),
         (lambda: minimize(square, 0, Adam(), rate=-1, steps=3), "rate must be >= 0, got -1.0."),
         (lambda: minimize(square, 0, Adam(), rate=0.1, steps=0), "steps must be a whole number >= 1, got 0."),

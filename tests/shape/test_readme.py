@@ -1,0 +1,67 @@
+"""What the README says is true: its code runs, its names and files are there, its commands are the ones that run."""
+
+import configparser
+import pathlib
+import re
+import shlex
+
+import pytest
+
+import kopt
+
+ROOT = pathlib.Path(kopt.__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = dict.fromkeys(re.findall(r"```python\n(.*?)```", README, re.S))
+COMMANDS = [
+    line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines() if line.strip()
+]
+
+
+def test_python_blocks_run(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in BLOCKS:
+        exec(compile(block, "README.md", "exec"), names)
+    assert len(BLOCKS) >= 3
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(kopt(?:\.\w+)+)", README))))
+def test_names_are_there(name: str) -> None:
+    thing = kopt
+    for part in name.split(".")[1:]:
+        thing = getattr(thing, part)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(re.findall(r"`((?:kopt|recipes|tests|saved_models|\.ci)/[\w./]*)`", README)))
+)
+def test_files_are_there(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_name_files_and_extras_that_are_there(command: str) -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    for word in shlex.split(command):
+        if word.endswith(".py"):
+            assert (ROOT / word).is_file()
+        for extra in re.findall(r"\[(\w+)\]", word):
+            assert extra in setup["options.extras_require"]
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    command = 'python -m pip install -e ".[dev]" && python -m pytest'
+    assert command in COMMANDS
+    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_constraints_pin_every_dependency() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    wanted = setup["options"]["install_requires"] + "".join(setup["options.extras_require"].values())
+    names = {re.split(r"[<>=\[]", line)[0] for line in wanted.split("\n") if line} - {"kopt"}
+    pinned = {
+        line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    }
+    assert names <= pinned

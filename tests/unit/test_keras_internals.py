@@ -1,0 +1,124 @@
+"""Canaries: each private hook that kopt leans on still does what it did in Keras 3.15 and TensorFlow 2.21."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kopt import keras_internals as internals
+from kopt.knobs import Knob
+
+
+def test_owned_variables_lists_each_weight_with_its_layer(network) -> None:
+    model = network()
+    assert [variable.name for variable, _ in internals.owned_variables(model)] == ["kernel", "bias", "kernel", "bias"]
+    assert internals.owned_variables(model)[0][1] is model.layers[0]
+
+
+def test_build_makes_weights_metrics_and_optimizer(network) -> None:
+    model = network("adam", with_input=False)
+    assert not model.built
+    internals.build(model, (np.ones((3, 10), "float32"), np.ones((3, 1), "float32"), None))
+    assert model.built and model.optimizer.built and len(model.optimizer.variables) == 10
+    assert [metric.name for metric in model.metrics] == ["loss", "compile_metrics"]
+
+
+def test_own_train_step_and_metrics_are_seen(network) -> None:
+    class Own(keras.Sequential):
+        def train_step(self, data):
+            return {"loss": 0.0}
+
+    class Metrics(keras.Sequential):
+        def compute_metrics(self, x, y, y_pred, sample_weight=None):
+            return {"a": 1.0}
+
+    assert internals.has_own_train_step(Own()) and internals.has_own_metrics(Own())
+    assert not internals.has_own_train_step(Metrics()) and internals.has_own_metrics(Metrics())
+    model = network()
+    assert not internals.has_own_metrics(model)
+    model.train_step = lambda data: {}
+    assert internals.has_own_train_step(model)
+
+
+def test_a_model_without_the_training_argument_is_called_without() -> None:
+    class Plain(keras.Model):
+        def call(self, x):
+            return x + 1
+
+    assert float(internals.forward(Plain(), tf.zeros((1, 1)), training=True)[0, 0]) == 1
+
+
+def test_array_adapter_takes_arrays_only() -> None:
+    x, y = np.ones((4, 2)), np.ones((4, 1))
+    how = {"sample_weight": None, "batch_size": 2, "shuffle": False, "class_weight": None}
+    adapter = internals.array_adapter(x, y, **how)
+    assert [leaf.dtype.name for leaf in tf.nest.flatten(internals.tensors(adapter)) if leaf is not None] == [
+        "float32"
+    ] * 2
+    assert internals.array_adapter(tf.data.Dataset.from_tensor_slices((x, y)), None, **how) is None
+    assert internals.array_adapter(iter([(x, y)]), None, **how) is None
+    with pytest.raises(ValueError, match="(?i)cardinality"):
+        internals.array_adapter(x, y[:3], **how)
+
+
+def test_a_weighted_adapter_holds_the_class_weights() -> None:
+    how = {"sample_weight": None, "batch_size": 2, "shuffle": False, "class_weight": {0: 1.0, 1: 3.0}}
+    data = internals.tensors(internals.array_adapter(np.ones((2, 1)), np.array([0, 1]), **how))
+    np.testing.assert_array_equal(data[2], [1.0, 3.0])
+
+
+def test_a_live_rate_is_called_at_each_update_and_saved_as_a_number() -> None:
+    class Owner:
+        runs_eagerly, steers = True, True
+
+    optimizer = keras.optimizers.SGD(0.5)
+    optimizer.build([weight := keras.Variable(0.0)])
+    variables = len(optimizer.variables)
+    internals.install_rate(
+        optimizer, lambda updates: 0.1 * (tf.cast(tf.convert_to_tensor(updates), "float32") + 1), Owner()
+    )
+    for expected in (-0.1, -0.3, -0.6):
+        optimizer.apply([keras.ops.ones(())], [weight])
+        assert float(weight.numpy()) == pytest.approx(expected)
+    assert len(optimizer.variables) == variables
+    assert optimizer.get_config()["learning_rate"] == pytest.approx(0.3)
+    assert internals.installed_rate(optimizer) is optimizer._learning_rate
+
+
+def test_a_list_optimizer_updates_all_parameters_in_one_call() -> None:
+    class Sum(internals.ListOptimizer):
+        def compute(self, gradients, parameters, state, rate, count):
+            return [
+                None if gradient is None else parameter - rate * gradient * tf.cast(count, "float32")
+                for parameter, gradient in zip(parameters, gradients)
+            ], []
+
+    one, other = keras.Variable(0.0), keras.Variable(0.0)
+    optimizer = Sum(learning_rate=0.1)
+    optimizer.build([one, other])
+    optimizer.apply([keras.ops.ones(()), keras.ops.ones(())], [one, other])
+    with pytest.warns(UserWarning, match="Gradients do not exist"):
+        optimizer.apply([keras.ops.ones(()), None], [one, other])
+    assert float(one.numpy()) == pytest.approx(-0.3) and float(other.numpy()) == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize("ending", ["model.keras", "model.weights.h5"])
+def test_a_knob_on_an_optimizer_is_saved_and_a_file_without_it_keeps_it(ending: str, network, tmp_path) -> None:
+    with_knob, without = network("adam"), network("adam")
+    for model in (with_knob, without):
+        model.optimizer.build(model.trainable_variables)
+    with_knob.optimizer.kopt_knob = Knob(0.25)
+    for model, name in ((with_knob, "with"), (without, "without")):
+        path = str(tmp_path / (name + ending))
+        model.save(path) if ending == "model.keras" else model.save_weights(path)
+    target = network("adam")
+    target.optimizer.build(target.trainable_variables)
+    target.optimizer.kopt_knob = Knob(0.5)
+    if ending == "model.keras":
+        assert keras.saving.load_model(tmp_path / f"with{ending}").optimizer.built
+        return
+    target.load_weights(tmp_path / f"without{ending}")
+    assert float(target.optimizer.kopt_knob) == 0.5
+    target.load_weights(tmp_path / f"with{ending}")
+    assert float(target.optimizer.kopt_knob) == 0.25
+    without.load_weights(tmp_path / f"with{ending}")

@@ -1,0 +1,248 @@
+"""Loop: fit's contract, the engine's choices, and what is refused."""
+
+import logging
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kopt.training import Loop, ProgressBar, fit, order
+from kopt.training import engine as engines
+
+
+class Calls(keras.callbacks.Callback):
+    """Records the order of hooks."""
+
+    def __init__(self, batches: bool = True):
+        super().__init__()
+        self.calls: list[tuple] = []
+        if batches:
+            self.on_train_batch_begin = lambda batch, logs=None: self.calls.append(("begin", batch))
+            self.on_train_batch_end = lambda batch, logs=None: self.calls.append(("end", batch, sorted(logs)))
+
+    def on_train_begin(self, logs=None):
+        self.calls.append(("train begin",))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.calls.append(("epoch begin", epoch))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.calls.append(("epoch end", epoch, sorted(logs)))
+
+    def on_train_end(self, logs=None):
+        self.calls.append(("train end", sorted(logs)))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("batch_size", [20, 30])
+def test_callbacks_are_called_as_in_fit(steps: int, batch_size: int, network, points) -> None:
+    how = {"batch_size": batch_size, "epochs": 2, "validation_split": 0.1, "verbose": 0}
+    ours, theirs = Calls(), Calls()
+    Loop(network(steps_per_execution=steps)).fit(*points, callbacks=[ours], **how)
+    network(steps_per_execution=steps).fit(*points, callbacks=[theirs], **how)
+    assert ours.calls == theirs.calls
+
+
+def test_without_batch_hooks_an_epoch_takes_few_calls(network, points, monkeypatch) -> None:
+    counts = []
+    run = engines.Program.run
+    monkeypatch.setattr(
+        engines.Program,
+        "run",
+        lambda self, work, start, count, *rest, **more: (
+            counts.append(count),
+            run(self, work, start, count, *rest, **more),
+        )[1],
+    )
+    Loop(network(), jit=False).fit(
+        *points, batch_size=1, epochs=4, verbose=0, callbacks=[Calls(batches=False), ProgressBar(live=False)]
+    )
+    assert sum(counts) == 400 and len(counts) < 30
+    counts.clear()
+    Loop(network(), jit=False).fit(*points, batch_size=25, epochs=2, verbose=0, callbacks=[Calls()])
+    assert counts == [1] * 8
+
+
+def test_stop_training_in_a_hook_stops(network, points) -> None:
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 2
+
+    model = network()
+    history = Loop(model).fit(*points, batch_size=10, epochs=5, callbacks=[Stop()], verbose=0)
+    assert int(model.optimizer.iterations) == 3 and len(history.history["loss"]) == 1
+
+
+def test_keras_callbacks_work(network, points, tmp_path) -> None:
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", save_best_only=True),
+        keras.callbacks.EarlyStopping(patience=1, restore_best_weights=True),
+        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+        keras.callbacks.TensorBoard(tmp_path / "logs"),
+        keras.callbacks.TerminateOnNaN(),
+        keras.callbacks.ReduceLROnPlateau(patience=0, min_delta=10, verbose=0),
+    ]
+    model = network("adam")
+    history = fit(model, *points, epochs=4, validation_split=0.2, callbacks=callbacks, verbose=0).history
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == len(history["loss"]) + 1
+    assert keras.saving.load_model(tmp_path / "best.keras").built and any((tmp_path / "logs").rglob("events*"))
+    assert float(model.optimizer.learning_rate) < 0.001
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # fit says so of any data of unknown size
+@pytest.mark.parametrize("kind", ["dataset", "unknown size", "generator", "py_dataset", "steps_per_epoch", "strings"])
+def test_any_data_that_fit_takes(kind: str, network, points) -> None:
+    x, y = points
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, place):
+            return x[25 * place : 25 * place + 25], y[25 * place : 25 * place + 25]
+
+    def data():
+        whole = tf.data.Dataset.from_tensor_slices((x, y)).batch(25)
+        return {
+            "dataset": lambda: {"x": whole},
+            "unknown size": lambda: {"x": whole.filter(lambda a, b: True)},
+            "generator": lambda: {
+                "x": (batch for _ in range(2) for batch in whole.as_numpy_iterator()),
+                "steps_per_epoch": 4,
+            },
+            "py_dataset": lambda: {"x": Batches()},
+            "steps_per_epoch": lambda: {"x": x, "y": y, "batch_size": 25, "steps_per_epoch": 2},
+            "strings": lambda: {"x": x, "y": y, "batch_size": 25, "validation_freq": 2, "validation_data": whole},
+        }[kind]()
+
+    ours, theirs = network("adam"), network("adam")
+    found = Loop(ours, jit=False).fit(**data(), epochs=2, shuffle=False, verbose=0).history
+    assert found == theirs.fit(**data(), epochs=2, shuffle=False, verbose=0).history
+    for one, other in zip(ours.get_weights(), theirs.get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_model_with_its_own_train_step_keeps_it(points) -> None:
+    class Own(keras.Sequential):
+        def train_step(self, data):
+            return super().train_step(data) | {"mine": tf.constant(3.0)}
+
+    model = Own([keras.Input((10,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    assert fit(model, *points, epochs=2, verbose=0).history["mine"] == [3.0, 3.0]
+
+
+def test_run_eagerly_and_a_second_fit(network, points) -> None:
+    eager, graph = network("adam", run_eagerly=True), network("adam")
+    for model in (eager, graph):
+        for _ in range(2):
+            Loop(model, seed=1, jit=False).fit(*points, batch_size=25, epochs=1, verbose=0)
+    for one, other in zip(eager.get_weights(), graph.get_weights()):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_fit_after_loop_and_loop_after_fit_use_what_was_compiled_last(network, points) -> None:
+    mixed, plain = network("adam"), network("adam")
+    how = {"epochs": 1, "shuffle": False, "verbose": 0}
+    for fits in ((fit, keras.Model.fit, fit), (keras.Model.fit,) * 3):
+        model = mixed if fit in fits else plain
+        for once in fits:
+            once(model, *points, **how)
+        model.compile(keras.optimizers.SGD(0.1), "mae")
+        fits[0](model, *points, **how)
+    for one, other in zip(mixed.get_weights(), plain.get_weights()):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_jit_auto_leaves_convolutions_and_recurrence_alone(points, caplog) -> None:
+    images, layers = np.random.default_rng(0).normal(size=(16, 8, 8, 1)), keras.layers
+    for body, jit in (
+        ([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(1)], True),
+        ([keras.Input((8, 8, 1)), layers.Conv2D(2, 3), layers.GlobalAveragePooling2D(), layers.Dense(1)], False),
+        ([keras.Input((8, 8, 1)), layers.AveragePooling2D(2), layers.Flatten(), layers.Dense(1)], False),
+        ([keras.Input((8, 8, 1)), layers.Reshape((8, 8)), layers.GRU(2), layers.Dense(1)], False),
+    ):
+        model = keras.Sequential(body)
+        model.compile("sgd", "mse")
+        with caplog.at_level(logging.INFO, "kopt"):
+            fit(model, images, np.zeros((16, 1)), batch_size=5, verbose=0)
+        assert model.train_function.xla is jit, body
+        assert f"jit: {jit}" in caplog.text
+        caplog.clear()
+
+
+def test_what_xla_refuses_falls_back_with_one_line(caplog) -> None:
+    model = keras.Sequential(
+        [
+            keras.Input((1,), dtype="int32"),
+            keras.layers.Hashing(5),
+            keras.layers.Embedding(5, 1),
+            keras.layers.Flatten(),
+        ]
+    )
+    model.compile("sgd", "mse")
+    with caplog.at_level(logging.INFO, "kopt"):
+        history = fit(model, np.arange(20)[:, None], np.ones((20, 1)), epochs=2, verbose=0).history
+    assert model.train_function.xla is False and history["loss"][1] < history["loss"][0]
+    assert len([record for record in caplog.records if "XLA refuses" in record.message]) == 1
+
+
+def test_order_is_a_pure_function_of_seed_and_epoch() -> None:
+    orders = [tuple(order(50, seed=seed, epoch=epoch)) for seed in range(3) for epoch in range(3)]
+    assert len(set(orders)) == 9 and all(sorted(one) == list(range(50)) for one in orders)
+    assert orders[4] == tuple(order(50, seed=1, epoch=1))
+    np.testing.assert_array_equal(order(5, seed=1, epoch=1, shuffle=False), np.arange(5))
+
+
+def test_the_global_seed_rules_the_order(network, points) -> None:
+    weights = []
+    for seed in (1, 1, 2):
+        model = network("adam")
+        keras.utils.set_random_seed(seed)
+        fit(model, *points, batch_size=10, epochs=2, verbose=0)
+        weights.append(model.get_weights()[0])
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert np.abs(weights[0] - weights[2]).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, x, y: Loop(m, engine="fast"), "engine must be 'auto', 'resident' or 'stream', got 'fast'."),
+        (lambda m, x, y: Loop(m, jit="yes"), "jit must be 'auto', True or False, got 'yes'."),
+        (lambda m, x, y: Loop(m, seed=-1), "seed must be >= 0, got -1."),
+        (lambda m, x, y: Loop(keras.Sequential(name="raw")), "model must be compiled, got 'raw'."),
+        (lambda m, x, y: fit(m, x, y, batch_size=0), "batch_size must be >= 1 or 'full', got 0."),
+        (lambda m, x, y: fit(m, x, y, batch_size=2.5), "batch_size must be >= 1 or 'full', got 2.5."),
+        (lambda m, x, y: fit(m, x, y, epochs=-1), "epochs must be a whole number >= 0, got -1."),
+        (lambda m, x, y: fit(m, x, y, validation_split=1), "validation_split must be in [0, 1), got 1."),
+        (lambda m, x, y: fit(m, x[:0], y[:0]), "x must not be empty, got '0 examples'."),
+        (
+            lambda m, x, y: fit(m, tf.data.Dataset.from_tensors((x, y)), batch_size="full"),
+            "batch_size must be a number where the data are no arrays, got 'full'.",
+        ),
+        (
+            lambda m, x, y: Loop(m, engine="resident").fit(tf.data.Dataset.from_tensors((x, y))),
+            "engine must be 'stream' here: the data are no dense arrays",
+        ),
+    ],
+)
+def test_bad_arguments_are_refused(call, message: str, network, points) -> None:
+    model = network()
+    before = model.get_weights()
+    with pytest.raises(ValueError) as caught:
+        call(model, *points)
+    assert str(caught.value).startswith(message)
+    for one, other in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_progress_is_plain_text_off_a_terminal_and_a_bar_on_one(network, points, capsys) -> None:
+    fit(network(), *points, epochs=2, validation_split=0.1)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and lines[0].startswith("epoch 1/2  loss ") and "val_mae" in lines[1]
+    network().fit(*points, epochs=1, verbose=0, callbacks=[ProgressBar(live=True)])
+    assert "epoch 1/1" in capsys.readouterr().out
+    fit(network(), *points, verbose=0)
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,75 @@
+"""Optimizer: rules under compile and fit, and its files."""
+
+import keras
+import numpy as np
+import pytest
+
+from kopt import rules
+from kopt.optimizers import Optimizer
+from kopt.rules import Rule
+
+
+def test_config_round_trip() -> None:
+    optimizer = Optimizer(rules.Adam(0.8), 0.01, clipnorm=1.0, name="mine")
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert again.rule == rules.Adam(0.8) and again.clipnorm == 1.0 and again.name == "mine"
+    assert float(again.learning_rate) == pytest.approx(0.01)
+
+
+def test_integers_and_numpy_numbers_are_rates() -> None:
+    for rate in (1, np.float64(1.0), np.float32(1.0)):
+        assert float(Optimizer(rules.Adam(), rate).learning_rate) == 1.0
+
+
+def test_state_is_saved_by_name_and_another_rule_is_refused(network, points, tmp_path) -> None:
+    model = network(Optimizer(rules.Adam(), 0.01))
+    model.fit(*points, verbose=0)
+    store: dict[str, np.ndarray] = {}
+    model.optimizer.save_own_variables(store)
+    assert {"0", "1", "0.momentum", "0.velocity", "3.velocity"} <= set(store)
+    other = network(Optimizer(rules.Momentum(), 0.01))
+    other.optimizer.build(other.trainable_variables)
+    before = [variable.numpy() for variable in other.optimizer.variables]
+    with pytest.raises(ValueError, match=r"^file must hold the state of Momentum\(\), got "):
+        other.optimizer.load_own_variables(store)
+    for variable, value in zip(other.optimizer.variables, before):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_mixed_precision_scales_the_loss_and_trains(points) -> None:
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(1)])
+        model.compile(Optimizer(rules.Adam(), 0.05), "mse")
+        assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+        losses = model.fit(*points, epochs=10, verbose=0).history["loss"]
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert losses[-1] < losses[0] / 2
+
+
+def test_a_rule_that_starts_from_the_weights_needs_a_built_model(network, points) -> None:
+    class Anchored(Rule):
+        def init(self, parameters):
+            return [{"start": parameter + 0} for parameter in parameters]
+
+        def update(self, gradients, state, parameters, rate, count):
+            return [
+                rate * (one["start"] - parameter) - rate * gradient
+                for one, parameter, gradient in zip(state, parameters, gradients)
+            ], state
+
+    network(Optimizer(Anchored(), 0.01)).fit(*points, verbose=0)
+    with pytest.raises(ValueError, match="model must be built before it is fitted"):
+        network(Optimizer(Anchored(), 0.01), with_input=False).fit(*points, verbose=0)
+
+
+def test_a_parameter_without_a_gradient_keeps_its_value_and_state() -> None:
+    used, unused = keras.Variable(1.0), keras.Variable(1.0)
+    optimizer = Optimizer(rules.Momentum(), 0.1)
+    optimizer.build([used, unused])
+    optimizer.apply([keras.ops.ones(()), keras.ops.ones(())])
+    before = float(unused.numpy()), float(optimizer.state_variables[1].numpy())
+    with pytest.warns(UserWarning, match="Gradients do not exist"):
+        optimizer.apply([keras.ops.ones(()), None], [used, unused])
+    assert (float(unused.numpy()), float(optimizer.state_variables[1].numpy())) == before

@@ -1,0 +1,108 @@
+"""Spaces and hypermodels: only the fields are filled in."""
+
+import keras_tuner
+import numpy as np
+import optuna
+import pytest
+from examples import RECIPE
+
+from kopt import schedules
+from kopt.fields import read
+from kopt.models import MLP
+from kopt.tuning import Choice, HyperModel, Range, Space
+
+RANGES = {
+    "schedule.rate": Range(1e-4, 1e-1, log=True),
+    "regularizer.strength": Range(0, 1e-2),
+    "model.units": Choice(((8,), (8, 8))),
+    "training.batch_size": Choice((8, 16, "full")),
+    "training.epochs": Range(2, 4),
+    "schedule": Choice((schedules.Constant(0.01), schedules.Cosine(0.1))),
+}
+
+
+def kerastuner_draw(seed: int):
+    hp = keras_tuner.HyperParameters()
+    Space(RECIPE, RANGES).fill(hp)
+    generator = np.random.default_rng(seed)
+    for one in hp.space:
+        hp.values[one.name] = one.random_sample(int(generator.integers(2**31)))
+    return hp
+
+
+@pytest.mark.parametrize("source", ["keras_tuner", "optuna"])
+def test_fill_stays_in_the_ranges_and_changes_nothing_else(source: str) -> None:
+    ranges = {path: allowed for path, allowed in RANGES.items() if path != "schedule"}
+    space, seen = Space(RECIPE, ranges), set()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    for seed in range(20):
+        recipe = space.fill(kerastuner_draw(seed) if source == "keras_tuner" else study.ask())
+        assert 1e-4 <= recipe.schedule.of.rate <= 1e-1 and 0 <= recipe.regularizer.strength <= 1e-2
+        assert recipe.training.epochs in (2, 3, 4) and type(recipe.training.epochs) is int
+        assert recipe.data == RECIPE.data and recipe.schedule.warmup_duration == 1
+        seen.add((recipe.training.batch_size, recipe.model.units))
+    assert seen == {(size, units) for size in (8, 16, "full") for units in ((8,), (8, 8))}
+
+
+def test_whole_values_are_options() -> None:
+    space = Space(RECIPE, {"schedule": Choice((schedules.Constant(0.01), schedules.Cosine(0.1)))})
+    hp = keras_tuner.HyperParameters()
+    assert space.fill(hp).schedule == schedules.Constant(0.01)
+    hp.values["schedule"] = "Cosine(0.1)"
+    assert space.fill(hp).schedule == schedules.Cosine(0.1)
+    assert space.fill({"schedule": schedules.Constant(0.3)}).schedule == schedules.Constant(0.3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Range(2, 1), "high must be > low = 2, got 1.0."),
+        (lambda: Range(0, 1, log=True), "low must be > 0 on a log scale, got 0.0."),
+        (lambda: Choice((1,)), "options must be at least two, all different, got (1,)."),
+        (lambda: Choice((1, 1)), "options must be at least two, all different, got (1, 1)."),
+        (lambda: Space(RECIPE, {}), "ranges must not be empty, got {}."),
+        (lambda: Space(RECIPE, {"schedule.rat": Range(1, 2)}), "path must be one of "),
+        (lambda: Space(RECIPE, {"schedule.rate": (1, 2)}), "schedule.rate must have a Range or a Choice, got (1, 2)."),
+        (lambda: Space(RECIPE, {"schedule.rate": Range(-1, 2)}), "rate must be >= 0, got -1.0."),
+        (lambda: Space(RECIPE, {"training.epochs": Range(1.5, 3)}), "epochs must be a whole number, got 1.5."),
+        (
+            lambda: Space(RECIPE, {"training.batch_size": Choice((8, "all"))}),
+            "batch_size must be a whole number or 'full', got 'all'.",
+        ),
+        (lambda: Space(RECIPE, {"seed": Range(1, 2)}).fill({}), "source must hold 'seed', got []."),
+        (
+            lambda: Space(RECIPE, {"seed": Range(1, 2)}).fill(3),
+            "source must be HyperParameters, an Optuna trial or a mapping, got 3.",
+        ),
+        (lambda: HyperModel("x", {"seed": Range(1, 2)}), "value must be a recipe or a model value, got 'x'."),
+    ],
+)
+def test_bad_arguments_are_refused(make, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        make()
+    assert str(caught.value).startswith(message)
+
+
+def test_a_recipe_is_searched_by_keras_tuner(tmp_path) -> None:
+    hypermodel = HyperModel(
+        RECIPE, {path: RANGES[path] for path in ("schedule.rate", "training.epochs", "training.batch_size")}
+    )
+    tuner = keras_tuner.RandomSearch(
+        hypermodel, "val_accuracy", max_trials=3, seed=1, directory=tmp_path, project_name="search"
+    )
+    tuner.search(verbose=0)
+    trials = tuner.oracle.get_best_trials(3)
+    assert len(trials) == 3 and trials[0].score == max(trial.score for trial in trials)
+    best = hypermodel.space.fill(tuner.get_best_hyperparameters()[0])
+    assert read(best, "schedule.rate") == trials[0].hyperparameters.values["schedule.rate"]
+    assert tuner.get_best_models()[0].optimizer.rule == RECIPE.rule
+    with pytest.raises(ValueError, match=r"^search\(\) must be called without data, the recipe trains on Digits"):
+        hypermodel.fit(keras_tuner.HyperParameters(), None, np.ones(3))
+
+
+def test_a_model_value_is_searched_on_the_users_data(tmp_path) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
+    hypermodel = HyperModel(MLP((4,), 2), {"units": Choice(((4,), (8,))), "dropout": Range(0, 0.5)})
+    tuner = keras_tuner.RandomSearch(hypermodel, "val_loss", max_trials=2, directory=tmp_path, project_name="search")
+    tuner.search(x, (x[:, 0] > 0).astype("int32"), validation_split=0.5, epochs=2, verbose=0)
+    assert len(tuner.oracle.get_best_trials(2)) == 2
