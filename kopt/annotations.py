@@ -9,7 +9,7 @@ import numpy as np
 
 from kopt.checks import require
 
-__all__ = ["Number", "canonical", "conforms", "describe"]
+__all__ = ["Number"]
 
 NUMBER = "number"
 # A finite float; inside a program it may be a scalar tensor, so that it can be tuned without a retrace.
@@ -17,14 +17,17 @@ Number = Annotated[float, NUMBER]
 
 
 def members(hint: Any) -> tuple[Any, ...]:
+    """The kinds that a union allows, or the one kind."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def is_number(hint: Any) -> bool:
+    """Whether a field is declared a number."""
     return any(NUMBER in getattr(member, "__metadata__", ()) for member in members(hint))
 
 
 def canonical(value: Any, name: str, hint: Any) -> Any:
+    """A field's value in the one form that equal values share: finite floats for numbers, tuples, Python's own types."""
     if is_number(hint) and isinstance(value, numbers.Real) and not isinstance(value, bool):
         require(math.isfinite(value), name, "must be finite", float(value))
         return float(value)
@@ -34,6 +37,7 @@ def canonical(value: Any, name: str, hint: Any) -> Any:
 
 
 def conforms(value: Any, hint: Any) -> bool:
+    """Whether a canonical value is of the annotated kind."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(conforms(value, member) for member in arguments)
@@ -52,6 +56,7 @@ def conforms(value: Any, hint: Any) -> bool:
 
 
 def describe(hint: Any) -> str:
+    """An annotation as a person says it: "a number or None"."""
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(map(describe, get_args(hint)))
     if get_origin(hint) is Annotated:
