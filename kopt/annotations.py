@@ -27,7 +27,7 @@ def is_number(hint: Any) -> bool:
 
 
 def canonical(value: Any, name: str, hint: Any) -> Any:
-    """A field's value in the one form that equal values share: finite floats for numbers, tuples, Python's own types."""
+    """A field in the one form that equal values share: finite floats for numbers, tuples, Python's own types."""
     if is_number(hint) and isinstance(value, numbers.Real) and not isinstance(value, bool):
         require(math.isfinite(value), name, "must be finite", float(value))
         return float(value)
