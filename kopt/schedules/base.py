@@ -16,6 +16,8 @@ __all__ = ["Schedule", "registry"]
 
 registry: Registry["Schedule"] = Registry("schedules")
 
+SLACK = 1e-9  # of a stretch: how far before its end a time counts as the end
+
 
 class Schedule(Value, keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate, or any other number, at time t; also a Keras `LearningRateSchedule`.
@@ -63,9 +65,9 @@ class Schedule(Value, keras.optimizers.schedules.LearningRateSchedule):
         """The values at 0, 1, ..., steps - 1, as an array of shape (steps,)."""
         return ops.convert_to_numpy(self(np.arange(steps)))
 
-    def warmup(self, duration: float, start: float = 0.0) -> "Schedule":
-        """Go linearly from `start` to this schedule's first value over `duration`, then follow it, that much later."""
-        return registry.make("warmup", self, duration, start=start)
+    def warmup(self, duration: float, start: float = 0.0, shape: str = "linear") -> "Schedule":
+        """Go from `start` to this schedule's first value over `duration`, then follow it, that much later."""
+        return registry.make("warmup", self, duration, start=start, shape=shape)
 
     def then(self, after: "Schedule", at: float | None = None) -> "Schedule":
         """Follow this schedule until time `at` (its own duration when left out), then `after` from its start."""
@@ -73,7 +75,47 @@ class Schedule(Value, keras.optimizers.schedules.LearningRateSchedule):
         require(at is not None and at < math.inf, "at", "must be given where the first schedule has no end", at)
         return registry.make("then", self, after, at=at)
 
+    def restart(self, every: float, growth: float = 1.0, decay: float = 1.0) -> "Schedule":
+        """Start this schedule again every so often, each cycle `growth` times as long and `decay` times as high."""
+        return registry.make("restart", self, every, growth=growth, cycle_decay=decay)
+
+    def clip(self, low: float = 0.0, high: float | None = None) -> "Schedule":
+        """Keep the value between `low` and `high`."""
+        return registry.make("clip", self, low, high=high)
+
+    def delay(self, duration: float) -> "Schedule":
+        """Hold this schedule's first value for `duration`, then follow it, that much later."""
+        return registry.make("delay", self, duration)
+
     def __mul__(self, factor: float) -> "Schedule":
         return registry.make("scaled", self, factor)
 
     __rmul__ = __mul__
+
+
+def whole(count: Any) -> Any:
+    """The whole part of a count of stretches; 2.9999999999 is 3, for 0.3 / 0.1 is less than 3 in floating point."""
+    return ops.floor(count + SLACK)
+
+
+def cycles(passed: Any, growth: Any) -> tuple[Any, Any]:
+    """Which cycle it is, and the share of it that is over, when each is `growth` times as long as the one before.
+
+    Args:
+        passed: Time over the first cycle's time, float64.
+        growth: >= 1; a number.
+
+    Returns:
+        The cycle's number from 0 on, and the share in [0, 1).
+    """
+    growth = ops.convert_to_tensor(growth, "float64")
+    even = growth < 1 + SLACK
+    ratio = ops.where(even, 2.0, growth)  # any ratio but 1, where the sum of a geometric series has another form
+
+    def start(number: Any) -> Any:
+        return ops.where(even, number, (ratio**number - 1) / (ratio - 1))
+
+    guess = ops.where(even, whole(passed), whole(ops.log1p(passed * (ratio - 1)) / ops.log(ratio)))
+    late = passed + SLACK < start(guess)
+    number = ops.where(late, guess - 1, ops.where(passed + SLACK >= start(guess + 1), guess + 1, guess))
+    return number, ops.maximum(passed - start(number), 0.0) / ops.where(even, 1.0, ratio**number)

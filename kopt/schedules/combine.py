@@ -1,15 +1,16 @@
-"""Schedules made of schedules: warm-up, one after the other, scaled."""
+"""Schedules made of schedules: warm-up, one after the other, scaled, restarted, clipped, delayed."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from keras import ops
 
 from kopt.checks import require
 from kopt.fields import Number, with_field, written
-from kopt.schedules.base import Schedule, registry
+from kopt.schedules.base import Schedule, cycles, registry
+from kopt.schedules.timed import half_cosine
 
-__all__ = ["Scaled", "Then", "Warmup"]
+__all__ = ["Clip", "Delay", "Restart", "Scaled", "Then", "Warmup"]
 
 # Fields of the wrapped schedule are reached without naming `of`, on the command line as in paths.
 Wrapped = Annotated[Schedule, tyro.conf.arg(name="")]
@@ -17,18 +18,20 @@ Wrapped = Annotated[Schedule, tyro.conf.arg(name="")]
 
 @registry.register
 class Warmup(Schedule):
-    """A linear warm-up before another schedule, as `of.warmup(warmup_duration, start)` builds it.
+    """A warm-up before another schedule, as `of.warmup(warmup_duration, start, shape)` builds it.
 
-    start + (of(0) - start) * t / warmup_duration for t < warmup_duration, of(t - warmup_duration) from there on. It
-    keeps the first updates small while Adam's second moments or BatchNorm's statistics are still poor estimates.
+    start + (of(0) - start) * p, p = t / warmup_duration, for t < warmup_duration, of(t - warmup_duration) from there
+    on. It keeps the first updates small while Adam's second moments or BatchNorm's statistics are still poor estimates.
+    In place of p, the shape "cosine" has (1 - cos(pi * p)) / 2; "exponential" is start * (of(0) / start) ** p.
 
     Args:
         of: The schedule that follows.
         warmup_duration: How long the warm-up lasts, > 0, in the schedule's unit.
-        start: The value at time 0, >= 0.
+        start: The value at time 0, >= 0; > 0 for "exponential".
+        shape: "linear", "cosine" or "exponential".
 
     Raises:
-        ValueError: When a number is out of range.
+        ValueError: When an argument is out of range.
 
     Example:
         >>> from kopt.schedules import Constant
@@ -42,10 +45,14 @@ class Warmup(Schedule):
     of: Wrapped
     warmup_duration: Number
     start: Number = 0.0
+    shape: Literal["linear", "cosine", "exponential"] = "linear"
 
     def check(self) -> None:
         require(self.warmup_duration > 0, "warmup_duration", "must be > 0", self.warmup_duration)
         require(self.start >= 0, "start", "must be >= 0", self.start)
+        require(
+            self.start > 0 or self.shape != "exponential", "start", "must be > 0 for an exponential warm-up", self.start
+        )
 
     @property
     def total(self) -> float | None:
@@ -58,13 +65,18 @@ class Warmup(Schedule):
 
     def formula(self, t: Any) -> Any:
         first = self.of.formula(ops.zeros_like(t))
-        rising = self.start + (first - self.start) * (t / self.warmup_duration)
+        share = ops.minimum(t / self.warmup_duration, 1.0)
+        if self.shape == "exponential":
+            rising = self.start * (first / self.start) ** share
+        else:
+            rising = self.start + (first - self.start) * (share if self.shape == "linear" else 1 - half_cosine(share))
         following = self.of.formula(ops.maximum(t - self.warmup_duration, 0.0))
         return ops.where(t < self.warmup_duration, rising, following)
 
     def __repr__(self) -> str:
         start = f", start={written(self.start)}" if self.start else ""
-        return f"{operand(self.of)}.warmup({written(self.warmup_duration)}{start})"
+        shape = f", shape={self.shape!r}" if self.shape != "linear" else ""
+        return f"{operand(self.of)}.warmup({written(self.warmup_duration)}{start}{shape})"
 
 
 @registry.register
@@ -157,6 +169,143 @@ class Scaled(Schedule):
 
     def __repr__(self) -> str:
         return f"{self.of!r} * {written(self.factor)}"
+
+
+@registry.register
+class Restart(Schedule):
+    """A schedule that starts again, as `of.restart(cycle, growth, decay)` builds it.
+
+    of(cycle * u) * cycle_decay ** n, u the share and n the number of the cycle at t; cycle n lasts cycle * growth ** n,
+    so the schedule is stretched with it. An open duration is the cycle.
+
+    Args:
+        of: The schedule of one cycle, its warm-up included.
+        cycle: The first cycle's time, > 0.
+        growth: What a cycle's time is multiplied by for the next, >= 1.
+        cycle_decay: What the values are multiplied by for the next cycle, > 0.
+
+    Raises:
+        ValueError: When a number is out of range, or the schedule is longer than a cycle leaves time for.
+
+    Example:
+        >>> from kopt.schedules import Linear
+        >>> Linear(0.1).warmup(1).restart(3, decay=0.5).table(7)
+        array([0.   , 0.1  , 0.05 , 0.   , 0.05 , 0.025, 0.   ], dtype=float32)
+
+    Source:
+        Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017.
+    """
+
+    of: Wrapped
+    cycle: Number
+    growth: Number = 1.0
+    cycle_decay: Number = 1.0
+
+    def check(self) -> None:
+        require(self.cycle > 0, "every", "must be > 0", self.cycle)
+        require(self.growth >= 1, "growth", "must be >= 1", self.growth)
+        require(self.cycle_decay > 0, "decay", "must be > 0", self.cycle_decay)
+        self.of.resolve(self.cycle)
+
+    def formula(self, t: Any) -> Any:
+        number, share = cycles(t / self.cycle, self.growth)
+        return self.of.resolve(self.cycle).formula(share * self.cycle) * self.cycle_decay**number
+
+    def __repr__(self) -> str:
+        growth = f", growth={written(self.growth)}" if self.growth != 1 else ""
+        decay = f", decay={written(self.cycle_decay)}" if self.cycle_decay != 1 else ""
+        return f"{operand(self.of)}.restart({written(self.cycle)}{growth}{decay})"
+
+
+@registry.register
+class Clip(Schedule):
+    """A schedule kept within bounds, as `of.clip(low, high)` builds it.
+
+    min(max(of(t), low), high).
+
+    Args:
+        of: The schedule.
+        low: The least value, >= 0.
+        high: The greatest value, >= low; None for no bound.
+
+    Raises:
+        ValueError: When a bound is out of range.
+
+    Example:
+        >>> from kopt.schedules import Linear
+        >>> Linear(0.1, duration=4).clip(0.03, 0.08).table(5)
+        array([0.08 , 0.075, 0.05 , 0.03 , 0.03 ], dtype=float32)
+
+    Source:
+        Folklore.
+    """
+
+    of: Wrapped
+    low: Number = 0.0
+    high: Number | None = None
+
+    def check(self) -> None:
+        require(self.low >= 0, "low", "must be >= 0", self.low)
+        require(self.high is None or self.high >= self.low, "high", f"must be >= low = {self.low:g}", self.high)
+
+    @property
+    def total(self) -> float | None:
+        return self.of.total
+
+    def resolve(self, run: Any) -> Schedule:
+        return with_field(self, "of", self.of.resolve(run))
+
+    def formula(self, t: Any) -> Any:
+        raised = ops.maximum(self.of.formula(t), self.low)
+        return raised if self.high is None else ops.minimum(raised, self.high)
+
+    def __repr__(self) -> str:
+        high = f", {written(self.high)}" if self.high is not None else ""
+        return f"{operand(self.of)}.clip({written(self.low)}{high})"
+
+
+@registry.register
+class Delay(Schedule):
+    """A schedule that begins later, as `of.delay(delay_duration)` builds it.
+
+    of(max(t - delay_duration, 0)).
+
+    Args:
+        of: The schedule; its first value is held until it begins.
+        delay_duration: When it begins, > 0.
+
+    Raises:
+        ValueError: When the delay is not positive.
+
+    Example:
+        >>> from kopt.schedules import Linear
+        >>> Linear(0.1, duration=2).delay(2).table(5)
+        array([0.1 , 0.1 , 0.1 , 0.05, 0.  ], dtype=float32)
+
+    Source:
+        Folklore.
+    """
+
+    of: Wrapped
+    delay_duration: Number
+
+    def check(self) -> None:
+        require(self.delay_duration > 0, "delay_duration", "must be > 0", self.delay_duration)
+
+    @property
+    def total(self) -> float | None:
+        return None if self.of.total is None else self.delay_duration + self.of.total
+
+    def resolve(self, run: Any) -> Schedule:
+        if self.total is None:
+            require_time_left(run, "delay_duration", self.delay_duration)
+        return with_field(self, "of", self.of.resolve(run - self.delay_duration))
+
+    def formula(self, t: Any) -> Any:
+        return self.of.formula(ops.maximum(t - self.delay_duration, 0.0))
+
+    def __repr__(self) -> str:
+        return f"{operand(self.of)}.delay({written(self.delay_duration)})"
 
 
 def operand(of: Schedule) -> str:

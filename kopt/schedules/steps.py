@@ -1,5 +1,6 @@
-"""Rates that are constant between jumps."""
+"""Rates given at certain times: jumps, and lines between points."""
 
+import math
 from dataclasses import KW_ONLY
 from typing import Any
 
@@ -7,9 +8,10 @@ from keras import ops
 
 from kopt.checks import require
 from kopt.fields import Number
-from kopt.schedules.base import Schedule, registry
+from kopt.schedules.base import Schedule, registry, whole
+from kopt.schedules.decay import require_decay
 
-__all__ = ["Step"]
+__all__ = ["Piecewise", "Step"]
 
 
 @registry.register
@@ -40,9 +42,60 @@ class Step(Schedule):
     every: Number
 
     def check(self) -> None:
-        require(self.rate >= 0, "rate", "must be >= 0", self.rate)
-        require(self.decay > 0, "decay", "must be > 0", self.decay)
-        require(self.every > 0, "every", "must be > 0", self.every)
+        require_decay(self)
 
     def formula(self, t: Any) -> Any:
-        return self.rate * self.decay ** ops.floor(t / self.every)
+        return self.rate * self.decay ** whole(t / self.every)
+
+
+@registry.register
+class Piecewise(Schedule):
+    """Values by hand: constant between times, or on straight lines between points.
+
+    rates[i] from times[i - 1] on, rates[0] before; or, interpolated, the line through (times[i], rates[i]), the first
+    and the last value held outside.
+
+    Args:
+        rates: The values, each >= 0.
+        times: When the next value begins, one fewer than rates; interpolated, the time of each value. Increasing, >= 0.
+        interpolate: Whether to go on straight lines.
+
+    Raises:
+        ValueError: When a value is out of range, or there are too few or too many times.
+
+    Example:
+        >>> Piecewise((0.1, 0.01), (2,)).table(4)
+        array([0.1 , 0.1 , 0.01, 0.01], dtype=float32)
+        >>> Piecewise((0.0, 0.1, 0.0), (0, 2, 4), interpolate=True).table(5)
+        array([0.  , 0.05, 0.1 , 0.05, 0.  ], dtype=float32)
+
+    Source:
+        Folklore; as `torch.optim.lr_scheduler.MultiStepLR` and `numpy.interp`.
+    """
+
+    rates: tuple[float, ...]
+    times: tuple[float, ...]
+    _: KW_ONLY
+    interpolate: bool = False
+
+    def check(self) -> None:
+        require(all(math.isfinite(rate) and rate >= 0 for rate in self.rates), "rates", "must be >= 0 each", self.rates)
+        count = len(self.rates) - (not self.interpolate)
+        require(len(self.times) == count >= 1, "times", f"must be {count} for {len(self.rates)} rates", self.times)
+        increasing = all(one < other for one, other in zip(self.times, self.times[1:]))
+        require(increasing and self.times[0] >= 0, "times", "must be increasing and >= 0", self.times)
+
+    @property
+    def total(self) -> float:
+        return float(self.times[-1])
+
+    def formula(self, t: Any) -> Any:
+        value = self.rates[0] * ops.ones_like(t)
+        if not self.interpolate:
+            for start, rate in zip(self.times, self.rates[1:]):
+                value = ops.where(t >= start, rate, value)
+            return value
+        points = list(zip(self.times, self.rates))
+        for (start, low), (end, high) in zip(points, points[1:]):
+            value = value + (high - low) * ops.clip((t - start) / (end - start), 0.0, 1.0)
+        return value

@@ -10,42 +10,41 @@ import keras
 import pytest
 from examples import EXAMPLES, VALUES, within
 
-from kopt import fields
+from kopt import fields, schedules
 from kopt.data import Digits
 from kopt.fields import Value
 from kopt.models import MLP, ConvNet
 from kopt.recipe import Command, Recipe, Training
 from kopt.regularizers import L1, L1L2, L2
 from kopt.rules import Adam, AdamW, GradientDescent, Momentum, Nesterov
-from kopt.schedules import Constant, Cosine, Exponential, Step
 from kopt.select import biases, kernels, norms, path
 from kopt.tuning import Choice, Range
 
-NAMES = {
-    kind.__name__: kind
-    for kind in (
-        Adam,
-        AdamW,
-        Choice,
-        Command,
-        Constant,
-        ConvNet,
-        Cosine,
-        Digits,
-        Exponential,
-        GradientDescent,
-        L1,
-        L1L2,
-        L2,
-        MLP,
-        Momentum,
-        Nesterov,
-        Range,
-        Recipe,
-        Step,
-        Training,
-    )
-} | {"biases": biases, "kernels": kernels, "norms": norms, "path": path}
+NAMES = (
+    {
+        kind.__name__: kind
+        for kind in (
+            Adam,
+            AdamW,
+            Choice,
+            Command,
+            ConvNet,
+            Digits,
+            GradientDescent,
+            L1,
+            L1L2,
+            L2,
+            MLP,
+            Momentum,
+            Nesterov,
+            Range,
+            Recipe,
+            Training,
+        )
+    }
+    | dict(vars(schedules))
+    | {"biases": biases, "kernels": kernels, "norms": norms, "path": path}
+)
 
 every_value = pytest.mark.parametrize("value", VALUES, ids=repr)
 
