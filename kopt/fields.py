@@ -4,6 +4,7 @@ A field is a *number* (annotated `Number`: a finite float; inside a program it m
 tuned without a retrace) or *structure* (counts, names, shapes, nested values).
 """
 
+import abc
 import copy
 import dataclasses
 import functools
@@ -21,7 +22,7 @@ __all__ = ["Number", "Value", "bind", "from_json", "number_paths", "paths", "rea
 
 @dataclass_transform(frozen_default=True)
 @dataclasses.dataclass(frozen=True, repr=False)
-class Value:
+class Value(abc.ABC):
     """A frozen dataclass that compares, hashes, prints as code, and survives JSON and Keras files.
 
     Subclasses declare annotated fields and a `check`; no decorator is needed. Numbers become floats, lists become
@@ -80,7 +81,7 @@ def paths(value: Value) -> dict[str, Any]:
     Example:
         >>> from kopt.schedules import Cosine
         >>> paths(Cosine(0.1).warmup(5))
-        {'rate': 0.1, 'duration': None, 'end': 0.0, 'warmup_duration': 5.0, 'start': 0.0}
+        {'rate': 0.1, 'duration': None, 'end': 0.0, 'warmup_duration': 5.0, 'start': 0.0, 'shape': 'linear'}
     """
     found: dict[str, Any] = {}
     for name in hints(type(value)):

@@ -27,7 +27,7 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
     Example:
         >>> from kopt import schedules
         >>> schedules.registry["cosine"]
-        <class 'kopt.schedules.cosine.Cosine'>
+        <class 'kopt.schedules.timed.Cosine'>
         >>> schedules.registry.make("constant", rate=0.1)
         Constant(0.1)
     """

@@ -18,6 +18,10 @@ class Timed(Schedule):
     """A fall over a known time: subclasses give its shape, from 1 to 0.
 
     end + (rate - end) * shape(min(t / duration, 1)).
+
+    Example:
+        >>> issubclass(Linear, Timed)
+        True
     """
 
     rate: Number
@@ -274,8 +278,8 @@ class WarmupStableDecay(Timed):
         )
 
     def formula(self, t: Any) -> Any:
-        rising = self.rate * (t / self.duration) / self.rise
-        return ops.where(t < self.rise * self.duration, rising, super().formula(t))
+        progress = t / self.duration
+        return ops.where(progress < self.rise, self.rate * progress / self.rise, super().formula(t))
 
 
 def half_cosine(progress: Any) -> Any:

@@ -35,7 +35,7 @@ def missing(thing: Any) -> list[str]:
     text = inspect.getdoc(thing) or ""
     wanted = ["Example:"] if shows(thing) else []
     if isinstance(thing, type) and issubclass(thing, Value) and not inspect.isabstract(thing):
-        wanted += ["Args:"] if dataclasses.fields(thing) else []
+        wanted += ["Args:"] if dataclasses.fields(thing) else []  # an abstract type's fields are told by its members
     if inspect.isfunction(thing):
         parameters = [name for name in inspect.signature(thing).parameters if name not in ("self", "cls")]
         wanted += ["Args:"] if parameters else []

@@ -36,7 +36,7 @@ class Pair(Value):
         (lambda: MLP((4,), 3, task="ranking"), "task must be 'classification' or 'regression', got 'ranking'."),
         (lambda: MLP((4,), 3, units=(0,)), "units must be >= 1 each, got (0,)."),
         (lambda: Recipe("a b", None, model=None, schedule=None), "data must be a Data, got None."),
-        (lambda: schedules.registry.make("cosin"), "schedule must be one of constant, cosine, "),
+        (lambda: schedules.registry.make("cosin"), "schedule must be one of clip, constant, cosine, "),
     ],
 )
 def test_one_sentence_names_argument_rule_and_value(make, message: str) -> None:
