@@ -23,7 +23,7 @@ from kopt import (  # noqa: E402
     select,
     training,
 )
-from kopt.knobs import Knob  # noqa: E402
+from kopt.knobs import Knob, load_model  # noqa: E402
 from kopt.recipe import Command, Recipe, Training, command_line  # noqa: E402
 from kopt.training import Loop, fit  # noqa: E402
 
@@ -41,6 +41,7 @@ __all__ = [
     "distribute",
     "fields",
     "fit",
+    "load_model",
     "models",
     "optimizers",
     "plot",

@@ -19,6 +19,7 @@ from kopt.checks import require
 __all__ = [
     "ListOptimizer",
     "LiveRate",
+    "PlateauCallback",
     "array_adapter",
     "build",
     "build_from",
@@ -35,6 +36,7 @@ __all__ = [
     "installed_rate",
     "make_function",
     "owned_variables",
+    "rated_optimizers",
     "raw",
     "retrace",
     "run_validation",
@@ -222,6 +224,11 @@ def inner_optimizer(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def rated_optimizers(optimizer: Any) -> list[Any]:
+    """The optimizers that hold learning rates: one, or those of a MultiOptimizer."""
+    return [inner_optimizer(inner) for inner in getattr(inner_optimizer(optimizer), "optimizers", [optimizer])]
+
+
 def installed_rate(optimizer: Any) -> Any | None:
     """The LiveRate that an optimizer has, if any."""
     rate = inner_optimizer(optimizer)._learning_rate
@@ -243,6 +250,20 @@ def install_rate(optimizer: Any, formula: Callable[[Any], Any], owner: Any) -> A
     )
     optimizer._learning_rate = LiveRate(optimizer, formula, owner)
     return optimizer._learning_rate
+
+
+class PlateauCallback(keras.callbacks.ReduceLROnPlateau):
+    """Keras' counting of epochs without improvement, with what it does about them left to `lower`."""
+
+    def lower(self, optimizer: Any) -> bool:
+        """Lower one optimizer's rate; False when it cannot go lower."""
+        raise NotImplementedError
+
+    def _reduce_optimizer_lr(self, optimizer: Any, epoch: int, name: str = "") -> bool:
+        lowered = self.lower(inner_optimizer(optimizer))
+        if lowered and self.verbose > 0:
+            print(f"\nEpoch {epoch + 1}: the learning rate{f' of {name}' if name else ''} is lowered by {self.factor}.")
+        return lowered
 
 
 # Optimizers

@@ -37,8 +37,10 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
         self._classes: dict[str, type[Kind]] = {}
 
     def register(self, cls: type) -> Any:
-        """Class decorator: file `cls` under its snake-case name, here and with Keras."""
+        """Class decorator: file `cls` under its snake-case name, here and, if it has a config, with Keras."""
         self._classes[snake_case(cls.__name__)] = cls
+        if not hasattr(cls, "get_config"):
+            return cls
         return keras.saving.register_keras_serializable(package=f"kopt.{self.family}")(cls)
 
     def make(self, name: str, *args: Any, **fields: Any) -> Kind:

@@ -1,6 +1,8 @@
 """Keras callbacks, for `model.fit` and for `kopt.fit`."""
 
+from kopt.callbacks.base import registry
 from kopt.callbacks.epoch_time import EpochTime
 from kopt.callbacks.learning_rate import LearningRate
+from kopt.callbacks.plateau import ReduceOnPlateau
 
-__all__ = ["EpochTime", "LearningRate"]
+__all__ = ["EpochTime", "LearningRate", "ReduceOnPlateau", "registry"]

@@ -5,9 +5,12 @@ from typing import Any
 
 import keras
 
+from kopt.callbacks.base import registry
+
 __all__ = ["EpochTime"]
 
 
+@registry.register
 class EpochTime(keras.callbacks.Callback):
     """Log the wall-clock seconds of each epoch, validation included, as "seconds".
 

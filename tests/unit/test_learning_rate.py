@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kopt.callbacks import LearningRate
 from kopt.optimizers import Optimizer
@@ -84,6 +85,75 @@ def test_accumulated_gradients_count_updates(loop: bool) -> None:
 )
 def test_units(unit: str, schedule: Schedule, expected) -> None:
     np.testing.assert_allclose(taken_rates(schedule, True, unit=unit), expected(np.arange(40)), rtol=2e-5, atol=2e-7)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_an_epoch_of_unknown_length_is_learned(loop: bool, network, points) -> None:
+    x, y = points
+    unknown = tf.data.Dataset.from_tensor_slices((x, y)).batch(10).filter(lambda a, b: True)
+    model, schedule = network("sgd"), LearningRate(SCHEDULE, unit="epoch", per_step=True)
+    history = runner(model, loop)(unknown, epochs=4, shuffle=False, verbose=0, callbacks=[schedule]).history
+    # Keras counts 11 updates for 10 batches: the one that finds no more data is counted too.
+    length = int(model.optimizer.iterations) / 4
+    known = [float(SCHEDULE.resolve(4.0)(epoch + (length - 1) / length)) for epoch in range(4)]
+    assert history["learning_rate"][0] == 0.0  # the first epoch is taken at its start
+    np.testing.assert_allclose(history["learning_rate"][1:], known[1:], rtol=1e-5)
+    with pytest.raises(ValueError, match="^steps_per_epoch must be known for LearningRate"):
+        runner(model, loop)(unknown, shuffle=False, verbose=0, callbacks=[LearningRate(Cosine(0.1), unit="run")])
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_the_rate_of_every_step_on_request(loop: bool, network, points) -> None:
+    callback = LearningRate(SCHEDULE, unit="epoch", per_step=True)
+    runner(network("sgd"), loop)(*points, batch_size=10, epochs=4, verbose=0, callbacks=[callback])
+    expected = SCHEDULE.resolve(4.0)(np.arange(40) / 10)
+    np.testing.assert_allclose(callback.rates, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_under_a_loss_scale(loop: bool, network, points) -> None:
+    model = network(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-3)))
+    history = fit(model, points, 3, loop=loop)
+    expected = [float(SCHEDULE.resolve(3.0)(epoch + 0.9)) for epoch in range(3)]
+    np.testing.assert_allclose(history["learning_rate"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_every_optimizer_of_a_multi_optimizer(loop: bool, network, points) -> None:
+    model = network()
+    inner = keras.optimizers.SGD(1e-3, name="body"), keras.optimizers.SGD(1e-3, name="head")
+    kernel = model.layers[0].kernel.path
+    chosen = keras.optimizers.OptimizerMap(inner[0], {kernel: inner[1]})
+    model.compile(keras.optimizers.MultiOptimizer(chosen), "mse")
+    history = fit(model, points, 3, loop=loop)
+    expected = [float(SCHEDULE.resolve(3.0)(epoch + 0.9)) for epoch in range(3)]
+    for name in ("learning_rate", "learning_rate_body", "learning_rate_head"):
+        np.testing.assert_allclose(history[name], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_raise_leaves_a_model_that_trains_on(loop: bool, network, points) -> None:
+    class Die(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+    model = network("sgd")
+    with pytest.raises(KeyboardInterrupt):
+        runner(model, loop)(*points, epochs=3, verbose=0, callbacks=[LearningRate(SCHEDULE, unit="epoch"), Die()])
+    fresh = fit(network("sgd"), points, 3, loop=loop)
+    assert fit(model, points, 3, loop=loop)["learning_rate"] == fresh["learning_rate"]
+
+
+def test_a_schedule_of_another_length_says_so_once(network, points, caplog) -> None:
+    with caplog.at_level("INFO", "kopt"):
+        model = network("sgd")
+        callbacks = [LearningRate(Cosine(0.1, duration=2), unit="epoch")]
+        history = model.fit(*points, epochs=4, verbose=0, callbacks=callbacks).history
+    assert [record.message for record in caplog.records if "lasts" in record.message] == [
+        "LearningRate(Cosine(0.1, duration=2), unit='epoch') lasts 2 of the run's 4 epochs"
+    ]
+    assert history["learning_rate"][2:] == [0, 0]
 
 
 def fit(model, points, epochs: int, schedule: Schedule = SCHEDULE, loop: bool = True, **how):

@@ -1,0 +1,94 @@
+"""What holds of every callback."""
+
+import keras
+import numpy as np
+import pytest
+
+from kopt import callbacks, schedules
+from kopt.training import Loop
+
+EXAMPLES = {
+    "epoch_time": lambda: [callbacks.EpochTime()],
+    "learning_rate": lambda: [callbacks.LearningRate(schedules.Cosine(0.02).warmup(1), unit="epoch")],
+    "reduce_on_plateau": lambda: [callbacks.ReduceOnPlateau("loss", factor=0.5, patience=1, min_delta=10)],
+}
+every_callback = pytest.mark.parametrize("name", EXAMPLES)
+
+
+def train(model, points, listed, *, loop: bool, epochs: int = 6, **how):
+    fit = Loop(model, jit=False).fit if loop else model.fit
+    history = fit(*points, batch_size=10, epochs=epochs, shuffle=False, verbose=0, callbacks=listed, **how).history
+    history.pop("seconds", None)
+    return history
+
+
+def test_every_registered_callback_has_an_example() -> None:
+    assert set(EXAMPLES) == set(callbacks.registry)
+
+
+@every_callback
+@pytest.mark.parametrize("steps", [1, 10])
+def test_fit_and_loop_agree(name: str, steps: int, network, points) -> None:
+    models = [network("adam", steps_per_execution=steps) for _ in range(2)]
+    histories = [train(model, points, EXAMPLES[name](), loop=loop) for model, loop in zip(models, (False, True))]
+    assert sorted(histories[0]) == sorted(histories[1])
+    for metric, values in histories[0].items():
+        np.testing.assert_allclose(histories[1][metric], values, rtol=1e-6, err_msg=metric)
+    for one, other in zip(models[0].get_weights(), models[1].get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
+@every_callback
+@pytest.mark.parametrize("loop", [False, True])
+def test_resumed_equals_uninterrupted(name: str, loop: bool, network, points, tmp_path) -> None:
+    class Die(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 3:
+                raise RuntimeError("died")
+
+    def run(*more):
+        model = network("adam")
+        return model, train(model, points, [*EXAMPLES[name](), *more], loop=loop)
+
+    whole, expected = run()
+    with pytest.raises(RuntimeError, match="died"):
+        run(keras.callbacks.BackupAndRestore(tmp_path / "backup"), Die())
+    resumed, found = run(keras.callbacks.BackupAndRestore(tmp_path / "backup"))
+    for metric, values in found.items():
+        np.testing.assert_allclose(values, expected[metric][3:], rtol=1e-6, err_msg=metric)
+    for one, other in zip(whole.get_weights(), resumed.get_weights()):
+        np.testing.assert_allclose(one, other, atol=1e-7)
+
+
+@every_callback
+@pytest.mark.parametrize("loop", [False, True])
+def test_when_training_raises_the_model_trains_on_as_a_fresh_one(name: str, loop: bool, network, points) -> None:
+    class Die(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise RuntimeError("died")
+
+    model, fresh = network("sgd"), network("sgd")
+    start = model.get_weights()
+    with pytest.raises(RuntimeError, match="died"):
+        train(model, points, [*EXAMPLES[name](), Die()], loop=loop)
+    model.set_weights(start)
+    assert train(model, points, EXAMPLES[name](), loop=loop) == train(fresh, points, EXAMPLES[name](), loop=loop)
+
+
+@every_callback
+@pytest.mark.parametrize("loop", [False, True])
+def test_no_interference_with_keras_callbacks(name: str, loop: bool, network, points, tmp_path) -> None:
+    others = [
+        keras.callbacks.EarlyStopping("loss", patience=3),
+        keras.callbacks.ModelCheckpoint(tmp_path / "last.keras"),
+        keras.callbacks.TensorBoard(tmp_path / "logs"),
+        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+    ]
+    alone, beside = network("adam"), network("adam")
+    expected = train(alone, points, EXAMPLES[name](), loop=loop)
+    found = train(beside, points, [*EXAMPLES[name](), *others], loop=loop)
+    for metric, values in expected.items():
+        np.testing.assert_allclose(found[metric], values, rtol=1e-6, err_msg=metric)
+    loaded = keras.saving.load_model(tmp_path / "last.keras")
+    for one, other in zip(loaded.get_weights(), beside.get_weights()):
+        np.testing.assert_array_equal(one, other)
