@@ -1,5 +1,6 @@
 """The command `kopt`, also `python -m kopt`."""
 
+import sys
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -42,9 +43,13 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: The arguments; those of the process when None.
     """
-    tyro.extras.subcommand_cli_from_dict(
-        {"devices": devices, "show": show}, prog="kopt", description=__doc__, args=args
-    )
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            {"devices": devices, "show": show}, prog="kopt", description=__doc__, args=args
+        )
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

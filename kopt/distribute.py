@@ -36,6 +36,8 @@ def choose(devices: str = "auto") -> Chosen:
     Source:
         TensorFlow guide, Distributed training with TensorFlow.
     """
+    require(isinstance(devices, str), "devices", "must be a text", devices)
+    devices = devices.lower()
     gpus = tf.config.list_logical_devices("GPU")
     found = f"found {len(gpus)} GPU{'' if len(gpus) == 1 else 's'}"
     if devices == "auto":
@@ -82,6 +84,7 @@ def listed(devices: str) -> Chosen:
         f"{device.device_type}:{device.name.rsplit(':', 1)[1]}".lower() for device in tf.config.list_logical_devices()
     }
     names = [name.strip().lower() for name in devices.split(",")]
+    require(len(names) == len(set(names)), "devices", "must be different ones", devices)
     for name in names:
         if name not in there:
             raise unknown("devices", name, {"auto", "cpu", "gpu", "multi-gpu"} | there)

@@ -14,10 +14,10 @@ from typing import Any, Self, dataclass_transform, get_type_hints
 
 from keras import saving
 
-from kopt.annotations import Number, canonical, conforms, describe
+from kopt.annotations import Number, canonical, conforms, describe, members
 from kopt.checks import require, unknown
 
-__all__ = ["Number", "Value", "bind", "from_json", "number_paths", "paths", "read", "replace", "to_json"]
+__all__ = ["Number", "Value", "bind", "from_json", "is_count", "number_paths", "paths", "read", "replace", "to_json"]
 
 
 @dataclass_transform(frozen_default=True)
@@ -213,6 +213,32 @@ def from_json(text: str) -> Any:
         Constant(0.1)
     """
     return saving.deserialize_keras_object(json.loads(text))
+
+
+def is_count(value: Value, path: str) -> bool:
+    """Whether the field at a path is declared a whole number, whatever else it may be: `int | None`, `int | "full"`.
+
+    Args:
+        value: Any value.
+        path: As for `read`.
+
+    Returns:
+        True for counts, False for numbers and all else.
+
+    Raises:
+        ValueError: When there is no such field; says the nearest.
+
+    Example:
+        >>> from kopt.recipe import Training
+        >>> is_count(Training(batch_size="full"), "batch_size")
+        True
+    """
+    read(value, path)
+    parent, _, name = path.rpartition(".")
+    owner: Any = read(value, parent) if parent else value
+    while name not in hints(type(owner)):
+        owner = owner.of
+    return int in members(hints(type(owner))[name])
 
 
 def with_field(value: Any, path: str, new: Any) -> Any:

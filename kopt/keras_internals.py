@@ -16,36 +16,6 @@ from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sampl
 
 from kopt.checks import require
 
-__all__ = [
-    "ListOptimizer",
-    "LiveRate",
-    "PlateauCallback",
-    "array_adapter",
-    "build",
-    "build_from",
-    "compute_loss",
-    "epoch_iterator",
-    "end_validation",
-    "epoch_logs",
-    "forward",
-    "has_own_metrics",
-    "has_own_train_step",
-    "initial_epoch",
-    "inner_optimizer",
-    "install_rate",
-    "installed_rate",
-    "make_function",
-    "owned_variables",
-    "rated_optimizers",
-    "raw",
-    "retrace",
-    "run_validation",
-    "tensors",
-    "track_loss",
-    "validation_split",
-]
-
-
 # Models and their parameters
 
 
@@ -60,6 +30,18 @@ def owned_variables(model: Any) -> list[tuple[Any, Any]]:
         id(variable): (variable, layer) for layer in model._flatten_layers() for variable in layer._trainable_variables
     }
     return list(owners.values())
+
+
+def attention_of(model: Any) -> dict[int, Any]:
+    """The attention layer that each of its inner layers is made by: such a layer saves one regularizer for them all."""
+    attention = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+    parents = [layer for layer in model._flatten_layers() if isinstance(layer, attention)]
+    return {id(inner): parent for parent in parents for inner in parent._flatten_layers(include_self=False)}
+
+
+def set_attention_regularizer(layer: Any, name: str, regularizer: Any) -> None:
+    """What an attention layer will save and give to its inner layers when it is loaded: "kernel" or "bias"."""
+    setattr(layer, f"_{name}_regularizer", regularizer)
 
 
 def build(model: Any, batch: Any) -> None:
@@ -129,9 +111,9 @@ def tensors(adapter: Any) -> Any:
     dense = [leaf for leaf in leaves if leaf is not None]
     if any(isinstance(leaf, (tf.SparseTensor, tf.RaggedTensor)) or not hasattr(leaf, "__array__") for leaf in dense):
         return None
-    return tf.nest.pack_sequence_as(
-        sliceable, [leaf if leaf is None else tf.convert_to_tensor(leaf) for leaf in leaves]
-    )
+    converted = [leaf if leaf is None else tf.convert_to_tensor(leaf) for leaf in leaves]
+    # As Keras does: tf.data would stack the tensors of a list into one.
+    return keras.tree.lists_to_tuples(tf.nest.pack_sequence_as(sliceable, converted))
 
 
 def epoch_iterator(model: Any, **arguments: Any) -> Any:
@@ -159,15 +141,17 @@ def epoch_logs(model: Any, logs: Any) -> dict[str, Any]:
     return dict(model._get_metrics_result_or_logs(logs))
 
 
-def run_validation(model: Any, data: Any, callbacks: Any, **arguments: Any) -> dict[str, Any]:
-    """Evaluate on the validation data, whose iterator is kept from one epoch to the next, as fit does."""
+def begin_validation(model: Any, data: Any, *, batch_size: int | None, steps: int | None) -> None:
+    """Make the validation data's iterator, kept from one epoch to the next; refuses what Keras refuses."""
     x, y, sample_weight = unpack_x_y_sample_weight(data)
-    steps = arguments["steps"]
-    if getattr(model, "_eval_epoch_iterator", None) is None:
-        batch_size = arguments["batch_size"]
-        model._eval_epoch_iterator = epoch_iterator(
-            model, x=x, y=y, sample_weight=sample_weight, batch_size=batch_size, steps_per_epoch=steps, shuffle=False
-        )
+    model._eval_epoch_iterator = epoch_iterator(
+        model, x=x, y=y, sample_weight=sample_weight, batch_size=batch_size, steps_per_epoch=steps, shuffle=False
+    )
+
+
+def run_validation(model: Any, data: Any, callbacks: Any, **arguments: Any) -> dict[str, Any]:
+    """Evaluate on the validation data by the iterator of `begin_validation`."""
+    x, y, sample_weight = unpack_x_y_sample_weight(data)
     logs = model.evaluate(
         x=x,
         y=y,
@@ -212,7 +196,7 @@ class LiveRate(tf.__internal__.types.Tensor):
 
     def assign(self, value: Any) -> None:
         """Keras' setter comes here: refused while the owner steers."""
-        require(not self.owner.steers, "learning_rate", f"must be left to {self.owner} while it trains", value)
+        require(not self.owner.steers, "learning_rate", f"must be left to {self.owner}, whose run has not ended", value)
         self.variable.assign(value)
 
     dtype = property(lambda self: self.variable.dtype)

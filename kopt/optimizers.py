@@ -1,5 +1,6 @@
 """One Keras optimizer that runs any rule."""
 
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,6 +46,8 @@ class Optimizer(ListOptimizer):
     def __init__(self, rule: Rule, learning_rate: Any = 0.001, **arguments: Any):
         require(isinstance(rule, Rule), "rule", "must be a kopt rule", rule)
         if not callable(learning_rate) and not isinstance(learning_rate, dict):
+            number = isinstance(learning_rate, numbers.Real)
+            require(number, "learning_rate", "must be a number or a schedule", learning_rate)
             learning_rate = float(learning_rate)
             require(0 <= learning_rate < float("inf"), "learning_rate", "must be finite and >= 0", learning_rate)
         super().__init__(learning_rate=learning_rate, **arguments)

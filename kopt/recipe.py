@@ -92,7 +92,14 @@ class Recipe(Value):
 
     def check(self) -> None:
         require(self.name.isidentifier(), "name", "must be letters, digits and underscores", self.name)
-        require(self.seed >= 0, "seed", "must be >= 0", self.seed)
+        require(0 <= self.seed < 2**32, "seed", "must be in [0, 2 ** 32)", self.seed)
+        require(
+            self.model.task == self.data.task,
+            "model.task",
+            f"must be {self.data.task!r} for these data",
+            self.model.task,
+        )
+        self.schedule.resolve(float(self.training.epochs))  # refuses one that such a run is too short for
 
 
 @registry.register
@@ -147,4 +154,8 @@ def command_line(
     args = sys.argv[1:] if args is None else args
     default = replace(command, quick) if "--quick" in args else command
     options = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
-    return tyro.cli(type(command), default=default, args=args, description=description, config=options)
+    try:
+        return tyro.cli(type(command), default=default, args=args, description=description, config=options)
+    except ValueError as error:  # a value of the whole recipe that is refused; tyro says those of its parts
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

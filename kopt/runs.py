@@ -50,6 +50,7 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
     Source:
         nanoGPT's train.py, which reads in the order it runs.
     """
+    require(isinstance(recipe, Recipe), "recipe", "must be a kopt.Recipe", recipe)
     with run_folder(folder, recipe.name) as (unfinished, final), told(verbose) as log:
         keras.utils.set_random_seed(recipe.seed)
         splits = recipe.data.load()
@@ -91,6 +92,10 @@ def build(recipe: Recipe, splits: Splits, strategy: Any) -> keras.Model:
         recipe.model.inputs,
     )
     require(all(bool(np.isfinite(part).all()) for part in splits.train), "data", "must be finite", recipe.data)
+    if recipe.data.task == "classification":
+        classes = int(max(part.y.max() for part in splits[:3])) + 1
+        outputs = recipe.model.outputs
+        require(outputs >= classes, "model.outputs", f"must be >= {classes}, the classes of these data", outputs)
     with strategy.scope():
         model = recipe.model.build()
         model.compile(Optimizer(recipe.rule), recipe.model.loss(), metrics=recipe.model.metrics())

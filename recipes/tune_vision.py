@@ -42,6 +42,9 @@ class Search(kopt.Command):
 
     trials: int = 8
 
+    def check(self) -> None:
+        kopt.checks.require(self.trials >= 1, "trials", "must be >= 1", self.trials)
+
 
 def main(args: Sequence[str] | None = None) -> kopt.report.Run:
     """Search, print the ranking, and leave the best recipe's run folder."""

@@ -31,7 +31,8 @@ class LearningRate(keras.callbacks.Callback):
 
     The rate lives in the optimizer's own variable, so files saved with and without this callback are alike. A run's
     time starts with its epoch 0: a second fit starts over, one with `initial_epoch` goes on. When training ends, the
-    optimizer keeps the last rate; when it raises, the schedule stays installed until the next fit with this callback.
+    optimizer keeps the last rate. When `model.fit` raises, the schedule stays until `close()` or the next fit with this
+    callback.
 
     Args:
         schedule: A schedule, or the name of one with its fields in `**fields`.
@@ -103,6 +104,10 @@ class LearningRate(keras.callbacks.Callback):
                 logs |= {f"learning_rate_{steered.optimizer.name}": steered.last() for steered in self.steered}
 
     def on_train_end(self, logs: Any = None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the rate to the optimizer again, at its last value."""
         for steered in self.steered:
             steered.active.set(0.0)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from kopt.fields import Value
 from kopt.registry import Registry
 
 __all__ = ["Baseline", "Data", "Split", "Splits", "registry"]
+
+Task = Literal["classification", "regression"]
 
 registry: Registry["Data"] = Registry("data")
 
@@ -47,6 +49,11 @@ class Data(Value):
         >>> [len(split.y) for split in (splits.train, splits.validation, splits.test)]
         [1168, 270, 359]
     """
+
+    @property
+    def task(self) -> Task:
+        """What the targets are: integer classes, or numbers."""
+        return "classification"
 
     @abstractmethod
     def load(self) -> Splits:

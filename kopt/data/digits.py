@@ -40,6 +40,7 @@ class Digits(Data):
 
     def check(self) -> None:
         require_shares(self.validation, self.test)
+        require(self.seed >= 0, "seed", "must be >= 0", self.seed)
         require(self.examples is None or self.examples >= 30, "examples", "must be >= 30", self.examples)
 
     def load(self) -> Splits:

@@ -46,7 +46,8 @@ class ConvNet(Model):
     scale: Number = 1.0
 
     def check(self) -> None:
-        require(len(self.inputs) == 3, "inputs", "must be (height, width, channels)", self.inputs)
+        image = len(self.inputs) == 3 and min(self.inputs) >= 1
+        require(image, "inputs", "must be (height, width, channels)", self.inputs)
         require(self.outputs >= 2, "outputs", "must be >= 2", self.outputs)
         require(self.width >= 1, "width", "must be >= 1", self.width)
         require(self.stages >= 1, "stages", "must be >= 1", self.stages)

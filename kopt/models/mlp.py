@@ -46,7 +46,10 @@ class MLP(Model):
     task: Task = "classification"
 
     def check(self) -> None:
-        require(all(size >= 1 for size in self.inputs), "inputs", "must be >= 1 each", self.inputs)
+        sized = len(self.inputs) >= 1 and all(size >= 1 for size in self.inputs)
+        require(sized, "inputs", "must be sizes >= 1", self.inputs)
+        known = callable(getattr(keras.activations, self.activation, None))
+        require(known, "activation", "must be the name of a Keras activation", self.activation)
         require(self.outputs >= 1, "outputs", "must be >= 1", self.outputs)
         require(all(size >= 1 for size in self.units), "units", "must be >= 1 each", self.units)
         require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)

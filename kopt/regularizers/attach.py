@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import keras
+
 from kopt import select
 from kopt.checks import require
-from kopt.keras_internals import retrace
+from kopt.keras_internals import attention_of, retrace, set_attention_regularizer
 from kopt.regularizers.base import Regularizer
 
 __all__ = ["attach", "detach"]
@@ -47,14 +49,13 @@ def attach(model: Any, regularizer: Regularizer, to: select.Selector = select.ke
         Keras takes regularizers only when layers are made; setting them later is silently ignored or lost on saving.
     """
     require(isinstance(regularizer, Regularizer), "regularizer", "must be a kopt regularizer", regularizer)
-    chosen = to.choose(model)
+    chosen = chosen_weights(model, to)
     for variable, layer in chosen:
-        require(
-            hasattr(layer, attribute(variable)), "to", f"must leave out {variable.path}: its layer saves no penalty", to
-        )
+        saved = hasattr(layer, attribute(variable, layer))
+        require(saved, "to", f"must leave out {variable.path}: its layer saves no penalty", to)
+    require_whole_attention(model, chosen, to)
     for variable, layer in chosen:
-        variable.regularizer = regularizer
-        setattr(layer, attribute(variable), regularizer)
+        put(variable, layer, regularizer, attention_of(model))
     retrace(model)
     return [variable.path for variable, _ in chosen]
 
@@ -81,13 +82,41 @@ def detach(model: Any, to: select.Selector = select.everything) -> list[str]:
     Source:
         The reverse of `attach`.
     """
-    found = [(variable, layer) for variable, layer in to.choose(model) if variable.regularizer is not None]
+    found = [(variable, layer) for variable, layer in chosen_weights(model, to) if variable.regularizer is not None]
+    require_whole_attention(model, found, to)
     for variable, layer in found:
-        variable.regularizer = None
-        setattr(layer, attribute(variable), None)
+        put(variable, layer, None, attention_of(model))
     retrace(model)
     return [variable.path for variable, _ in found]
 
 
-def attribute(variable: Any) -> str:
+def chosen_weights(model: Any, to: select.Selector) -> list[tuple[Any, Any]]:
+    require(isinstance(model, keras.Model), "model", "must be a Keras model", model)
+    require(isinstance(to, select.Selector), "to", "must be a selector, such as kopt.select.kernels", to)
+    return to.choose(model)
+
+
+def put(variable: Any, layer: Any, regularizer: Regularizer | None, attention: dict[int, Any]) -> None:
+    """Set a weight's regularizer where it is trained by and where it is saved from."""
+    variable.regularizer = regularizer
+    setattr(layer, attribute(variable, layer), regularizer)
+    if id(layer) in attention and hasattr(layer, attribute(variable, layer)):
+        set_attention_regularizer(attention[id(layer)], variable.name, regularizer)
+
+
+def attribute(variable: Any, layer: Any) -> str:
+    """The attribute under which a layer saves a weight's regularizer."""
+    if variable.name == "kernel" and hasattr(layer, "depthwise_regularizer"):
+        return "depthwise_regularizer"
     return ATTRIBUTES.get(variable.name, f"{variable.name}_regularizer")
+
+
+def require_whole_attention(model: Any, chosen: list[tuple[Any, Any]], to: select.Selector) -> None:
+    """Refuse a part of an attention layer's kernels or biases: it saves one regularizer for them all."""
+    attention, wanted = attention_of(model), {id(variable) for variable, _ in chosen}
+    parents = {id(attention[id(layer)]) for _, layer in chosen if id(layer) in attention}
+    names = {variable.name for variable, layer in chosen if id(layer) in attention}
+    for variable, layer in select.everything.choose(model):
+        inside = id(layer) in attention and id(attention[id(layer)]) in parents and variable.name in names
+        whole = not inside or id(variable) in wanted
+        require(whole, "to", f"must choose {variable.path} too: its attention layer saves one penalty for all", to)

@@ -41,7 +41,8 @@ class Regularizer(Value, keras.regularizers.Regularizer):
         Returns:
             A scalar of the weights' dtype.
         """
-        return self.penalty(ops.convert_to_tensor(weights))
+        tensor = ops.convert_to_tensor(weights)
+        return self.penalty(tensor if keras.backend.is_float_dtype(tensor.dtype) else ops.cast(tensor, "float32"))
 
 
 def scaled(strength: Any, samples: int | None, weights: Any) -> Any:

@@ -71,6 +71,8 @@ def run_folder(root: str | os.PathLike[str], recipe: str) -> Iterator[tuple[path
         unfinished.rename(final)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+        if not any(parent.iterdir()):
+            parent.rmdir()
 
 
 def write_run(folder: pathlib.Path, run: Run, model: Any, checksum: str) -> None:
@@ -114,7 +116,8 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         The reverse of `write_run`.
     """
     folder = pathlib.Path(folder)
-    require((folder / "recipe.json").is_file(), "folder", "must be a run's, with a recipe.json", str(folder))
+    for name in ("recipe.json", "history.csv", "metrics.json"):
+        require((folder / name).is_file(), "folder", f"must be a run's, with a {name}", str(folder))
     recipe = from_json(json.dumps(json.loads((folder / "recipe.json").read_text())["recipe"]))
     with open(folder / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -71,8 +71,9 @@ class Schedule(Value, keras.optimizers.schedules.LearningRateSchedule):
 
     def then(self, after: "Schedule", at: float | None = None) -> "Schedule":
         """Follow this schedule until time `at` (its own duration when left out), then `after` from its start."""
-        at = self.total if at is None else at
-        require(at is not None and at < math.inf, "at", "must be given where the first schedule has no end", at)
+        if at is None:
+            at = self.total
+            require(at not in (None, math.inf), "at", "must be given where the first schedule has no end", at)
         return registry.make("then", self, after, at=at)
 
     def restart(self, every: float, growth: float = 1.0, decay: float = 1.0) -> "Schedule":

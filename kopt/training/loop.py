@@ -1,18 +1,27 @@
 """Loop: fit, with compiled stretches of steps inside."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import keras
 import numpy as np
 
 from kopt import keras_internals as internals
 from kopt.checks import require
-from kopt.training.engine import Engine, Jit, Program, Resident, Stream, source
+from kopt.training.engine import Engine, Jit, Resident, Stream, source
+from kopt.training.program import Program
 from kopt.training.progress import ProgressBar
 from kopt.training.train_step import TrainStep
 
 __all__ = ["Loop", "fit"]
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A callback that has something to put away when training is over, even when it raised."""
+
+    def close(self) -> None: ...
+
 
 BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 
@@ -55,11 +64,14 @@ class Loop:
         step: Callable[[Any], Any] | None = None,
         seed: int | None = None,
     ):
-        require(getattr(model, "compiled", False), "model", "must be compiled", getattr(model, "name", model))
+        require(isinstance(model, keras.Model), "model", "must be a Keras model", model)
+        require(model.compiled, "model", "must be compiled", model.name)
         require(engine in ("auto", "resident", "stream"), "engine", "must be 'auto', 'resident' or 'stream'", engine)
         require(jit in ("auto", True, False), "jit", "must be 'auto', True or False", jit)
-        require(seed is None or seed >= 0, "seed", "must be >= 0", seed)
+        whole = seed is None or seed == 0 or is_count(seed) and seed < 2**64
+        require(whole, "seed", "must be a whole number in [0, 2 ** 64)", seed)
         self.model, self.engine, self.jit, self.seed = model, engine, jit, seed
+        self.own_step = step is not None
         self.step = step or (model.train_step if internals.has_own_train_step(model) else TrainStep(model))
 
     def fit(
@@ -108,26 +120,32 @@ class Loop:
         Raises:
             ValueError: When an argument is out of range.
         """
-        require_fit(batch_size, epochs, validation_split)
-        model = self.model
+        counts = {"epochs": epochs, "initial_epoch": initial_epoch}
+        sizes = {"steps_per_epoch": steps_per_epoch, "validation_steps": validation_steps}
+        require_fit(x, batch_size, verbose, validation_split, validation_freq, counts)
+        require_sizes(**sizes, validation_batch_size=validation_batch_size)
+        model, epochs = self.model, min(epochs, keras.config.max_epochs() or epochs)
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = internals.validation_split((x, y, sample_weight), validation_split)
         asked = listed(callbacks)
         seed = int(np.random.randint(2**31)) if self.seed is None else self.seed
         how = {"batch_size": batch_size, "shuffle": shuffle, "steps_per_epoch": steps_per_epoch}
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
-        data = source(model, self.engine, seed, self.steps_a_call(asked), x, y, **how, **weights)
-        shown = [ProgressBar(live=False if verbose == 2 else None)] if verbose in ("auto", 1, 2) else []
+        data = source(model, self.engine, seed, self.steps_a_call(asked), self.own_step, x, y, **how, **weights)
+        if validation_data is not None:
+            size = validation_batch_size or (None if batch_size == "full" else batch_size)
+            validation = {"batch_size": size, "steps": validation_steps}
+            internals.begin_validation(model, validation_data, **validation)
+        bars = [ProgressBar(live=False if verbose == 2 else None)] if verbose in ("auto", 1, 2) else []
+        steps = data.num_batches
         called = keras.callbacks.CallbackList(
-            asked + shown, add_history=True, verbose=verbose, epochs=epochs, steps=data.num_batches, model=model
+            asked + bars, add_history=True, verbose=verbose, epochs=epochs, steps=steps, model=model
         )
-        validation_size = validation_batch_size or (batch_size if isinstance(batch_size, int) else None)
-        validation = {"batch_size": validation_size, "steps": validation_steps}
         model.stop_training = False
         self.install()
-        called.on_train_begin()
         logs: dict[str, Any] | None = None
         try:
+            called.on_train_begin()
             for epoch in range(internals.initial_epoch(model, initial_epoch), epochs):
                 called.on_epoch_begin(epoch)
                 logs = self.epoch(data, epoch, called)
@@ -136,12 +154,21 @@ class Loop:
                 called.on_epoch_end(epoch, logs)
                 if model.stop_training:
                     break
+            if epochs > 0:
+                model.optimizer.finalize_variable_values(model.trainable_weights)
+            called.on_train_end(logs=logs)
         finally:
-            internals.end_validation(model)
-        if epochs > 0:
-            model.optimizer.finalize_variable_values(model.trainable_weights)
-        called.on_train_end(logs=logs)
+            self.clean_up(called)
         return model.history
+
+    def clean_up(self, called: Any) -> None:
+        """Leave the model as it was found, however training ended; callbacks may have a `close` for that."""
+        internals.end_validation(self.model)
+        if self.own_step:
+            self.model.train_function = None
+        for callback in called.callbacks:
+            if isinstance(callback, Closing):
+                callback.close()
 
     def epoch(self, data: Resident | Stream, epoch: int, callbacks: Any) -> dict[str, Any]:
         """Train for one epoch; its logs."""
@@ -209,7 +236,7 @@ def watches_batches(callback: Any) -> bool:
 
 def due(epoch: int, frequency: Any) -> bool:
     """Whether to validate after this epoch: every so many, or the listed ones, counted from 1."""
-    return (epoch + 1) % frequency == 0 if isinstance(frequency, int) else epoch + 1 in frequency
+    return epoch + 1 in frequency if isinstance(frequency, Collection) else (epoch + 1) % frequency == 0
 
 
 def listed(callbacks: Any) -> list[Any]:
@@ -217,10 +244,24 @@ def listed(callbacks: Any) -> list[Any]:
     return [] if callbacks is None else list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
 
 
-def require_fit(batch_size: Any, epochs: Any, validation_split: float) -> None:
+def require_fit(
+    x: Any, batch_size: Any, verbose: Any, validation_split: Any, validation_freq: Any, counts: dict[str, Any]
+) -> None:
+    require(x is not None, "x", "must be given", x)
     require(batch_size in (None, "full") or is_count(batch_size), "batch_size", "must be >= 1 or 'full'", batch_size)
-    require(isinstance(epochs, int) and epochs >= 0, "epochs", "must be a whole number >= 0", epochs)
+    for name, value in counts.items():
+        require(value == 0 or is_count(value), name, "must be a whole number >= 0", value)
+    require(verbose in ("auto", 0, 1, 2), "verbose", "must be 'auto', 0, 1 or 2", verbose)
     require(0 <= validation_split < 1, "validation_split", "must be in [0, 1)", validation_split)
+    several = isinstance(validation_freq, Collection) and all(map(is_count, validation_freq))
+    require(
+        several or is_count(validation_freq), "validation_freq", "must be >= 1 or epochs from 1 on", validation_freq
+    )
+
+
+def require_sizes(**sizes: Any) -> None:
+    for name, value in sizes.items():
+        require(value is None or is_count(value), name, "must be a whole number >= 1", value)
 
 
 def is_count(value: Any) -> bool:

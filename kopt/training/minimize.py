@@ -1,6 +1,7 @@
 """A bare GradientTape minimization."""
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,7 +52,7 @@ def minimize(loss: Callable[..., Any], start: Any, rule: Rule, *, rate: float | 
         `tf.GradientTape`'s guide, written out once.
     """
     require(isinstance(rule, Rule), "rule", "must be a kopt rule", rule)
-    require(isinstance(steps, int) and steps >= 1, "steps", "must be a whole number >= 1", steps)
+    require(isinstance(steps, Integral) and steps >= 1, "steps", "must be a whole number >= 1", steps)
     schedule = (rate if isinstance(rate, Schedule) else Constant(rate)).resolve(float(steps))
     given = is_variable(start) or isinstance(start, Sequence) and any(map(is_variable, start))
     several = isinstance(start, (list, tuple)) if given else isinstance(start, tuple)

@@ -63,8 +63,9 @@ class TrainStep:
             track_loss(model, loss, examples)
             loss = model.optimizer.scale_loss(weigh(loss, examples))
         weights = model.trainable_weights
-        gradients = [dense(gradient) for gradient in tape.gradient(loss, weights)]
-        model.optimizer.apply_gradients(zip(gradients, weights))
+        if weights:
+            gradients = [dense(gradient) for gradient in tape.gradient(loss, weights)]
+            model.optimizer.apply_gradients(zip(gradients, weights))
         return model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
 
 

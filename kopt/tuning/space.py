@@ -8,7 +8,7 @@ import keras_tuner
 import optuna
 
 from kopt.checks import require
-from kopt.fields import Number, Value, read, replace
+from kopt.fields import Number, Value, is_count, replace
 from kopt.registry import Registry
 
 __all__ = ["Choice", "Range", "Space"]
@@ -102,11 +102,12 @@ class Space:
     """
 
     def __init__(self, value: Value, ranges: Mapping[str, Range | Choice]):
-        require(len(ranges) > 0, "ranges", "must not be empty", ranges)
+        require(isinstance(value, Value), "value", "must be a kopt value", value)
+        require(isinstance(ranges, Mapping) and len(ranges) > 0, "ranges", "must be paths with ranges", ranges)
         for path, allowed in ranges.items():
             require(isinstance(allowed, (Range, Choice)), path, "must have a Range or a Choice", allowed)
             for end in allowed.ends():
-                replace(value, {path: as_field(read(value, path), end)})
+                replace(value, {path: as_field(value, path, end)})
         self.value, self.ranges = value, dict(ranges)
 
     def fill(self, source: Any) -> Any:
@@ -133,7 +134,7 @@ class Space:
         require(suggest is not None, "source", "must be HyperParameters, an Optuna trial or a mapping", source)
         assert suggest is not None
         if isinstance(allowed, Range):
-            return suggest.number(source, path, allowed, whole=is_whole(read(self.value, path)))
+            return suggest.number(source, path, allowed, whole=is_count(self.value, path))
         labels = {label(option, allowed.options): option for option in allowed.options}
         return labels[suggest.option(source, path, list(labels))]
 
@@ -168,13 +169,10 @@ class FromOptuna:
 SOURCES: dict[type, Any] = {keras_tuner.HyperParameters: FromKerasTuner, optuna.trial.BaseTrial: FromOptuna}
 
 
-def is_whole(field: Any) -> bool:
-    return isinstance(field, int) and not isinstance(field, bool)
-
-
-def as_field(field: Any, end: Any) -> Any:
+def as_field(value: Value, path: str, end: Any) -> Any:
     """An end of a range as its field takes it: 2.0 as 2 where the field is a count."""
-    return int(end) if is_whole(field) and isinstance(end, float) and end.is_integer() else end
+    whole = isinstance(end, float) and end.is_integer() and is_count(value, path)
+    return int(end) if whole else end
 
 
 def label(option: Any, options: tuple[Any, ...]) -> Any:

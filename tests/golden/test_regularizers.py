@@ -43,6 +43,10 @@ def test_keras_agrees_to_the_bit(ours, theirs) -> None:
     assert float(ours(W)) == float(theirs(W))
 
 
+def test_whole_numbers_are_weights_too() -> None:
+    assert float(L2(0.5)([1, 2])) == 2.5 and float(L1(0.5)(np.array([1, -2]))) == 1.5
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

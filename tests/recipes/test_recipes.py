@@ -68,6 +68,8 @@ def test_any_field_is_set_by_its_path(tmp_path) -> None:
         (["--schedule.rate", "-1"], "rate must be >= 0, got -1.0."),
         (["--schedule.rate", "fast"], "could not convert string to float: 'fast'"),
         (["--training.epochs", "0"], "epochs must be >= 1, got 0."),
+        (["--training.epochs", "1"], "warmup_duration must be shorter than the run of 1, got 1.0."),
+        (["--seed", "-1"], "seed must be in [0, 2 ** 32), got -1."),
     ],
 )
 def test_a_bad_command_line_ends_with_a_sentence(arguments: list[str], printed: str, tmp_path, capsys) -> None:

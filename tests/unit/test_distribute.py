@@ -29,6 +29,16 @@ def test_an_unknown_name_says_the_nearest() -> None:
         distribute.choose("cpu:0,cpu:99")
 
 
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [(["cpu:0"], "devices must be a text, got ['cpu:0']."), ("cpu:0,cpu:0", "devices must be different ones, got")],
+)
+def test_bad_lists_are_refused(devices, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        distribute.choose(devices)
+    assert str(caught.value).startswith(message)
+
+
 def test_listed_devices() -> None:
     assert isinstance(distribute.strategy("cpu:0"), tf.distribute.OneDeviceStrategy)
 

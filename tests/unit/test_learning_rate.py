@@ -287,6 +287,7 @@ def test_what_cannot_work_is_refused_before_the_first_step(network, points) -> N
 def test_setting_the_rate_while_it_is_steered_is_refused(network, points) -> None:
     callbacks = [LearningRate(Constant(0.1)), keras.callbacks.LearningRateScheduler(lambda epoch: 0.2)]
     with pytest.raises(
-        ValueError, match=r"^learning_rate must be left to LearningRate\(Constant\(0.1\), unit='step'\) while it trains"
+        ValueError,
+        match=r"^learning_rate must be left to LearningRate\(Constant\(0.1\), unit='step'\), whose run has not ended",
     ):
         network("sgd").fit(*points, epochs=2, callbacks=callbacks, verbose=0)

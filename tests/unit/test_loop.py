@@ -1,14 +1,16 @@
 """Loop: fit's contract, the engine's choices, and what is refused."""
 
 import logging
+import warnings
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from kopt.callbacks import LearningRate
 from kopt.training import Loop, ProgressBar, fit, order
-from kopt.training import engine as engines
+from kopt.training.program import Program
 
 
 class Calls(keras.callbacks.Callback):
@@ -46,9 +48,9 @@ def test_callbacks_are_called_as_in_fit(steps: int, batch_size: int, network, po
 
 def test_without_batch_hooks_an_epoch_takes_few_calls(network, points, monkeypatch) -> None:
     counts = []
-    run = engines.Program.run
+    run = Program.run
     monkeypatch.setattr(
-        engines.Program,
+        Program,
         "run",
         lambda self, work, start, count, *rest, **more: (
             counts.append(count),
@@ -206,12 +208,85 @@ def test_the_global_seed_rules_the_order(network, points) -> None:
     assert np.abs(weights[0] - weights[2]).max() > 0
 
 
+def test_lists_of_inputs_and_targets_in_every_engine(points) -> None:
+    x, y = points
+
+    def build():
+        keras.utils.set_random_seed(1)
+        inputs = [keras.Input((4,)), keras.Input((6,))]
+        hidden = keras.layers.Concatenate()(inputs)
+        model = keras.Model(inputs, [keras.layers.Dense(1)(hidden), keras.layers.Dense(1)(hidden)])
+        model.compile("adam", ["mse", "mae"])
+        return model
+
+    data, how = ([x[:, :4], x[:, 4:]], [y, -y]), {"batch_size": 16, "shuffle": False, "verbose": 0}
+    expected = build()
+    expected.fit(*data, **how)
+    for engine in ("resident", "stream"):
+        model = build()
+        Loop(model, engine=engine, jit=False).fit(*data, **how)
+        for one, other in zip(model.get_weights(), expected.get_weights()):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_step_of_ones_own_gives_the_logs_and_is_gone_afterwards(network, points) -> None:
+    model = network("sgd")
+    before = model.get_weights()
+    history = Loop(model, step=lambda data: {"mine": tf.constant(7.0)}).fit(*points, verbose=0).history
+    assert history == {"mine": [7.0]}
+    model.fit(*points, verbose=0)
+    assert np.abs(model.get_weights()[0] - before[0]).max() > 0
+
+
+def test_a_model_without_trainable_weights_adapts_its_statistics() -> None:
+    models = []
+    for fits in (fit, keras.Model.fit):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(scale=False, center=False)])
+        model.compile("sgd", "mse")
+        x = np.random.default_rng(0).normal(2, 3, (40, 3))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fits(model, x, x, shuffle=False, verbose=0)
+        models.append(model.get_weights())
+    for one, other in zip(*models):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_what_was_shown_and_installed_is_put_away_when_training_raises(network, points, capsys) -> None:
+    class Die(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+    model, bar = network("sgd"), ProgressBar(live=True)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, *points, epochs=3, verbose=0, callbacks=[LearningRate("constant", rate=0.1), Die(), bar])
+    assert bar.bar is None
+    model.optimizer.learning_rate = 0.5
+    assert float(model.optimizer.learning_rate) == 0.5
+
+
+def test_keras_debugging_limit_of_epochs_counts(network, points) -> None:
+    keras.config.set_max_epochs(1)
+    try:
+        assert len(fit(network(), *points, epochs=3, verbose=0).history["loss"]) == 1
+    finally:
+        keras.config.set_max_epochs(None)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda m, x, y: fit(m), "x must be given, got None."),
+        (lambda m, x, y: fit(m, x, y, initial_epoch="a"), "initial_epoch must be a whole number >= 0, got 'a'."),
+        (lambda m, x, y: fit(m, x, y, steps_per_epoch=0), "steps_per_epoch must be a whole number >= 1, got 0."),
+        (lambda m, x, y: fit(m, x, y, validation_freq=0), "validation_freq must be >= 1 or epochs from 1 on, got 0."),
+        (lambda m, x, y: fit(m, x, y, validation_steps=-1), "validation_steps must be a whole number >= 1, got -1."),
+        (lambda m, x, y: fit(m, x, y, verbose=3), "verbose must be 'auto', 0, 1 or 2, got 3."),
+        (lambda m, x, y: fit(m, x, y, validation_data=(x, y[:3])), "Data cardinality is ambiguous"),
+        (lambda m, x, y: Loop("model"), "model must be a Keras model, got 'model'."),
         (lambda m, x, y: Loop(m, engine="fast"), "engine must be 'auto', 'resident' or 'stream', got 'fast'."),
         (lambda m, x, y: Loop(m, jit="yes"), "jit must be 'auto', True or False, got 'yes'."),
-        (lambda m, x, y: Loop(m, seed=-1), "seed must be >= 0, got -1."),
+        (lambda m, x, y: Loop(m, seed=-1), "seed must be a whole number in [0, 2 ** 64), got -1."),
         (lambda m, x, y: Loop(keras.Sequential(name="raw")), "model must be compiled, got 'raw'."),
         (lambda m, x, y: fit(m, x, y, batch_size=0), "batch_size must be >= 1 or 'full', got 0."),
         (lambda m, x, y: fit(m, x, y, batch_size=2.5), "batch_size must be >= 1 or 'full', got 2.5."),

@@ -131,14 +131,30 @@ def test_what_was_chosen_is_printed(tmp_path, capsys) -> None:
     [
         ({"model.inputs": (7, 7, 1)}, "model.inputs must be (8, 8, 1) for these data, got (7, 7, 1)."),
         ({"devices": "gpu:7"}, "devices must be one of"),
-        ({"schedule.warmup_duration": 5}, "warmup_duration must be shorter than the run of 3, got 5.0."),
+        ({"model.outputs": 5}, "model.outputs must be >= 10, the classes of these data, got 5."),
     ],
 )
 def test_what_does_not_fit_is_refused_and_leaves_nothing(changes, message: str, tmp_path) -> None:
     with pytest.raises(ValueError) as caught:
         kopt.run(replace(RECIPE, changes), folder=tmp_path, verbose=False)
     assert str(caught.value).startswith(message)
-    assert list((tmp_path / "tiny").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule.warmup_duration": 5}, "warmup_duration must be shorter than the run of 3, got 5.0."),
+        ({"model.task": "regression"}, "model.task must be 'classification' for these data, got 'regression'."),
+        ({"seed": 2**32}, "seed must be in [0, 2 ** 32), got 4294967296."),
+        ({"data.seed": -1}, "seed must be >= 0, got -1."),
+        ({"model.activation": "rel"}, "activation must be the name of a Keras activation, got 'rel'."),
+    ],
+)
+def test_a_recipe_that_cannot_work_is_no_recipe(changes, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        replace(RECIPE, changes)
+    assert str(caught.value) == message
 
 
 def test_an_unwritable_folder_is_refused_before_any_work(tmp_path, monkeypatch) -> None:
@@ -162,7 +178,7 @@ def test_a_failing_run_leaves_nothing(tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt), run_folder(tmp_path, "name") as (unfinished, _):
         (unfinished / "half").write_text("")
         raise KeyboardInterrupt
-    assert list((tmp_path / "name").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_runs_in_one_second_have_two_names(tmp_path) -> None:

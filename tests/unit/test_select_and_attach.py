@@ -112,6 +112,40 @@ def test_a_layer_that_would_lose_the_penalty_is_refused() -> None:
     assert model.losses == []
 
 
+def test_an_attention_layer_is_taken_whole_and_survives_saving(tmp_path) -> None:
+    inputs = keras.Input((5, 4))
+    model = keras.Model(inputs, keras.layers.MultiHeadAttention(2, 3, name="attention")(inputs, inputs))
+    with pytest.raises(
+        ValueError, match="^to must choose .*/kernel too: its attention layer saves one penalty for all"
+    ):
+        attach(model, L2(0.1), to=select.path("*query/kernel"))
+    assert model.losses == []
+    assert len(attach(model, L2(0.1))) == 4
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert len(loaded.losses) == 4
+    assert sum(map(float, loaded.losses)) == pytest.approx(sum(map(float, model.losses)), rel=1e-6)
+    detach(loaded)
+    loaded.save(tmp_path / "bare.keras")
+    assert keras.saving.load_model(tmp_path / "bare.keras").losses == []
+
+
+def test_a_depthwise_kernel_is_saved_under_its_own_name(tmp_path) -> None:
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.DepthwiseConv2D(3)(inputs))
+    attach(model, L2(0.1))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert len(loaded.losses) == 1
+    detach(loaded)
+    loaded.save(tmp_path / "bare.keras")
+    assert keras.saving.load_model(tmp_path / "bare.keras").losses == []
+
+
 def test_bad_arguments_are_refused(model) -> None:
+    with pytest.raises(ValueError, match="^to must be a selector, such as kopt.select.kernels, got 'kernels'"):
+        attach(model, L2(0.1), to="kernels")
+    with pytest.raises(ValueError, match="^model must be a Keras model, got 'net'"):
+        detach("net")
     with pytest.raises(ValueError, match="^regularizer must be a kopt regularizer, got 'l2'"):
         attach(model, "l2")

@@ -7,7 +7,7 @@ import pytest
 from examples import RECIPE
 
 from kopt import schedules
-from kopt.fields import read
+from kopt.fields import read, replace
 from kopt.models import MLP
 from kopt.tuning import Choice, HyperModel, Range, Space
 
@@ -44,6 +44,12 @@ def test_fill_stays_in_the_ranges_and_changes_nothing_else(source: str) -> None:
     assert seen == {(size, units) for size in (8, 16, "full") for units in ((8,), (8, 8))}
 
 
+def test_a_count_may_be_unset_or_full_today() -> None:
+    ranges = {"data.examples": Range(100, 500), "regularizer.samples": Range(10, 20)}
+    recipe = Space(replace(RECIPE, {"data.examples": None}), ranges).fill(keras_tuner.HyperParameters())
+    assert (recipe.data.examples, recipe.regularizer.samples) == (100, 10)
+
+
 def test_whole_values_are_options() -> None:
     space = Space(RECIPE, {"schedule": Choice((schedules.Constant(0.01), schedules.Cosine(0.1)))})
     hp = keras_tuner.HyperParameters()
@@ -60,7 +66,9 @@ def test_whole_values_are_options() -> None:
         (lambda: Range(0, 1, log=True), "low must be > 0 on a log scale, got 0.0."),
         (lambda: Choice((1,)), "options must be at least two, all different, got (1,)."),
         (lambda: Choice((1, 1)), "options must be at least two, all different, got (1, 1)."),
-        (lambda: Space(RECIPE, {}), "ranges must not be empty, got {}."),
+        (lambda: Space(RECIPE, {}), "ranges must be paths with ranges, got {}."),
+        (lambda: Space(RECIPE, None), "ranges must be paths with ranges, got None."),
+        (lambda: Space("digits", {"seed": Range(1, 2)}), "value must be a kopt value, got 'digits'."),
         (lambda: Space(RECIPE, {"schedule.rat": Range(1, 2)}), "path must be one of "),
         (lambda: Space(RECIPE, {"schedule.rate": (1, 2)}), "schedule.rate must have a Range or a Choice, got (1, 2)."),
         (lambda: Space(RECIPE, {"schedule.rate": Range(-1, 2)}), "rate must be >= 0, got -1.0."),
