@@ -34,6 +34,7 @@ class Loop:
 
     Args:
         model: A compiled Keras model; it trains under the strategy that it was built under.
+        strategy: That strategy, to be sure of it; None for whatever it is.
         engine: "auto", "resident" (arrays on the device) or "stream" (Keras' iterators).
         jit: Whether to compile with XLA: "auto", True or False.
         step: What to do with one batch, returning logs; `TrainStep(model)` or the model's own train_step when None.
@@ -59,6 +60,7 @@ class Loop:
         self,
         model: Any,
         *,
+        strategy: Any = None,
         engine: Engine = "auto",
         jit: Jit = "auto",
         step: Callable[[Any], Any] | None = None,
@@ -66,6 +68,8 @@ class Loop:
     ):
         require(isinstance(model, keras.Model), "model", "must be a Keras model", model)
         require(model.compiled, "model", "must be compiled", model.name)
+        own = model.distribute_strategy
+        require(strategy in (None, own), "strategy", "must be the one that the model was built under", strategy)
         require(engine in ("auto", "resident", "stream"), "engine", "must be 'auto', 'resident' or 'stream'", engine)
         require(jit in ("auto", True, False), "jit", "must be 'auto', True or False", jit)
         whole = seed is None or seed == 0 or is_count(seed) and seed < 2**64

@@ -83,3 +83,11 @@ def test_drives_a_keras_optimizer_and_survives_its_config(schedule: Schedule) ->
         taken.append(before - float(variable.numpy()[0]))
     np.testing.assert_allclose(taken, schedule.table(6), atol=2e-7)
     assert keras.optimizers.SGD.from_config(optimizer.get_config())._learning_rate == schedule
+
+
+@every_schedule
+def test_a_model_compiled_with_it_survives_a_keras_file(schedule: Schedule, tmp_path) -> None:
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(schedule), "mse")
+    model.save(tmp_path / "model.keras")
+    assert keras.saving.load_model(tmp_path / "model.keras").optimizer._learning_rate == schedule

@@ -234,13 +234,25 @@ def test_files_are_interchangeable_with_and_without_the_callback(
 
 def test_history_csv_logger_and_tensorboard_see_the_rate_last_used(network, points, tmp_path) -> None:
     model = network("sgd")
-    callbacks = [LearningRate(SCHEDULE, unit="epoch"), keras.callbacks.CSVLogger(tmp_path / "log.csv")]
+    callbacks = [
+        LearningRate(SCHEDULE, unit="epoch"),
+        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+        keras.callbacks.TensorBoard(tmp_path / "logs"),
+    ]
     history = Loop(model).fit(*points, batch_size=10, epochs=3, callbacks=callbacks, verbose=0).history
     expected = [float(SCHEDULE.resolve(3.0)(epoch + 0.9)) for epoch in range(3)]
     np.testing.assert_allclose(history["learning_rate"], expected, rtol=1e-6)
     table = np.genfromtxt(tmp_path / "log.csv", delimiter=",", names=True)
     np.testing.assert_allclose(table["learning_rate"], expected, rtol=1e-6)
     assert float(model.optimizer.learning_rate) == pytest.approx(expected[-1])
+    written = [
+        float(tf.make_ndarray(value.tensor))
+        for path in sorted((tmp_path / "logs").rglob("events*"))
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+        if value.tag == "epoch_learning_rate"
+    ]
+    np.testing.assert_allclose(written, expected, rtol=1e-6)
 
 
 def test_no_hook_runs_at_every_batch() -> None:

@@ -283,6 +283,10 @@ def test_keras_debugging_limit_of_epochs_counts(network, points) -> None:
         (lambda m, x, y: fit(m, x, y, validation_steps=-1), "validation_steps must be a whole number >= 1, got -1."),
         (lambda m, x, y: fit(m, x, y, verbose=3), "verbose must be 'auto', 0, 1 or 2, got 3."),
         (lambda m, x, y: fit(m, x, y, validation_data=(x, y[:3])), "Data cardinality is ambiguous"),
+        (
+            lambda m, x, y: Loop(m, strategy=tf.distribute.OneDeviceStrategy("cpu:0")),
+            "strategy must be the one that the model was built under, got <",
+        ),
         (lambda m, x, y: Loop("model"), "model must be a Keras model, got 'model'."),
         (lambda m, x, y: Loop(m, engine="fast"), "engine must be 'auto', 'resident' or 'stream', got 'fast'."),
         (lambda m, x, y: Loop(m, jit="yes"), "jit must be 'auto', True or False, got 'yes'."),
