@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from kopt.checks import require
+from kopt.fields import bind
 from kopt.keras_internals import ListOptimizer, raw
 from kopt.rules import Rule
 
@@ -52,6 +53,7 @@ class Optimizer(ListOptimizer):
             require(0 <= learning_rate < float("inf"), "learning_rate", "must be finite and >= 0", learning_rate)
         super().__init__(learning_rate=learning_rate, **arguments)
         self.rule = rule
+        self.live: dict[str, Any] = {}
 
     def build(self, variables: Sequence[Any]) -> None:
         """Make the rule's state for these variables; only the first call counts."""
@@ -107,7 +109,9 @@ class Optimizer(ListOptimizer):
             for gradient, parameter in zip(gradients, parameters)
         ]
         structured = keras.tree.pack_sequence_as(self.structure, list(state))
-        updates, new_state = self.bound.update(dense, structured, list(parameters), rate, count)
+        # Numbers that a callback schedules: functions of the updates before this one.
+        rule = bind(self.bound, {path: number(count - 1) for path, number in self.live.items()})
+        updates, new_state = rule.update(dense, structured, list(parameters), rate, count)
         new_parameters = [
             parameter + update if there else None for parameter, update, there in zip(parameters, updates, given)
         ]

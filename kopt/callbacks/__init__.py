@@ -4,5 +4,6 @@ from kopt.callbacks.base import registry
 from kopt.callbacks.epoch_time import EpochTime
 from kopt.callbacks.learning_rate import LearningRate
 from kopt.callbacks.plateau import ReduceOnPlateau
+from kopt.callbacks.scheduled import Scheduled
 
-__all__ = ["EpochTime", "LearningRate", "ReduceOnPlateau", "registry"]
+__all__ = ["EpochTime", "LearningRate", "ReduceOnPlateau", "Scheduled", "registry"]

@@ -1,7 +1,6 @@
 """LearningRate: a schedule inside the training program."""
 
-import logging
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,16 +8,13 @@ from keras import ops
 
 from kopt import schedules
 from kopt.callbacks.base import registry
+from kopt.callbacks.clock import Clock, Unit, read, require_unit, schedule_of
 from kopt.checks import require
 from kopt.keras_internals import install_rate, installed_rate, rated_optimizers, retrace
 from kopt.knobs import Knob, held_knob
 from kopt.schedules import Schedule
 
 __all__ = ["LearningRate", "multiplier"]
-
-log = logging.getLogger("kopt")
-
-Unit = Literal["step", "epoch", "run"]
 
 
 @registry.register
@@ -63,9 +59,9 @@ class LearningRate(keras.callbacks.Callback):
         if isinstance(schedule, str):
             schedule = schedules.registry.make(schedule, **fields)
             fields = {}
-        require(isinstance(schedule, Schedule), "schedule", "must be a kopt schedule or the name of one", schedule)
+        schedule = schedule_of(schedule)
         require(not fields, "fields", "must be left out where a schedule is given", sorted(fields))
-        require(unit in ("step", "epoch", "run"), "unit", "must be 'step', 'epoch' or 'run'", unit)
+        require_unit(unit)
         self.schedule, self.unit, self.per_step = schedule, unit, per_step
         self.steered: list[SteeredRate] = []
         self.rates = np.zeros(0, "float32")
@@ -97,7 +93,8 @@ class LearningRate(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self.per_step:
-            self.rates = np.concatenate([self.rates, self.steered[0].rates_of_epoch()])
+            rates = self.steered[0].values_of_epoch() * float(self.steered[0].multiplier)
+            self.rates = np.concatenate([self.rates, rates])
         if logs is not None:
             logs["learning_rate"] = self.steered[0].last()
             if len(self.steered) > 1:
@@ -112,11 +109,8 @@ class LearningRate(keras.callbacks.Callback):
             steered.active.set(0.0)
 
 
-class SteeredRate:
-    """One optimizer's rate as a function of its updates so far, its clock in variables that programs read.
-
-    time = base + (updates - origin) / unit_updates, set when a run begins and, where an epoch's length has to be
-    learned, with each epoch.
+class SteeredRate(Clock):
+    """One optimizer's rate as a function of its updates so far: the schedule times a multiplier.
 
     Args:
         schedule: The schedule.
@@ -126,25 +120,13 @@ class SteeredRate:
     """
 
     def __init__(self, schedule: Schedule, unit: Unit, model: Any, optimizer: Any):
-        self.schedule, self.unit, self.model, self.optimizer = schedule, unit, model, optimizer
-        self.active, self.multiplier = Knob(0.0), multiplier(optimizer)
-        self.base, self.origin, self.unit_updates, self.run_units = (Knob(1.0, "float64") for _ in range(4))
+        super().__init__(schedule, unit, optimizer, "LearningRate")
+        self.model, self.multiplier = model, multiplier(optimizer)
         self.variable: Any = None
-        self.steps: int | None = None
-        self.epoch_start = 0
-        self.started = False
 
     def __call__(self, updates: Any) -> Any:
-        scheduled = self.scheduled(updates) * ops.convert_to_tensor(self.multiplier.value)
+        scheduled = self.value(updates) * read(self.multiplier)
         return ops.where(read(self.active) > 0, scheduled, ops.convert_to_tensor(self.variable))
-
-    def scheduled(self, updates: Any) -> Any:
-        """The schedule's own value at a number of updates."""
-        time = read(self.base) + (ops.cast(updates, "float64") - read(self.origin)) / read(self.unit_updates)
-        return self.schedule.resolve(read(self.run_units))(ops.maximum(time, 0.0))
-
-    def __repr__(self) -> str:
-        return f"LearningRate({self.schedule!r}, unit={self.unit!r})"
 
     @property
     def runs_eagerly(self) -> bool:
@@ -154,59 +136,14 @@ class SteeredRate:
     def steers(self) -> bool:
         return float(self.active) > 0
 
-    def follows(self, schedule: Schedule, unit: Unit) -> bool:
-        return (self.schedule, self.unit) == (schedule, unit)
-
     def last(self) -> float:
         """The rate of the last update."""
         return float(self.variable.numpy())
 
-    def updates(self) -> int:
-        return int(ops.convert_to_numpy(self.optimizer.iterations))
-
-    def rates_of_epoch(self) -> np.ndarray:
-        """The rates of the updates since the epoch began."""
-        rates = self.scheduled(np.arange(self.epoch_start, self.updates())) * float(self.multiplier)
-        return ops.convert_to_numpy(rates)
-
-    def begin_run(self, epochs: int, steps: int | None) -> None:
-        """Take the run's length, in epochs and in batches an epoch where that is known; refuse what does not fit it."""
-        opened = self.schedule.total is None
-        needed = self.unit == "run" or (self.unit == "step" and opened)
-        require(not needed or steps is not None, "steps_per_epoch", f"must be known for {self!r}", steps)
-        self.steps, self.started = steps, False
-        accumulated = self.optimizer.gradient_accumulation_steps or 1
-        self.epoch_updates = float("inf") if steps is None else steps / accumulated
-        run = {"step": epochs * self.epoch_updates, "epoch": float(epochs), "run": 1.0}[self.unit]
-        self.unit_updates.set({"step": 1.0, "epoch": self.epoch_updates, "run": epochs * self.epoch_updates}[self.unit])
-        if opened:
-            self.schedule.resolve(run)  # refuses, before the first step, a run that is too short
-            self.run_units.set(run)
-        elif self.schedule.total not in (run, float("inf")) and run < float("inf"):
-            log.info("%r lasts %g of the run's %g %ss", self, self.schedule.total, run, self.unit)
-        self.run = run
-
     def begin_epoch(self, epoch: int) -> None:
-        """Set the clock at the run's first epoch; at each, where the length of an epoch is only now known."""
-        updates, self.epoch_start = self.updates(), self.updates() if not self.started else self.epoch_start
-        learned = self.steps is None and self.unit == "epoch"
-        if learned and self.started:
-            self.unit_updates.set(updates - self.epoch_start)
-        if learned or not self.started:
-            self.base.set(self.time_at(epoch, updates))
-            self.origin.set(updates)
         if not self.started and epoch == 0:
             self.multiplier.set(1.0)
-        self.epoch_start, self.started = updates, True
-        self.active.set(1.0)
-
-    def time_at(self, epoch: int, updates: int) -> float:
-        """The run's time when an epoch begins."""
-        if self.unit == "epoch":
-            return float(epoch)
-        if self.steps is None:
-            return 0.0 if epoch == 0 else float(updates)
-        return epoch * self.epoch_updates / float(self.unit_updates)
+        super().begin_epoch(epoch)
 
 
 def multiplier(optimizer: Any) -> Knob:
@@ -224,7 +161,3 @@ def multiplier(optimizer: Any) -> Knob:
         1.0
     """
     return held_knob(optimizer, "kopt_multiplier", 1.0)
-
-
-def read(knob: Knob) -> Any:
-    return ops.convert_to_tensor(knob.value)

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 
 from kopt import callbacks, schedules
+from kopt.knobs import Knob
 from kopt.training import Loop
 
 EXAMPLES = {
     "epoch_time": lambda: [callbacks.EpochTime()],
     "learning_rate": lambda: [callbacks.LearningRate(schedules.Cosine(0.02).warmup(1), unit="epoch")],
+    "scheduled": lambda: [callbacks.Scheduled(Knob(1.0, name="dial"), schedules.Linear(1.0), unit="epoch")],
     "reduce_on_plateau": lambda: [callbacks.ReduceOnPlateau("loss", factor=0.5, patience=1, min_delta=10)],
 }
 every_callback = pytest.mark.parametrize("name", EXAMPLES)

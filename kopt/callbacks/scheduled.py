@@ -1,0 +1,126 @@
+"""Scheduled: other numbers than the learning rate, by the same schedules."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from kopt.callbacks.base import registry
+from kopt.callbacks.clock import Clock, Unit, read, require_unit, schedule_of
+from kopt.checks import require
+from kopt.fields import number_paths
+from kopt.fields import read as read_field
+from kopt.keras_internals import inner_optimizer, retrace
+from kopt.knobs import Knob
+from kopt.optimizers import Optimizer
+from kopt.schedules import Schedule
+
+__all__ = ["Scheduled"]
+
+
+@registry.register
+class Scheduled(keras.callbacks.Callback):
+    """Set a number by a schedule over the run: weight decay, momentum, a beta, or any scalar variable.
+
+    A number of the rule of a kopt `Optimizer`, named by its path, follows inside the training program, exactly at every
+    update, and is the rule's own again when training ends. A `Knob` or a scalar variable is written once an epoch,
+    before its first step. The value last used is in the logs.
+
+    Args:
+        target: A path into the rule ("momentum", "weight_decay", "beta_1"), a `Knob`, or a scalar `keras.Variable`.
+        schedule: What the number is over time.
+        unit: What the schedule's time counts: "step" (updates), "epoch", or "run" (0 to 1 over the whole run).
+
+    Raises:
+        ValueError: When an argument is of the wrong kind; in fit, when the optimizer's rule has no such number, or the
+            number of steps an epoch is needed and not known.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> from kopt.optimizers import Optimizer
+        >>> from kopt.rules import Momentum
+        >>> from kopt.schedules import Linear
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile(Optimizer(Momentum(), 0.1), "mse")
+        >>> falling = Scheduled("momentum", Linear(0.9, end=0.5), unit="epoch")
+        >>> history = model.fit(np.eye(2), np.ones((2, 1)), epochs=4, callbacks=[falling], verbose=0)
+        >>> [round(value, 2) for value in history.history["momentum"]]
+        [0.9, 0.8, 0.7, 0.6]
+
+    Source:
+        Smith, A Disciplined Approach to Neural Network Hyper-Parameters, 2018: cyclical momentum and weight decay.
+    """
+
+    def __init__(self, target: str | Knob | Any, schedule: Schedule, *, unit: Unit = "epoch"):
+        super().__init__()
+        scalar = isinstance(target, (str, Knob)) or isinstance(target, keras.Variable) and target.shape == ()
+        require(scalar, "target", "must be a path into the rule, a Knob or a scalar variable", target)
+        require_unit(unit)
+        self.target: Any = target
+        self.schedule, self.unit = schedule_of(schedule), unit
+        self.clock: Clock
+
+    def set_model(self, model: Any) -> None:
+        """Put the schedule into the optimizer's rule; keep the one of the last fit where it is the same."""
+        super().set_model(model)
+        optimizer = inner_optimizer(model.optimizer)
+        if not isinstance(self.target, str):
+            with model.distribute_strategy.scope():
+                self.clock = Clock(self.schedule, self.unit, optimizer, "Scheduled")
+            return
+        require(
+            isinstance(optimizer, Optimizer), "optimizer", "must be a kopt Optimizer to schedule its rule", optimizer
+        )
+        paths = number_paths(optimizer.rule)
+        require(
+            self.target in paths, "target", f"must be one of {paths}, the numbers of {optimizer.rule!r}", self.target
+        )
+        installed = optimizer.live.get(self.target)
+        if installed is None or not installed.follows(self.schedule, self.unit):
+            with model.distribute_strategy.scope():
+                installed = RuleNumber(self.schedule, self.unit, optimizer, self.target)
+            optimizer.live[self.target] = installed
+            retrace(model)
+        self.clock = installed
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.clock.begin_run(self.params["epochs"], self.params["steps"])
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.clock.begin_epoch(epoch)
+        if not isinstance(self.target, str):
+            variable = self.target.value if isinstance(self.target, Knob) else self.target
+            variable.assign(self.clock.value(self.clock.updates()))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if logs is not None:
+            by_path = isinstance(self.target, str)
+            name = self.target if by_path else self.target.name
+            used = self.clock.updates() - 1 if by_path else self.clock.epoch_start
+            logs[name] = float(ops.convert_to_numpy(self.clock.value(used)))
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the rule its own number back."""
+        self.clock.active.set(0.0)
+
+
+class RuleNumber(Clock):
+    """A number of an optimizer's rule as a function of its updates so far.
+
+    Args:
+        schedule: The schedule.
+        unit: What its time counts.
+        optimizer: The optimizer.
+        path: The number's path in the rule.
+    """
+
+    def __init__(self, schedule: Schedule, unit: Unit, optimizer: Any, path: str):
+        super().__init__(schedule, unit, optimizer, "Scheduled")
+        self.own = read_field(optimizer.rule, path)
+
+    def __call__(self, updates: Any) -> Any:
+        own = ops.convert_to_tensor(self.own, "float64")
+        return ops.where(read(self.active) > 0, self.exact(updates), own)

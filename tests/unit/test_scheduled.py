@@ -1,0 +1,108 @@
+"""Scheduled: momentum, betas, weight decay and any scalar variable over the run."""
+
+import keras
+import numpy as np
+import pytest
+
+from kopt import rules
+from kopt.callbacks import LearningRate, Scheduled
+from kopt.knobs import Knob
+from kopt.optimizers import Optimizer
+from kopt.schedules import Constant, Cosine, Linear
+from kopt.training import Loop
+
+FALLING = Linear(0.9, end=0.1)
+
+
+def sloped(optimizer, **compiled):
+    """A model of one weight whose gradient is always 1."""
+
+    class Slope(keras.layers.Layer):
+        def build(self, shape):
+            self.place = self.add_weight(shape=(), initializer="zeros", name="place")
+
+        def call(self, x):
+            return x * self.place
+
+    model = keras.Sequential([keras.Input((1,)), Slope()])
+    model.compile(optimizer, lambda y, p: p, **compiled)
+    return model
+
+
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("steps", [1, 5])
+@pytest.mark.parametrize("jit", [False, True])
+def test_momentum_is_right_at_every_update(loop: bool, steps: int, jit: bool) -> None:
+    model = sloped(Optimizer(rules.Momentum(0.5), 0.01), steps_per_execution=steps, jit_compile=jit)
+    fit = Loop(model, jit=jit).fit if loop else model.fit
+    data = np.ones((40, 1)), np.ones((40, 1))
+    history = fit(*data, batch_size=4, epochs=3, verbose=0, callbacks=[Scheduled("momentum", FALLING)]).history
+    place = velocity = 0.0
+    for momentum in FALLING.resolve(3.0)(np.arange(30) / 10).numpy():
+        velocity = momentum * velocity - 0.01
+        place += velocity
+    assert float(model.layers[0].place.numpy()) == pytest.approx(place, rel=1e-5)
+    planned = [float(FALLING.resolve(3.0)(epoch + 0.9)) for epoch in range(3)]
+    np.testing.assert_allclose(history["momentum"], planned, rtol=1e-6)
+    # Afterwards the rule's own momentum, 0.5, counts again.
+    fit(*data, batch_size=40, epochs=1, verbose=0)
+    assert float(model.layers[0].place.numpy()) == pytest.approx(place + 0.5 * velocity - 0.01, rel=1e-5)
+
+
+@pytest.mark.parametrize("path", ["beta_1", "beta_2", "weight_decay", "epsilon"])
+def test_a_constant_schedule_changes_nothing(path: str, network, points) -> None:
+    rule = rules.AdamW(weight_decay=0.1)
+    plain, scheduled = network(Optimizer(rule, 0.01)), network(Optimizer(rule, 0.01))
+    how = {"epochs": 3, "shuffle": False, "verbose": 0}
+    plain.fit(*points, **how)
+    scheduled.fit(*points, callbacks=[Scheduled(path, Constant(getattr(rule, path)))], **how)
+    for one, other in zip(plain.get_weights(), scheduled.get_weights()):
+        np.testing.assert_allclose(one, other, atol=1e-7)
+
+
+def test_weight_decay_beside_a_learning_rate(network, points, tmp_path) -> None:
+    model = network(Optimizer(rules.AdamW(), 0.01))
+    callbacks = [LearningRate(Cosine(0.01), unit="epoch"), Scheduled("weight_decay", Linear(0.1))]
+    history = Loop(model).fit(*points, batch_size=10, epochs=4, verbose=0, callbacks=callbacks).history
+    np.testing.assert_allclose(
+        history["weight_decay"], [0.1 * (1 - (epoch + 0.9) / 4) for epoch in range(4)], rtol=1e-5
+    )
+    model.save(tmp_path / "model.keras")
+    assert keras.saving.load_model(tmp_path / "model.keras").optimizer.rule == rules.AdamW()
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_knob_or_a_variable_is_written_once_an_epoch(loop: bool, network, points) -> None:
+    for target in (Knob(5.0, name="dial"), keras.Variable(5.0, name="dial")):
+        model = network("sgd")
+        fit = Loop(model).fit if loop else model.fit
+        history = fit(*points, epochs=4, verbose=0, callbacks=[Scheduled(target, Linear(1.0))]).history
+        assert history["dial"] == pytest.approx([1.0, 0.75, 0.5, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Scheduled(3, FALLING), "target must be a path into the rule, a Knob or a scalar variable, got 3."),
+        (lambda: Scheduled("momentum", 0.9), "schedule must be a kopt schedule or the name of one, got 0.9."),
+        (lambda: Scheduled("momentum", FALLING, unit="day"), "unit must be 'step', 'epoch' or 'run', got 'day'."),
+    ],
+)
+def test_bad_arguments_are_refused(make, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        make()
+    assert str(caught.value) == message
+
+
+def test_what_cannot_be_scheduled_is_refused_before_the_first_step(network, points) -> None:
+    for optimizer, message in (
+        (
+            Optimizer(rules.Adam()),
+            r"^target must be one of \['beta_1', 'beta_2', 'epsilon'\], the numbers of Adam\(\), got 'momentum'",
+        ),
+        ("sgd", "^optimizer must be a kopt Optimizer to schedule its rule, got <"),
+    ):
+        model = network(optimizer)
+        with pytest.raises(ValueError, match=message):
+            model.fit(*points, verbose=0, callbacks=[Scheduled("momentum", FALLING)])
+        assert int(model.optimizer.iterations) == 0
