@@ -169,6 +169,37 @@ def end_validation(model: Any) -> None:
     model._eval_epoch_iterator = None
 
 
+# Numbers that layers hold
+
+
+class LiveFloat(float):
+    """A layer's number that programs read from a variable: its own, plain one to Python and to files."""
+
+    variable: Any
+    dtype: str
+
+    def __new__(cls, own: float, variable: Any, dtype: str) -> "LiveFloat":
+        number = super().__new__(cls, own)
+        number.variable, number.dtype = variable, dtype
+        return number
+
+    def __reduce__(self) -> Any:
+        return float, (float(self),)
+
+    def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> Any:
+        return tf.cast(tf.convert_to_tensor(self.variable), dtype or self.dtype)
+
+    def __rsub__(self, other: Any) -> Any:
+        """1 - rate, from which TensorFlow's dropout computes its scale."""
+        return other - self.__tf_tensor__()
+
+
+def set_dropout(layer: Any, variable: Any | None) -> None:
+    """Make a dropout layer's programs read its rate from a variable, or, without one, be its own again."""
+    own = float(layer.rate)
+    layer.rate = own if variable is None else LiveFloat(own, variable, layer.compute_dtype)
+
+
 # The learning rate
 
 

@@ -10,7 +10,7 @@ from kopt.callbacks.clock import Clock, Unit, read, require_unit, schedule_of
 from kopt.checks import require
 from kopt.fields import number_paths
 from kopt.fields import read as read_field
-from kopt.keras_internals import inner_optimizer, retrace
+from kopt.keras_internals import inner_optimizer, retrace, set_dropout
 from kopt.knobs import Knob
 from kopt.optimizers import Optimizer
 from kopt.schedules import Schedule
@@ -20,14 +20,16 @@ __all__ = ["Scheduled"]
 
 @registry.register
 class Scheduled(keras.callbacks.Callback):
-    """Set a number by a schedule over the run: weight decay, momentum, a beta, or any scalar variable.
+    """Set a number by a schedule over the run: weight decay, momentum, penalties, dropout, or any scalar variable.
 
     A number of the rule of a kopt `Optimizer`, named by its path, follows inside the training program, exactly at every
-    update, and is the rule's own again when training ends. A `Knob` or a scalar variable is written once an epoch,
-    before its first step. The value last used is in the logs.
+    update, and is the rule's own again when training ends. All else is written once an epoch, before its first step: a
+    scalar variable, a `Knob` such as `regularizers.strength(model)`, or the rate of a `Dropout` layer, which is the
+    layer's own again when training ends. The value last used is in the logs.
 
     Args:
-        target: A path into the rule ("momentum", "weight_decay", "beta_1"), a `Knob`, or a scalar `keras.Variable`.
+        target: A path into the rule ("momentum", "weight_decay", "beta_1"), a `keras.layers.Dropout` with a rate > 0, a
+            `Knob`, or a scalar `keras.Variable`.
         schedule: What the number is over time.
         unit: What the schedule's time counts: "step" (updates), "epoch", or "run" (0 to 1 over the whole run).
 
@@ -54,11 +56,14 @@ class Scheduled(keras.callbacks.Callback):
     def __init__(self, target: str | Knob | Any, schedule: Schedule, *, unit: Unit = "epoch"):
         super().__init__()
         scalar = isinstance(target, (str, Knob)) or isinstance(target, keras.Variable) and target.shape == ()
-        require(scalar, "target", "must be a path into the rule, a Knob or a scalar variable", target)
+        dropout = isinstance(target, keras.layers.Dropout) and target.rate > 0
+        rule = "must be a path into the rule, a Dropout with a rate > 0, a Knob or a scalar variable"
+        require(scalar or dropout, "target", rule, target)
         require_unit(unit)
         self.target: Any = target
         self.schedule, self.unit = schedule_of(schedule), unit
         self.clock: Clock
+        self.variable: Any = None
 
     def set_model(self, model: Any) -> None:
         """Put the schedule into the optimizer's rule; keep the one of the last fit where it is the same."""
@@ -67,6 +72,10 @@ class Scheduled(keras.callbacks.Callback):
         if not isinstance(self.target, str):
             with model.distribute_strategy.scope():
                 self.clock = Clock(self.schedule, self.unit, optimizer, "Scheduled")
+                self.variable = self.variable_of_target()
+            if isinstance(self.target, keras.layers.Dropout):
+                set_dropout(self.target, self.variable)
+                retrace(model)
             return
         require(
             isinstance(optimizer, Optimizer), "optimizer", "must be a kopt Optimizer to schedule its rule", optimizer
@@ -89,8 +98,7 @@ class Scheduled(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.clock.begin_epoch(epoch)
         if not isinstance(self.target, str):
-            variable = self.target.value if isinstance(self.target, Knob) else self.target
-            variable.assign(self.clock.value(self.clock.updates()))
+            self.variable.assign(self.clock.value(self.clock.updates()))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if logs is not None:
@@ -103,8 +111,17 @@ class Scheduled(keras.callbacks.Callback):
         self.close()
 
     def close(self) -> None:
-        """Give the rule its own number back."""
+        """Give the rule or the layer its own number back."""
         self.clock.active.set(0.0)
+        if isinstance(self.target, keras.layers.Dropout):
+            self.variable.assign(float(self.target.rate))  # for programs that were traced with it
+            set_dropout(self.target, None)
+
+    def variable_of_target(self) -> Any:
+        """The variable that is written once an epoch."""
+        if isinstance(self.target, keras.layers.Dropout):
+            return Knob(float(self.target.rate)).value
+        return self.target.value if isinstance(self.target, Knob) else self.target
 
 
 class RuleNumber(Clock):

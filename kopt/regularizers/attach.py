@@ -6,10 +6,11 @@ import keras
 
 from kopt import select
 from kopt.checks import require
-from kopt.keras_internals import attention_of, retrace, set_attention_regularizer
+from kopt.keras_internals import attention_of, rated_optimizers, retrace, set_attention_regularizer
+from kopt.knobs import Knob, held_knob
 from kopt.regularizers.base import Regularizer
 
-__all__ = ["attach", "detach"]
+__all__ = ["attach", "detach", "strength"]
 
 # Keras names a layer's regularizer after the weight, without "kernel" where there are several.
 ATTRIBUTES = {
@@ -96,9 +97,67 @@ def chosen_weights(model: Any, to: select.Selector) -> list[tuple[Any, Any]]:
     return to.choose(model)
 
 
+def strength(model: Any) -> Knob:
+    """Give the live factor of all weight penalties of a model, 1 at first: set it, or schedule it, without a retrace.
+
+    penalty * factor, for what `attach` or the layers' own arguments have put on the weights. A compiled model's
+    optimizer holds it, so that weights files and `kopt.load_model` bring it back; call this once more on a model that
+    was loaded.
+
+    Args:
+        model: A built Keras model.
+
+    Returns:
+        The Knob; the same one at each call.
+
+    Raises:
+        ValueError: When the model is not built.
+
+    Example:
+        >>> import keras
+        >>> from kopt.regularizers import L2
+        >>> dense = keras.layers.Dense(1, kernel_initializer="ones", kernel_regularizer=L2(0.5))
+        >>> model = keras.Sequential([keras.Input((2,)), dense])
+        >>> model.compile("sgd", "mse")
+        >>> strength(model).set(0.1)
+        >>> float(model.losses[0])
+        0.1...
+
+    Source:
+        Folklore: penalties that are phased in or out.
+    """
+    weights = chosen_weights(model, select.everything)
+    found = [v.regularizer.factor for v, _ in weights if isinstance(v.regularizer, Factored)]
+    with model.distribute_strategy.scope():
+        knob = found[0] if found else own_factor(model)
+    plain = [v for v, _ in weights if v.regularizer is not None and not isinstance(v.regularizer, Factored)]
+    for variable in plain:
+        variable.regularizer = Factored(variable.regularizer, knob)
+    if plain:
+        retrace(model)
+    return knob
+
+
+def own_factor(model: Any) -> Knob:
+    """The factor that a compiled model's optimizer holds; one that nothing saves where there is no optimizer."""
+    return held_knob(rated_optimizers(model.optimizer)[0], "kopt_penalty", 1.0) if model.compiled else Knob(1.0)
+
+
+class Factored(keras.regularizers.Regularizer):
+    """A weight's penalty times a live factor; the layer keeps the plain one, which is what files hold."""
+
+    def __init__(self, of: Any, factor: Knob):
+        self.of, self.factor = of, factor
+
+    def __call__(self, weights: Any) -> Any:
+        penalty = self.of(weights)
+        return penalty * keras.ops.cast(self.factor.value, penalty.dtype)
+
+
 def put(variable: Any, layer: Any, regularizer: Regularizer | None, attention: dict[int, Any]) -> None:
     """Set a weight's regularizer where it is trained by and where it is saved from."""
-    variable.regularizer = regularizer
+    factor = variable.regularizer.factor if isinstance(variable.regularizer, Factored) else None
+    variable.regularizer = regularizer if factor is None or regularizer is None else Factored(regularizer, factor)
     setattr(layer, attribute(variable, layer), regularizer)
     if id(layer) in attention and hasattr(layer, attribute(variable, layer)):
         set_attention_regularizer(attention[id(layer)], variable.name, regularizer)

@@ -85,6 +85,22 @@ def test_a_live_rate_is_called_at_each_update_and_saved_as_a_number() -> None:
     assert internals.installed_rate(optimizer) is optimizer._learning_rate
 
 
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("layer", [keras.layers.Dropout, keras.layers.SpatialDropout1D])
+def test_dropout_reads_a_live_rate_and_saves_its_own(jit: bool, layer: type) -> None:
+    dropout, rate = layer(0.3, seed=1), tf.Variable(0.0)
+    internals.set_dropout(dropout, rate)
+    drop = tf.function(lambda x: dropout(x, training=True), jit_compile=jit)
+    for share in (0.0, 0.2, 0.8):
+        rate.assign(share)
+        dropped = drop(tf.ones((300, 2, 50))).numpy()
+        assert np.mean(dropped == 0) == pytest.approx(share, abs=0.02)
+        assert dropped.max() == pytest.approx(1 / (1 - share), rel=1e-5)
+    assert layer.from_config(dropout.get_config()).rate == 0.3
+    internals.set_dropout(dropout, None)
+    assert type(dropout.rate) is float and dropout.rate == 0.3
+
+
 def test_a_list_optimizer_updates_all_parameters_in_one_call() -> None:
     class Sum(internals.ListOptimizer):
         def compute(self, gradients, parameters, state, rate, count):

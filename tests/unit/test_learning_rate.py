@@ -232,6 +232,27 @@ def test_files_are_interchangeable_with_and_without_the_callback(
             assert len(fit(target, points, 2)["learning_rate"]) == 2
 
 
+@pytest.mark.parametrize("steered_first", [True, False])
+def test_a_backup_of_a_steered_run_goes_on_without_the_callback_and_the_reverse(
+    steered_first: bool, network, points, tmp_path
+) -> None:
+    class Die(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise RuntimeError("died")
+
+    def go_on(steer: bool, *more):
+        model = network("adam")
+        callbacks = [LearningRate(Constant(0.01))] if steer else []
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        model.fit(*points, epochs=4, shuffle=False, verbose=0, callbacks=[*callbacks, backup, *more])
+        return model
+
+    with pytest.raises(RuntimeError, match="died"):
+        go_on(steered_first, Die())
+    assert int(go_on(not steered_first).optimizer.iterations) == 4 * 4
+
+
 def test_history_csv_logger_and_tensorboard_see_the_rate_last_used(network, points, tmp_path) -> None:
     model = network("sgd")
     callbacks = [

@@ -4,10 +4,12 @@ import keras
 import numpy as np
 import pytest
 
+import kopt
 from kopt import rules
 from kopt.callbacks import LearningRate, Scheduled
 from kopt.knobs import Knob
 from kopt.optimizers import Optimizer
+from kopt.regularizers import L2, attach, strength
 from kopt.schedules import Constant, Cosine, Linear
 from kopt.training import Loop
 
@@ -80,10 +82,72 @@ def test_a_knob_or_a_variable_is_written_once_an_epoch(loop: bool, network, poin
         assert history["dial"] == pytest.approx([1.0, 0.75, 0.5, 0.25])
 
 
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_the_rate_of_a_dropout_layer(loop: bool, jit: bool, policy: str, tmp_path) -> None:
+    """The share of zeros that a layer behind the dropout sees, epoch by epoch."""
+
+    class Zeros(keras.layers.Layer):
+        def build(self, shape):
+            self.share = self.add_weight(shape=(), initializer="zeros", trainable=False, name="share")
+
+        def call(self, x):
+            self.share.assign(keras.ops.mean(keras.ops.cast(keras.ops.equal(x, 0), "float32")))
+            return x
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            shares.append(float(watched.share.numpy()))
+            self.model.save(tmp_path / "model.keras")
+
+    shares: list[float] = []
+    dropout, watched = keras.layers.Dropout(0.3, dtype=policy), Zeros(dtype=policy)
+    model = keras.Sequential([keras.Input((500,)), dropout, watched, keras.layers.Dense(1, dtype=policy)])
+    model.compile("sgd", "mse", jit_compile=jit)
+    fit = Loop(model, jit=jit).fit if loop else model.fit
+    data = np.ones((64, 500)), np.ones((64, 1))
+    how = {"batch_size": 64, "verbose": 0}
+    watch = Watch()
+    with keras.saving.custom_object_scope({"Zeros": Zeros}):
+        history = fit(*data, epochs=4, callbacks=[Scheduled(dropout, Linear(0.8)), watch], **how).history
+        assert keras.saving.load_model(tmp_path / "model.keras").layers[0].rate == 0.3
+    assert history[dropout.name] == pytest.approx([0.8, 0.6, 0.4, 0.2], rel=1e-5)
+    np.testing.assert_allclose(shares, [0.8, 0.6, 0.4, 0.2], atol=0.02)
+    fit(*data, epochs=1, **how)
+    assert float(watched.share.numpy()) == pytest.approx(0.3, abs=0.02) and type(dropout.rate) is float
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_the_strength_of_penalties(loop: bool, network, points, tmp_path) -> None:
+    """Scheduled by a factor, against the same penalties written into the layers epoch by epoch."""
+    start, how = L2(0.1), {"batch_size": 10, "shuffle": False, "verbose": 0}
+    model, manual = network("sgd"), network("sgd")
+    attach(model, start)
+    fit = Loop(model, jit=False).fit if loop else model.fit
+    fit(*points, epochs=4, callbacks=[Scheduled(strength(model), Linear(1.0))], **how)
+    for factor in (1.0, 0.75, 0.5, 0.25):
+        attach(manual, L2(0.1 * factor))
+        manual.fit(*points, epochs=1, **how)
+    for one, other in zip(model.get_weights(), manual.get_weights()):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert float(strength(model)) == 0.25
+    model.save(tmp_path / "model.keras")
+    loaded = kopt.load_model(tmp_path / "model.keras")
+    assert loaded.layers[0].kernel_regularizer == start
+    assert float(strength(loaded)) == 0.25
+    assert sum(map(float, loaded.losses)) == pytest.approx(sum(map(float, model.losses)), rel=1e-6)
+    attach(model, L2(0.2))
+    assert sum(map(float, model.losses)) == pytest.approx(2 * sum(map(float, loaded.losses)), rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Scheduled(3, FALLING), "target must be a path into the rule, a Knob or a scalar variable, got 3."),
+        (
+            lambda: Scheduled(3, FALLING),
+            "target must be a path into the rule, a Dropout with a rate > 0, a Knob or a scalar variable, got 3.",
+        ),
         (lambda: Scheduled("momentum", 0.9), "schedule must be a kopt schedule or the name of one, got 0.9."),
         (lambda: Scheduled("momentum", FALLING, unit="day"), "unit must be 'step', 'epoch' or 'run', got 'day'."),
     ],
