@@ -95,7 +95,8 @@ def main(args: Sequence[str] | None = None) -> Path:
         return quick, folder
 
     quick, folder = tyro.cli(options, args=args, description=__doc__)
-    recipe = replace(RECIPE, {"training.epochs": 2, "data.examples": 200} if quick else {})
+    small = {"training.epochs": 2, "training.batch_size": "full", "data.examples": 200}
+    recipe = replace(RECIPE, small if quick else {})
     contenders = list(CONTENDERS.items())[: 2 if quick else None]
     rates, seeds = ((0.01,), 1) if quick else ((0.003, 0.01, 0.03), 5)
     splits = recipe.data.load()

@@ -24,7 +24,7 @@ RANGES: dict[str, Range | Choice] = {
     "training.epochs": Range(6, 16),
     "training.batch_size": Choice((16, 32, 64)),
 }
-QUICK = {"trials": 2, "data.examples": 300, "model.stages": 1}
+QUICK = {"trials": 1, "data.examples": 300, "model.stages": 1}
 QUICK_RANGES: dict[str, Range | Choice] = {
     "model.width": Choice((2, 4)),
     "training.epochs": Range(2, 3),
