@@ -93,6 +93,9 @@ class Scheduled(keras.callbacks.Callback):
         self.clock = installed
 
     def on_train_begin(self, logs: Any = None) -> None:
+        if isinstance(self.target, str):
+            owner = inner_optimizer(self.model.optimizer).live[self.target]
+            require(owner is self.clock, "callbacks", f"must hold one that sets {self.target}", [owner, self.clock])
         self.clock.begin_run(self.params["epochs"], self.params["steps"])
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

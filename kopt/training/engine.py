@@ -52,7 +52,7 @@ class Arrays(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Some batches of resident arrays: `count` from the one numbered `first` on, in this order of examples."""
+    """Some batches of resident arrays: `steps` from the one numbered `first` on, in this order of examples."""
 
     arrays: Arrays
     order: Any

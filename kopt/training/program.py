@@ -96,12 +96,10 @@ class Program:
 
     def build(self, arrays: Arrays, size: int, uneven: bool) -> Callable[..., Any]:
         """A program over any number of batches of arrays of these shapes."""
-        step, model, structure, examples = (
-            self.trace(arrays, None if uneven else size),
-            self.model,
-            arrays.data,
-            arrays.examples,
-        )
+        step, model, examples = self.trace(arrays, None if uneven else size), self.model, arrays.examples
+        missing = tf.nest.map_structure(
+            lambda leaf: leaf is None, arrays.data
+        )  # not the data, which would be kept alive
 
         def stretch(count: Any, start: Any, ordered: Any, leaves: Any) -> Any:
             def batch(number: Any) -> Any:
@@ -111,9 +109,7 @@ class Program:
                     ordered, tf.range(first, tf.minimum(first + size, examples)) if uneven else first + tf.range(size)
                 )
                 left = iter(leaves)
-                return tf.nest.map_structure(
-                    lambda leaf: None if leaf is None else tf.gather(next(left), rows), structure
-                )
+                return tf.nest.map_structure(lambda none: None if none else tf.gather(next(left), rows), missing)
 
             def body(number: Any) -> Any:
                 with tf.control_dependencies(tf.nest.flatten(step(batch(number)))):

@@ -158,6 +158,12 @@ def test_bad_arguments_are_refused(make, message: str) -> None:
     assert str(caught.value) == message
 
 
+def test_two_for_one_number_are_refused(network, points) -> None:
+    both = [Scheduled("momentum", FALLING), Scheduled("momentum", Constant(0.5))]
+    with pytest.raises(ValueError, match="^callbacks must hold one that sets momentum, got "):
+        network(Optimizer(rules.Momentum())).fit(*points, verbose=0, callbacks=both)
+
+
 def test_what_cannot_be_scheduled_is_refused_before_the_first_step(network, points) -> None:
     for optimizer, message in (
         (
