@@ -18,30 +18,67 @@ from kopt.checks import require
 
 # Models and their parameters
 
+ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+# Keras names a layer's regularizer after the weight, without "kernel" where there are several.
+REGULARIZERS = {
+    "depthwise_kernel": "depthwise_regularizer",
+    "pointwise_kernel": "pointwise_regularizer",
+    "recurrent_kernel": "recurrent_regularizer",
+}
+
 
 def retrace(model: Any) -> None:
     """Make a model trace its train, test and predict functions anew at the next call."""
     model.train_function = model.test_function = model.predict_function = None
 
 
-def owned_variables(model: Any) -> list[tuple[Any, Any]]:
-    """Every weight a model can train, frozen ones included, with the layer that made it; shared ones once."""
-    owners = {
-        id(variable): (variable, layer) for layer in model._flatten_layers() for variable in layer._trainable_variables
-    }
-    return list(owners.values())
+def owned_variables(model: Any) -> list[tuple[Any, tuple[Any, ...]]]:
+    """Every weight a model can train, frozen ones included, with the layers around it; shared ones once.
+
+    The last of the layers made the weight; the model itself is left out, but for weights of its own.
+    """
+    found: dict[int, tuple[Any, tuple[Any, ...]]] = {}
+    seen: set[int] = set()
+
+    def visit(layer: Any, around: tuple[Any, ...]) -> None:
+        seen.add(id(layer))
+        for variable in layer._trainable_variables:
+            found.setdefault(id(variable), (variable, around or (layer,)))
+        for inner in layer._layers:
+            if id(inner) not in seen:
+                visit(inner, (*around, inner))
+
+    visit(model, ())
+    return list(found.values())
 
 
-def attention_of(model: Any) -> dict[int, Any]:
-    """The attention layer that each of its inner layers is made by: such a layer saves one regularizer for them all."""
-    attention = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
-    parents = [layer for layer in model._flatten_layers() if isinstance(layer, attention)]
-    return {id(inner): parent for parent in parents for inner in parent._flatten_layers(include_self=False)}
+def weight_penalties(model: Any) -> list[Any]:
+    """The penalties of a model's regularized weights, those that are frozen left out."""
+    return model._get_regularization_losses()
 
 
-def set_attention_regularizer(layer: Any, name: str, regularizer: Any) -> None:
-    """What an attention layer will save and give to its inner layers when it is loaded: "kernel" or "bias"."""
-    setattr(layer, f"_{name}_regularizer", regularizer)
+def add_metric(model: Any, metric: Any) -> None:
+    """Put a metric into the logs of a model that is built already."""
+    model._metrics.append(metric)
+
+
+def remove_metric(model: Any, kind: type) -> None:
+    """Take the metrics of a type out of a model's logs."""
+    model._metrics[:] = [metric for metric in model._metrics if not isinstance(metric, kind)]
+
+
+def regularizer_place(layers: Sequence[Any], name: str) -> tuple[Any, str]:
+    """The layer and the attribute that a weight's regularizer is saved by, for a weight of the last of some layers.
+
+    An attention layer saves one for all its kernels, a layer with an adapter one for its weight and the adapter.
+    """
+    layer = layers[-1]
+    attention = [one for one in layers if isinstance(one, ATTENTION)]
+    if attention:
+        return attention[0], f"_{name}_regularizer"
+    if name == "kernel" and hasattr(layer, "depthwise_regularizer"):
+        return layer, "depthwise_regularizer"
+    return layer, REGULARIZERS.get(name, f"{name}_regularizer")
 
 
 def build(model: Any, batch: Any) -> None:

@@ -1,6 +1,7 @@
 """Regularizer: what is added to the loss for the weights being what they are."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -10,7 +11,7 @@ from kopt.checks import require
 from kopt.fields import Value
 from kopt.registry import Registry
 
-__all__ = ["Regularizer", "registry"]
+__all__ = ["Regularizer", "get", "registry"]
 
 registry: Registry["Regularizer"] = Registry("regularizers")
 
@@ -36,13 +37,44 @@ class Regularizer(Value, keras.regularizers.Regularizer):
         """The penalty of one weight tensor.
 
         Args:
-            weights: A float tensor or variable of any shape.
+            weights: A float tensor or variable of any shape that the formula takes.
 
         Returns:
             A scalar of the weights' dtype.
         """
-        tensor = ops.convert_to_tensor(weights)
-        return self.penalty(tensor if keras.backend.is_float_dtype(tensor.dtype) else ops.cast(tensor, "float32"))
+        return self.penalty(as_floats(weights))
+
+    def anchored(self, weights: Mapping[str, Any]) -> Any:
+        """This regularizer for weights whose values now are these; itself, where what they are now does not matter."""
+        return self
+
+
+def get(identifier: Any) -> Any:
+    """Build a regularizer from a text, as Keras' `get` does for its own.
+
+    Args:
+        identifier: "l2(1e-4)", "l1_l2(1e-5, l2=1e-4)", "group_lasso(1e-3, groups='filters')" or a name alone; a
+            regularizer or None is given back.
+
+    Returns:
+        The regularizer, or None.
+
+    Raises:
+        ValueError: When the text names no regularizer, or not its arguments.
+
+    Example:
+        >>> get("l2(1e-4)"), get("l1_l2(1e-5, l2=0.1)")
+        (L2(), L1L2(1e-05, l2=0.1))
+
+    Source:
+        `keras.regularizers.get`.
+    """
+    return registry.parse(identifier) if isinstance(identifier, str) else identifier
+
+
+def as_floats(weights: Any) -> Any:
+    tensor = ops.convert_to_tensor(weights)
+    return tensor if keras.backend.is_float_dtype(tensor.dtype) else ops.cast(tensor, "float32")
 
 
 def scaled(strength: Any, samples: int | None, weights: Any) -> Any:
@@ -53,3 +85,8 @@ def scaled(strength: Any, samples: int | None, weights: Any) -> Any:
 def require_strength(name: str, strength: Any, samples: int | None) -> None:
     require(strength >= 0, name, "must be >= 0", strength)
     require(samples is None or samples > 0, "samples", "must be > 0", samples)
+
+
+def require_matrix(name: str, weights: Any) -> None:
+    rule = f"must be a tensor of two axes or more for {name}"
+    require(len(weights.shape) >= 2, "weights", rule, f"the shape {tuple(weights.shape)}")

@@ -62,6 +62,13 @@ REGULARIZERS = [
     regularizers.L2(0.2),
     regularizers.L2(0.2, samples=5),
     regularizers.L1L2(0.3, 0.2),
+    regularizers.Orthogonal(0.3),
+    regularizers.Orthogonal(0.3, double_sided=True, samples=5),
+    regularizers.GroupLasso(0.3),
+    regularizers.GroupLasso(0.3, "columns"),
+    regularizers.GroupLasso(0.3, "filters", samples=5),
+    regularizers.TowardStart(0.3),
+    regularizers.TowardStart(0.3, samples=5),
 ]
 MODELS = [
     models.MLP((8, 8, 1), 10, units=(16,), dropout=0.1, scale=1 / 16),
@@ -74,6 +81,10 @@ SELECTORS = [
     select.path("a/*"),
     select.kernels & ~select.path("a/*"),
     select.biases | select.norms,
+    select.path("a/(b|c)", regex=True) | select.recurrent_kernels,
+    select.layers("Dense", "Conv2D") & select.depth(-1),
+    select.depths(0, 3) | select.depth(2) | select.depths(-2) | select.norm_scales | select.norm_offsets,
+    select.base.Named(("a/kernel", "b/kernel")),
 ]
 RECIPES = [recipe.Training(5), RECIPE, recipe.Command(RECIPE)]
 TUNING = [space.Range(1, 2), space.Range(1e-3, 1, log=True), space.Choice((1, "full"))]

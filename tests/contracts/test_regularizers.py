@@ -1,5 +1,8 @@
 """What holds of every regularizer."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -7,16 +10,40 @@ import tensorflow as tf
 from examples import REGULARIZERS
 
 from kopt import fields
-from kopt.regularizers import Regularizer, attach
+from kopt.registry import snake_case
+from kopt.regularizers import Regularizer, attach, get
 
 every_regularizer = pytest.mark.parametrize("regularizer", REGULARIZERS, ids=repr)
-WEIGHTS = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+WEIGHTS = np.random.default_rng(0).normal(size=(4, 4)).astype("float32")
+START = np.random.default_rng(1).normal(size=(4, 4)).astype("float32")
+
+
+def anchored(regularizer: Regularizer) -> Callable[[Any], Any]:
+    """The regularizer as `attach` uses it, for weights that started at START."""
+    return regularizer.anchored({"kernel": START})
+
+
+def lowest(regularizer: Regularizer) -> np.ndarray:
+    """Weights without a penalty: an orthonormal matrix, the start, or zeros."""
+    names = {"Orthogonal": np.eye(4, dtype="float32"), "TowardStart": START}
+    return names.get(type(regularizer).__name__, np.zeros((4, 4), "float32"))
 
 
 @every_regularizer
-def test_is_zero_at_zero_and_positive_elsewhere(regularizer: Regularizer) -> None:
-    assert float(regularizer(np.zeros((4, 3), "float32"))) == 0
-    assert float(regularizer(WEIGHTS)) > 0
+def test_is_zero_at_its_lowest_and_positive_elsewhere(regularizer: Regularizer) -> None:
+    assert float(anchored(regularizer)(lowest(regularizer))) == 0
+    assert float(anchored(regularizer)(WEIGHTS)) > 0
+
+
+@every_regularizer
+def test_has_a_finite_gradient_everywhere_and_none_at_its_lowest(regularizer: Regularizer) -> None:
+    for weights in (WEIGHTS, np.zeros((4, 4), "float32"), lowest(regularizer)):
+        variable = tf.Variable(weights)
+        with tf.GradientTape() as tape:
+            penalty = anchored(regularizer)(variable)
+        gradient = tape.gradient(penalty, variable).numpy()
+        assert np.isfinite(gradient).all()
+    assert not gradient.any()
 
 
 @every_regularizer
@@ -26,22 +53,35 @@ def test_mapped_over_bound_numbers_equals_single_calls(regularizer: Regularizer,
     for path in fields.number_paths(regularizer):
         numbers = fields.read(regularizer, path) * np.linspace(0.0, 2.0, 5)
         mapped = tf.function(
-            lambda column: tf.vectorized_map(lambda number: fields.bind(regularizer, {path: number})(WEIGHTS), column),
+            lambda column: tf.vectorized_map(
+                lambda number: anchored(fields.bind(regularizer, {path: number}))(WEIGHTS), column
+            ),
             jit_compile=jit,
         )(tf.constant(numbers))
-        single = [float(fields.replace(regularizer, {path: number})(WEIGHTS)) for number in numbers]
+        single = [float(anchored(fields.replace(regularizer, {path: number}))(WEIGHTS)) for number in numbers]
         np.testing.assert_allclose(mapped, single, rtol=1e-6)
+
+
+@every_regularizer
+def test_a_text_builds_it(regularizer: Regularizer) -> None:
+    name = snake_case(type(regularizer).__name__)
+    fields = ", ".join(f"{key}={value!r}" for key, value in regularizer.get_config().items())
+    assert get(f"{name}({fields})") == regularizer
 
 
 @every_regularizer
 def test_attached_it_counts_in_the_loss_and_survives_saving(regularizer: Regularizer, network, tmp_path) -> None:
     model = network()
     attach(model, regularizer)
-    expected = sum(float(regularizer(layer.kernel)) for layer in model.layers)
+    used = [layer.kernel_regularizer for layer in model.layers]
+    for layer in model.layers:
+        layer.kernel.assign_add(np.full(layer.kernel.shape, 0.1))
+    expected = sum(float(one(layer.kernel)) for one, layer in zip(used, model.layers))
+    assert expected > 0 and list(map(repr, used)) == [repr(regularizer)] * 2
     assert sum(map(float, model.losses)) == pytest.approx(expected, rel=1e-6)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert [layer.kernel_regularizer for layer in loaded.layers] == [regularizer, regularizer]
+    assert [layer.kernel_regularizer for layer in loaded.layers] == used
     assert sum(map(float, loaded.losses)) == pytest.approx(expected, rel=1e-6)
     clone = keras.models.clone_model(model)
-    assert [layer.kernel_regularizer for layer in clone.layers] == [regularizer, regularizer]
+    assert [layer.kernel_regularizer for layer in clone.layers] == used

@@ -10,14 +10,14 @@ import keras
 import pytest
 from examples import EXAMPLES, VALUES, within
 
-from kopt import fields, schedules
+from kopt import fields, schedules, select
 from kopt.data import Digits
 from kopt.fields import Value
 from kopt.models import MLP, ConvNet
 from kopt.recipe import Command, Recipe, Training
-from kopt.regularizers import L1, L1L2, L2
+from kopt.regularizers import L1, L1L2, L2, GroupLasso, Orthogonal, TowardStart
 from kopt.rules import Adam, AdamW, GradientDescent, Momentum, Nesterov
-from kopt.select import biases, kernels, norms, path
+from kopt.select.base import Named
 from kopt.tuning import Choice, Range
 
 NAMES = (
@@ -30,20 +30,24 @@ NAMES = (
             Command,
             ConvNet,
             Digits,
+            GroupLasso,
             GradientDescent,
             L1,
             L1L2,
             L2,
             MLP,
             Momentum,
+            Named,
             Nesterov,
+            Orthogonal,
             Range,
             Recipe,
+            TowardStart,
             Training,
         )
     }
     | dict(vars(schedules))
-    | {"biases": biases, "kernels": kernels, "norms": norms, "path": path}
+    | {name: getattr(select, name) for name in select.__all__}
 )
 
 every_value = pytest.mark.parametrize("value", VALUES, ids=repr)

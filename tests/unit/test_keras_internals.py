@@ -12,7 +12,33 @@ from kopt.knobs import Knob
 def test_owned_variables_lists_each_weight_with_its_layer(network) -> None:
     model = network()
     assert [variable.name for variable, _ in internals.owned_variables(model)] == ["kernel", "bias", "kernel", "bias"]
-    assert internals.owned_variables(model)[0][1] is model.layers[0]
+    assert internals.owned_variables(model)[0][1] == (model.layers[0],)
+
+
+def test_the_place_of_a_regularizer_is_an_attribute_of_its_layer() -> None:
+    attention, depthwise = keras.layers.MultiHeadAttention(1, 2), keras.layers.DepthwiseConv2D(2)
+    attention.build((None, 3, 2), (None, 3, 2))
+    inner = attention._layers[0]
+    assert internals.regularizer_place((attention, inner), "kernel") == (attention, "_kernel_regularizer")
+    assert internals.regularizer_place((depthwise,), "kernel") == (depthwise, "depthwise_regularizer")
+    assert internals.regularizer_place((inner,), "recurrent_kernel") == (inner, "recurrent_regularizer")
+    assert hasattr(attention, "_kernel_regularizer") and hasattr(depthwise, "depthwise_regularizer")
+
+
+def test_a_metric_is_put_into_the_logs_of_a_built_model_and_taken_out(network, points) -> None:
+    model, count = network(), keras.metrics.Sum(name="count")
+    internals.add_metric(model, count)
+    assert sorted(model.fit(*points, verbose=0).history) == ["count", "loss", "mae"]
+    internals.remove_metric(model, keras.metrics.Sum)
+    model.train_function = None
+    assert sorted(model.fit(*points, verbose=0).history) == ["loss", "mae"]
+
+
+def test_weight_penalties_are_those_of_weights_alone(points) -> None:
+    layer = keras.layers.Dense(2, kernel_regularizer="l2", activity_regularizer="l1")
+    model = keras.Sequential([keras.Input((10,)), layer])
+    model(points[0])
+    assert len(model.losses) == 2 and len(internals.weight_penalties(model)) == 1
 
 
 def test_build_makes_weights_metrics_and_optimizer(network) -> None:

@@ -134,7 +134,7 @@ def test_the_strength_of_penalties(loop: bool, network, points, tmp_path) -> Non
     assert float(strength(model)) == 0.25
     model.save(tmp_path / "model.keras")
     loaded = kopt.load_model(tmp_path / "model.keras")
-    assert loaded.layers[0].kernel_regularizer == start
+    assert loaded.layers[0].kernel_regularizer.of == start
     assert float(strength(loaded)) == 0.25
     assert sum(map(float, loaded.losses)) == pytest.approx(sum(map(float, model.losses)), rel=1e-6)
     attach(model, L2(0.2))

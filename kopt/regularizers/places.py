@@ -1,0 +1,81 @@
+"""Place: one attribute by which a layer saves the regularizer of one weight, or of several."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from kopt.checks import require
+from kopt.keras_internals import regularizer_place
+from kopt.select import Parameter, Selector, parameters
+from kopt.select.kinds import adapted
+
+__all__ = ["Place", "places"]
+
+
+class Place(NamedTuple):
+    """A layer, the attribute that it saves a regularizer by, and the weights that this one regularizer is of."""
+
+    layer: Any
+    attribute: str
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def regularizer(self) -> Any:
+        """What the weights are trained with."""
+        return self.parameters[0].variable.regularizer
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        """The end of each weight's path, from the layer on -> the weight."""
+        return {self.inner_path(parameter): parameter.variable for parameter in self.parameters}
+
+    def inner_path(self, parameter: Parameter) -> str:
+        inner = parameter.layers[parameter.layers.index(self.layer) + 1 :]
+        return "/".join([*(layer.name for layer in inner), parameter.variable.name])
+
+    def put(self, regularizer: Any) -> None:
+        """Set the regularizer where the weights are trained by it and where it is saved from."""
+        setattr(self.layer, self.attribute, regularizer)
+        for parameter in self.parameters:
+            parameter.variable.regularizer = regularizer
+            owner, attribute = regularizer_place(parameter.layers[-1:], adapted(parameter.variable.name))
+            if hasattr(owner, attribute):
+                setattr(owner, attribute, regularizer)
+
+
+def places(model: Any, to: Selector) -> list[Place]:
+    """Group the chosen weights of a model by the place that saves their regularizer.
+
+    Args:
+        model: A built Keras model.
+        to: Which weights.
+
+    Returns:
+        The places.
+
+    Raises:
+        ValueError: When nothing is chosen, or only a part of the weights that share a place.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="a")])
+        >>> [place.attribute for place in places(model, select.everything)]
+        ['kernel_regularizer', 'bias_regularizer']
+    """
+    require(isinstance(to, Selector), "to", "must be a selector, such as kopt.select.kernels", to)
+    wanted = {id(parameter.variable) for parameter in to.choose(model)}
+    found: dict[tuple[int, str], list[Parameter]] = {}
+    layers: dict[int, Any] = {}
+    for parameter in parameters(model):
+        layer, attribute = regularizer_place(parameter.layers, adapted(parameter.variable.name))
+        layers[id(layer)] = layer
+        found.setdefault((id(layer), attribute), []).append(parameter)
+    chosen = [(key, group) for key, group in found.items() if any(id(one.variable) in wanted for one in group)]
+    for _, group in chosen:
+        require_whole(group, wanted, to)
+    return [Place(layers[owner], attribute, tuple(group)) for (owner, attribute), group in chosen]
+
+
+def require_whole(group: Sequence[Parameter], wanted: set[int], to: Selector) -> None:
+    missing = [parameter.path for parameter in group if id(parameter.variable) not in wanted]
+    rule = f"must choose {', '.join(missing)} too: its layer saves one penalty for {len(group)} weights"
+    require(not missing, "to", rule, to)

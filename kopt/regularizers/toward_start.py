@@ -1,0 +1,128 @@
+"""TowardStart: what it costs to leave the weights that training started from."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from kopt.checks import require
+from kopt.fields import Number
+from kopt.regularizers.base import Regularizer, as_floats, registry, require_strength, scaled
+
+__all__ = ["Anchored", "TowardStart"]
+
+
+@registry.register
+class TowardStart(Regularizer):
+    """The squared distance from the starting weights, for fine-tuning.
+
+    strength * sum((w - start) ** 2). `attach` takes the weights as they are then for the start, and the model's file
+    keeps them (in text, a third longer than the weights themselves). `penalty` is the formula over the difference.
+
+    Args:
+        strength: The factor (lambda, the paper's alpha / 2), >= 0.
+        samples: The number m of training examples, for lambda / (2 m); None for lambda alone.
+
+    Raises:
+        ValueError: When an argument is out of range; when called without having been attached.
+
+    Example:
+        >>> import keras
+        >>> from kopt.regularizers import attach
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="dense")])
+        >>> attach(model, TowardStart(0.5))
+        ['dense/kernel']
+        >>> _ = model.layers[0].kernel.assign_add([[0.0], [2.0]])
+        >>> print(round(float(model.losses[0]), 4))
+        2.0
+
+    Source:
+        Li, Grandvalet and Davoine, Explicit Inductive Bias for Transfer Learning with Convolutional Networks, 2018,
+        equation 2 (L2-SP).
+    """
+
+    strength: Number = 1e-2
+    samples: int | None = None
+
+    def check(self) -> None:
+        require_strength("strength", self.strength, self.samples)
+
+    def penalty(self, weights: Any) -> Any:
+        return scaled(self.strength, self.samples, weights) * ops.sum(ops.square(weights))
+
+    def __call__(self, weights: Any) -> Any:
+        attached = f"must be attached to weights to start from them: attach(model, {self!r})"
+        raise ValueError(f"regularizer {attached}, got it without.")
+
+    def anchored(self, weights: Mapping[str, Any]) -> "Anchored":
+        # Copies: an array of a variable's own memory would change with it.
+        return Anchored(self, {name: ops.convert_to_numpy(value).copy() for name, value in weights.items()})
+
+
+@keras.saving.register_keras_serializable(package="kopt")
+class Anchored(keras.regularizers.Regularizer):
+    """A regularizer of how far weights are from where they were; an attention layer has one for all its kernels.
+
+    Args:
+        of: The formula over the difference.
+        starts: The end of each weight's path -> its starting values.
+
+    Example:
+        >>> print(float(Anchored(TowardStart(0.5), {"kernel": np.array([1.0, 2.0])})(np.array([1.0, 4.0]))))
+        2.0
+    """
+
+    def __init__(self, of: Regularizer, starts: Mapping[str, np.ndarray]):
+        self.of, self.starts = of, dict(starts)
+        with tf.init_scope():  # programs take them as inputs, not as constants of their own
+            self.tensors = {name: tf.constant(start) for name, start in self.starts.items()}
+
+    def __call__(self, weights: Any) -> Any:
+        tensor = as_floats(weights)
+        return self.of.penalty(tensor - ops.cast(self.tensors[self.name_of(weights)], tensor.dtype))
+
+    def name_of(self, weights: Any) -> str:
+        if len(self.starts) == 1:
+            return next(iter(self.starts))
+        path = f"/{getattr(weights, 'path', '')}"
+        found = next((name for name in self.starts if path.endswith(f"/{name}")), None)
+        require(found is not None, "weights", f"must be a variable of one of the paths {sorted(self.starts)}", path[1:])
+        return str(found)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Anchored)
+            and (self.of, self.starts.keys()) == (other.of, other.starts.keys())
+            and all(np.array_equal(start, other.starts[name]) for name, start in self.starts.items())
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.of, tuple(sorted(self.starts))))
+
+    def __repr__(self) -> str:
+        return repr(self.of)
+
+    def get_config(self) -> dict[str, Any]:
+        """The formula, and the starts in text."""
+        starts = {name: to_text(start) for name, start in self.starts.items()}
+        return {"of": keras.saving.serialize_keras_object(self.of), "starts": starts}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Anchored":
+        """Build it back from `get_config`."""
+        starts = {name: from_text(start) for name, start in config["starts"].items()}
+        return cls(keras.saving.deserialize_keras_object(config["of"]), starts)
+
+
+def to_text(array: np.ndarray) -> dict[str, Any]:
+    text = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
+    return {"dtype": array.dtype.name, "shape": list(array.shape), "base64": text}
+
+
+def from_text(text: Mapping[str, Any]) -> np.ndarray:
+    flat = np.frombuffer(base64.b64decode(text["base64"]), text["dtype"])
+    return flat.reshape(text["shape"])

@@ -1,0 +1,215 @@
+"""What parameters are chosen by: their role, their path, the type of their layer, their depth."""
+
+import fnmatch
+import re
+from typing import Any, Literal
+
+from keras.saving import get_registered_name
+
+from kopt.checks import require
+from kopt.select.base import Parameter, Selector, registry
+
+__all__ = [
+    "biases",
+    "depth",
+    "depths",
+    "embeddings",
+    "everything",
+    "kernels",
+    "layers",
+    "norm_offsets",
+    "norm_scales",
+    "norms",
+    "path",
+    "recurrent_kernels",
+]
+
+# How Keras' layers name the parameters of a role; a low-rank adapter has its parameter's name inside its own.
+ROLES = {
+    "kernels": r".*kernel",
+    "recurrent_kernels": r"(.*_)?recurrent_kernel",
+    "biases": r".*bias",
+    "embeddings": r"(.*_)?embeddings",
+    "norms": r"gamma|scale|beta",
+    "norm_scales": r"gamma|scale",
+    "norm_offsets": r"beta",
+    "everything": r".*",
+}
+ADAPTER = re.compile(r"lora_(?P<of>.*)_[ab]")
+
+
+@registry.register
+class Role(Selector):
+    """Parameters by what they do in their layer, told by their name in it."""
+
+    role: Literal[
+        "kernels", "recurrent_kernels", "biases", "embeddings", "norms", "norm_scales", "norm_offsets", "everything"
+    ]
+
+    def holds(self, parameter: Parameter) -> bool:
+        return re.fullmatch(ROLES[self.role], adapted(parameter.variable.name)) is not None
+
+    def __repr__(self) -> str:
+        return self.role
+
+
+@registry.register
+class Path(Selector):
+    """Parameters whose whole path matches a pattern."""
+
+    pattern: str
+    regex: bool = False
+
+    def check(self) -> None:
+        if self.regex:
+            require(compiles(self.pattern), "pattern", "must be a regular expression", self.pattern)
+
+    def holds(self, parameter: Parameter) -> bool:
+        require_layers(self, parameter)
+        pattern = self.pattern if self.regex else fnmatch.translate(self.pattern)
+        return any(re.fullmatch(pattern, path) for path in (parameter.path, parameter.variable.path))
+
+    def __repr__(self) -> str:
+        return f"path({self.pattern!r}{', regex=True' if self.regex else ''})"
+
+
+@registry.register
+class LayerType(Selector):
+    """Parameters of layers of some types, and of layers inside those."""
+
+    types: tuple[str, ...]
+
+    def check(self) -> None:
+        require(len(self.types) > 0, "types", "must name a layer type", self.types)
+
+    def holds(self, parameter: Parameter) -> bool:
+        require_layers(self, parameter)
+        kinds = {get_registered_name(kind) for layer in parameter.layers for kind in type(layer).__mro__}
+        return not kinds.isdisjoint(self.types)
+
+    def __repr__(self) -> str:
+        return f"layers({', '.join(map(repr, self.types))})"
+
+
+@registry.register
+class Depths(Selector):
+    """Parameters of layers from one depth on, up to another."""
+
+    start: int
+    stop: int | None = None
+
+    def holds(self, parameter: Parameter) -> bool:
+        require_layers(self, parameter)
+        return parameter.depth in range(*slice(self.start, self.stop).indices(parameter.depths))
+
+    def __repr__(self) -> str:
+        if self.stop == (self.start + 1 or None):
+            return f"depth({self.start})"
+        return f"depths({self.start}{'' if self.stop is None else f', {self.stop}'})"
+
+
+kernels = Role("kernels")
+recurrent_kernels = Role("recurrent_kernels")
+biases = Role("biases")
+embeddings = Role("embeddings")
+norms = Role("norms")
+norm_scales = Role("norm_scales")
+norm_offsets = Role("norm_offsets")
+everything = Role("everything")
+
+
+def path(pattern: str, *, regex: bool = False) -> Selector:
+    """Choose the parameters whose whole path matches a pattern.
+
+    A path is the names of the layers around a parameter and its own, as `show` prints it: "block_1/dense/kernel".
+    Keras' `variable.path` is matched as well, which may begin with the model's name or leave out a model inside it.
+
+    Args:
+        pattern: As in `fnmatch`: "*" any text, "?" one character, "[ab]" one of these.
+        regex: Whether the pattern is a regular expression instead.
+
+    Returns:
+        A selector.
+
+    Raises:
+        ValueError: When a regular expression is none.
+
+    Example:
+        >>> path("block_?/dense*/kernel") | path(r"head/(kernel|bias)", regex=True)
+        (path('block_?/dense*/kernel') | path('head/(kernel|bias)', regex=True))
+    """
+    return Path(pattern, regex)
+
+
+def layers(*types: Any) -> Selector:
+    """Choose the parameters of layers of some types, subclasses included, and of the layers inside those.
+
+    Args:
+        *types: Layer classes, or their names: as registered with Keras, which for its own are the class names.
+
+    Returns:
+        A selector.
+
+    Raises:
+        ValueError: When there is none.
+
+    Example:
+        >>> import keras
+        >>> layers(keras.layers.LSTM, "Conv2D")
+        layers('LSTM', 'Conv2D')
+    """
+    return LayerType(tuple(kind if isinstance(kind, str) else get_registered_name(kind) for kind in types))
+
+
+def depth(place: int) -> Selector:
+    """Choose the parameters of one layer by its depth, as an index of a list does.
+
+    Depth 0 is the layer with parameters that is nearest to the input; `parameters` says how depths are counted.
+
+    Args:
+        place: The depth; negative ones count from the output.
+
+    Returns:
+        A selector.
+
+    Example:
+        >>> depth(0), depth(-1)  # the first layer, the last one
+        (depth(0), depth(-1))
+    """
+    return Depths(place, place + 1 or None)
+
+
+def depths(start: int, stop: int | None = None) -> Selector:
+    """Choose the parameters of layers by depth, as a slice of a list does.
+
+    Args:
+        start: The first depth; negative ones count from the output.
+        stop: The depth after the last; None for all that follow.
+
+    Returns:
+        A selector.
+
+    Example:
+        >>> depths(0, 3), depths(-2)  # the first three layers, the last two
+        (depths(0, 3), depths(-2))
+    """
+    return Depths(start, stop)
+
+
+def adapted(name: str) -> str:
+    """The name of the parameter that a low-rank adapter is of: "kernel" for "lora_kernel_a"; any other as it is."""
+    adapter = ADAPTER.fullmatch(name)
+    return adapter["of"] if adapter else name
+
+
+def require_layers(selector: Selector, parameter: Parameter) -> None:
+    rule = "must be bound to the model, by .bind(model), for an optimizer, which knows no layers"
+    require(bool(parameter.layers), "selector", rule, selector)
+
+
+def compiles(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True

@@ -1,0 +1,52 @@
+"""What a selector reaches, as a table."""
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from kopt.select.base import Selector, parameters
+
+__all__ = ["show"]
+
+
+def show(model: Any, selector: Selector) -> None:
+    """Print every parameter of a built model, and which of them a selector chooses.
+
+    Args:
+        model: A built Keras model.
+        selector: The choice.
+
+    Raises:
+        ValueError: When the model is not built, or nothing is chosen.
+
+    Example:
+        >>> import keras
+        >>> from kopt import select
+        >>> layers = [keras.Input((2,)), keras.layers.Dense(3, name="body"), keras.layers.Dense(1, name="head")]
+        >>> show(keras.Sequential(layers), select.kernels & select.depth(0))
+        chosen  path         shape   numbers  trains
+        yes     body/kernel  (2, 3)        6  yes
+        -       body/bias    (3,)          3  yes
+        -       head/kernel  (3, 1)        3  yes
+        -       head/bias    (1,)          1  yes
+        (kernels & depth(0)): 1 of 4 parameters, 6 of 13 numbers
+    """
+    chosen = {id(parameter.variable) for parameter in selector.choose(model)}
+    table = Table(box=None, pad_edge=False, header_style="")
+    for title in ("chosen", "path", "shape", "numbers", "trains"):
+        table.add_column(title, justify="right" if title == "numbers" else "left", overflow="fold")
+    sizes = {True: [], False: []}  # type: dict[bool, list[int]]
+    for parameter in parameters(model):
+        variable, reached = parameter.variable, id(parameter.variable) in chosen
+        size = 1
+        for length in variable.shape:
+            size *= length
+        sizes[reached].append(size)
+        row = ("yes" if reached else "-", parameter.path, str(tuple(variable.shape)), f"{size:,}")
+        table.add_row(*row, "yes" if variable.trainable else "frozen")
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(table)
+    count, numbers = len(sizes[True]) + len(sizes[False]), sum(sizes[True]) + sum(sizes[False])
+    print(f"{selector!r}: {len(sizes[True])} of {count} parameters, {sum(sizes[True]):,} of {numbers:,} numbers")
