@@ -22,7 +22,7 @@ MODULES = [
 PUBLIC = {
     f"{module.__name__}.{name}": getattr(module, name)
     for module in MODULES
-    if not hasattr(module, "__path__") and module.__name__ != "kopt.keras_internals"
+    if not hasattr(module, "__path__") and not module.__name__.startswith("kopt.keras_internals")
     for name in getattr(module, "__all__", ())
     if inspect.isfunction(getattr(module, name)) or inspect.isclass(getattr(module, name))
 }
@@ -85,7 +85,7 @@ def test_a_bare_docstring_is_found() -> None:
 @pytest.mark.parametrize("path", SOURCES + RECIPES, ids=lambda path: path.name)
 def test_files_and_functions_stay_small(path: pathlib.Path) -> None:
     text = path.read_text()
-    assert len(text.splitlines()) <= (360 if path.name == "keras_internals.py" else 320)  # that one gathers all hooks
+    assert len(text.splitlines()) <= 320
     assert ast.get_docstring(ast.parse(text))
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
@@ -95,7 +95,7 @@ def test_files_and_functions_stay_small(path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_private_names_of_keras_are_touched_in_one_file(path: pathlib.Path) -> None:
-    if path.name != "keras_internals.py":
+    if path.parent.name != "keras_internals":
         assert "keras.src" not in path.read_text() and "tf.__internal__" not in path.read_text()
         private = {
             node.attr

@@ -1,0 +1,91 @@
+"""Private parts of models: their weights, penalties, metrics, how they are built and traced."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
+
+ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+# Keras names a layer's regularizer after the weight, without "kernel" where there are several.
+REGULARIZERS = {
+    "depthwise_kernel": "depthwise_regularizer",
+    "pointwise_kernel": "pointwise_regularizer",
+    "recurrent_kernel": "recurrent_regularizer",
+}
+
+
+def retrace(model: Any) -> None:
+    """Make a model trace its train, test and predict functions anew at the next call."""
+    model.train_function = model.test_function = model.predict_function = None
+
+
+def owned_variables(model: Any) -> list[tuple[Any, tuple[Any, ...]]]:
+    """Every weight a model can train, frozen ones included, with the layers around it; shared ones once.
+
+    The last of the layers made the weight; the model itself is left out, but for weights of its own.
+    """
+    found: dict[int, tuple[Any, tuple[Any, ...]]] = {}
+    seen: set[int] = set()
+
+    def visit(layer: Any, around: tuple[Any, ...]) -> None:
+        seen.add(id(layer))
+        for variable in layer._trainable_variables:
+            found.setdefault(id(variable), (variable, around or (layer,)))
+        for inner in layer._layers:
+            if id(inner) not in seen:
+                visit(inner, (*around, inner))
+
+    visit(model, ())
+    return list(found.values())
+
+
+def weight_penalties(model: Any) -> list[Any]:
+    """The penalties of a model's regularized weights, those that are frozen left out."""
+    return model._get_regularization_losses()
+
+
+def add_metric(model: Any, metric: Any) -> None:
+    """Put a metric into the logs of a model that is built already."""
+    model._metrics.append(metric)
+
+
+def remove_metric(model: Any, kind: type) -> None:
+    """Take the metrics of a type out of a model's logs."""
+    model._metrics[:] = [metric for metric in model._metrics if not isinstance(metric, kind)]
+
+
+def regularizer_place(layers: Sequence[Any], name: str) -> tuple[Any, str]:
+    """The layer and the attribute that a weight's regularizer is saved by, for a weight of the last of some layers.
+
+    An attention layer saves one for all its kernels, a layer with an adapter one for its weight and the adapter.
+    """
+    layer = layers[-1]
+    attention = [one for one in layers if isinstance(one, ATTENTION)]
+    if attention:
+        return attention[0], f"_{name}_regularizer"
+    if name == "kernel" and hasattr(layer, "depthwise_regularizer"):
+        return layer, "depthwise_regularizer"
+    return layer, REGULARIZERS.get(name, f"{name}_regularizer")
+
+
+def build(model: Any, batch: Any) -> None:
+    """Build a model, its metrics and its optimizer from the shapes of one batch (x, y, sample_weight)."""
+    with model.distribute_strategy.scope():
+        model._symbolic_build(data_batch=batch)
+
+
+def build_from(model: Any, iterator: Any) -> None:
+    """Build a model that was made under a strategy from its epoch iterator, as fit does; start the iterator anew."""
+    model._maybe_symbolic_build(iterator=iterator)
+    iterator.reset()
+
+
+def has_own_train_step(model: Any) -> bool:
+    """Whether a model overrides `train_step`, or has had one set."""
+    return "train_step" in vars(model) or type(model).train_step is not TensorFlowTrainer.train_step
+
+
+def has_own_metrics(model: Any) -> bool:
+    """Whether the logs of a model's epoch may be something else than its metrics' results."""
+    return has_own_train_step(model) or type(model).compute_metrics is not keras.Model.compute_metrics
