@@ -36,10 +36,7 @@ from kopt.keras_internals.numbers import (
     rated_optimizers,
     set_dropout,
 )
-from kopt.keras_internals.optimizers import (
-    ListOptimizer,
-    raw,
-)
+from kopt.keras_internals.optimizers import ListOptimizer, WrappingOptimizer, decay_before_updates, raw
 from kopt.keras_internals.step import (
     compute_loss,
     forward,
@@ -55,9 +52,11 @@ __all__ = [
     "add_metric",
     "array_adapter",
     "begin_validation",
+    "WrappingOptimizer",
     "build",
     "build_from",
     "compute_loss",
+    "decay_before_updates",
     "end_validation",
     "epoch_iterator",
     "epoch_logs",

@@ -69,8 +69,10 @@ class LiveRate(tf.__internal__.types.Tensor):
 
 
 def inner_optimizer(optimizer: Any) -> Any:
-    """The optimizer that holds the learning rate: inside a LossScaleOptimizer, or itself."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
+    """The optimizer that holds the learning rate: inside others, such as a LossScaleOptimizer, or itself."""
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
 
 
 def rated_optimizers(optimizer: Any) -> list[Any]:

@@ -1,10 +1,12 @@
-"""Optimizers: one that updates all parameters in a call."""
+"""Optimizers: one that updates all parameters in a call, one around another, and decay before updates."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from kopt.checks import require
 
 
 class ListOptimizer(keras.optimizers.Optimizer):
@@ -47,6 +49,80 @@ class ListOptimizer(keras.optimizers.Optimizer):
         tf.__internal__.distribute.interim.maybe_merge_call(
             across_replicas, self._distribution_strategy, gradients, parameters, state, rate, count
         )
+
+
+class WrappingOptimizer(keras.optimizers.Optimizer):
+    """An optimizer around another, as LossScaleOptimizer is one: all that Keras asks of it is the inner one's."""
+
+    def __init__(self, inner_optimizer: Any, name: str | None):
+        super().__init__(learning_rate=0.0, name=name)
+        self.inner_optimizer, self.scaled = inner_optimizer, False
+
+    def build(self, variables: Sequence[Any]) -> None:
+        self.inner_optimizer.build(variables)
+        super().build(variables)
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
+        if isinstance(self.inner_optimizer, keras.optimizers.LossScaleOptimizer):
+            # compile puts another around this one where the policy is mixed_float16, and that one scales alone.
+            rule = "must not be put into a second LossScaleOptimizer, nor get gradients of a loss without scale_loss"
+            require(self.scaled, "optimizer", rule, self.name)
+        if not self.built:
+            self.build(list(trainable_variables))
+        self.inner_optimizer.apply(grads, trainable_variables)
+
+    def scale_loss(self, loss: Any) -> Any:
+        self.scaled = True
+        return self.inner_optimizer.scale_loss(loss)
+
+    def finalize_variable_values(self, var_list: Any) -> None:
+        self.inner_optimizer.finalize_variable_values(var_list)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Nothing: what is inside saves itself."""
+
+    def load_own_variables(self, store: Any) -> None:
+        """Nothing."""
+
+    variables = property(lambda self: self.inner_optimizer.variables)
+    iterations = property(lambda self: self.inner_optimizer.iterations)
+    learning_rate = property(
+        lambda self: self.inner_optimizer.learning_rate,
+        lambda self, rate: setattr(self.inner_optimizer, "learning_rate", rate),
+    )
+
+    @property
+    def loss_scale_factor(self) -> Any:
+        return self.inner_optimizer.loss_scale_factor if hasattr(self, "inner_optimizer") else None
+
+    @loss_scale_factor.setter
+    def loss_scale_factor(self, factor: Any) -> None:
+        """Keras' own wrappers set it; its base class does before there is an inner optimizer."""
+        if hasattr(self, "inner_optimizer"):
+            self.inner_optimizer.loss_scale_factor = factor
+
+
+def decay_before_updates(optimizer: Any, chosen: Sequence[Any], share: Callable[[], Any]) -> None:
+    """Make an optimizer take a share of each chosen parameter away before each update, after what it did there."""
+    wanted, before = {id(variable) for variable in chosen}, optimizer._apply_weight_decay
+
+    def decay(variables: Sequence[Any]) -> None:
+        before(variables)
+        decayed = [raw(variable) for variable in variables if id(variable) in wanted]
+
+        def on_device(variable: Any, taken: Any) -> None:
+            variable.assign_sub(variable * tf.cast(taken, variable.dtype))
+
+        def across_replicas(strategy: Any, taken: Any) -> None:
+            for variable in decayed:
+                strategy.extended.update(variable, on_device, args=(taken,), group=False)
+
+        if decayed:
+            tf.__internal__.distribute.interim.maybe_merge_call(
+                across_replicas, optimizer._distribution_strategy, tf.convert_to_tensor(share())
+            )
+
+    optimizer._apply_weight_decay = decay
 
 
 def raw(variable: Any) -> Any:

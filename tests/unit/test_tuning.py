@@ -6,7 +6,8 @@ import optuna
 import pytest
 from examples import RECIPE
 
-from kopt import schedules
+import kopt
+from kopt import regularizers, schedules
 from kopt.fields import read, replace
 from kopt.models import MLP
 from kopt.tuning import Choice, HyperModel, Range, Space
@@ -114,3 +115,16 @@ def test_a_model_value_is_searched_on_the_users_data(tmp_path) -> None:
     tuner = keras_tuner.RandomSearch(hypermodel, "val_loss", max_trials=2, directory=tmp_path, project_name="search")
     tuner.search(x, (x[:, 0] > 0).astype("int32"), validation_split=0.5, epochs=2, verbose=0)
     assert len(tuner.oracle.get_best_trials(2)) == 2
+
+
+def test_a_regularizer_is_drawn_with_strengths_of_its_own() -> None:
+    hp = keras_tuner.HyperParameters()
+    hp.values = {"regularizer": "l1_l2", "regularizer.l1_l2.l1": 1e-3, "regularizer.l1_l2.l2": 1e-5}
+    assert kopt.tuning.regularizer(hp) == regularizers.L1L2(1e-3, 1e-5)
+    hp = keras_tuner.HyperParameters()
+    hp.values = {"penalty": "none"}
+    assert kopt.tuning.regularizer(hp, "penalty") is None
+    with pytest.raises(ValueError, match="^kinds must be one of group_lasso, .* got 'l3'"):
+        kopt.tuning.regularizer(keras_tuner.HyperParameters(), kinds=("l2", "l3"))
+    with pytest.raises(ValueError, match=r"^kinds must name one regularizer or more, got \(\)"):
+        kopt.tuning.regularizer(keras_tuner.HyperParameters(), kinds=())
