@@ -1,5 +1,6 @@
 """Which devices to train on: a name in, a tf.distribute strategy and the reason out."""
 
+import functools
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -53,7 +54,7 @@ def choose(devices: str = "auto") -> Chosen:
         return Chosen(tf.distribute.OneDeviceStrategy("GPU:0"), f"gpu (asked for, {found})")
     if devices == "multi-gpu":
         require(len(gpus) >= 2, "devices", f"must be there, and TensorFlow {found}", devices)
-        return Chosen(tf.distribute.MirroredStrategy(), f"multi-gpu (asked for, {found})")
+        return Chosen(mirrored(None), f"multi-gpu (asked for, {found})")
     return listed(devices)
 
 
@@ -91,4 +92,10 @@ def listed(devices: str) -> Chosen:
     reason = f"{','.join(names)} (asked for)"
     if len(names) == 1:
         return Chosen(tf.distribute.OneDeviceStrategy(names[0].upper()), reason)
-    return Chosen(tf.distribute.MirroredStrategy([name.upper() for name in names]), reason)
+    return Chosen(mirrored(tuple(name.upper() for name in names)), reason)
+
+
+@functools.cache
+def mirrored(devices: tuple[str, ...] | None) -> Any:
+    """One strategy a set of devices: the collectives of two over the same devices take each other's turns."""
+    return tf.distribute.MirroredStrategy(devices)

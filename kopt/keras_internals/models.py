@@ -20,6 +20,11 @@ def retrace(model: Any) -> None:
     model.train_function = model.test_function = model.predict_function = None
 
 
+def flat_layers(model: Any) -> list[Any]:
+    """A model's layers and theirs, itself the first."""
+    return list(model._flatten_layers())
+
+
 def owned_variables(model: Any) -> list[tuple[Any, tuple[Any, ...]]]:
     """Every weight a model can train, frozen ones included, with the layers around it; shared ones once.
 

@@ -1,9 +1,10 @@
 """Training: the step, the order of examples, the engine, the loop, and bare minimization."""
 
+from kopt.training import clips
 from kopt.training.loop import Loop, fit
 from kopt.training.minimize import Minimum, minimize
 from kopt.training.order import order
 from kopt.training.progress import ProgressBar
-from kopt.training.train_step import TrainStep
+from kopt.training.train_step import TrainStep, skipped
 
-__all__ = ["Loop", "Minimum", "ProgressBar", "TrainStep", "fit", "minimize", "order"]
+__all__ = ["Loop", "Minimum", "ProgressBar", "TrainStep", "clips", "fit", "minimize", "order", "skipped"]

@@ -170,8 +170,6 @@ def refusal(model: Any, arrays: Arrays | None, own_step: bool) -> str:
     """Why the data cannot be resident; empty where they can."""
     if arrays is None:
         return "the data are no dense arrays, or steps_per_epoch cuts them"
-    if model.distribute_strategy.num_replicas_in_sync > 1:
-        return f"{model.distribute_strategy.num_replicas_in_sync} replicas"
     if model.run_eagerly:
         return "the model runs eagerly"
     if own_step or internals.has_own_metrics(model):

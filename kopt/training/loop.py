@@ -1,5 +1,6 @@
 """Loop: fit, with compiled stretches of steps inside."""
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -11,9 +12,11 @@ from kopt.checks import require
 from kopt.training.engine import Engine, Jit, Resident, Stream, source
 from kopt.training.program import Program
 from kopt.training.progress import ProgressBar
-from kopt.training.train_step import TrainStep
+from kopt.training.train_step import TrainStep, skipped
 
 __all__ = ["Loop", "fit"]
+
+log = logging.getLogger("kopt")
 
 
 @runtime_checkable
@@ -72,10 +75,13 @@ class Loop:
         require(strategy in (None, own), "strategy", "must be the one that the model was built under", strategy)
         require(engine in ("auto", "resident", "stream"), "engine", "must be 'auto', 'resident' or 'stream'", engine)
         require(jit in ("auto", True, False), "jit", "must be 'auto', True or False", jit)
+        alone = own.num_replicas_in_sync == 1
+        require(alone or jit is not True, "jit", "must be 'auto' or False on several replicas", jit)
         whole = seed is None or seed == 0 or is_count(seed) and seed < 2**64
         require(whole, "seed", "must be a whole number in [0, 2 ** 64)", seed)
         self.model, self.engine, self.jit, self.seed = model, engine, jit, seed
-        self.own_step = step is not None
+        self.skipped_before = 0
+        self.own_step = step is not None and not isinstance(step, TrainStep)
         self.step = step or (model.train_step if internals.has_own_train_step(model) else TrainStep(model))
 
     def fit(
@@ -145,8 +151,7 @@ class Loop:
         called = keras.callbacks.CallbackList(
             asked + bars, add_history=True, verbose=verbose, epochs=epochs, steps=steps, model=model
         )
-        model.stop_training = False
-        self.install()
+        self.begin()
         logs: dict[str, Any] | None = None
         try:
             called.on_train_begin()
@@ -164,6 +169,12 @@ class Loop:
         finally:
             self.clean_up(called)
         return model.history
+
+    def begin(self) -> None:
+        """Make the model ready to train."""
+        self.model.stop_training = False
+        self.install()
+        self.tell_skipped()
 
     def clean_up(self, called: Any) -> None:
         """Leave the model as it was found, however training ended; callbacks may have a `close` for that."""
@@ -187,7 +198,17 @@ class Loop:
                 callbacks.on_train_batch_end(last, logs)
                 if model.stop_training:
                     break
+        self.tell_skipped(epoch)
         return internals.epoch_logs(model, logs)
+
+    def tell_skipped(self, epoch: int | None = None) -> None:
+        """Say how many steps an epoch has skipped, where the step is one that can tell; without one, begin to count."""
+        so_far = int(float(skipped(self.model))) if isinstance(self.step, TrainStep) else 0
+        if epoch is not None and so_far > self.skipped_before:
+            count = so_far - self.skipped_before
+            said = "1 step was" if count == 1 else f"{count} steps were"
+            log.warning("epoch %d: %s skipped, for its gradient was not finite", epoch + 1, said)
+        self.skipped_before = so_far
 
     def install(self) -> Any:
         """The program of this loop's step; a new one where a callback or compile has thrown the last away."""

@@ -51,6 +51,9 @@ class Program:
 
     def decide(self, arrays: Arrays) -> bool:
         """Whether to use XLA: what was asked, or for "auto" what the operations of the traced step say."""
+        if self.xla is None and self.model.distribute_strategy.num_replicas_in_sync > 1:
+            self.xla = False
+            log.info("jit: False, XLA does not compile across replicas")
         if self.xla is None:
             slow = sorted(filter(slow_in_xla, operations(self.trace(arrays, None))))
             self.xla = not slow or bool(tf.config.list_logical_devices("GPU"))
@@ -86,8 +89,11 @@ class Program:
     def trace(self, arrays: Arrays, size: int | None) -> Any:
         """The step on one batch as a concrete function."""
 
+        strategy = self.model.distribute_strategy
+
         def one(data: Any) -> Any:
-            return self.model.distribute_strategy.run(self.step, args=(data,))
+            alone = strategy.num_replicas_in_sync == 1
+            return strategy.run(self.step, args=(data if alone else shared(data, strategy),))
 
         def spec(leaf: Any) -> Any:
             return None if leaf is None else tf.TensorSpec([size, *leaf.shape[1:]], leaf.dtype)
@@ -119,6 +125,19 @@ class Program:
             return model.get_metrics_result()
 
         return tf.function(stretch, jit_compile=self.xla, autograph=False)
+
+
+def shared(data: Any, strategy: Any) -> Any:
+    """A batch in parts, as even as they can be, one for each replica."""
+    examples = tf.shape(next(leaf for leaf in tf.nest.flatten(data) if leaf is not None))[0]
+    replicas = strategy.num_replicas_in_sync
+
+    def part(context: Any) -> Any:
+        number = context.replica_id_in_sync_group
+        start, stop = examples * number // replicas, examples * (number + 1) // replicas
+        return tf.nest.map_structure(lambda leaf: None if leaf is None else leaf[start:stop], data)
+
+    return strategy.experimental_distribute_values_from_function(part)
 
 
 def operations(traced: Any) -> set[str]:

@@ -1,31 +1,53 @@
 """TrainStep: the one GradientTape."""
 
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from kopt.keras_internals import compute_loss, forward, track_loss
+from kopt import keras_internals as internals
+from kopt.checks import require
+from kopt.keras_internals import Portion
+from kopt.knobs import Knob, held_knob
+from kopt.training.clips import Clip
 
-__all__ = ["TrainStep"]
+__all__ = ["TrainStep", "skipped"]
+
+log = logging.getLogger("kopt")
 
 
 class TrainStep:
-    """One training step on one batch, from what `compile` was given; the step that `training.Loop` runs.
+    """One training step on one batch, from what `compile` was given, the same on any number of replicas.
 
-    gradient = d loss(model(x), y) / d weights, over the whole batch of every replica; the optimizer then updates once.
-    On one device it does exactly what Keras' own step does. On several, each replica's loss is weighted by its share of
-    the batch, so that an uneven last batch counts right. Gradients are made dense first: Keras' adaptive optimizers
-    square the rows of an embedding before they add up duplicates.
+    gradient = d loss(model(x), y) / d weights over the whole batch of every replica; it is summed over the replicas,
+    then clipped, then the optimizer updates once. It is the step that `training.Loop` runs, and can be a model's
+    `train_step` in plain `model.fit`. On one device, without micro-batches, it does exactly what Keras' own step does.
+
+    Losses are divided by what the whole batch has: examples, elements that a mask leaves, or weights; what a model's
+    own compute_loss adds is taken for a mean over examples. Penalties of weights count once. Gradients are made dense
+    first: Keras' adaptive optimizers square the rows of an embedding before they add up duplicates. An optimizer's own
+    clipping sees the summed gradient too. A step whose gradient is not finite on any replica is skipped on all (a
+    LossScaleOptimizer lowers its scale) and counted, see `skipped`.
 
     Args:
-        model: A compiled Keras model.
+        model: A compiled Keras model. Its BatchNormalization layers are made to share their statistics over replicas,
+            with a line in the log.
+        micro_batches: In how many parts a replica computes its batch, one after the other, so that the activations of
+            one are in memory at a time; >= 1. The update is the whole batch's but for layers that look across examples
+            (BatchNormalization) or draw random numbers (Dropout).
+        clip: A `training.clips` value, or None.
+
+    Raises:
+        ValueError: When an argument is out of range; when called, when the optimizer accumulates gradients over steps
+            (Keras' way) on several replicas or beside micro-batches.
 
     Example:
         >>> import keras, numpy as np
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="zeros")])
         >>> model.compile("sgd", "mse")
-        >>> step = TrainStep(model)
+        >>> step = TrainStep(model, micro_batches=2)
         >>> float(step((np.eye(2, dtype="float32"), np.ones((2, 1), "float32")))["loss"])
         1.0
 
@@ -33,14 +55,23 @@ class TrainStep:
         `keras.Model.train_step`.
     """
 
-    def __init__(self, model: Any):
-        self.model = model
+    def __init__(self, model: Any, *, micro_batches: int = 1, clip: Clip | None = None):
+        require(isinstance(model, keras.Model), "model", "must be a Keras model", model)
+        whole = isinstance(micro_batches, int) and not isinstance(micro_batches, bool) and micro_batches >= 1
+        require(whole, "micro_batches", "must be a whole number >= 1", micro_batches)
+        require(clip is None or isinstance(clip, Clip), "clip", "must be a clip, such as GlobalNorm(1.0)", clip)
+        self.model, self.micro_batches, self.clip = model, micro_batches, clip
+        if model.compiled:
+            skipped(model)  # made before a program is traced: a tf.function that makes variables is traced twice
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, TrainStep) and other.model is self.model
+        return isinstance(other, TrainStep) and other.key() == self.key()
 
     def __hash__(self) -> int:
-        return hash((TrainStep, id(self.model)))
+        return hash(self.key())
+
+    def key(self) -> tuple[Any, ...]:
+        return id(self.model), self.micro_batches, self.clip
 
     def __call__(self, data: Any) -> dict[str, Any]:
         """Update the weights for one batch.
@@ -54,28 +85,160 @@ class TrainStep:
         Raises:
             ValueError: When no weight has a gradient.
         """
+        model, replicas = self.model, tf.distribute.get_strategy().num_replicas_in_sync
+        require(model.compiled, "model", "must be compiled", model.name)
+        self.refuse_accumulation(replicas)
+        weights = model.trainable_weights
+        if replicas == 1 and self.micro_batches == 1:
+            gradients, logs = self.whole(data, weights)
+        else:
+            if replicas > 1:
+                internals.separate_losses(model)
+                share_statistics(model, replicas)
+            gradients, logs = self.in_portions(data, weights)
+        if weights:
+            self.update(gradients, weights)
+        return logs()
+
+    def whole(self, data: Any, weights: Sequence[Any]) -> tuple[list[Any], Callable[[], Any]]:
+        """Gradients of a batch that is computed at once on one device; then what gives the logs."""
         model = self.model
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        examples = tf.shape(next(leaf for leaf in tf.nest.flatten(x) if leaf is not None))[0]
         with tf.GradientTape() as tape:
-            predictions = forward(model, x, training=True)
-            loss = compute_loss(model, x, y, predictions, sample_weight, training=True)
-            track_loss(model, loss, examples)
-            loss = model.optimizer.scale_loss(weigh(loss, examples))
-        weights = model.trainable_weights
-        if weights:
-            gradients = [dense(gradient) for gradient in tape.gradient(loss, weights)]
-            model.optimizer.apply_gradients(zip(gradients, weights))
-        return model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
+            predictions = internals.forward(model, x, training=True)
+            loss = internals.compute_loss(model, x, y, predictions, sample_weight, training=True)
+            internals.track_loss(model, loss, rows(x))
+            loss = model.optimizer.scale_loss(loss)
+        gradients = [dense(gradient) for gradient in tape.gradient(loss, weights)]
+        return gradients, lambda: model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
+
+    def in_portions(self, data: Any, weights: Sequence[Any]) -> tuple[list[Any], Callable[[], Any]]:
+        """This replica's gradients, summed over its micro-batches; then what gives the logs."""
+        model, count = self.model, self.micro_batches
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        examples, all_examples = rows(x), summed(rows(x))
+        totals = self.totals(x, y, sample_weight) if count > 1 else None
+        sums: list[Any] = [None] * len(weights)
+        logs: Any = None
+        for number, part in enumerate(parts((x, y, sample_weight), examples, count)):
+            portion = Portion(rows(part[0]), all_examples, summed, totals)
+            # One after the other: the activations of one portion are in memory at a time.
+            with tf.control_dependencies([one for one in sums if one is not None]):
+                part = tf.nest.map_structure(lambda leaf: None if leaf is None else tf.identity(leaf), part)
+                gradients, predictions = self.of_portion(portion, part, weights)
+            sums = [added(one, gradient) for one, gradient in zip(sums, gradients)]
+            if number < count - 1:
+                model.compute_metrics(part[0], part[1], predictions, sample_weight=part[2])
+            else:
+                logs = lambda: model.compute_metrics(part[0], part[1], predictions, sample_weight=part[2])
+        return sums, logs
+
+    def of_portion(self, portion: Portion, part: Any, weights: Sequence[Any]) -> tuple[list[Any], Any]:
+        """The gradients of a portion's share of the loss, and its predictions."""
+        model, (x, y, sample_weight) = self.model, part
+        with tf.GradientTape() as tape:
+            predictions = internals.forward(model, x, training=True)
+            loss = internals.portion_loss(model, portion, x, y, predictions, sample_weight)
+            internals.track_portion(model, loss, portion.examples)
+            share = tf.cast(portion.examples, loss.dtype) / tf.cast(portion.all_examples, loss.dtype)
+            loss = model.optimizer.scale_loss(loss * share)
+        return [dense(gradient) for gradient in tape.gradient(loss, weights)], predictions
+
+    def totals(self, x: Any, y: Any, sample_weight: Any) -> list[Any]:
+        """What the compiled losses divide by over the whole batch; only masks need the model, the rest is pruned."""
+        predictions = internals.forward(self.model, x, training=False)
+        found = internals.denominators(self.model, y, predictions, sample_weight)
+        return [None if one is None else summed(one) for one in found]
+
+    def update(self, gradients: Sequence[Any], weights: Sequence[Any]) -> None:
+        """Sum the gradients over replicas, clip them, and let the optimizer update, unless they are not finite."""
+        optimizer = self.model.optimizer
+        internals.build_optimizer(optimizer, weights)
+        places = [place for place, gradient in enumerate(gradients) if gradient is not None]
+        require(bool(places), "model", "must have a weight that its loss depends on", self.model.name)
+        reduced = summed([gradients[place] for place in places])
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in reduced])
+        if self.clip is not None:
+            parameters = [tf.convert_to_tensor(weights[place]) for place in places]
+            reduced = self.clip(reduced, parameters, internals.scale_of(optimizer))
+        everywhere: list[Any] = [None] * len(weights)
+        for place, gradient in zip(places, reduced):
+            everywhere[place] = gradient
+        count = skipped(self.model).value
+        internals.update(optimizer, everywhere, weights, finite, lambda: count.assign(count + 1))
+
+    def refuse_accumulation(self, replicas: int) -> None:
+        if replicas > 1 or self.micro_batches > 1:
+            for optimizer in internals.rated_optimizers(self.model.optimizer):
+                steps = optimizer.gradient_accumulation_steps
+                rule = "must be None on several replicas and beside micro-batches, which do the same exactly: "
+                rule += f"TrainStep(model, micro_batches={steps})"
+                require(not steps, "gradient_accumulation_steps", rule, steps)
 
 
-def weigh(loss: Any, examples: Any) -> Any:
-    """Weigh a replica's loss by its share of the global batch: the sum over replicas is then the global mean."""
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    if replicas == 1:
-        return loss
-    total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, examples)
-    return loss * tf.cast(examples * replicas, loss.dtype) / tf.cast(total, loss.dtype)
+def skipped(model: Any) -> Knob:
+    """Give the number of steps that were skipped since the model was compiled, for their gradient was not finite.
+
+    Args:
+        model: A compiled Keras model.
+
+    Returns:
+        A Knob, saved with the optimizer.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> float(skipped(model))
+        0.0
+    """
+    holder, name = internals.rated_optimizers(model.optimizer)[0], "kopt_skipped"
+
+    def make(strategy: Any) -> None:
+        with tf.init_scope(), strategy.scope():
+            held_knob(holder, name, 0.0, "int64")
+
+    if not hasattr(holder, name):
+        if tf.distribute.in_cross_replica_context() or model.distribute_strategy.num_replicas_in_sync == 1:
+            make(model.distribute_strategy)
+        else:
+            tf.distribute.get_replica_context().merge_call(make)
+    return held_knob(holder, name, 0.0)
+
+
+def share_statistics(model: Any, replicas: int) -> None:
+    """Make batch normalization use the whole batch's statistics, as one replica would."""
+    for layer in internals.flat_layers(model):
+        if isinstance(layer, keras.layers.BatchNormalization) and not layer.synchronized:
+            layer.synchronized = True
+            log.info("%s: synchronized, so that %d replicas share their statistics", layer.name, replicas)
+
+
+def rows(x: Any) -> Any:
+    """How many examples there are."""
+    leaf = next(leaf for leaf in tf.nest.flatten(x) if leaf is not None)
+    return leaf.nrows() if isinstance(leaf, tf.RaggedTensor) else tf.shape(leaf)[0]
+
+
+def parts(data: Any, examples: Any, count: int) -> list[Any]:
+    """A batch in so many parts, as even as they can be."""
+    if count == 1:
+        return [data]
+    edges = [examples * number // count for number in range(count + 1)]
+    return [
+        tf.nest.map_structure(lambda leaf: None if leaf is None else leaf[start:stop], data)
+        for start, stop in zip(edges, edges[1:])
+    ]
+
+
+def summed(values: Any) -> Any:
+    """The sum over replicas."""
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return values
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def added(one: Any, other: Any) -> Any:
+    return other if one is None else one if other is None else one + other
 
 
 def dense(gradient: Any) -> Any:

@@ -1,6 +1,7 @@
 """One example of every registered class; a class without one fails the contracts."""
 
 from kopt import data, fields, models, recipe, registry, regularizers, rules, schedules, select
+from kopt.training import clips
 from kopt.tuning import space
 
 RECIPE = recipe.Recipe(
@@ -89,6 +90,8 @@ SELECTORS = [
 RECIPES = [recipe.Training(5), RECIPE, recipe.Command(RECIPE)]
 TUNING = [space.Range(1, 2), space.Range(1e-3, 1, log=True), space.Choice((1, "full"))]
 
+CLIPS = [clips.GlobalNorm(0.5), clips.Norm(0.5), clips.ClipValue(0.1), clips.Adaptive(0.05, epsilon=0.01)]
+
 EXAMPLES: dict[str, tuple[registry.Registry, list]] = {
     "schedules": (schedules.registry, SCHEDULES),
     "rules": (rules.registry, RULES),
@@ -98,6 +101,7 @@ EXAMPLES: dict[str, tuple[registry.Registry, list]] = {
     "selectors": (select.registry, SELECTORS),
     "recipes": (recipe.registry, RECIPES),
     "tuning": (space.registry, TUNING),
+    "clips": (clips.registry, CLIPS),
 }
 VALUES: list[fields.Value] = [example for _, examples in EXAMPLES.values() for example in examples]
 

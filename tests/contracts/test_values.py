@@ -18,6 +18,7 @@ from kopt.recipe import Command, Recipe, Training
 from kopt.regularizers import L1, L1L2, L2, GroupLasso, Orthogonal, TowardStart
 from kopt.rules import Adam, AdamW, GradientDescent, Momentum, Nesterov
 from kopt.select.base import Named
+from kopt.training import clips
 from kopt.tuning import Choice, Range
 
 NAMES = (
@@ -47,6 +48,7 @@ NAMES = (
         )
     }
     | dict(vars(schedules))
+    | dict(vars(clips))
     | {name: getattr(select, name) for name in select.__all__}
 )
 

@@ -111,7 +111,7 @@ def test_the_path_under_a_decayed_rate() -> None:
     ],
 )
 def test_updates_an_epoch(rule, batch_size, updates: int, network, points) -> None:
-    model = network(Optimizer(rule, 0.01))
+    model = network(Optimizer(rule, 0.001))
     Loop(model).fit(*points, batch_size=batch_size, epochs=3, verbose=0)
     assert int(model.optimizer.iterations) == 3 * updates
 

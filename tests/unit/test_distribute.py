@@ -53,3 +53,8 @@ def test_a_gpu_trains_as_the_cpu_does(network, points) -> None:
             model = network("adam")
         losses.append(fit(model, *points, epochs=3, shuffle=False, verbose=0).history["loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_strategy_of_several_devices_is_made_once() -> None:
+    """Two over the same devices in one process take each other's collectives."""
+    assert distribute.mirrored(("CPU:0",)) is distribute.mirrored(("CPU:0",))

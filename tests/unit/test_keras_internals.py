@@ -1,5 +1,7 @@
 """Canaries: each private hook that kopt leans on still does what it did in Keras 3.15 and TensorFlow 2.21."""
 
+import concurrent.futures
+
 import keras
 import numpy as np
 import pytest
@@ -164,3 +166,75 @@ def test_a_knob_on_an_optimizer_is_saved_and_a_file_without_it_keeps_it(ending: 
     target.load_weights(tmp_path / f"with{ending}")
     assert float(target.optimizer.kopt_knob) == 0.25
     without.load_weights(tmp_path / f"with{ending}")
+
+
+def test_decay_comes_before_each_update_of_the_chosen_variables() -> None:
+    optimizer, chosen, other = keras.optimizers.SGD(1.0), keras.Variable(2.0), keras.Variable(2.0)
+    optimizer.build([chosen, other])
+    internals.decay_before_updates(optimizer, [chosen], lambda: 0.25)
+    optimizer.apply([keras.ops.ones(()), keras.ops.ones(())], [chosen, other])
+    assert float(chosen.numpy()) == 0.5 and float(other.numpy()) == 1.0
+
+
+def test_a_wrapping_optimizer_has_the_inner_ones_numbers() -> None:
+    optimizer = internals.WrappingOptimizer(keras.optimizers.Adam(0.5, loss_scale_factor=4.0), "around")
+    optimizer.build([weight := keras.Variable(1.0)])
+    optimizer.learning_rate = 0.25
+    optimizer.apply([keras.ops.ones(())], [weight])
+    assert float(optimizer.inner_optimizer.learning_rate) == 0.25 and int(optimizer.iterations) == 1
+    assert float(optimizer.scale_loss(2.0)) == 8.0 and optimizer.variables == optimizer.inner_optimizer.variables
+    keras.optimizers.LossScaleOptimizer(optimizer)
+    assert optimizer.inner_optimizer.loss_scale_factor is None  # as Keras wants it of what it wraps
+
+
+def whole_batch(count: int, everything: int) -> internals.Portion:
+    return internals.Portion(tf.constant(count), tf.constant(everything), lambda value: value)
+
+
+def test_the_loss_of_the_whole_as_a_portion_is_keras_own(network, points) -> None:
+    model = network(regularizer=keras.regularizers.L2(0.1))
+    x, y = points
+    prediction, weights = model(x), tf.constant(np.linspace(0, 1, 100), "float32")
+    expected = internals.compute_loss(model, x, y, prediction, weights, training=True)
+    found = internals.portion_loss(model, whole_batch(100, 100), x, y, prediction, weights)
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)
+    assert [float(one) for one in internals.denominators(model, y, prediction, weights)] == [100.0]
+
+
+def test_a_mask_of_predictions_and_of_losses_is_counted() -> None:
+    model = keras.Sequential([keras.Input((3, 2)), keras.layers.Masking(), keras.layers.Dense(4)])
+    loss = keras.losses.SparseCategoricalCrossentropy(True, ignore_class=3)
+    model.compile("sgd", loss)
+    x = np.ones((2, 3, 2), "float32")
+    x[0, 2] = 0
+    y = np.array([[0, 3, 1], [1, 2, 3]])
+    found = internals.denominators(model, y, model(x), None)
+    assert [float(one) for one in found] == [3.0]
+
+
+def test_losses_that_layers_add_are_kept_by_thread() -> None:
+    layer = keras.layers.ActivityRegularization(l2=1.0)
+    model = keras.Sequential([keras.Input((2,)), layer])
+    internals.separate_losses(model)
+    model(np.ones((1, 2)))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        pool.submit(model, np.zeros((1, 2))).result()
+        assert float(pool.submit(lambda: model.losses[0]).result()) == 0.0
+    assert float(model.losses[0]) == 2.0
+
+
+def test_what_an_update_by_reduced_gradients_leans_on(network, points) -> None:
+    """Names in Keras' optimizers; what they do is tested by tests/equal/test_replicas.py."""
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_overwrite_frequency=2)
+    for name in ("_all_reduce_sum_gradients", "_overwrite_model_variables_with_average_value", "_apply_weight_decay"):
+        assert callable(getattr(optimizer, name))
+    scaler = keras.optimizers.LossScaleOptimizer(optimizer)
+    assert callable(scaler._stateful_handle_finite_grads) and callable(scaler._stateful_handle_non_finite_grads)
+    optimizer.build([weight := keras.Variable(1.0)])
+    skips: list[int] = []
+    internals.update(optimizer, [keras.ops.ones(())], [weight], tf.constant(False), lambda: skips.append(1))
+    assert float(weight.numpy()) == 1.0 and skips == [1]
+    internals.update(optimizer, [keras.ops.ones(())], [weight], tf.constant(True), lambda: skips.append(1))
+    assert float(weight.numpy()) == pytest.approx(0.9) and skips == [1]
+    assert internals.scale_of(keras.optimizers.SGD(loss_scale_factor=8.0)) == 8.0
+    assert internals.scale_of(keras.optimizers.SGD()) == 1.0

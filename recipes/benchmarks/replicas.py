@@ -1,0 +1,254 @@
+"""N replicas against one: how far apart the weights are after 50 steps, by TrainStep and by stock Keras.
+
+Command   python recipes/benchmarks/replicas.py
+Data      random numbers; a network of a hidden layer of 16
+Target    <= 1e-6 in float32; on one device the weights of stock fit, bit by bit
+Time      about 15 minutes on 2 cores for one optimizer (--cells features), an hour and a half for all
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tyro
+
+from kopt import distribute, rules, select
+from kopt.callbacks import LearningRate
+from kopt.optimizers import Decayed, Optimizer
+from kopt.regularizers import GroupLasso, TowardStart, attach, strength
+from kopt.schedules import Cosine
+from kopt.training import Loop, TrainStep, clips
+
+EPOCHS, STEPS, BATCH = 10, 5, 32
+
+
+class Cell(NamedTuple):
+    """One training: an optimizer, whether the last batch is uneven, and a feature."""
+
+    optimizer: str
+    uneven: bool
+    feature: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.optimizer}, {'uneven' if self.uneven else 'even'}, {self.feature}"
+
+    @property
+    def tolerance(self) -> float:
+        # A replica's gradient of a kernel is rounded to 8 or 11 bits before the sum, and Adam divides by its size.
+        return 2e-3 if "bf16" in self.feature else 2e-4 if "fp16" in self.feature else 1e-6
+
+
+OPTIMIZERS: dict[str, Callable[..., Any]] = {
+    "sgd": lambda down=1.0, **more: keras.optimizers.SGD(0.05 * down, **more),
+    "momentum": lambda down=1.0, **more: keras.optimizers.SGD(0.02 * down, momentum=0.9, **more),
+    "adam": lambda down=1.0, **more: keras.optimizers.Adam(0.01 * down, **more),
+    "adamw": lambda down=1.0, **more: keras.optimizers.AdamW(0.01 * down, weight_decay=0.05, **more),
+    "kopt adam": lambda down=1.0, **more: Optimizer(rules.Adam(), 0.01 * down, **more),
+}
+# Feature -> what of the network, of the optimizer, of the step.
+FEATURES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "l2": {"regularizer": keras.regularizers.L2(0.01)},
+    "activity": {"activity": keras.regularizers.L2(0.01)},
+    "sample weights": {"weights": True},
+    "mean with sample weights": {"weights": True, "reduction": "mean_with_sample_weight"},
+    "sum": {"reduction": "sum"},
+    "class weights": {"class_weight": {0: 1.0, 1: 3.0, 2: 0.5}},
+    "mask": {"kind": "mask"},
+    "ignored class": {"ignore": 2},
+    "several outputs": {"kind": "outputs"},
+    "compute_loss": {"kind": "compute_loss"},
+    "embeddings": {"kind": "embeddings"},
+    "clipnorm": {"optimizer": {"clipnorm": 0.05}},
+    "global clipnorm": {"optimizer": {"global_clipnorm": 0.1}},
+    "clipvalue": {"optimizer": {"clipvalue": 0.01}},
+    "step: norm": {"step": {"clip": clips.Norm(0.05)}},
+    "step: global norm": {"step": {"clip": clips.GlobalNorm(0.1)}},
+    "step: value": {"step": {"clip": clips.ClipValue(0.01)}},
+    "step: adaptive": {"step": {"clip": clips.Adaptive(0.1)}},
+    "step: micro 4": {"step": {"micro_batches": 4}},
+    "step: micro 4, mask": {"kind": "mask", "step": {"micro_batches": 4}},
+    "ema": {"optimizer": {"use_ema": True, "ema_momentum": 0.9}},
+    "ema overwriting": {"optimizer": {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 7}},
+    "batch normalization": {"normalized": True},
+    "attached penalties": {"attached": True},
+    "scheduled rate": {"scheduled": True},
+    "decayed, scaled": {"decayed": True},
+    "bf16": {"policy": "mixed_bfloat16"},
+    "fp16": {"policy": "mixed_float16"},
+    "fp16, one overflow": {"policy": "mixed_float16", "overflow": True},
+}
+ALL = [Cell(optimizer, uneven, feature) for optimizer, uneven, feature in product(OPTIMIZERS, (False, True), FEATURES)]
+TESTS = [Cell("adamw", True, feature) for feature in FEATURES]
+TESTS += [Cell(optimizer, True, "plain") for optimizer in OPTIMIZERS if optimizer != "adamw"]
+TESTS += [
+    Cell("sgd", True, "sum"),
+    Cell("sgd", False, "mask"),
+    Cell("momentum", False, "step: micro 4"),
+    Cell("kopt adam", True, "clipnorm"),
+]
+TESTS += [Cell("adam", False, "fp16, one overflow"), Cell("kopt adam", True, "fp16"), Cell("adam", False, "embeddings")]
+# What stock fit computes as well, on one device.
+IN_KERAS = [cell for cell in TESTS if "step:" not in cell.feature and cell.feature != "embeddings"]
+CELLS = {"tests": TESTS, "in keras": IN_KERAS, "all": ALL, "features": TESTS[: len(FEATURES)]}
+
+
+class OwnLoss(keras.Model):
+    """A model that adds to its loss."""
+
+    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None) -> Any:
+        """The compiled loss and a mean over examples."""
+        return super().compute_loss(x, y, y_pred, sample_weight) + 0.1 * keras.ops.mean(keras.ops.square(y_pred))
+
+
+def data_of(cell: Cell) -> tuple[Any, Any, Any]:
+    """x, y and sample weights; an uneven last batch has 29 rows."""
+    how, count, draw = FEATURES[cell.feature], BATCH * STEPS - (3 if cell.uneven else 0), np.random.default_rng(0)
+    x = draw.normal(size=(count, 12)).astype("float32")
+    y = np.argmax(x @ draw.normal(size=(12, 3)) + 0.3 * draw.normal(size=(count, 3)), axis=1).astype("int32")
+    weights = draw.uniform(0.1, 2, count).astype("float32") if how.get("weights") else None
+    if how.get("overflow"):
+        x[70] = 1e5  # of one replica, in the third batch
+    if how.get("kind") == "mask":
+        x = x.reshape(count, 4, 3)
+        x[np.arange(4) >= draw.integers(1, 5, count)[:, None]] = 0
+        return x, np.repeat(y[:, None], 4, axis=1), weights
+    if how.get("kind") == "embeddings":
+        return draw.integers(0, 20, (count, 6)), y, weights
+    if how.get("kind") == "outputs":
+        return x, {"a": y, "b": x[:, :1] * 2}, weights
+    return x, y, weights
+
+
+def model_of(cell: Cell) -> Any:
+    """The compiled network."""
+    how, layers = FEATURES[cell.feature], keras.layers
+    keras.utils.set_random_seed(7)
+    kind, shape = how.get("kind"), {"mask": (4, 3), "embeddings": (6,)}.get(how.get("kind", ""), (12,))
+    x = inputs = keras.Input(shape, dtype="int32" if kind == "embeddings" else "float32")
+    if kind == "mask":
+        x = layers.Masking()(x)
+    if kind == "embeddings":
+        x = layers.Flatten()(layers.Embedding(20, 4)(x))
+    # Batch normalization takes a bias away again: its gradient is rounding, which Adam makes a step of its full rate.
+    how_dense = {"kernel_regularizer": how.get("regularizer"), "activity_regularizer": how.get("activity")}
+    x = layers.Dense(16, use_bias=not how.get("normalized"), **how_dense)(x)
+    if how.get("normalized"):
+        x = layers.BatchNormalization(synchronized=True)(x)
+    x = layers.Activation("tanh")(x)
+    outputs: Any = layers.Dense(3, kernel_regularizer=how.get("regularizer"), dtype="float32", name="a")(x)
+    reduction = how.get("reduction", "sum_over_batch_size")
+    loss: Any = keras.losses.SparseCategoricalCrossentropy(True, how.get("ignore"), reduction=reduction)
+    arguments: dict[str, Any] = {}
+    if kind == "outputs":
+        outputs = {"a": outputs, "b": layers.Dense(1, name="b")(x)}
+        loss, arguments = {"a": loss, "b": "mse"}, {"loss_weights": {"a": 1.0, "b": 0.3}}
+    model = (OwnLoss if kind == "compute_loss" else keras.Model)(inputs, outputs)
+    down = 1 / BATCH if reduction == "sum" else 1.0
+    optimizer = OPTIMIZERS[cell.optimizer](down, **how.get("optimizer", {}))
+    if how.get("decayed"):
+        optimizer = Decayed(keras.optimizers.LossScaleOptimizer(OPTIMIZERS["adam"](), initial_scale=8.0), 0.1)
+    model.compile(optimizer, loss, **arguments)
+    if how.get("attached"):
+        attach(model, GroupLasso(0.01), to=select.depth(0) & select.kernels)
+        attach(model, TowardStart(0.1), to=select.depth(-1))
+        strength(model).set(0.5)
+    return model
+
+
+def trained(cell: Cell, replicas: int, stock: bool) -> list[Any]:
+    """The weights after 50 steps, and the epochs' losses."""
+    how = FEATURES[cell.feature]
+    keras.config.set_dtype_policy(how.get("policy", "float32"))
+    names = ",".join(f"cpu:{place}" for place in range(replicas))
+    with distribute.strategy(names if replicas > 1 else "cpu").scope():
+        model = model_of(cell)
+    x, y, weights = data_of(cell)
+    fit = model.fit if stock else Loop(model, jit=False, step=TrainStep(model, **how.get("step", {}))).fit
+    callbacks = [LearningRate(Cosine(0.02).warmup(1), unit="epoch")] if how.get("scheduled") else []
+    arguments = {
+        "sample_weight": weights,
+        "callbacks": callbacks,
+        "class_weight": how.get("class_weight"),
+        "shuffle": False,
+        "verbose": 0,
+    }
+    history = fit(x, y, batch_size=BATCH, epochs=EPOCHS, **arguments).history
+    return [np.array(history["loss"]), *(np.array(weight, "float64") for weight in model.get_weights())]
+
+
+def worker(replicas: int, cells: Sequence[Cell], folder: str, stock: bool) -> None:
+    """Train every cell on virtual devices and leave its weights in a file; an error leaves a text."""
+    device = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * replicas)
+    for cell in cells:
+        try:
+            result = trained(cell, replicas, stock)
+        except Exception as error:  # of stock Keras: that it crashes is the finding
+            if not stock:
+                raise
+            result = [np.array(f"crashes: {type(error).__name__}")]
+        np.savez(Path(folder) / f"{cell.name} {replicas} {'stock' if stock else 'kopt'}.npz", *result)
+
+
+def start(replicas: int, cells: str, folder: str, stock: bool = False) -> subprocess.Popen[bytes]:
+    """Run `worker` in a process of its own: strategies of different size in one process disturb each other."""
+    command = [sys.executable, __file__, "--worker", str(replicas), "--cells", cells, "--folder", folder]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.Popen([*command, *(["--stock"] if stock else [])], env=environment)
+
+
+def results(cell: Cell, replicas: int, folder: str, stock: bool = False) -> list[np.ndarray]:
+    """What a worker left: losses, then weights."""
+    with np.load(Path(folder) / f"{cell.name} {replicas} {'stock' if stock else 'kopt'}.npz") as file:
+        return [file[name] for name in file.files]
+
+
+def distance(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float | str:
+    """The largest difference of weights; what went wrong where there are none."""
+    for side in (one, other):
+        if side[0].dtype.kind == "U":
+            return str(side[0])
+    return max(float(np.abs(left - right).max()) for left, right in zip(one[1:], other[1:]))
+
+
+def said(found: float | str) -> str:
+    return found if isinstance(found, str) else f"{found:.1e}"
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Train the cells on 1, 2 and 4 replicas, by TrainStep and by stock fit, and print how far they are from one."""
+
+    def options(cells: str = "all", worker: int = 0, folder: str = "", stock: bool = False) -> tuple[Any, ...]:
+        return cells, worker, folder, stock
+
+    cells, replicas, given, stock = tyro.cli(options, args=args, description=__doc__)
+    if replicas:
+        return worker(replicas, CELLS[cells], given, stock)
+    with tempfile.TemporaryDirectory() as folder:
+        for by_keras, count in product((False, True), (1, 2, 4)):
+            if start(count, cells, folder, by_keras).wait():
+                raise SystemExit(f"the worker of {count} replicas failed")
+        print(f"{'max |dw| after 50 steps':44}" + "".join(f"{title:>14}" for title in TITLES))
+        for cell in CELLS[cells]:
+            one, keras_one = results(cell, 1, folder), results(cell, 1, folder, True)
+            found = [distance(one, keras_one)]
+            found += [distance(one, results(cell, count, folder)) for count in (2, 4)]
+            found += [distance(keras_one, results(cell, count, folder, True)) for count in (2, 4)]
+            print(f"{cell.name:44}" + "".join(f"{said(value)[:22]:>14}" for value in found))
+    return None
+
+
+TITLES = ("1 from Keras", "kopt 2", "kopt 4", "Keras 2", "Keras 4")
+
+if __name__ == "__main__":
+    main()
