@@ -140,7 +140,7 @@ def train(
 def results(recipe: Recipe, model: keras.Model, splits: Splits) -> dict[str, Any]:
     """The first metric on the test split, beside the baseline and the target."""
     logs = model.evaluate(*splits.test, verbose=0, return_dict=True)
-    metric = next(name for name in logs if name != "loss")
+    metric = next(name for name in logs if name not in ("loss", "penalty"))
     baseline = recipe.data.baseline(splits)
     return {
         "metric": metric,

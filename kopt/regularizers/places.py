@@ -57,6 +57,7 @@ def places(model: Any, to: Selector) -> list[Place]:
 
     Example:
         >>> import keras
+        >>> from kopt import select
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="a")])
         >>> [place.attribute for place in places(model, select.everything)]
         ['kernel_regularizer', 'bias_regularizer']

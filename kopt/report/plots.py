@@ -73,7 +73,7 @@ def history_figure(
         title: What stands above.
         schedule: The rate over epochs, for its course within them; only each epoch's last rate is drawn without.
     """
-    validated = [name for name in history if f"val_{name}" in history and name != "loss"]
+    validated = [name for name in history if f"val_{name}" in history and name not in ("loss", "penalty")]
     panels = [name for name in ("loss", *validated[:1], "learning_rate") if name in history]
     require(bool(panels), "history", "must hold a loss", sorted(history))
     heights = [3 if name != "learning_rate" else 1.6 for name in panels]
