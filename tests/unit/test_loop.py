@@ -120,7 +120,10 @@ def test_any_data_that_fit_takes(kind: str, network, points) -> None:
 
     ours, theirs = network("adam"), network("adam")
     found = Loop(ours, jit=False).fit(**data(), epochs=2, shuffle=False, verbose=0).history
-    assert found == theirs.fit(**data(), epochs=2, shuffle=False, verbose=0).history
+    # At the end of data of unknown size, stock fit counts an update that has no batch: Adam's corrections go astray.
+    known = data() if kind != "unknown size" else {"x": tf.data.Dataset.from_tensor_slices((x, y)).batch(25)}
+    assert found == theirs.fit(**known, epochs=2, shuffle=False, verbose=0).history
+    assert int(ours.optimizer.iterations) == int(theirs.optimizer.iterations)
     for one, other in zip(ours.get_weights(), theirs.get_weights()):
         np.testing.assert_array_equal(one, other)
 

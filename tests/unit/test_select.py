@@ -128,7 +128,7 @@ def test_paths_and_depths_are_the_same_however_the_model_was_made() -> None:
 def test_layer_types_reach_into_layers() -> None:
     inputs = keras.Input((5, 4))
     x = layers.MultiHeadAttention(2, 3, name="attention")(inputs, inputs)
-    x = layers.Bidirectional(layers.GRU(3), name="both")(x)
+    x = layers.Bidirectional(layers.GRU(3, name="gru"), name="both")(x)
     model = keras.Model(inputs, layers.Dense(2, name="head")(x))
     attention = chosen(select.layers(layers.MultiHeadAttention) & select.kernels, model)
     assert attention == [f"attention/{part}/kernel" for part in ("query", "key", "value", "attention_output")]
