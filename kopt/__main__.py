@@ -1,12 +1,15 @@
 """The command `kopt`, also `python -m kopt`."""
 
+import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 import tyro
 
 from kopt import distribute
+from kopt.launch import launch
 from kopt.report import read_run
 
 __all__ = ["main"]
@@ -37,19 +40,41 @@ def show(folder: tyro.conf.Positional[str]) -> None:
         print(f"{name:14} {value}")
 
 
+def cluster(command: tyro.conf.Positional[tuple[str, ...]], workers: int = 2) -> None:
+    """Train a script as a cluster of processes on this machine; its options come after it.
+
+    Args:
+        command: The script and its arguments, such as `recipes/vision.py --training.epochs 5`.
+        workers: How many processes.
+    """
+    signal.signal(signal.SIGTERM, terminate)
+    sys.exit(launch(command, workers=workers))
+
+
+def terminate(number: int, _: Any) -> None:
+    """End as by Ctrl-C, so that what was started is stopped."""
+    sys.exit(128 + number)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run one of the subcommands.
 
     Args:
         args: The arguments; those of the process when None.
     """
+    given = list(sys.argv[1:] if args is None else args)
+    # What comes after the script is the script's own: "--" says so to the parser.
+    script = next((place for place, one in enumerate(given) if one.endswith(".py")), None)
+    if given[:1] == ["launch"] and script is not None:
+        given.insert(script, "--")
+    commands: dict[str, Any] = {"devices": devices, "launch": cluster, "show": show}
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            {"devices": devices, "show": show}, prog="kopt", description=__doc__, args=args
-        )
+        tyro.extras.subcommand_cli_from_dict(commands, prog="kopt", description=__doc__, args=given)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ class Recipe(Value):
         regularizer: What is added to the loss for the kernels; None for nothing.
         training: How long, and on how much at once.
         devices: As for `distribute.choose`.
+        collectives: As for `distribute.choose`.
         seed: Of weights, order and dropout, >= 0.
         target: What the first metric should reach on the test split; None for no target.
 
@@ -87,6 +88,7 @@ class Recipe(Value):
     regularizer: Regularizer | None = None
     training: Training = Training()
     devices: str = "auto"
+    collectives: str = "auto"
     seed: int = 0
     target: Number | None = None
 

@@ -1,6 +1,8 @@
 """run(recipe): the straight line from a recipe to a run folder."""
 
+import contextlib
 import os
+import pathlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,12 +53,16 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
         nanoGPT's train.py, which reads in the order it runs.
     """
     require(isinstance(recipe, Recipe), "recipe", "must be a kopt.Recipe", recipe)
-    with run_folder(folder, recipe.name) as (unfinished, final), told(verbose) as log:
+    # First, for a worker of a cluster must find the others before TensorFlow does anything.
+    devices = distribute.choose(recipe.devices, collectives=recipe.collectives)
+    chief = distribute.is_chief(devices.strategy)
+    place = run_folder(folder, recipe.name) if chief else contextlib.nullcontext((None, None))
+    with place as (unfinished, final), told(verbose and chief) as log:
+        final = pathlib.Path(distribute.text_from_chief(devices.strategy, str(final)))
+        log.info("devices: %s", devices.reason)
         keras.utils.set_random_seed(recipe.seed)
         splits = recipe.data.load()
         log.info("data: %r, %s examples to train, validate, test on", recipe.data, "/".join(sizes(splits)))
-        devices = distribute.choose(recipe.devices)
-        log.info("devices: %s", devices.reason)
         model = build(recipe, splits, devices.strategy)
         log.info("model: %r, %s parameters", recipe.model, f"{model.count_params():,}")
         log.info("update: %r by %r, penalty %r", recipe.schedule, recipe.rule, recipe.regularizer)
@@ -65,9 +71,11 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
         seconds = time.perf_counter() - started
         metrics = results(recipe, model, splits) | {"seconds": seconds, "devices": devices.reason}
         done = Run(final, recipe, history, metrics)
-        write_run(unfinished, done, model, splits.checksum)
+        if unfinished is not None:
+            write_run(unfinished, done, model, splits.checksum)
         log.info("test %s: %.4f, %s %.4f%s", *said(metrics))
         log.info("run folder: %s", final)
+    distribute.from_chief(devices.strategy, [0])  # a worker that ended before the folder is there would end the chief
     return done
 
 
@@ -139,7 +147,7 @@ def train(
 
 def results(recipe: Recipe, model: keras.Model, splits: Splits) -> dict[str, Any]:
     """The first metric on the test split, beside the baseline and the target."""
-    logs = model.evaluate(*splits.test, verbose=0, return_dict=True)
+    logs = Loop(model).evaluate(*splits.test, verbose=0)
     metric = next(name for name in logs if name not in ("loss", "penalty"))
     baseline = recipe.data.baseline(splits)
     return {

@@ -1,25 +1,26 @@
-"""Private parts of fit: its data, its validation, its logs."""
+"""Private parts of fit: its data, its metrics, its logs."""
 
 from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.src.backend.tensorflow.trainer import TFEpochIterator
 from keras.src.trainers.data_adapters import array_slicing, get_data_adapter
-from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
-from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
+from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter, can_convert_arrays
+from keras.src.utils.python_utils import pythonify_logs
 
 
-def array_adapter(x: Any, y: Any, sample_weight: Any, batch_size: Any, shuffle: Any, class_weight: Any) -> Any | None:
-    """Keras' adapter where the data are arrays, else None. Refuses what Keras refuses: unequal lengths, bad weights."""
-    if any(isinstance(leaf, tf.data.Dataset) for leaf in tf.nest.flatten(x)) or not all(
-        hasattr(leaf, "__array__") for leaf in tf.nest.flatten(x)
-    ):
-        return None
-    adapter = get_data_adapter(
-        x=x, y=y, sample_weight=sample_weight, batch_size=batch_size, shuffle=shuffle, class_weight=class_weight
-    )
-    return adapter if isinstance(adapter, ArrayDataAdapter) else None
+def data_adapter(x: Any, y: Any, sample_weight: Any, *, shuffle: Any, **how: Any) -> Any:
+    """Keras' adapter for any data that fit takes. Refuses what Keras refuses: unequal lengths, bad weights.
+
+    Shuffling is for data that have an order to change: fit's default would warn of every dataset and generator.
+    """
+    ordered = isinstance(x, keras.utils.PyDataset) or can_convert_arrays((x, y, sample_weight))
+    return get_data_adapter(x=x, y=y, sample_weight=sample_weight, shuffle=shuffle and ordered, **how)
+
+
+def is_of_arrays(adapter: Any) -> bool:
+    """Whether an adapter's data are arrays."""
+    return isinstance(adapter, ArrayDataAdapter)
 
 
 def tensors(adapter: Any) -> Any:
@@ -32,13 +33,6 @@ def tensors(adapter: Any) -> Any:
     converted = [leaf if leaf is None else tf.convert_to_tensor(leaf) for leaf in leaves]
     # As Keras does: tf.data would stack the tensors of a list into one.
     return keras.tree.lists_to_tuples(tf.nest.pack_sequence_as(sliceable, converted))
-
-
-def epoch_iterator(model: Any, **arguments: Any) -> Any:
-    """Keras' iterable over an epoch's (first step, last step, iterator), for any data that fit takes."""
-    return TFEpochIterator(
-        distribute_strategy=model.distribute_strategy, steps_per_execution=model.steps_per_execution, **arguments
-    )
 
 
 def validation_split(arrays: Any, share: float) -> tuple[Any, Any]:
@@ -56,29 +50,13 @@ def epoch_logs(model: Any, logs: Any) -> dict[str, Any]:
     return dict(model._get_metrics_result_or_logs(logs))
 
 
-def begin_validation(model: Any, data: Any, *, batch_size: int | None, steps: int | None) -> None:
-    """Make the validation data's iterator, kept from one epoch to the next; refuses what Keras refuses."""
-    x, y, sample_weight = unpack_x_y_sample_weight(data)
-    model._eval_epoch_iterator = epoch_iterator(
-        model, x=x, y=y, sample_weight=sample_weight, batch_size=batch_size, steps_per_epoch=steps, shuffle=False
-    )
+def plain_logs(logs: Any) -> dict[str, Any]:
+    """Logs as Python's numbers."""
+    return pythonify_logs(logs)
 
 
-def run_validation(model: Any, data: Any, callbacks: Any, **arguments: Any) -> dict[str, Any]:
-    """Evaluate on the validation data by the iterator of `begin_validation`."""
-    x, y, sample_weight = unpack_x_y_sample_weight(data)
-    logs = model.evaluate(
-        x=x,
-        y=y,
-        sample_weight=sample_weight,
-        callbacks=callbacks,
-        return_dict=True,
-        _use_cached_eval_dataset=True,
-        **arguments,
-    )
-    return {f"val_{name}": value for name, value in logs.items()}
-
-
-def end_validation(model: Any) -> None:
-    """Drop the validation data's iterator."""
-    model._eval_epoch_iterator = None
+def metrics_reset_in_graph(model: Any) -> bool:
+    """Whether a program can reset a model's metrics: their methods are Keras' own, which do nothing else but assign."""
+    flat = [inner for metric in model.metrics for inner in getattr(metric, "metrics", [metric])]
+    own = type(model).reset_metrics is keras.Model.reset_metrics
+    return own and all(type(metric).reset_state.__module__.startswith("keras.src.") for metric in flat)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 
 ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
@@ -75,15 +76,13 @@ def regularizer_place(layers: Sequence[Any], name: str) -> tuple[Any, str]:
 
 
 def build(model: Any, batch: Any) -> None:
-    """Build a model, its metrics and its optimizer from the shapes of one batch (x, y, sample_weight)."""
+    """Build a model, its metrics and its optimizer from the shapes of one batch (x, y, sample_weight), or from specs.
+
+    Parts that have no shape, such as those that the data lack, count as absent.
+    """
+    shaped = tf.nest.map_structure(lambda leaf: leaf if hasattr(leaf, "shape") else None, batch)
     with model.distribute_strategy.scope():
-        model._symbolic_build(data_batch=batch)
-
-
-def build_from(model: Any, iterator: Any) -> None:
-    """Build a model that was made under a strategy from its epoch iterator, as fit does; start the iterator anew."""
-    model._maybe_symbolic_build(iterator=iterator)
-    iterator.reset()
+        model._symbolic_build(data_batch=shaped)
 
 
 def has_own_train_step(model: Any) -> bool:
@@ -91,6 +90,14 @@ def has_own_train_step(model: Any) -> bool:
     return "train_step" in vars(model) or type(model).train_step is not TensorFlowTrainer.train_step
 
 
+def has_own_test_step(model: Any) -> bool:
+    """Whether a model overrides `test_step`, or has had one set."""
+    return "test_step" in vars(model) or type(model).test_step is not TensorFlowTrainer.test_step
+
+
 def has_own_metrics(model: Any) -> bool:
-    """Whether the logs of a model's epoch may be something else than its metrics' results."""
-    return has_own_train_step(model) or type(model).compute_metrics is not keras.Model.compute_metrics
+    """Whether a step's logs may be something else than the results of the model's metrics."""
+    kind = type(model)
+    return any(
+        getattr(kind, name) is not getattr(keras.Model, name) for name in ("compute_metrics", "get_metrics_result")
+    )

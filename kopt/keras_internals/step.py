@@ -68,7 +68,9 @@ class Portion(NamedTuple):
     totals: Sequence[Any] | None = None
 
 
-def portion_loss(model: Any, portion: Portion, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+def portion_loss(
+    model: Any, portion: Portion, x: Any, y: Any, y_pred: Any, sample_weight: Any, *, training: bool
+) -> Any:
     """The loss of a portion as if it were the whole batch: times its share of examples, the sum is the batch's loss.
 
     A mean over examples needs only that; one over elements that a mask leaves, or over weights, is corrected for its
@@ -91,7 +93,7 @@ def portion_loss(model: Any, portion: Portion, x: Any, y: Any, y_pred: Any, samp
         return tf.where(there > 0, total, tf.zeros_like(total))  # a mean over no examples is not a number
 
     vars(view)["_aggregate_additional_loss"] = added
-    return compute_loss(view, x, y, y_pred, sample_weight, training=True)
+    return compute_loss(view, x, y, y_pred, sample_weight, training=training)
 
 
 def view_of(thing: Any) -> Any:

@@ -1,20 +1,21 @@
 """The engine: where the data of an epoch live, and how many steps one program call holds.
 
-*Resident*: arrays lie on the device, a program gathers its batches in the graph and runs a stretch of steps; how many
-is a runtime number. *Stream*: batches come from Keras' iterator. Both give what fit's loop iterates over, (first step,
-last step, work), and `program.Program` runs the work.
+*Resident*: arrays lie on the device, a program gathers its batches in the graph. *Stream*: a tf.data iterator is
+consumed inside the graph. Both give an epoch as stretches of steps, whose number is a runtime number, and
+`program.Program` runs them.
 """
 
-import contextlib
 import logging
-import time
+import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.checks import require
+from kopt.distribute import workers
 from kopt.training.order import order
 
 __all__ = ["Resident", "Stream"]
@@ -44,146 +45,240 @@ class Arrays(NamedTuple):
     def batches(self) -> int:
         return -(-self.examples // self.batch_size)
 
-    def first_batch(self) -> Any:
-        return tf.nest.map_structure(lambda leaf: None if leaf is None else leaf[: self.batch_size], self.data)
+    def batch_spec(self, size: int | None) -> Any:
+        return tf.nest.map_structure(
+            lambda leaf: None if leaf is None else tf.TensorSpec([size, *leaf.shape[1:]], leaf.dtype), self.data
+        )
 
     def order(self, epoch: int) -> Any:
-        return tf.constant(order(self.examples, seed=self.seed, epoch=epoch, shuffle=self.shuffle))
+        return order(self.examples, seed=self.seed, epoch=epoch, shuffle=self.shuffle)
 
 
-class Stretch(NamedTuple):
-    """Some batches of resident arrays: `steps` from the one numbered `first` on, in this order of examples."""
+@dataclass
+class Stretch:
+    """`steps` steps that are one program call, from the one numbered `first` on.
 
-    arrays: Arrays
-    order: Any
+    `fresh` says that metrics start anew; `shown` is how many steps callbacks are told of where a number was asked for;
+    whoever runs it sets `ran`, fewer than asked where the data ended.
+    """
+
     first: int
     steps: int
+    fresh: bool
+    shown: int | None
+    ran: int = 0
+
+    @property
+    def last(self) -> int:
+        return self.first + (self.shown or self.ran) - 1
 
 
-class Resident:
-    """An epoch over arrays on the device, in stretches that grow until a program call takes `STRETCH_SECONDS`.
+@dataclass
+class ResidentStretch(Stretch):
+    """Steps over arrays in an order of their examples, from the batch numbered `begin` on."""
+
+    arrays: Any = None
+    order: Any = None
+    begin: int = 0
+
+
+@dataclass
+class StreamStretch(Stretch):
+    """Steps over what an iterator gives."""
+
+    iterator: Any = None
+
+
+class Pace:
+    """How many steps a stretch holds: as many as asked for, or what takes about `STRETCH_SECONDS`."""
+
+    def __init__(self, asked: int | None):
+        self.asked, self.size, self.calls = asked, asked or 1, 0
+
+    def measure(self, steps: int, seconds: float) -> None:
+        """Grow; the first call is left out, it compiled."""
+        self.calls += 1
+        if self.asked is None and self.calls > 1 and steps == self.size and seconds < STRETCH_SECONDS / 2:
+            self.size = int(steps * min(8.0, STRETCH_SECONDS / seconds)) + 1
+
+
+class Source:
+    """An epoch's data in stretches, with fit's meaning of `steps_per_epoch`: data go on where an epoch cut them.
 
     Args:
-        arrays: The data.
+        num_batches: How many there are; None where only their end will tell.
+        steps_per_epoch: Where to cut an epoch; None for the end of the data.
         steps: Steps a stretch, where a callback or the user asks for a number; None for as many as is fast.
     """
 
-    def __init__(self, arrays: Arrays, steps: int | None):
-        self.arrays, self.steps, self.num_batches = arrays, steps, arrays.batches
-        self.size, self.compiled, self.epoch = steps or 1, False, 0
-
-    def begin(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[tuple[int, int, Stretch]]:
-        first, ordered = 0, self.arrays.order(self.epoch)
-        while first < self.num_batches:
-            count = min(self.size, self.num_batches - first)
-            started = time.perf_counter()
-            # As in fit, the last step is numbered as if the stretch were whole.
-            yield first, first + (self.steps or count) - 1, Stretch(self.arrays, ordered, first, count)
-            self.pace(count, time.perf_counter() - started)
-            first += count
-
-    def pace(self, count: int, seconds: float) -> None:
-        """Grow the stretch; the first call is left out, it compiled."""
-        if self.steps is None and self.compiled and count == self.size and seconds < STRETCH_SECONDS / 2:
-            self.size = int(count * min(8.0, STRETCH_SECONDS / seconds)) + 1
-        self.compiled = True
-
-    def catch_stop_iteration(self) -> Any:
-        return contextlib.nullcontext()
-
-
-class Stream:
-    """An epoch over whatever fit takes, by Keras' iterator.
-
-    Args:
-        iterator: Keras' epoch iterator.
-        ordered: The arrays and the variable that holds their order, where kopt decides it.
-    """
-
-    def __init__(self, iterator: Any, ordered: tuple[Arrays, Any] | None = None):
-        self.iterator, self.ordered = iterator, ordered
+    def __init__(self, num_batches: int | None, steps_per_epoch: int | None, steps: int | None):
+        self.known, self.steps_per_epoch, self.pace = num_batches, steps_per_epoch, Pace(steps)
+        self.running, self.seen, self.passes, self.found = False, 0, 0, num_batches
 
     @property
     def num_batches(self) -> int | None:
-        return self.iterator.num_batches
+        """Steps an epoch, as far as it is known."""
+        return self.steps_per_epoch or self.found
 
-    def begin(self, epoch: int) -> None:
+    def start(self, number: int) -> None:
+        """Begin to go through the data, for the epoch or, where epochs cut the data, the pass of this number."""
+
+    def stretch(self, **how: Any) -> Stretch:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Called at the end of an epoch."""
+
+    def epoch(self, number: int) -> Iterator[Stretch]:
+        """The stretches of an epoch; each must have been run before the next is asked for."""
+        total, done = self.steps_per_epoch or self.known, 0
+        while total is None or done < total:
+            if not self.running:
+                if self.steps_per_epoch and done:
+                    break  # the data ended in the middle of an epoch
+                self.start(self.passes if self.steps_per_epoch else number)
+                self.running, self.seen, self.passes = True, 0, self.passes + 1
+            steps = self.pace.size
+            # As in fit, an asked number of steps a call may go beyond steps_per_epoch.
+            steps = steps if total is None or self.pace.asked else min(steps, total - done)
+            steps = steps if self.known is None else min(steps, self.known - self.seen)
+            work = self.stretch(first=done, steps=steps, fresh=done == 0, shown=self.pace.asked)
+            yield work
+            self.seen, done = self.seen + work.ran, done + (self.pace.asked or work.ran)
+            if work.ran < steps or self.seen == self.known:
+                self.running = False
+                if work.ran < steps:
+                    self.found = self.seen
+                    break
+        self.close()
+        if self.steps_per_epoch and done < self.steps_per_epoch or done == 0:
+            warnings.warn(
+                "Your input ran out of data; interrupting training. Make sure that your dataset or generator can "
+                "generate at least `steps_per_epoch * epochs` batches.",
+                stacklevel=2,
+            )
+
+
+class Resident(Source):
+    """Arrays on the device."""
+
+    def __init__(self, arrays: Arrays, steps_per_epoch: int | None, steps: int | None):
+        super().__init__(arrays.batches, steps_per_epoch, steps)
+        self.arrays = arrays
+
+    def start(self, number: int) -> None:
+        self.order = tf.constant(self.arrays.order(number))
+
+    def stretch(self, **how: Any) -> Stretch:
+        return ResidentStretch(**how, arrays=self.arrays, order=self.order, begin=self.seen)
+
+
+class Stream(Source):
+    """A dataset, read inside the graph.
+
+    Args:
+        dataset: A tf.data.Dataset of global batches, or a distributed one of each replica's.
+        adapter: Keras' adapter, which is told of the beginning and the end of an epoch.
+        ordered: The arrays and the variable that holds their order, where kopt decides it.
+    """
+
+    def __init__(
+        self, dataset: Any, adapter: Any, num_batches: int | None, steps_per_epoch: int | None, steps: int | None
+    ):
+        super().__init__(num_batches, steps_per_epoch, steps)
+        self.dataset, self.adapter = dataset, adapter
+        self.ordered: tuple[Arrays, Any] | None = None
+
+    def start(self, number: int) -> None:
+        self.adapter.on_epoch_begin()
         if self.ordered:
             arrays, variable = self.ordered
-            variable.assign(arrays.order(epoch))
+            variable.assign(arrays.order(number))
+        self.iterator = iter(self.dataset)
 
-    def __iter__(self) -> Any:
-        yield from self.iterator
+    def stretch(self, **how: Any) -> Stretch:
+        return StreamStretch(**how, iterator=self.iterator)
 
-    def catch_stop_iteration(self) -> Any:
-        return self.iterator.catch_stop_iteration()
+    def close(self) -> None:
+        self.adapter.on_epoch_end()
 
 
 def source(
-    model: Any, engine: Engine, seed: int, stretch: int | None, own_step: bool, x: Any, y: Any, **how: Any
-) -> Resident | Stream:
+    model: Any,
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    *,
+    engine: Engine,
+    seed: int = 0,
+    stretch: int | None,
+    batch_size: Any = None,
+    shuffle: Any = False,
+    class_weight: Any = None,
+    steps_per_epoch: int | None = None,
+    buildable: bool = True,
+) -> Source:
     """Choose how an epoch's data come, and say why in the log.
 
     Args:
-        model: The model that is trained.
+        model: The model that is to see them; it is built from them where it can be.
+        x: Inputs, as for fit.
+        y: Targets, as for fit.
+        sample_weight: As for fit.
         engine: "auto" or what to use.
         seed: Of the order of examples.
         stretch: Steps a program call, or None for as many as is fast.
-        own_step: Whether the logs come from a step of the user's own.
-        x: Inputs, as for fit.
-        y: Targets, as for fit.
-        **how: fit's batch_size, shuffle, sample_weight, class_weight, steps_per_epoch.
+        batch_size: As for fit, or "full".
+        shuffle: As for fit.
+        class_weight: As for fit.
+        steps_per_epoch: As for fit.
+        buildable: Whether Keras can build the model from its call, as it can where its steps are Keras' own.
     """
-    arrays = arrays_of(x, y, seed, **how)
-    why = refusal(model, arrays, own_step)
+    full = batch_size == "full"
+    how = {"shuffle": shuffle, "class_weight": class_weight, "batch_size": None if full else batch_size}
+    adapter = internals.data_adapter(x, y, sample_weight, steps_per_epoch=steps_per_epoch, **how)
+    arrays = None if shuffle == "batch" else arrays_of(adapter, batch_size, bool(shuffle), seed)
+    known = internals.is_of_arrays(adapter)
+    require(not full or known, "batch_size", "must be a number where the data are no arrays", batch_size)
+    if arrays and buildable:
+        internals.build(model, arrays.batch_spec(arrays.batch_size))
+    why = refusal(model, arrays)
     require(engine != "resident" or not why, "engine", f"must be 'stream' here: {why}", engine)
     if engine != "stream" and not why:
         assert arrays is not None
         log.info("engine: resident, %d examples in batches of %d", arrays.examples, arrays.batch_size)
-        internals.build(model, arrays.first_batch())
-        return Resident(arrays, stretch)
+        return Resident(arrays, steps_per_epoch, stretch)
     log.info("engine: stream, %s", why or "asked for")
-    return stream(model, arrays, x, y, how)
+    if arrays:
+        return streamed(arrays, adapter, steps_per_epoch, stretch)
+    dataset = distributed(adapter.get_tf_dataset(), model.distribute_strategy)
+    if buildable and isinstance(dataset, tf.data.Dataset):
+        internals.build(model, dataset.element_spec)
+    return Stream(dataset, adapter, adapter.num_batches, steps_per_epoch, stretch)
 
 
-def arrays_of(
-    x: Any, y: Any, seed: int, *, batch_size: Any, shuffle: Any, steps_per_epoch: Any, **weights: Any
-) -> Arrays | None:
-    """The data as tensors, or None where they are no dense arrays, or fit's order of them is not kopt's."""
-    full = batch_size == "full"
-    adapter = internals.array_adapter(x, y, batch_size=None if full else batch_size, shuffle=shuffle, **weights)
-    require(not full or adapter is not None, "batch_size", "must be a number where the data are no arrays", batch_size)
-    if adapter is None or steps_per_epoch is not None or shuffle == "batch":
-        return None
-    data = internals.tensors(adapter)
+def arrays_of(adapter: Any, batch_size: Any, shuffle: bool, seed: int) -> Arrays | None:
+    """The data as tensors, or None where they are no dense arrays of numbers."""
+    data = internals.tensors(adapter) if internals.is_of_arrays(adapter) else None
     if data is None or any(leaf.dtype == tf.string for leaf in tf.nest.flatten(data) if leaf is not None):
         return None
     examples = tf.nest.flatten(data)[0].shape[0]
     require(examples > 0, "x", "must not be empty", f"{examples} examples")
-    return Arrays(data, examples if full else batch_size or 32, bool(shuffle), seed)
+    return Arrays(data, examples if batch_size == "full" else batch_size or 32, shuffle, seed)
 
 
-def refusal(model: Any, arrays: Arrays | None, own_step: bool) -> str:
+def refusal(model: Any, arrays: Arrays | None) -> str:
     """Why the data cannot be resident; empty where they can."""
     if arrays is None:
-        return "the data are no dense arrays, or steps_per_epoch cuts them"
+        return "the data are no dense arrays of numbers"
     if model.run_eagerly:
         return "the model runs eagerly"
-    if own_step or internals.has_own_metrics(model):
-        return "the logs come from a step or compute_metrics of its own"
     size = sum(leaf.dtype.size * leaf.shape.num_elements() for leaf in tf.nest.flatten(arrays.data) if leaf is not None)
     return f"{size} bytes are more than {BUDGET}" if size > BUDGET else ""
 
 
-def stream(model: Any, arrays: Arrays | None, x: Any, y: Any, how: dict[str, Any]) -> Stream:
-    """Keras' iterator over a dataset in kopt's order where the data are arrays, else over the data as they are."""
-    if arrays is None:
-        iterator = internals.epoch_iterator(model, x=x, y=y, **how)
-        internals.build_from(model, iterator)
-        return Stream(iterator)
+def streamed(arrays: Arrays, adapter: Any, steps_per_epoch: int | None, stretch: int | None) -> Stream:
+    """A dataset over arrays in kopt's order."""
     variable = tf.Variable(arrays.order(0), trainable=False)
 
     def batch(number: Any) -> Any:
@@ -191,9 +286,16 @@ def stream(model: Any, arrays: Arrays | None, x: Any, y: Any, how: dict[str, Any
         return tf.nest.map_structure(lambda leaf: None if leaf is None else tf.gather(leaf, rows), arrays.data)
 
     batches = tf.data.Dataset.range(arrays.batches).map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    iterator = internals.epoch_iterator(
-        model, x=batches.prefetch(tf.data.AUTOTUNE), steps_per_epoch=None, shuffle=False
-    )
-    if not internals.has_own_train_step(model):
-        internals.build(model, arrays.first_batch())
-    return Stream(iterator, (arrays, variable))
+    data = Stream(batches.prefetch(tf.data.AUTOTUNE), adapter, arrays.batches, steps_per_epoch, stretch)
+    data.ordered = arrays, variable
+    return data
+
+
+def distributed(dataset: Any, strategy: Any) -> Any:
+    """The dataset as it is, to be split batch by batch; TensorFlow's shards of it where its options ask for them."""
+    if not isinstance(dataset, tf.data.Dataset):
+        return dataset
+    policies = tf.data.experimental.AutoShardPolicy
+    policy = dataset.options().experimental_distribute.auto_shard_policy
+    sharded = policy in (policies.FILE, policies.DATA, policies.HINT) and workers(strategy) > 1
+    return strategy.experimental_distribute_dataset(dataset) if sharded else dataset

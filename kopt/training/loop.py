@@ -2,31 +2,25 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from kopt import keras_internals as internals
 from kopt.checks import require
-from kopt.training.engine import Engine, Jit, Resident, Stream, source
-from kopt.training.program import Program
+from kopt.distribute import from_chief, is_chief
+from kopt.training.arguments import is_count, require_fit, require_sizes
+from kopt.training.engine import Engine, Jit, Source, source
+from kopt.training.hooks import Closing, Phase, for_worker, listed, watches_batches
+from kopt.training.passes import Passes
 from kopt.training.progress import ProgressBar
+from kopt.training.test_step import TestStep
 from kopt.training.train_step import TrainStep, skipped
 
 __all__ = ["Loop", "fit"]
 
 log = logging.getLogger("kopt")
-
-
-@runtime_checkable
-class Closing(Protocol):
-    """A callback that has something to put away when training is over, even when it raised."""
-
-    def close(self) -> None: ...
-
-
-BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 
 
 class Loop:
@@ -79,10 +73,16 @@ class Loop:
         require(alone or jit is not True, "jit", "must be 'auto' or False on several replicas", jit)
         whole = seed is None or seed == 0 or is_count(seed) and seed < 2**64
         require(whole, "seed", "must be a whole number in [0, 2 ** 64)", seed)
-        self.model, self.engine, self.jit, self.seed = model, engine, jit, seed
+        self.model, self.engine, self.seed = model, engine, seed
         self.skipped_before = 0
         self.own_step = step is not None and not isinstance(step, TrainStep)
-        self.step = step or (model.train_step if internals.has_own_train_step(model) else TrainStep(model))
+        own_step, own_test = internals.has_own_train_step(model), internals.has_own_test_step(model)
+        self.buildable = not own_step
+        steps: dict[Phase, Callable[[Any], Any]] = {
+            "train": step or (model.train_step if own_step else TrainStep(model)),
+            "test": model.test_step if own_test else TestStep(model),
+        }
+        self.passes, self.chief = Passes(model, steps, jit), is_chief(own)
 
     def fit(
         self,
@@ -134,93 +134,138 @@ class Loop:
         sizes = {"steps_per_epoch": steps_per_epoch, "validation_steps": validation_steps}
         require_fit(x, batch_size, verbose, validation_split, validation_freq, counts)
         require_sizes(**sizes, validation_batch_size=validation_batch_size)
-        model, epochs = self.model, min(epochs, keras.config.max_epochs() or epochs)
+        model, epochs, asked = self.model, min(epochs, keras.config.max_epochs() or epochs), listed(callbacks)
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = internals.validation_split((x, y, sample_weight), validation_split)
-        asked = listed(callbacks)
-        seed = int(np.random.randint(2**31)) if self.seed is None else self.seed
         how = {"batch_size": batch_size, "shuffle": shuffle, "steps_per_epoch": steps_per_epoch}
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
-        data = source(model, self.engine, seed, self.steps_a_call(asked), self.own_step, x, y, **how, **weights)
+        data = self.source("train", asked, x, y, **how, **weights)
+        validation = None
         if validation_data is not None:
             size = validation_batch_size or (None if batch_size == "full" else batch_size)
-            validation = {"batch_size": size, "steps": validation_steps}
-            internals.begin_validation(model, validation_data, **validation)
-        bars = [ProgressBar(live=False if verbose == 2 else None)] if verbose in ("auto", 1, 2) else []
-        steps = data.num_batches
-        called = keras.callbacks.CallbackList(
-            asked + bars, add_history=True, verbose=verbose, epochs=epochs, steps=steps, model=model
-        )
+            parts = keras.utils.unpack_x_y_sample_weight(validation_data)
+            validation = self.source("test", asked, *parts, batch_size=size, steps_per_epoch=validation_steps)
+        called = self.callbacks(asked, verbose, epochs=epochs, steps=data.num_batches, add_history=True)
         self.begin()
-        logs: dict[str, Any] | None = None
         try:
-            called.on_train_begin()
-            for epoch in range(internals.initial_epoch(model, initial_epoch), epochs):
-                called.on_epoch_begin(epoch)
-                logs = self.epoch(data, epoch, called)
-                if validation_data is not None and due(epoch, validation_freq):
-                    logs |= internals.run_validation(model, validation_data, called, **validation)
-                called.on_epoch_end(epoch, logs)
-                if model.stop_training:
-                    break
-            if epochs > 0:
-                model.optimizer.finalize_variable_values(model.trainable_weights)
-            called.on_train_end(logs=logs)
+            self.run(initial_epoch, epochs, data, validation, validation_freq, called)
         finally:
             self.clean_up(called)
         return model.history
 
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        *,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Sequence[Any] | Any = None,
+    ) -> dict[str, float]:
+        """Evaluate, as `keras.Model.evaluate` does, by the engine; on several replicas or workers too.
+
+        Args:
+            x: Inputs, as for `fit`.
+            y: Targets.
+            batch_size: Examples a step over all devices, >= 1; 32 when None.
+            verbose: 0 for silence, "auto", 1 or 2 for a line.
+            sample_weight: Weight of each example.
+            steps: Where to cut the data; None for all.
+            callbacks: Keras callbacks.
+
+        Returns:
+            Metric -> value, the loss among them.
+
+        Raises:
+            ValueError: When an argument is out of range.
+        """
+        require_fit(x, batch_size, verbose, 0.0, 1, {})
+        require_sizes(steps=steps)
+        asked = listed(callbacks)
+        how = {"batch_size": batch_size, "steps_per_epoch": steps, "sample_weight": sample_weight}
+        data = self.source("test", asked, x, y, **how)
+        return self.evaluated(data, self.callbacks(asked, verbose, epochs=1, steps=data.num_batches))
+
+    # Parts of fit and evaluate
+
+    def source(
+        self, phase: Phase, callbacks: Sequence[Any], x: Any, y: Any, sample_weight: Any = None, **how: Any
+    ) -> Source:
+        """The data of a phase, as the engine gives them."""
+        if phase == "train":
+            seed = int(np.random.randint(2**31)) if self.seed is None else self.seed
+            # Two halves: all of 64 bits go through the workers' float64.
+            high, low = from_chief(self.model.distribute_strategy, divmod(seed, 2**32))
+            how["seed"] = int(high) * 2**32 + int(low)
+        stretch = self.steps_a_call(callbacks, phase)
+        engine = self.engine if phase == "train" else "auto"
+        return source(self.model, x, y, sample_weight, engine=engine, stretch=stretch, buildable=self.buildable, **how)
+
+    def run(self, initial: int, epochs: int, data: Source, validation: Source | None, freq: Any, called: Any) -> None:
+        """Train from one epoch to before another."""
+        model = self.model
+        logs: dict[str, Any] | None = None
+        called.on_train_begin()
+        for epoch in range(internals.initial_epoch(model, initial), epochs):
+            called.on_epoch_begin(epoch)
+            logs = self.passes.over("train", data, epoch, called)
+            self.tell_skipped(epoch)
+            if validation is not None and due(epoch, freq):
+                logs |= {f"val_{name}": value for name, value in self.evaluated(validation, called).items()}
+            called.on_epoch_end(epoch, logs)
+            if self.passes.agreed_stop("train"):
+                break
+        if epochs > 0:
+            model.optimizer.finalize_variable_values(model.trainable_weights)
+        called.on_train_end(logs=logs)
+
+    def callbacks(self, asked: Sequence[Any], verbose: Any, **how: Any) -> Any:
+        """What to call, of what was asked for."""
+        bars = [ProgressBar(live=False if verbose == 2 else None)] if verbose in ("auto", 1, 2) else []
+        own = for_worker([*asked, *bars], self.chief)
+        return keras.callbacks.CallbackList(own, verbose=verbose, model=self.model, **how)
+
     def begin(self) -> None:
         """Make the model ready to train."""
         self.model.stop_training = False
-        self.install()
+        self.passes.install("train")
         self.tell_skipped()
 
     def clean_up(self, called: Any) -> None:
         """Leave the model as it was found, however training ended; callbacks may have a `close` for that."""
-        internals.end_validation(self.model)
         if self.own_step:
             self.model.train_function = None
         for callback in called.callbacks:
             if isinstance(callback, Closing):
                 callback.close()
 
-    def epoch(self, data: Resident | Stream, epoch: int, callbacks: Any) -> dict[str, Any]:
-        """Train for one epoch; its logs."""
-        model, logs = self.model, {}
-        model.reset_metrics()
-        data.begin(epoch)
-        program = self.install()
-        with data.catch_stop_iteration():
-            for first, last, work in data:
-                callbacks.on_train_batch_begin(first)
-                logs = program(work)
-                callbacks.on_train_batch_end(last, logs)
-                if model.stop_training:
-                    break
-        self.tell_skipped(epoch)
-        return internals.epoch_logs(model, logs)
+    def evaluated(self, data: Source, callbacks: Any) -> dict[str, float]:
+        """Evaluate on a source; the logs as numbers."""
+        self.model.stop_evaluating = False
+        data.running = False  # from the beginning
+        callbacks.on_test_begin()
+        logs = internals.plain_logs(self.passes.over("test", data, 0, callbacks))
+        callbacks.on_test_end(logs)
+        return logs
 
     def tell_skipped(self, epoch: int | None = None) -> None:
         """Say how many steps an epoch has skipped, where the step is one that can tell; without one, begin to count."""
-        so_far = int(float(skipped(self.model))) if isinstance(self.step, TrainStep) else 0
-        if epoch is not None and so_far > self.skipped_before:
+        so_far = int(float(skipped(self.model))) if isinstance(self.passes.steps["train"], TrainStep) else 0
+        if epoch is not None and so_far > self.skipped_before and self.chief:
             count = so_far - self.skipped_before
             said = "1 step was" if count == 1 else f"{count} steps were"
             log.warning("epoch %d: %s skipped, for its gradient was not finite", epoch + 1, said)
         self.skipped_before = so_far
 
-    def install(self) -> Any:
-        """The program of this loop's step; a new one where a callback or compile has thrown the last away."""
-        program = self.model.train_function
-        if not isinstance(program, Program) or program.step != self.step or program.jit != self.jit:
-            program = self.model.train_function = Program(self.model, self.step, self.jit)
-        return program
-
-    def steps_a_call(self, callbacks: Sequence[Any]) -> int | None:
+    def steps_a_call(self, callbacks: Sequence[Any], phase: Phase) -> int | None:
         """Steps a program call that the user or a callback needs; None for as many as is fast."""
+        if any(getattr(callback, "every_batch", False) for callback in callbacks):
+            return 1
         asked = self.model.steps_per_execution
-        return asked if asked > 1 or any(map(watches_batches, callbacks)) else None
+        watched = any(watches_batches(callback, phase) for callback in callbacks)
+        return asked if asked > 1 or watched else None
 
 
 def fit(model: Any, x: Any = None, y: Any = None, **arguments: Any) -> keras.callbacks.History:
@@ -251,43 +296,6 @@ def fit(model: Any, x: Any = None, y: Any = None, **arguments: Any) -> keras.cal
     return Loop(model).fit(x, y, **arguments)
 
 
-def watches_batches(callback: Any) -> bool:
-    """Whether a callback has batch hooks of its own and is not content with any number of steps between their calls."""
-    if getattr(callback, "any_stretch", False):
-        return False
-    own = [getattr(getattr(callback, hook), "__func__", None) for hook in BATCH_HOOKS]
-    return any(function is not getattr(keras.callbacks.Callback, hook) for function, hook in zip(own, BATCH_HOOKS))
-
-
 def due(epoch: int, frequency: Any) -> bool:
     """Whether to validate after this epoch: every so many, or the listed ones, counted from 1."""
     return epoch + 1 in frequency if isinstance(frequency, Collection) else (epoch + 1) % frequency == 0
-
-
-def listed(callbacks: Any) -> list[Any]:
-    """Callbacks as fit takes them, one or several, as a list."""
-    return [] if callbacks is None else list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
-
-
-def require_fit(
-    x: Any, batch_size: Any, verbose: Any, validation_split: Any, validation_freq: Any, counts: dict[str, Any]
-) -> None:
-    require(x is not None, "x", "must be given", x)
-    require(batch_size in (None, "full") or is_count(batch_size), "batch_size", "must be >= 1 or 'full'", batch_size)
-    for name, value in counts.items():
-        require(value == 0 or is_count(value), name, "must be a whole number >= 0", value)
-    require(verbose in ("auto", 0, 1, 2), "verbose", "must be 'auto', 0, 1 or 2", verbose)
-    require(0 <= validation_split < 1, "validation_split", "must be in [0, 1)", validation_split)
-    several = isinstance(validation_freq, Collection) and all(map(is_count, validation_freq))
-    require(
-        several or is_count(validation_freq), "validation_freq", "must be >= 1 or epochs from 1 on", validation_freq
-    )
-
-
-def require_sizes(**sizes: Any) -> None:
-    for name, value in sizes.items():
-        require(value is None or is_count(value), name, "must be a whole number >= 1", value)
-
-
-def is_count(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 1

@@ -31,13 +31,17 @@ class ProgressBar(keras.callbacks.Callback):
         `keras.callbacks.ProgbarLogger`.
     """
 
-    any_stretch = True
+    any_stretch = chief_only = True
+    training = False
 
     def __init__(self, live: bool | None = None):
         super().__init__()
         self.console = Console(file=sys.stdout)
         self.live = self.console.is_terminal if live is None else live
         self.bar: Progress | None = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.training = True
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.started, self.title = time.perf_counter(), f"epoch {epoch + 1}/{self.params['epochs']}"
@@ -59,6 +63,10 @@ class ProgressBar(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.close()
         print(f"{self.title}  {shown(logs)}  {time.perf_counter() - self.started:.1f} s", flush=True)
+
+    def on_test_end(self, logs: Any = None) -> None:
+        if not self.training:
+            print(f"evaluation  {shown(logs)}", flush=True)
 
     def on_train_end(self, logs: Any = None) -> None:
         self.close()

@@ -11,6 +11,7 @@ from kopt import keras_internals as internals
 from kopt.checks import require
 from kopt.keras_internals import Portion
 from kopt.knobs import Knob, held_knob
+from kopt.training.batches import parts, rows
 from kopt.training.clips import Clip
 
 __all__ = ["TrainStep", "skipped"]
@@ -138,7 +139,7 @@ class TrainStep:
         model, (x, y, sample_weight) = self.model, part
         with tf.GradientTape() as tape:
             predictions = internals.forward(model, x, training=True)
-            loss = internals.portion_loss(model, portion, x, y, predictions, sample_weight)
+            loss = internals.portion_loss(model, portion, x, y, predictions, sample_weight, training=True)
             internals.track_portion(model, loss, portion.examples)
             share = tf.cast(portion.examples, loss.dtype) / tf.cast(portion.all_examples, loss.dtype)
             loss = model.optimizer.scale_loss(loss * share)
@@ -211,23 +212,6 @@ def share_statistics(model: Any, replicas: int) -> None:
         if isinstance(layer, keras.layers.BatchNormalization) and not layer.synchronized:
             layer.synchronized = True
             log.info("%s: synchronized, so that %d replicas share their statistics", layer.name, replicas)
-
-
-def rows(x: Any) -> Any:
-    """How many examples there are."""
-    leaf = next(leaf for leaf in tf.nest.flatten(x) if leaf is not None)
-    return leaf.nrows() if isinstance(leaf, tf.RaggedTensor) else tf.shape(leaf)[0]
-
-
-def parts(data: Any, examples: Any, count: int) -> list[Any]:
-    """A batch in so many parts, as even as they can be."""
-    if count == 1:
-        return [data]
-    edges = [examples * number // count for number in range(count + 1)]
-    return [
-        tf.nest.map_structure(lambda leaf: None if leaf is None else leaf[start:stop], data)
-        for start, stop in zip(edges, edges[1:])
-    ]
 
 
 def summed(values: Any) -> Any:

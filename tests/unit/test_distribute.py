@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from kopt import distribute
+from kopt.distribute.devices import mirrored
 
 needs_no_gpu = pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU")
 
@@ -57,4 +58,42 @@ def test_a_gpu_trains_as_the_cpu_does(network, points) -> None:
 
 def test_a_strategy_of_several_devices_is_made_once() -> None:
     """Two over the same devices in one process take each other's collectives."""
-    assert distribute.mirrored(("CPU:0",)) is distribute.mirrored(("CPU:0",))
+    assert mirrored(("CPU:0",), "auto") is mirrored(("CPU:0",), "auto")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonsense",
+        "{}",
+        '{"cluster": {"worker": []}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": 3, "task": 1}',
+    ],
+)
+def test_a_bad_cluster_is_refused(text: str, monkeypatch) -> None:
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="^TF_CONFIG must"):
+        distribute.choose("multi-worker")
+
+
+def test_no_cluster_is_refused(monkeypatch) -> None:
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(ValueError, match="^devices must have TF_CONFIG or SLURM's step variables"):
+        distribute.choose("multi-worker")
+
+
+def test_how_replicas_add_up_is_chosen_by_name() -> None:
+    with pytest.raises(ValueError, match="^collectives must be one of .*, got 'mpi'.$"):
+        distribute.choose("cpu", collectives="mpi")
+    with pytest.raises(ValueError, match="^collectives must be one of .* on one machine, got 'ring'.$"):
+        mirrored(("CPU:0",), "ring")
+    with pytest.raises(ValueError, match="^collectives must be one of .* between workers, got 'one-device'.$"):
+        distribute.choose("multi-worker", collectives="one-device")
+    strategy = mirrored(("CPU:0",), "hierarchical-copy")
+    assert isinstance(strategy.extended._cross_device_ops, tf.distribute.HierarchicalCopyAllReduce)
+
+
+def test_one_process_agrees_with_itself() -> None:
+    strategy = tf.distribute.get_strategy()
+    assert distribute.workers(strategy) == 1 and distribute.is_chief(strategy)
+    assert distribute.over_workers(strategy, [1.5]) == [1.5] and distribute.text_from_chief(strategy, "ä") == "ä"

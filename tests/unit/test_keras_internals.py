@@ -51,21 +51,41 @@ def test_build_makes_weights_metrics_and_optimizer(network) -> None:
     assert [metric.name for metric in model.metrics] == ["loss", "compile_metrics"]
 
 
-def test_own_train_step_and_metrics_are_seen(network) -> None:
+def test_own_steps_and_metrics_are_seen(network) -> None:
     class Own(keras.Sequential):
         def train_step(self, data):
+            return {"loss": 0.0}
+
+        def test_step(self, data):
             return {"loss": 0.0}
 
     class Metrics(keras.Sequential):
         def compute_metrics(self, x, y, y_pred, sample_weight=None):
             return {"a": 1.0}
 
-    assert internals.has_own_train_step(Own()) and internals.has_own_metrics(Own())
+    assert internals.has_own_train_step(Own()) and internals.has_own_test_step(Own())
     assert not internals.has_own_train_step(Metrics()) and internals.has_own_metrics(Metrics())
     model = network()
-    assert not internals.has_own_metrics(model)
+    assert not internals.has_own_metrics(model) and not internals.has_own_test_step(model)
     model.train_step = lambda data: {}
     assert internals.has_own_train_step(model)
+
+
+def test_a_program_resets_metrics_that_are_keras_own(network, points) -> None:
+    class Counting(keras.metrics.Mean):
+        def reset_state(self):
+            super().reset_state()
+            self.resets = getattr(self, "resets", 0) + 1
+
+    model = network()
+    model.evaluate(*points, verbose=0)
+    assert internals.metrics_reset_in_graph(model)
+    internals.add_metric(model, Counting(name="counted"))
+    assert not internals.metrics_reset_in_graph(model)
+
+
+def test_logs_become_numbers() -> None:
+    assert internals.plain_logs({"a": tf.constant(1.5), "of b": {"b": np.float32(2)}}) == {"a": 1.5, "b": 2.0}
 
 
 def test_a_model_without_the_training_argument_is_called_without() -> None:
@@ -76,22 +96,23 @@ def test_a_model_without_the_training_argument_is_called_without() -> None:
     assert float(internals.forward(Plain(), tf.zeros((1, 1)), training=True)[0, 0]) == 1
 
 
-def test_array_adapter_takes_arrays_only() -> None:
+def test_an_adapter_says_whether_it_is_of_arrays(recwarn) -> None:
     x, y = np.ones((4, 2)), np.ones((4, 1))
-    how = {"sample_weight": None, "batch_size": 2, "shuffle": False, "class_weight": None}
-    adapter = internals.array_adapter(x, y, **how)
-    assert [leaf.dtype.name for leaf in tf.nest.flatten(internals.tensors(adapter)) if leaf is not None] == [
-        "float32"
-    ] * 2
-    assert internals.array_adapter(tf.data.Dataset.from_tensor_slices((x, y)), None, **how) is None
-    assert internals.array_adapter(iter([(x, y)]), None, **how) is None
+    how = {"sample_weight": None, "batch_size": 2, "shuffle": True, "class_weight": None}
+    adapter = internals.data_adapter(x, y, **how)
+    found = [leaf.dtype.name for leaf in tf.nest.flatten(internals.tensors(adapter)) if leaf is not None]
+    assert internals.is_of_arrays(adapter) and found == ["float32"] * 2
+    dataset = internals.data_adapter(tf.data.Dataset.from_tensor_slices((x, y)).batch(2), None, **how)
+    assert not internals.is_of_arrays(dataset) and dataset.num_batches == 2
+    assert not internals.is_of_arrays(internals.data_adapter((pair for pair in [(x, y)]), None, **how))
+    assert not recwarn.list
     with pytest.raises(ValueError, match="(?i)cardinality"):
-        internals.array_adapter(x, y[:3], **how)
+        internals.data_adapter(x, y[:3], **how)
 
 
 def test_a_weighted_adapter_holds_the_class_weights() -> None:
     how = {"sample_weight": None, "batch_size": 2, "shuffle": False, "class_weight": {0: 1.0, 1: 3.0}}
-    data = internals.tensors(internals.array_adapter(np.ones((2, 1)), np.array([0, 1]), **how))
+    data = internals.tensors(internals.data_adapter(np.ones((2, 1)), np.array([0, 1]), **how))
     np.testing.assert_array_equal(data[2], [1.0, 3.0])
 
 
@@ -196,7 +217,7 @@ def test_the_loss_of_the_whole_as_a_portion_is_keras_own(network, points) -> Non
     x, y = points
     prediction, weights = model(x), tf.constant(np.linspace(0, 1, 100), "float32")
     expected = internals.compute_loss(model, x, y, prediction, weights, training=True)
-    found = internals.portion_loss(model, whole_batch(100, 100), x, y, prediction, weights)
+    found = internals.portion_loss(model, whole_batch(100, 100), x, y, prediction, weights, training=True)
     assert float(found) == pytest.approx(float(expected), rel=1e-6)
     assert [float(one) for one in internals.denominators(model, y, prediction, weights)] == [100.0]
 

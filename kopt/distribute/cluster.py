@@ -1,0 +1,74 @@
+"""The training cluster that this process is a worker of, as TF_CONFIG or SLURM say."""
+
+import functools
+import json
+import os
+from typing import Any
+
+import tensorflow as tf
+
+from kopt.checks import require
+
+__all__ = ["described", "multi_worker"]
+
+
+def described() -> int:
+    """Give the number of workers that TF_CONFIG names.
+
+    Returns:
+        0 without a TF_CONFIG.
+
+    Raises:
+        ValueError: When TF_CONFIG names no workers, or not this one.
+
+    Example:
+        >>> described()
+        0
+    """
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return 0
+    rule = 'must be JSON such as {"cluster": {"worker": ["host:port"]}, "task": {"type": "worker", "index": 0}}'
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        there = int(task["index"]) < len(cluster[task["type"]])
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"TF_CONFIG {rule}, got {text}.") from None
+    require(there, "TF_CONFIG", "must have its own task among the cluster's", text)
+    return sum(len(cluster.get(kind, ())) for kind in ("chief", "worker"))
+
+
+@functools.cache
+def multi_worker(implementation: Any) -> tuple[Any, str]:
+    """Give the strategy over all workers, and where it was read from; one a process, as TensorFlow allows.
+
+    Args:
+        implementation: A `tf.distribute.experimental.CommunicationImplementation`.
+
+    Returns:
+        The strategy, and "TF_CONFIG" or "SLURM".
+
+    Raises:
+        ValueError: When neither TF_CONFIG nor SLURM tell of a cluster.
+        RuntimeError: When TensorFlow has run an operation in this process before.
+
+    Example:
+        >>> strategy, source = multi_worker(Implementation.AUTO)  # doctest: +SKIP
+    """
+    resolver: Any
+    if described():
+        resolver, source = tf.distribute.cluster_resolver.TFConfigClusterResolver(), "TF_CONFIG"
+    else:
+        slurm = "SLURM_STEP_NUM_TASKS" in os.environ
+        rule = "must have TF_CONFIG or SLURM's step variables (srun) in the environment, or `kopt launch` around it"
+        require(slurm, "devices", rule, "multi-worker")
+        # Without GPUs TensorFlow's resolver divides by their number: one place a task stands in for them.
+        tasks = int(os.environ["SLURM_STEP_NUM_TASKS"])
+        stand_ins = {"gpus_per_node": tasks, "gpus_per_task": 1, "auto_set_gpu": False}
+        on_gpus = bool(tf.config.list_physical_devices("GPU"))
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(**({} if on_gpus else stand_ins))
+        source = "SLURM"
+    options = tf.distribute.experimental.CommunicationOptions(implementation=implementation)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver, communication_options=options)
+    return strategy, source

@@ -1,0 +1,46 @@
+"""Batches: how many rows they have, and parts of them, whatever they are made of."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+
+def rows(batch: Any) -> Any:
+    """How many examples there are."""
+    leaf = next(leaf for leaf in tf.nest.flatten(batch) if leaf is not None)
+    if isinstance(leaf, tf.RaggedTensor):
+        return leaf.nrows()
+    return tf.cast(leaf.dense_shape[0], tf.int32) if isinstance(leaf, tf.SparseTensor) else tf.shape(leaf)[0]
+
+
+def sliced(batch: Any, start: Any, stop: Any) -> Any:
+    """The rows from start to before stop."""
+
+    def cut(leaf: Any) -> Any:
+        if isinstance(leaf, tf.SparseTensor):
+            first = tf.concat([[tf.cast(start, tf.int64)], tf.zeros_like(leaf.dense_shape[1:])], 0)
+            size = tf.concat([[tf.cast(stop - start, tf.int64)], leaf.dense_shape[1:]], 0)
+            return tf.sparse.slice(leaf, first, size)
+        return None if leaf is None else leaf[start:stop]
+
+    return tf.nest.map_structure(cut, batch)
+
+
+def parts(batch: Any, examples: Any, count: int) -> list[Any]:
+    """A batch in so many parts, as even as they can be."""
+    if count == 1:
+        return [batch]
+    edges = [examples * number // count for number in range(count + 1)]
+    return [sliced(batch, start, stop) for start, stop in zip(edges, edges[1:])]
+
+
+def shared(examples: Any, take: Callable[[Any, Any], Any], strategy: Any) -> Any:
+    """What take(start, stop) gives each replica of a batch's examples, as even as can be; nothing is left over."""
+    replicas = strategy.num_replicas_in_sync
+
+    def part(context: Any) -> Any:
+        number = context.replica_id_in_sync_group
+        return take(examples * number // replicas, examples * (number + 1) // replicas)
+
+    return strategy.experimental_distribute_values_from_function(part)
