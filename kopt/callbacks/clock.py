@@ -48,6 +48,7 @@ class Clock:
         self.active = Knob(0.0)
         self.base, self.origin, self.unit_updates, self.run_units = (Knob(1.0, "float64") for _ in range(4))
         self.steps: int | None = None
+        self.counts_steps = True  # whether `epoch_start` is needed after the run's first epoch
         self.epoch_start = 0
         self.started = False
 
@@ -94,7 +95,10 @@ class Clock:
 
     def begin_epoch(self, epoch: int) -> None:
         """Set the clock at the run's first epoch; at each, where the length of an epoch is only now known."""
-        updates, learned = self.updates(), self.steps is None and self.unit == "epoch"
+        learned = self.steps is None and self.unit == "epoch"
+        if self.started and not learned and not self.counts_steps:
+            return
+        updates = self.updates()
         if learned and self.started:
             self.unit_updates.set(updates - self.epoch_start)
         if learned or not self.started:

@@ -78,7 +78,19 @@ class LearningRate(keras.callbacks.Callback):
                 installed = install_rate(optimizer, steered, steered)
                 steered.variable = installed.variable
                 retrace(model)
+            installed.owner.counts_steps = self.per_step
             self.steered.append(installed.owner)
+
+    @property
+    def spans_epochs(self) -> bool:
+        """Whether Loop may run several epochs in one program: not where the rates of every step are read after each."""
+        return not self.per_step
+
+    @property
+    def watched(self) -> dict[str, Any]:
+        """The variables of the rates of the last update, by their names in the logs."""
+        several = {f"learning_rate_{steered.optimizer.name}": steered.variable.value for steered in self.steered}
+        return {"learning_rate": self.steered[0].variable.value} | (several if len(self.steered) > 1 else {})
 
     def on_train_begin(self, logs: Any = None) -> None:
         for steered in self.steered:
@@ -96,9 +108,9 @@ class LearningRate(keras.callbacks.Callback):
             rates = self.steered[0].values_of_epoch() * float(self.steered[0].multiplier)
             self.rates = np.concatenate([self.rates, rates])
         if logs is not None:
-            logs["learning_rate"] = self.steered[0].last()
-            if len(self.steered) > 1:
-                logs |= {f"learning_rate_{steered.optimizer.name}": steered.last() for steered in self.steered}
+            for name, variable in self.watched.items():
+                if name not in logs:  # Loop's programs leave it there
+                    logs[name] = float(variable.numpy())
 
     def on_train_end(self, logs: Any = None) -> None:
         self.close()
@@ -135,10 +147,6 @@ class SteeredRate(Clock):
     @property
     def steers(self) -> bool:
         return float(self.active) > 0
-
-    def last(self) -> float:
-        """The rate of the last update."""
-        return float(self.variable.numpy())
 
     def begin_epoch(self, epoch: int) -> None:
         if not self.started and epoch == 0:

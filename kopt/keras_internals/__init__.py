@@ -49,6 +49,7 @@ from kopt.keras_internals.step import (
     denominators,
     either,
     forward,
+    keeps_infinity,
     make_function,
     portion_loss,
     scale_of,
@@ -56,6 +57,7 @@ from kopt.keras_internals.step import (
     track_loss,
     track_portion,
     update,
+    update_unchecked,
 )
 
 __all__ = [
@@ -84,6 +86,7 @@ __all__ = [
     "install_rate",
     "installed_rate",
     "is_of_arrays",
+    "keeps_infinity",
     "make_function",
     "metrics_reset_in_graph",
     "owned_variables",
@@ -101,6 +104,7 @@ __all__ = [
     "track_loss",
     "track_portion",
     "update",
+    "update_unchecked",
     "validation_split",
     "weight_penalties",
 ]

@@ -209,6 +209,21 @@ def build_optimizer(optimizer: Any, weights: Sequence[Any]) -> None:
             optimizer.build(weights)
 
 
+def keeps_infinity(optimizer: Any) -> bool:
+    """Whether an infinite gradient leaves an optimizer's weights or state infinite: it does not clip or scale, and is
+    Keras' or kopt's, of which tests know it."""
+    if scaler_of(optimizer) is not None or not type(optimizer).__module__.startswith(("keras.src.", "kopt.")):
+        return False
+    rated = rated_optimizers(optimizer)
+    clips = any(one.clipnorm or one.clipvalue or one.global_clipnorm for one in rated)
+    return not clips and all(type(one).__module__.startswith(("keras.src.", "kopt.")) for one in rated)
+
+
+def update_unchecked(optimizer: Any, gradients: Sequence[Any], weights: Sequence[Any]) -> None:
+    """Update on one device, whatever the gradients are."""
+    optimizer.apply(list(gradients), list(weights))
+
+
 def update(optimizer: Any, gradients: Sequence[Any], weights: Sequence[Any], finite: Any, skip: Any) -> None:
     """Update by gradients that are the same on every replica, or, where they are not finite, skip on every replica.
 

@@ -5,12 +5,14 @@ consumed inside the graph. Both give an epoch as stretches of steps, whose numbe
 `program.Program` runs them.
 """
 
+import functools
 import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+import numpy as np
 import tensorflow as tf
 
 from kopt import keras_internals as internals
@@ -26,10 +28,12 @@ Engine = Literal["auto", "resident", "stream"]
 Jit = Literal["auto"] | bool
 
 BUDGET = 2**30  # bytes of arrays that may lie on the device
+ORDERS = 2**20  # examples in the orders that lie on the device for epochs to come
 STRETCH_SECONDS = 0.2  # how long a program call may take: progress and Ctrl-C wait for it
 
 
-class Arrays(NamedTuple):
+@dataclass(frozen=True)
+class Arrays:
     """(x, y, sample_weight) as tensors on the device, and how to go through them."""
 
     data: Any
@@ -37,9 +41,19 @@ class Arrays(NamedTuple):
     shuffle: bool
     seed: int
 
-    @property
+    @functools.cached_property
+    def leaves(self) -> list[Any]:
+        """The tensors, without the parts that are missing."""
+        return [leaf for leaf in tf.nest.flatten(self.data) if leaf is not None]
+
+    @functools.cached_property
     def examples(self) -> int:
-        return int(tf.nest.flatten(self.data)[0].shape[0])
+        return int(self.leaves[0].shape[0])
+
+    @functools.cached_property
+    def key(self) -> str:
+        """What a program over the arrays depends on."""
+        return f"{self.batch_size} {self.batch_spec(self.examples)}"
 
     @property
     def batches(self) -> int:
@@ -75,11 +89,15 @@ class Stretch:
 
 @dataclass
 class ResidentStretch(Stretch):
-    """Steps over arrays in an order of their examples, from the batch numbered `begin` on."""
+    """Steps over arrays: parts of one or several epochs, each as (place of its order, first batch, steps).
+
+    Whoever runs it leaves the logs of each part.
+    """
 
     arrays: Any = None
-    order: Any = None
-    begin: int = 0
+    orders: Any = None
+    parts: tuple[tuple[int, int, int], ...] = ()
+    logs: Any = None
 
 
 @dataclass
@@ -90,16 +108,23 @@ class StreamStretch(Stretch):
 
 
 class Pace:
-    """How many steps a stretch holds: as many as asked for, or what takes about `STRETCH_SECONDS`."""
+    """How many steps a stretch holds: as many as asked for, or what takes about `STRETCH_SECONDS`.
+
+    Args:
+        asked: Steps a stretch that the user or a callback needs; None for as many as is fast.
+    """
 
     def __init__(self, asked: int | None):
         self.asked, self.size, self.calls = asked, asked or 1, 0
 
-    def measure(self, steps: int, seconds: float) -> None:
-        """Grow; the first call is left out, it compiled."""
+    def measure(self, steps: int, seconds: float, whole: int) -> None:
+        """Grow to what `seconds` for `steps` allow; shorter calls than could be, of `whole` at most, say little.
+
+        The first call is left out: it compiled.
+        """
         self.calls += 1
-        if self.asked is None and self.calls > 1 and steps == self.size and seconds < STRETCH_SECONDS / 2:
-            self.size = int(steps * min(8.0, STRETCH_SECONDS / seconds)) + 1
+        if self.asked is None and self.calls > 1 and 2 * steps >= min(self.size, whole):
+            self.size = max(1, int(min(8 * steps, STRETCH_SECONDS * steps / seconds)))
 
 
 class Source:
@@ -125,6 +150,10 @@ class Source:
 
     def stretch(self, **how: Any) -> Stretch:
         raise NotImplementedError
+
+    def span(self, number: int, last: int) -> "ResidentStretch | None":
+        """Several whole epochs from this one to before another as one stretch, where there is time for two or more."""
+        return None
 
     def close(self) -> None:
         """Called at the end of an epoch."""
@@ -160,17 +189,41 @@ class Source:
 
 
 class Resident(Source):
-    """Arrays on the device."""
+    """Arrays on the device.
 
-    def __init__(self, arrays: Arrays, steps_per_epoch: int | None, steps: int | None):
+    Args:
+        arrays: The data.
+        steps_per_epoch: Where to cut an epoch; None for the end of the data.
+        steps: Steps a stretch, where a number is asked for.
+        epochs: How many epochs a stretch may hold, where nothing has to happen between them.
+    """
+
+    def __init__(self, arrays: Arrays, steps_per_epoch: int | None, steps: int | None, epochs: int = 1):
         super().__init__(arrays.batches, steps_per_epoch, steps)
-        self.arrays = arrays
+        whole = steps_per_epoch is None and steps is None
+        self.arrays, self.room = arrays, max(1, min(epochs, ORDERS // arrays.examples, 64)) if whole else 1
+        self.block, self.orders = -1, None
 
     def start(self, number: int) -> None:
-        self.order = tf.constant(self.arrays.order(number))
+        """Have the orders of the block of epochs that this one is in."""
+        self.place = number % self.room
+        if self.block != number // self.room:
+            self.block = number // self.room
+            numbers = range(self.block * self.room, (self.block + 1) * self.room)
+            self.orders = tf.constant(np.stack([self.arrays.order(one) for one in numbers]))
 
     def stretch(self, **how: Any) -> Stretch:
-        return ResidentStretch(**how, arrays=self.arrays, order=self.order, begin=self.seen)
+        part = self.place, self.seen, how["steps"]
+        return ResidentStretch(**how, arrays=self.arrays, orders=self.orders, parts=(part,))
+
+    def span(self, number: int, last: int) -> ResidentStretch | None:
+        batches = self.arrays.batches
+        count = min(self.pace.size // batches, last - number, self.room - number % self.room)
+        if count < 2:
+            return None
+        self.start(number)
+        parts = tuple((self.place + place, 0, batches) for place in range(count))
+        return ResidentStretch(0, count * batches, True, None, arrays=self.arrays, orders=self.orders, parts=parts)
 
 
 class Stream(Source):
@@ -217,6 +270,7 @@ def source(
     class_weight: Any = None,
     steps_per_epoch: int | None = None,
     buildable: bool = True,
+    epochs: int = 1,
 ) -> Source:
     """Choose how an epoch's data come, and say why in the log.
 
@@ -232,6 +286,7 @@ def source(
         shuffle: As for fit.
         class_weight: As for fit.
         steps_per_epoch: As for fit.
+        epochs: How many epochs a stretch may hold.
         buildable: Whether Keras can build the model from its call, as it can where its steps are Keras' own.
     """
     full = batch_size == "full"
@@ -247,7 +302,7 @@ def source(
     if engine != "stream" and not why:
         assert arrays is not None
         log.info("engine: resident, %d examples in batches of %d", arrays.examples, arrays.batch_size)
-        return Resident(arrays, steps_per_epoch, stretch)
+        return Resident(arrays, steps_per_epoch, stretch, epochs)
     log.info("engine: stream, %s", why or "asked for")
     if arrays:
         return streamed(arrays, adapter, steps_per_epoch, stretch)
@@ -262,7 +317,7 @@ def arrays_of(adapter: Any, batch_size: Any, shuffle: bool, seed: int) -> Arrays
     data = internals.tensors(adapter) if internals.is_of_arrays(adapter) else None
     if data is None or any(leaf.dtype == tf.string for leaf in tf.nest.flatten(data) if leaf is not None):
         return None
-    examples = tf.nest.flatten(data)[0].shape[0]
+    examples = next(leaf for leaf in tf.nest.flatten(data) if leaf is not None).shape[0]
     require(examples > 0, "x", "must not be empty", f"{examples} examples")
     return Arrays(data, examples if batch_size == "full" else batch_size or 32, shuffle, seed)
 
@@ -273,7 +328,7 @@ def refusal(model: Any, arrays: Arrays | None) -> str:
         return "the data are no dense arrays of numbers"
     if model.run_eagerly:
         return "the model runs eagerly"
-    size = sum(leaf.dtype.size * leaf.shape.num_elements() for leaf in tf.nest.flatten(arrays.data) if leaf is not None)
+    size = sum(leaf.dtype.size * leaf.shape.num_elements() for leaf in arrays.leaves)
     return f"{size} bytes are more than {BUDGET}" if size > BUDGET else ""
 
 

@@ -18,6 +18,7 @@ WRITERS = (
     keras.callbacks.RemoteMonitor,
     keras.callbacks.TensorBoard,
 )
+LOGGERS = (keras.callbacks.CSVLogger, keras.callbacks.History)
 
 
 @runtime_checkable
@@ -57,6 +58,22 @@ def watches_batches(callback: Any, phase: Phase) -> bool:
     hooks = BATCH_HOOKS[phase]
     own = [getattr(getattr(callback, hook), "__func__", None) for hook in hooks]
     return any(function is not getattr(keras.callbacks.Callback, hook) for function, hook in zip(own, hooks))
+
+
+def spans_epochs(callback: Any) -> bool:
+    """Whether nothing is lost when several epochs run before a callback's hooks are called for each.
+
+    So it is with callbacks that have none, with Keras' loggers, and with those that say `spans_epochs`: they change
+    nothing at an epoch's end, and read nothing but the logs, with the numbers that they have put into `watched`.
+    """
+    hooks = ("on_epoch_begin", "on_epoch_end")
+    none = all(getattr(type(callback), hook) is getattr(keras.callbacks.Callback, hook) for hook in hooks)
+    return none or type(callback) in LOGGERS or getattr(callback, "spans_epochs", False)
+
+
+def watched(callbacks: Sequence[Any]) -> dict[str, Any]:
+    """The variables whose values at the end of an epoch callbacks want in its logs, by name."""
+    return {name: one for callback in callbacks for name, one in getattr(callback, "watched", {}).items()}
 
 
 def listed(callbacks: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from kopt.checks import require
 from kopt.distribute import from_chief, is_chief
 from kopt.training.arguments import is_count, require_fit, require_sizes
 from kopt.training.engine import Engine, Jit, Source, source
-from kopt.training.hooks import Closing, Phase, for_worker, listed, watches_batches
+from kopt.training.hooks import Closing, Phase, for_worker, listed, spans_epochs, watched, watches_batches
 from kopt.training.passes import Passes
 from kopt.training.progress import ProgressBar
 from kopt.training.test_step import TestStep
@@ -21,6 +21,8 @@ from kopt.training.train_step import TrainStep, skipped
 __all__ = ["Loop", "fit"]
 
 log = logging.getLogger("kopt")
+
+SKIPPED = "skipped steps"  # their number, among a program's logs
 
 
 class Loop:
@@ -139,7 +141,8 @@ class Loop:
             (x, y, sample_weight), validation_data = internals.validation_split((x, y, sample_weight), validation_split)
         how = {"batch_size": batch_size, "shuffle": shuffle, "steps_per_epoch": steps_per_epoch}
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
-        data = self.source("train", asked, x, y, **how, **weights)
+        together = epochs if validation_data is None and all(map(spans_epochs, asked)) else 1
+        data = self.source("train", asked, x, y, **how, **weights, epochs=together)
         validation = None
         if validation_data is not None:
             size = validation_batch_size or (None if batch_size == "full" else batch_size)
@@ -205,21 +208,34 @@ class Loop:
 
     def run(self, initial: int, epochs: int, data: Source, validation: Source | None, freq: Any, called: Any) -> None:
         """Train from one epoch to before another."""
-        model = self.model
-        logs: dict[str, Any] | None = None
+        model, logs = self.model, None
+        self.passes.watched = watched(called.callbacks) | self.counted
         called.on_train_begin()
-        for epoch in range(internals.initial_epoch(model, initial), epochs):
-            called.on_epoch_begin(epoch)
-            logs = self.passes.over("train", data, epoch, called)
-            self.tell_skipped(epoch)
-            if validation is not None and due(epoch, freq):
-                logs |= {f"val_{name}": value for name, value in self.evaluated(validation, called).items()}
-            called.on_epoch_end(epoch, logs)
-            if self.passes.agreed_stop("train"):
-                break
+        begin = epoch = internals.initial_epoch(model, initial)
+        while epoch < epochs and not self.passes.agreed_stop("train"):
+            # The first epoch is alone: callbacks begin with it, and it shows how long one takes.
+            spanned = self.passes.span(data, epoch, epochs) if epoch > begin else []
+            for logs in spanned:
+                called.on_epoch_begin(epoch)
+                self.tell_skipped(epoch, logs)
+                called.on_epoch_end(epoch, logs)
+                epoch += 1
+            if not spanned:
+                called.on_epoch_begin(epoch)
+                logs = self.passes.over("train", data, epoch, called)
+                self.tell_skipped(epoch, logs)
+                if validation is not None and due(epoch, freq):
+                    logs |= {f"val_{name}": value for name, value in self.evaluated(validation, called).items()}
+                called.on_epoch_end(epoch, logs)
+                epoch += 1
         if epochs > 0:
             model.optimizer.finalize_variable_values(model.trainable_weights)
         called.on_train_end(logs=logs)
+
+    @property
+    def counted(self) -> dict[str, Any]:
+        """The number of skipped steps, by its name in a program's logs; nothing where the step does not count them."""
+        return {SKIPPED: skipped(self.model).value} if isinstance(self.passes.steps["train"], TrainStep) else {}
 
     def callbacks(self, asked: Sequence[Any], verbose: Any, **how: Any) -> Any:
         """What to call, of what was asked for."""
@@ -231,7 +247,7 @@ class Loop:
         """Make the model ready to train."""
         self.model.stop_training = False
         self.passes.install("train")
-        self.tell_skipped()
+        self.skipped_before = sum(int(float(count)) for count in self.counted.values())
 
     def clean_up(self, called: Any) -> None:
         """Leave the model as it was found, however training ended; callbacks may have a `close` for that."""
@@ -250,10 +266,10 @@ class Loop:
         callbacks.on_test_end(logs)
         return logs
 
-    def tell_skipped(self, epoch: int | None = None) -> None:
-        """Say how many steps an epoch has skipped, where the step is one that can tell; without one, begin to count."""
-        so_far = int(float(skipped(self.model))) if isinstance(self.passes.steps["train"], TrainStep) else 0
-        if epoch is not None and so_far > self.skipped_before and self.chief:
+    def tell_skipped(self, epoch: int, logs: dict[str, Any]) -> None:
+        """Say how many steps an epoch has skipped, which its logs hold."""
+        so_far = int(logs.pop(SKIPPED, 0))
+        if so_far > self.skipped_before and self.chief:
             count = so_far - self.skipped_before
             said = "1 step was" if count == 1 else f"{count} steps were"
             log.warning("epoch %d: %s skipped, for its gradient was not finite", epoch + 1, said)

@@ -24,10 +24,11 @@ class Passes:
 
     def __init__(self, model: Any, steps: Mapping[Phase, Callable[[Any], Any]], jit: Jit):
         self.model, self.steps, self.jit = model, steps, jit
+        self.watched: dict[str, Any] = {}
 
     def over(self, phase: Phase, data: Source, epoch: int, callbacks: Any) -> dict[str, Any]:
         """Go once through the data; the logs."""
-        model, logs = self.model, {}
+        model, logs, extra = self.model, {}, {}
         begin, end = getattr(callbacks, f"on_{phase}_batch_begin"), getattr(callbacks, f"on_{phase}_batch_end")
         program = self.install(phase)
         for work in data.epoch(epoch):
@@ -35,13 +36,25 @@ class Passes:
             started = time.perf_counter()
             found = program(work)
             if not work.ran:
-                break  # there was nothing left
+                continue  # there was nothing left
             logs = found
-            data.pace.measure(work.steps, time.perf_counter() - started)
+            extra = {name: found.pop(name) for name in program.watched if isinstance(found, dict)}
+            data.pace.measure(work.steps, time.perf_counter() - started, data.known or work.steps)
             end(work.last, logs)
             if self.agreed_stop(phase, data):
                 break
-        return dict(logs) if logs and program.logs == "metrics" else internals.epoch_logs(model, logs)
+        return (dict(logs) if logs and program.logs == "metrics" else internals.epoch_logs(model, logs)) | extra
+
+    def span(self, data: Source, epoch: int, last: int) -> list[dict[str, Any]]:
+        """Train for several epochs in one call, where there is time for that; the logs of each."""
+        work = data.span(epoch, last)
+        program = self.install("train")
+        if work is None or not program.spans:
+            return []
+        started = time.perf_counter()
+        program(work)
+        data.pace.measure(work.steps, time.perf_counter() - started, work.steps)
+        return work.logs or []
 
     def agreed_stop(self, phase: Phase, data: Source | None = None) -> bool:
         """Whether any worker wants to stop; they then agree on the next stretch too, for its end is a collective."""
@@ -62,4 +75,5 @@ class Passes:
             of_metrics = isinstance(step, (TrainStep, TestStep)) and not internals.has_own_metrics(model)
             program = Program(model, step, self.jit, "metrics" if of_metrics else "step")
             setattr(model, name, program)
+        program.watched = self.watched if phase == "train" else {}
         return program

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -9,7 +10,9 @@ import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.training.batches import rows, shared, sliced
-from kopt.training.engine import Arrays, Jit, ResidentStretch, StreamStretch
+from kopt.training.engine import Jit, ResidentStretch, StreamStretch
+from kopt.training.resident import ResidentProgram, blank, table_of
+from kopt.training.train_step import checking
 
 __all__ = ["Program"]
 
@@ -41,13 +44,13 @@ class Program:
         self.xla = None if jit == "auto" else bool(jit)
         self.programs: dict[Any, Callable[..., Any]] = {}
         self.stock: Callable[[Any], Any] | None = None
+        self.watched: dict[str, Any] = {}
 
     def __call__(self, work: Any) -> Any:
         """Run a stretch, or what Keras' iterator gives; the logs after it."""
         if not isinstance(work, (ResidentStretch, StreamStretch)):
             return self.as_keras(work)
-        in_graph = self.alone and internals.metrics_reset_in_graph(self.model)
-        if work.fresh and (self.model.run_eagerly or not in_graph):
+        if work.fresh and (self.model.run_eagerly or not self.resets_metrics()):
             self.model.reset_metrics()
         if self.model.run_eagerly:
             return self.eagerly(work)
@@ -91,32 +94,63 @@ class Program:
     def mean(self, value: Any) -> Any:
         return self.strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
 
+    def resets_metrics(self) -> bool:
+        """Whether programs reset the metrics."""
+        return self.alone and internals.metrics_reset_in_graph(self.model)
+
     def reset_if(self, fresh: Any) -> None:
         """Reset the metrics, where a program can."""
-        if self.alone and internals.metrics_reset_in_graph(self.model):
+        if self.resets_metrics():
             internals.either(fresh, self.model.reset_metrics, lambda: None)
 
-    def results(self, last: Any) -> Any:
-        """The logs at the end of a program."""
-        return self.model.get_metrics_result() if self.logs == "metrics" else last
+    def log_specs(self, traced: Any) -> Any:
+        """What the logs at the end of a program look like."""
+        empty = tf.nest.map_structure(lambda spec: tf.zeros([n or 0 for n in spec.shape], spec.dtype), traced)
+        return tf.function(self.results, autograph=False).get_concrete_function(empty).structured_outputs
 
-    def decide(self, spec: Any) -> bool:
+    @property
+    def watched_key(self) -> tuple[Any, ...]:
+        return tuple((name, id(variable)) for name, variable in self.watched.items())
+
+    @property
+    def spans(self) -> bool:
+        """Whether a call can hold several epochs, and give the logs of each."""
+        return self.logs == "metrics" and self.resets_metrics() and not self.model.run_eagerly
+
+    def results(self, last: Any) -> Any:
+        """The logs at the end of a program, with the numbers that are watched."""
+        logs = self.model.get_metrics_result() if self.logs == "metrics" else last
+        if not isinstance(logs, dict):
+            return logs
+        return logs | {name: tf.convert_to_tensor(variable) for name, variable in self.watched.items()}
+
+    def decide(self, spec: Callable[[], Any]) -> bool:
         """Whether to use XLA: what was asked, or for "auto" what the operations of the traced step say."""
         if self.xla is None and not self.alone:
             self.xla = False
             log.info("jit: False, XLA does not compile across replicas")
         if self.xla is None:
-            slow = sorted(filter(slow_in_xla, operations(self.trace(spec))))
+            slow = sorted(filter(slow_in_xla, operations(self.trace(spec()))))
             self.xla = not slow or bool(tf.config.list_logical_devices("GPU"))
             log.info("jit: %s, %s", self.xla, f"the step has {', '.join(slow)}" if slow else "nothing is slow in XLA")
         return self.xla
 
     def trace(self, spec: Any) -> Any:
-        """The step on one batch as a concrete function."""
-        return tf.function(self.one, autograph=False).get_concrete_function(spec)
+        """The step on one batch as a concrete function, with or without its check of the gradient."""
+        key = ("step", str(spec), checking.get())
+        if key not in self.programs:
+            self.programs[key] = tf.function(self.one, autograph=False).get_concrete_function(spec)
+        return self.programs[key]
 
-    def first_call(self, key: Any, program: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a program that is not compiled yet; where XLA refuses it, before anything has run, without XLA."""
+    def made(self, key: Any, make: Callable[[], Callable[..., Any]], *arguments: Any) -> Any:
+        """Run the program of a key, made and compiled at the first call.
+
+        XLA refuses a step while it compiles, before anything has run: then the step goes without.
+        """
+        if key in self.programs:
+            return self.programs[key](*arguments)
+        started = time.perf_counter()
+        program = make()
         try:
             result = program(*arguments)
         except REFUSED as error:
@@ -125,73 +159,27 @@ class Program:
             self.xla = False
             log.info("jit: False, XLA refuses the step: %s", str(error).partition("\n")[0])
             return None
+        log.info("compiled in %.1f s", time.perf_counter() - started)
         self.programs[key] = program
         return result
 
     # Over resident arrays
 
     def resident(self, work: ResidentStretch) -> Any:
-        size, examples = work.arrays.batch_size, work.arrays.examples
-        uneven, full = examples % size, examples // size
-        work.ran = work.steps
-        if not uneven or not self.decide(work.arrays.batch_spec(None)):
-            return self.run(work, work.begin * size, work.steps, size, work.fresh, uneven=bool(uneven))
-        # XLA compiles for fixed shapes: the shorter last batch is a program of its own.
-        whole = min(work.steps, full - work.begin)
-        logs = self.run(work, work.begin * size, whole, size, work.fresh) if whole > 0 else None
-        if whole == work.steps:
-            return logs
-        return self.run(work, full * size, 1, uneven, work.fresh and whole <= 0)
-
-    def run(self, work: ResidentStretch, start: int, count: int, size: int, fresh: bool, uneven: bool = False) -> Any:
-        """Run `count` batches of `size` rows from the row `start` on; an uneven last one may be shorter."""
+        """Run the parts of epochs; the logs of each are left in the stretch."""
         arrays = work.arrays
-        leaves = [leaf for leaf in tf.nest.flatten(arrays.data) if leaf is not None]
-        self.decide(arrays.batch_spec(None))
-        key = (size, uneven, self.xla, str(arrays.batch_spec(arrays.examples)))
-        arguments = tf.constant(count), tf.constant(start), tf.constant(fresh), work.order, leaves
-        if key in self.programs:
-            return self.programs[key](*arguments)
-        specs = tf.nest.map_structure(tf.type_spec_from_value, arguments)
-        program = self.build(arrays, size, uneven).get_concrete_function(*specs)
-        logs = self.first_call(key, program, *arguments)
-        return self.run(work, start, count, size, fresh, uneven) if logs is None else logs
-
-    def build(self, arrays: Arrays, size: int, uneven: bool) -> Any:
-        """A program over any number of batches of arrays of these shapes."""
-        examples, strategy = arrays.examples, self.strategy
-        traced = self.trace(arrays.batch_spec(None if uneven else size))
-        # Not the data, which would be kept alive.
-        missing = tf.nest.map_structure(lambda leaf: leaf is None, arrays.data)
-
-        def stretch(count: Any, start: Any, fresh: Any, ordered: Any, leaves: Any) -> Any:
-            self.reset_if(fresh)
-
-            def gathered(rows: Any) -> Any:
-                left = iter(leaves)
-                return tf.nest.map_structure(lambda none: None if none else tf.gather(next(left), rows), missing)
-
-            def body(number: Any, _: Any) -> Any:
-                # A gather: tf.slice would make the start a constant of the XLA program, compiled for each value.
-                first = start + number * size
-                last = tf.minimum(first + size, examples)
-                if self.alone:
-                    rows = tf.range(first, last) if uneven else first + tf.range(size)
-                    return number + 1, traced(gathered(tf.gather(ordered, rows)))
-                take = lambda begin, end: gathered(ordered[first + begin : first + end])
-                return number + 1, self.everywhere(shared(last - first, take, strategy))
-
-            zeros, shapes = blank(traced.structured_outputs)
-            _, last = tf.while_loop(
-                lambda number, _: number < count,
-                body,
-                (tf.constant(0), zeros),
-                (tf.TensorShape([]), shapes),
-                parallel_iterations=1,
-            )
-            return self.results(last)
-
-        return tf.function(stretch, jit_compile=self.xla, autograph=False)
+        xla = self.decide(lambda: arrays.batch_spec(min(arrays.batch_size, arrays.examples)))
+        table = table_of(work, whole_only=xla)
+        make = lambda: ResidentProgram(self, arrays, len(table), xla)
+        found = self.made((arrays.key, len(table), xla, self.watched_key), make, table, work.orders, arrays.leaves)
+        if found is None:
+            return self.resident(work)
+        work.ran = work.steps
+        values = {name: numbers.numpy() for name, numbers in found.items()} if isinstance(found, dict) else None
+        if values is None or any(isinstance(value, dict) for value in values.values()):
+            return tf.nest.map_structure(lambda log: log[0], found)
+        work.logs = [{name: rows[place] for name, rows in values.items()} for place in range(len(work.parts))]
+        return work.logs[-1]
 
     # Over an iterator
 
@@ -199,16 +187,12 @@ class Program:
         if isinstance(work.iterator, tf.distribute.DistributedIterator):
             return self.step_by_step(work)
         spec = work.iterator.element_spec
-        self.decide(spec)
-        key = ("stream", self.xla, str(spec))
+        xla = self.decide(lambda: spec)
         arguments = work.iterator, tf.constant(work.steps), tf.constant(work.fresh)
-        if key in self.programs:
-            found = self.programs[key](*arguments)
-        else:
-            program = self.build_stream(spec).get_concrete_function(*arguments)
-            found = self.first_call(key, program, *arguments)
-            if found is None:
-                return self.streamed(work)
+        make = lambda: self.build_stream(spec).get_concrete_function(*arguments)
+        found = self.made(("stream", xla, str(spec), self.watched_key), make, *arguments)
+        if found is None:
+            return self.streamed(work)
         logs, ran = found
         work.ran = int(ran)
         return logs
@@ -246,14 +230,6 @@ class Program:
             last = one(batch)
             work.ran += 1
         return self.results(last)
-
-
-def blank(outputs: Any) -> tuple[Any, Any]:
-    """Zeros like a step's outputs, and their shapes."""
-    zeros = tf.nest.map_structure(
-        lambda spec: tf.zeros([size or 0 for size in spec.shape.as_list()], spec.dtype), outputs
-    )
-    return zeros, tf.nest.map_structure(lambda spec: spec.shape, outputs)
 
 
 def is_optional(leaf: Any) -> bool:

@@ -31,7 +31,7 @@ class ProgressBar(keras.callbacks.Callback):
         `keras.callbacks.ProgbarLogger`.
     """
 
-    any_stretch = chief_only = True
+    any_stretch = spans_epochs = chief_only = True
     training = False
 
     def __init__(self, live: bool | None = None):

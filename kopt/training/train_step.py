@@ -1,5 +1,6 @@
 """TrainStep: the one GradientTape."""
 
+import contextvars
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +18,9 @@ from kopt.training.clips import Clip
 __all__ = ["TrainStep", "skipped"]
 
 log = logging.getLogger("kopt")
+
+# False while a program is traced that looks for infinite gradients at its end, not at each step.
+checking = contextvars.ContextVar("checking", default=True)
 
 
 class TrainStep:
@@ -158,6 +162,9 @@ class TrainStep:
         places = [place for place, gradient in enumerate(gradients) if gradient is not None]
         require(bool(places), "model", "must have a weight that its loss depends on", self.model.name)
         reduced = summed([gradients[place] for place in places])
+        if not checking.get():
+            internals.update_unchecked(optimizer, gradients, weights)
+            return
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in reduced])
         if self.clip is not None:
             parameters = [tf.convert_to_tensor(weights[place]) for place in places]
@@ -167,6 +174,11 @@ class TrainStep:
             everywhere[place] = gradient
         count = skipped(self.model).value
         internals.update(optimizer, everywhere, weights, finite, lambda: count.assign(count + 1))
+
+    def needs_no_check(self) -> bool:
+        """Whether an infinite gradient is sure to leave infinite weights or state, so that a later look finds it."""
+        plain = tf.distribute.get_strategy().num_replicas_in_sync == 1 and self.clip is None
+        return plain and internals.keeps_infinity(self.model.optimizer)
 
     def refuse_accumulation(self, replicas: int) -> None:
         if replicas > 1 or self.micro_batches > 1:

@@ -48,15 +48,8 @@ def test_callbacks_are_called_as_in_fit(steps: int, batch_size: int, network, po
 
 def test_without_batch_hooks_an_epoch_takes_few_calls(network, points, monkeypatch) -> None:
     counts = []
-    run = Program.run
-    monkeypatch.setattr(
-        Program,
-        "run",
-        lambda self, work, start, count, *rest, **more: (
-            counts.append(count),
-            run(self, work, start, count, *rest, **more),
-        )[1],
-    )
+    run = Program.__call__
+    monkeypatch.setattr(Program, "__call__", lambda self, work: (counts.append(work.steps), run(self, work))[1])
     Loop(network(), jit=False).fit(
         *points, batch_size=1, epochs=4, verbose=0, callbacks=[Calls(batches=False), ProgressBar(live=False)]
     )

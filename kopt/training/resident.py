@@ -1,0 +1,165 @@
+"""The programs over resident arrays: batches are gathered in the graph, in a given order of the examples."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kopt import keras_internals as internals
+from kopt.training.batches import shared
+from kopt.training.engine import Arrays, ResidentStretch
+from kopt.training.train_step import TrainStep, checking
+
+STATE_BYTES = 2**26  # of state that an unchecked program may keep a second time
+
+
+def table_of(work: ResidentStretch, whole_only: bool) -> np.ndarray:
+    """A row for each part of an epoch: its order, first example, batches, whether the short last one, whether fresh.
+
+    Where programs take whole batches only, the short last one is apart.
+    """
+    arrays = work.arrays
+    rows: list[tuple[Any, ...]] = []
+    full = arrays.examples // arrays.batch_size if whole_only else arrays.batches
+    for place, (order, begin, steps) in enumerate(work.parts):
+        whole = max(0, min(steps, full - begin))
+        rows.append((order, begin * arrays.batch_size, whole, steps - whole, work.fresh or place > 0))
+    rows += [(0, 0, 0, 0, 0)] * (len(work.orders) - len(rows))
+    return np.array(rows, "int32")
+
+
+class ResidentProgram:
+    """A step over parts of epochs of arrays of certain shapes, as one compiled function.
+
+    In XLA batches have fixed shapes, and the short last one has a trace of its own; elsewhere one trace has batches of
+    any size. An unchecked program leaves out the step's check of each gradient; at its end it looks whether the weights
+    and the optimizer's state are finite, which no infinite gradient leaves so, and if not puts everything back and
+    says so.
+
+    Args:
+        program: Whose model and step these are.
+        arrays: The data.
+        epochs: How many parts of epochs a call may have.
+        xla: Whether to compile with XLA.
+    """
+
+    def __init__(self, program: Any, arrays: Arrays, epochs: int, xla: bool):
+        self.program, self.model, self.xla, self.epochs = program, program.model, xla, epochs
+        self.size, self.examples = arrays.batch_size, arrays.examples
+        self.fixed = xla or self.examples % self.size == 0
+        # Not the data, which would be kept alive.
+        self.missing = tf.nest.map_structure(lambda leaf: leaf is None, arrays.data)
+        plain = isinstance(program.step, TrainStep) and program.step.needs_no_check()
+        self.unchecked = xla and plain and state_bytes(self.model) <= STATE_BYTES
+        self.leaf_specs = [tf.TensorSpec.from_tensor(leaf) for leaf in arrays.leaves]
+        self.arrays_spec = arrays.batch_spec
+        self.call = self.compiled(self.unchecked)
+        self.checked: Callable[..., Any] | None = None if self.unchecked else self.call
+
+    def __call__(self, table: np.ndarray, orders: Any, leaves: Sequence[Any]) -> Any:
+        """The logs of each part, stacked."""
+        arguments = tf.constant(table), tf.constant(int((table[:, 2:4].sum(1) > 0).sum())), orders, *leaves
+        logs, finite = self.call(*arguments)
+        if self.unchecked and not finite:
+            # As if nothing had happened: now with the check that skips a step.
+            self.checked = self.checked or self.compiled(False)
+            logs, _ = self.checked(*arguments)
+        return logs
+
+    def compiled(self, without_check: bool) -> Callable[..., Any]:
+        """The function of (table, parts, orders, leaves)."""
+        remainder = self.examples % self.size if self.fixed else 0
+        token = checking.set(not without_check)
+        try:
+            step = self.program.trace(self.arrays_spec(self.size if self.fixed else None))
+            short = self.program.trace(self.arrays_spec(remainder)) if remainder else None
+        finally:
+            checking.reset(token)
+
+        def run(table: Any, parts: Any, orders: Any, *leaves: Any) -> Any:
+            before = [variable.read_value() for variable in state(self.model)] if without_check else []
+            one = lambda number: self.part(table[number], orders, leaves, step, short)
+            if self.epochs == 1:
+                logs = tf.nest.map_structure(lambda log: log[tf.newaxis], one(0))
+            else:
+                logs = stacked(one, parts, self.epochs, self.program.log_specs(step.structured_outputs))
+            return logs, self.restored_unless_finite(before) if without_check else tf.constant(True)
+
+        table = tf.TensorSpec([self.epochs, 5], tf.int32)
+        orders = tf.TensorSpec([self.epochs, self.examples], tf.int32)
+        function = tf.function(run, jit_compile=self.xla, autograph=False)
+        return function.get_concrete_function(table, tf.TensorSpec([], tf.int32), orders, *self.leaf_specs)
+
+    def part(self, row: Any, orders: Any, leaves: Sequence[Any], step: Any, short: Any) -> Any:
+        """One part of an epoch; its logs."""
+        program, strategy, size = self.program, self.program.strategy, self.size
+        ordered = tf.gather(orders, row[0])
+        program.reset_if(row[4] > 0)
+
+        def gathered(rows: Any) -> Any:
+            left = iter(leaves)
+            return tf.nest.map_structure(lambda none: None if none else tf.gather(next(left), rows), self.missing)
+
+        def body(number: Any, _: Any) -> Any:
+            # A gather: tf.slice would make the start a constant of the XLA program, compiled for each value.
+            first = row[1] + number * size
+            last = tf.minimum(first + size, self.examples)
+            if program.alone:
+                rows = first + tf.range(size) if self.fixed else tf.range(first, last)
+                return number + 1, step(gathered(tf.gather(ordered, rows)))
+            take = lambda begin, end: gathered(ordered[first + begin : first + end])
+            return number + 1, program.everywhere(shared(last - first, take, strategy))
+
+        zeros, shapes = blank(step.structured_outputs)
+        start, invariants = (tf.constant(0), zeros), (tf.TensorShape([]), shapes)
+        _, last = tf.while_loop(lambda n, _: n < row[2], body, start, invariants, parallel_iterations=1)
+        if short is not None:
+            rows = ordered[self.examples - self.examples % size :]
+            last = run_if(row[3] > 0, lambda: short(gathered(rows)), last)
+        return program.results(last)
+
+    def restored_unless_finite(self, before: Sequence[Any]) -> Any:
+        """Whether what training changes is finite; if not, everything is as before."""
+        model = self.model
+        trained = [raw for raw in map(internals.raw, [*model.trainable_variables, *model.optimizer.variables])]
+        numbers = [variable.read_value() for variable in trained if variable.dtype.is_floating]
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(number)) for number in numbers])
+        for variable, old in zip(state(model), before):
+            variable.assign(tf.where(finite, variable.read_value(), old), read_value=False)
+        return finite
+
+
+def stacked(one: Callable[[Any], Any], parts: Any, capacity: int, specs: Any) -> Any:
+    """The logs of so many parts, in tensors that have room for `capacity`."""
+    room = tf.nest.map_structure(lambda spec: tf.zeros([capacity, *spec.shape], spec.dtype), specs)
+
+    def body(number: Any, logs: Any) -> Any:
+        write = lambda all_logs, log: tf.tensor_scatter_nd_update(all_logs, [[number]], log[tf.newaxis])
+        return number + 1, tf.nest.map_structure(write, logs, one(number))
+
+    return tf.while_loop(lambda n, _: n < parts, body, (tf.constant(0), room), parallel_iterations=1)[1]
+
+
+def run_if(condition: Any, step: Callable[[], Any], last: Any) -> Any:
+    """Run a step on a condition; its logs, or the last ones."""
+    if tf.nest.flatten(last):
+        return tf.cond(condition, step, lambda: last)
+    internals.either(condition, step, lambda: None)
+    return last
+
+
+def blank(outputs: Any) -> tuple[Any, Any]:
+    """Zeros like a step's outputs, and their shapes."""
+    zeros = tf.nest.map_structure(lambda spec: tf.zeros([n or 0 for n in spec.shape.as_list()], spec.dtype), outputs)
+    return zeros, tf.nest.map_structure(lambda spec: spec.shape, outputs)
+
+
+def state(model: Any) -> list[Any]:
+    """The variables that a step may change: weights, statistics, seeds, the optimizer's and the metrics'."""
+    kept = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+    return list({id(one): one for one in map(internals.raw, kept)}.values())
+
+
+def state_bytes(model: Any) -> int:
+    return sum(variable.dtype.size * variable.shape.num_elements() for variable in state(model))

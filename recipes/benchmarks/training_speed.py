@@ -1,0 +1,284 @@
+"""Training speed: Loop against model.fit, PyTorch, torch.compile and hand-written JAX on the same work.
+
+Command   python recipes/benchmarks/training_speed.py
+Data      random numbers of the usual shapes, see works.py
+Target    the ratios of the table's last columns, see the notes below
+Time      about 20 minutes on 2 cores; --works "digits MLP" for one of them
+
+Everyone trains the same network from the same weights on the same batches in the same order, which is made outside the
+timed part, with the loss and a metric of every epoch read as numbers; losses after the first epoch are compared. Each
+contender is a process of its own that waits while another's turn is timed; turns alternate, and the median counts.
+model.fit is run with 1, 16 and an epoch's steps an execution, each with and without XLA, PyTorch eager and compiled,
+each with one thread and with all, JAX with one core and with all; the best of each is what Loop is compared with.
+A peer that is not installed is a dash.
+"""
+
+import csv
+import importlib.util
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import tyro
+
+FIT = [f"fit, {steps} a call{', jit' if jit else ''}" for steps in ("1", "16", "all") for jit in (False, True)]
+TORCH = [f"torch{kind}, {threads}" for kind in ("", ".compile") for threads in ("one thread", "all threads")]
+JAX = ["jax, one core", "jax, all cores"]
+GROUPS = {"Loop": ["Loop"], "fit": FIT, "PyTorch": TORCH, "JAX": JAX}
+TURN = 0.7  # seconds
+PATIENCE = 60.0  # for a first epoch; whoever takes longer is left out
+
+
+class Trainer(NamedTuple):
+    """What a contender's process does: train so many epochs and say how long one took, and the first epoch's loss."""
+
+    epochs: Callable[[int], float]
+    loss: float
+
+
+def keras_trainer(name: str, contender: str) -> Trainer:
+    """Loop, or stock fit with its settings."""
+    import keras
+    from works import WORKS
+
+    from kopt.training import Loop
+
+    class Stamps(keras.callbacks.Callback):
+        """The time at the end of each epoch; Loop may run several before it tells of them."""
+
+        spans_epochs = True
+        times: list[float] = []
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.times.append(time.perf_counter())
+
+    work = WORKS[name]
+    x, y = work.arrays()
+    steps = -(-len(y) // work.batch)
+    if contender == "Loop":
+        model = work.model()
+        fit = Loop(model).fit
+    else:
+        asked = contender.split(", ")[1].removesuffix(" a call")
+        model = work.model(
+            steps_per_execution=steps if asked == "all" else int(asked), jit_compile=contender.endswith("jit")
+        )
+        fit = model.fit
+    stamps = Stamps()
+    how: dict[str, Any] = {"batch_size": work.batch, "shuffle": False, "verbose": 0, "callbacks": [stamps]}
+    first = fit(x, y, epochs=1, **how).history["loss"][0]
+
+    def epochs(count: int) -> float:
+        stamps.times.clear()
+        fit(x, y, epochs=count + 1, **how)
+        return (stamps.times[-1] - stamps.times[0]) / count
+
+    return Trainer(epochs, first)
+
+
+def peer_trainer(name: str, contender: str, weights: str) -> Trainer:
+    """PyTorch or JAX, from the weights in a file."""
+    import numpy as np
+
+    if contender == "jax, one core":
+        os.sched_setaffinity(0, {0})
+    from works import WORKS
+
+    work = WORKS[name]
+    with np.load(weights) as file:
+        first = [file[key] for key in file.files]
+    if contender.startswith("jax"):
+        import peer_jax
+
+        run = peer_jax.epochs(name, work, first)
+    else:
+        import peer_torch
+        import torch
+
+        torch.set_num_threads(1 if contender.endswith("one thread") else os.cpu_count() or 1)
+        run = peer_torch.epochs(name, work, first, compiled=".compile" in contender)
+    order = np.arange(len(work.arrays()[1]), dtype="int32")
+    loss = run(order)["loss"]
+
+    def epochs(count: int) -> float:
+        run(order)
+        started = time.perf_counter()
+        for _ in range(count):
+            run(order)
+        return (time.perf_counter() - started) / count
+
+    return Trainer(epochs, loss)
+
+
+def contend(name: str, contender: str, weights: str) -> None:
+    """Be one contender: train the first epoch, then, for each number that is read, as many epochs as it says."""
+    started = time.perf_counter()
+    ours = contender == "Loop" or contender.startswith("fit")
+    trainer = keras_trainer(name, contender) if ours else peer_trainer(name, contender, weights)
+    print(json.dumps({"first": time.perf_counter() - started, "loss": trainer.loss}), flush=True)
+    for line in sys.stdin:
+        seconds = trainer.epochs(int(line))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"seconds": seconds, "peak": peak}), flush=True)
+
+
+class Contender:
+    """A contender's process, seen from the one that times."""
+
+    def __init__(self, name: str, contender: str, weights: str):
+        self.name, self.seconds, self.peak = contender, list[float](), 0.0
+        command = [sys.executable, __file__, "--worker", name, "--contender", contender, "--weights", weights]
+        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, env={**os.environ, **quiet}, text=True, **pipes)
+        started = time.perf_counter()
+        try:
+            self.first = json.loads(self.answer())
+        except ValueError:
+            self.first = None
+        self.alive = self.first is not None and time.perf_counter() - started < PATIENCE
+
+    def answer(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline()
+
+    def turn(self, epochs: int) -> float:
+        """Train for so many epochs; seconds of one."""
+        assert self.process.stdin
+        print(epochs, file=self.process.stdin, flush=True)
+        found = json.loads(self.answer())
+        self.peak = found["peak"]
+        return float(found["seconds"])
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def installed(contender: str) -> bool:
+    package = contender.partition(",")[0].partition(".")[0]
+    return package in ("Loop", "fit") or importlib.util.find_spec(package) is not None
+
+
+def measure(name: str, repetitions: int, folder: Path) -> dict[str, dict[str, float]]:
+    """Time one work: contender -> seconds of an epoch, of the first, its loss, and the peak of memory in MB."""
+    import numpy as np
+    from works import WORKS
+
+    weights = str(folder / "weights.npz")
+    np.savez(weights, *WORKS[name].model().get_weights())
+    names = [one for group in GROUPS.values() for one in group if installed(one)]
+    contenders = [Contender(name, one, weights) for one in names]
+    there = [one for one in contenders if one.alive]
+    try:
+        counts = {one.name: max(1, round(TURN / one.turn(1))) for one in there}
+        for _ in range(repetitions):
+            for one in there:
+                one.seconds.append(one.turn(counts[one.name]))
+        return {
+            one.name: {"seconds": statistics.median(one.seconds), "peak": one.peak, **(one.first or {})}
+            for one in there
+        }
+    finally:
+        for one in contenders:
+            one.close()
+        os.unlink(weights)
+
+
+def best(found: dict[str, dict[str, float]], group: str) -> tuple[str, float] | None:
+    """The fastest of a group, and its seconds."""
+    there = [(name, found[name]["seconds"]) for name in GROUPS[group] if name in found]
+    return min(there, key=lambda one: one[1]) if there else None
+
+
+def row(name: str, found: dict[str, dict[str, float]]) -> list[str]:
+    """A work's line of the table."""
+    from works import WORKS
+
+    work = WORKS[name]
+    steps = -(-len(work.arrays()[1]) // work.batch)
+    losses = [one["loss"] for one in found.values()]
+    agree = max(losses) - min(losses) <= 1e-3 * abs(found["Loop"]["loss"])
+    cells = [name, f"{found['Loop']['seconds'] / steps * 1e6:.2f}"]
+    for group in ("fit", "PyTorch", "JAX"):
+        fastest = best(found, group)
+        if fastest is None:
+            cells += ["-", "-"]
+            continue
+        cells += [f"{fastest[1] / steps * 1e6:.2f} ({fastest[0]})", f"{fastest[1] / found['Loop']['seconds']:.2f}"]
+    plain = found.get(FIT[0], {}).get("seconds", float("nan")) / found["Loop"]["seconds"]
+    first = f"{found['Loop']['first']:.1f} / {found[FIT[0]]['first']:.1f}"
+    peak = f"{found['Loop']['peak']:.0f} / {found[FIT[0]]['peak']:.0f}"
+    return [*cells, f"{plain:.0f}", first, peak, "equal" if agree else f"{min(losses):.4f} to {max(losses):.4f}"]
+
+
+TITLES = ["work", "Loop, us a step", "best fit", "ratio", "best PyTorch", "ratio", "JAX scan", "ratio"]
+TITLES += ["plain fit", "first epoch, s, Loop / fit", "peak MB, Loop / fit", "losses"]
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Time all works and leave a table, the figures and a picture in a run folder."""
+
+    def options(
+        works: tuple[str, ...] = (),
+        repetitions: int = 5,
+        folder: str = "saved_models",
+        worker: str = "",
+        contender: str = "",
+        weights: str = "",
+    ) -> tuple[Any, ...]:
+        return works, repetitions, folder, worker, contender, weights
+
+    chosen, repetitions, root, worker, contender, weights = tyro.cli(options, args=args, description=__doc__)
+    if worker:
+        return contend(worker, contender, weights)
+    from works import WORKS
+
+    from kopt.report import run_folder
+
+    with run_folder(root, "training_speed") as (place, final):
+        found = {}
+        print(" | ".join(TITLES))
+        for name in chosen or WORKS:
+            found[name] = measure(name, repetitions, place)
+            print(" | ".join(row(name, found[name])), flush=True)
+        (place / "figures.json").write_text(json.dumps(found, indent=2) + "\n")
+        with open(place / "table.csv", "w", newline="") as file:
+            csv.writer(file).writerows([TITLES, *(row(name, one) for name, one in found.items())])
+        figure(found).savefig(place / "speed.png", dpi=110)
+    print(final)
+    return None
+
+
+def figure(found: dict[str, dict[str, dict[str, float]]]) -> Any:
+    """How many times Loop's time the best of each group takes."""
+    from matplotlib.figure import Figure
+
+    picture = Figure(figsize=(9, 1 + 0.7 * len(found)), layout="constrained")
+    axes = picture.subplots()
+    colors = {"fit": "#d95f02", "PyTorch": "#7570b3", "JAX": "#1b9e77"}
+    for place, one in enumerate(found.values()):
+        for shift, (group, color) in enumerate(colors.items()):
+            fastest = best(one, group)
+            if fastest:
+                ratio = fastest[1] / one["Loop"]["seconds"]
+                axes.barh(place + 0.25 * (shift - 1), ratio, 0.23, color=color, label=None if place else group)
+                axes.text(ratio, place + 0.25 * (shift - 1), f" {ratio:.2g}", va="center", fontsize=8)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set(xscale="log", yticks=range(len(found)), yticklabels=list(found), xlabel="times Loop's time (log)")
+    axes.invert_yaxis()
+    axes.legend()
+    return picture
+
+
+if __name__ == "__main__":
+    matplotlib.use("Agg")
+    main()

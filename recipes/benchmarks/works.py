@@ -1,0 +1,123 @@
+"""The works that training speed is measured on: random data of the usual shapes, and the Keras network of each."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import layers
+
+__all__ = ["WORKS", "Work"]
+
+
+class Work(NamedTuple):
+    """What everyone trains: the same data in the same order, the same first weights, optimizer and metrics.
+
+    `data` gives x and y, `network` inputs and outputs; `optimizer` is "sgd" or "adam"; `loss` is "mse" (with the mean
+    absolute error as metric) or "classes" (with the accuracy).
+    """
+
+    batch: int
+    optimizer: str
+    rate: float
+    loss: str
+    data: Callable[[np.random.Generator], tuple[Any, Any]]
+    network: Callable[[], tuple[Any, Any]]
+
+    def arrays(self) -> tuple[Any, np.ndarray]:
+        """x, an array or two, and y."""
+        return self.data(np.random.default_rng(0))
+
+    def model(self, **compiled: Any) -> Any:
+        """The compiled Keras model, its weights the same each time."""
+        keras.utils.set_random_seed(0)
+        model = keras.Model(*self.network())
+        kind = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[self.optimizer]
+        if self.loss == "mse":
+            model.compile(kind(self.rate), "mse", metrics=["mae"], **compiled)
+        else:
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            model.compile(kind(self.rate), loss, metrics=["accuracy"], **compiled)
+        return model
+
+
+def regression(examples: int) -> Callable[[np.random.Generator], tuple[Any, Any]]:
+    """Ten numbers, and a linear function of them."""
+
+    def draw(random: np.random.Generator) -> tuple[Any, Any]:
+        x = random.normal(size=(examples, 10)).astype("float32")
+        return x, (x @ random.normal(size=(10, 1))).astype("float32")
+
+    return draw
+
+
+def classes(examples: int, *shape: int, tokens: int = 0) -> Callable[[np.random.Generator], tuple[Any, Any]]:
+    """Numbers, or tokens, of a shape, and one of ten classes."""
+
+    def draw(random: np.random.Generator) -> tuple[Any, Any]:
+        size = (examples, *shape)
+        x = random.integers(0, tokens, size).astype("int32") if tokens else random.normal(size=size).astype("float32")
+        return x, random.integers(0, 10, examples).astype("int32")
+
+    return draw
+
+
+def ratings(random: np.random.Generator) -> tuple[Any, Any]:
+    """Users, items and ratings in the numbers of MovieLens' small set."""
+    pairs = [random.integers(0, count, (25600, 1)).astype("int32") for count in (671, 9066)]
+    return pairs, random.uniform(0.5, 5, (25600, 1)).astype("float32")
+
+
+def mlp(inputs: int, hidden: int, outputs: int) -> Callable[[], tuple[Any, Any]]:
+    """A network of one hidden layer."""
+
+    def build() -> tuple[Any, Any]:
+        x = keras.Input((inputs,))
+        return x, layers.Dense(outputs)(layers.Dense(hidden, "relu")(x))
+
+    return build
+
+
+def convnet() -> tuple[Any, Any]:
+    """Two convolutions with pooling."""
+    x = image = keras.Input((28, 28, 1))
+    for filters in (16, 32):
+        x = layers.MaxPooling2D()(layers.Conv2D(filters, 3, padding="same", activation="relu")(x))
+    return image, layers.Dense(10)(layers.Flatten()(x))
+
+
+def transformer() -> tuple[Any, Any]:
+    """Two blocks of width 64 with four heads over 64 tokens."""
+    tokens = keras.Input((64,), dtype="int32")
+    x = layers.Embedding(1000, 64)(tokens)
+    for _ in range(2):
+        normal = layers.LayerNormalization(epsilon=1e-5)(x)
+        x = x + layers.MultiHeadAttention(4, 16)(normal, normal)
+        normal = layers.LayerNormalization(epsilon=1e-5)(x)
+        x = x + layers.Dense(64)(layers.Dense(256, "relu")(normal))
+    return tokens, layers.Dense(10)(layers.GlobalAveragePooling1D()(x))
+
+
+def factorization() -> tuple[Any, Any]:
+    """A rating as the product of 32 factors of a user and an item."""
+    pair = [keras.Input((1,), dtype="int32") for _ in range(2)]
+    user, item = (layers.Embedding(count, 32)(one) for count, one in zip((671, 9066), pair))
+    return pair, keras.ops.sum(user * item, axis=-1)
+
+
+def recurrent() -> tuple[Any, Any]:
+    """A GRU of 64 units over 32 steps."""
+    x = keras.Input((32, 16))
+    return x, layers.Dense(10)(layers.GRU(64)(x))
+
+
+WORKS = {
+    "10-5-1, batch 1": Work(1, "sgd", 0.01, "mse", regression(20000), mlp(10, 5, 1)),
+    "10-5-1, batch 64": Work(64, "sgd", 0.01, "mse", regression(64000), mlp(10, 5, 1)),
+    "digits MLP": Work(32, "adam", 1e-3, "classes", classes(1797, 64), mlp(64, 64, 10)),
+    "MLP 784": Work(128, "adam", 1e-3, "classes", classes(12800, 784), mlp(784, 256, 10)),
+    "CNN": Work(128, "adam", 1e-3, "classes", classes(2560, 28, 28, 1), convnet),
+    "transformer": Work(32, "adam", 1e-3, "classes", classes(640, 64, tokens=1000), transformer),
+    "factorization": Work(256, "adam", 1e-3, "mse", ratings, factorization),
+    "GRU": Work(32, "adam", 1e-3, "classes", classes(640, 32, 16), recurrent),
+}
