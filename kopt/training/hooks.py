@@ -5,11 +5,12 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import keras
 
-Phase = Literal["train", "test"]
+Phase = Literal["train", "test", "predict"]
 
-BATCH_HOOKS = {
+BATCH_HOOKS: dict[Phase, tuple[str, ...]] = {
     "train": ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end"),
     "test": ("on_test_batch_begin", "on_test_batch_end"),
+    "predict": ("on_predict_batch_begin", "on_predict_batch_end"),
 }
 # Keras' callbacks that write files: of several workers only the chief may.
 WRITERS = (

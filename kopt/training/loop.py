@@ -1,7 +1,6 @@
 """Loop: fit, with compiled stretches of steps inside."""
 
-import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import keras
@@ -11,18 +10,17 @@ from kopt import keras_internals as internals
 from kopt.checks import require
 from kopt.distribute import from_chief, is_chief
 from kopt.training.arguments import is_count, require_fit, require_sizes
-from kopt.training.engine import Engine, Jit, Source, source
-from kopt.training.hooks import Closing, Phase, for_worker, listed, spans_epochs, watched, watches_batches
+from kopt.training.engine import Engine, Jit, source
+from kopt.training.hooks import Closing, Phase, for_worker, listed, spans_epochs, watches_batches
 from kopt.training.passes import Passes
+from kopt.training.predictions import Predictions
+from kopt.training.program import Program
 from kopt.training.progress import ProgressBar
+from kopt.training.sources import Source
 from kopt.training.test_step import TestStep
-from kopt.training.train_step import TrainStep, skipped
+from kopt.training.train_step import TrainStep
 
 __all__ = ["Loop", "fit"]
-
-log = logging.getLogger("kopt")
-
-SKIPPED = "skipped steps"  # their number, among a program's logs
 
 
 class Loop:
@@ -76,7 +74,6 @@ class Loop:
         whole = seed is None or seed == 0 or is_count(seed) and seed < 2**64
         require(whole, "seed", "must be a whole number in [0, 2 ** 64)", seed)
         self.model, self.engine, self.seed = model, engine, seed
-        self.skipped_before = 0
         self.own_step = step is not None and not isinstance(step, TrainStep)
         own_step, own_test = internals.has_own_train_step(model), internals.has_own_test_step(model)
         self.buildable = not own_step
@@ -85,6 +82,7 @@ class Loop:
             "test": model.test_step if own_test else TestStep(model),
         }
         self.passes, self.chief = Passes(model, steps, jit), is_chief(own)
+        self.predictions = Predictions(Program(model, model.predict_step, jit, "step"))
 
     def fit(
         self,
@@ -151,7 +149,7 @@ class Loop:
         called = self.callbacks(asked, verbose, epochs=epochs, steps=data.num_batches, add_history=True)
         self.begin()
         try:
-            self.run(initial_epoch, epochs, data, validation, validation_freq, called)
+            self.passes.epochs(initial_epoch, epochs, data, validation, validation_freq, called)
         finally:
             self.clean_up(called)
         return model.history
@@ -189,7 +187,44 @@ class Loop:
         asked = listed(callbacks)
         how = {"batch_size": batch_size, "steps_per_epoch": steps, "sample_weight": sample_weight}
         data = self.source("test", asked, x, y, **how)
-        return self.evaluated(data, self.callbacks(asked, verbose, epochs=1, steps=data.num_batches))
+        return self.passes.evaluated(data, self.callbacks(asked, verbose, epochs=1, steps=data.num_batches))
+
+    def predict(
+        self,
+        x: Any,
+        *,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Sequence[Any] | Any = None,
+    ) -> Any:
+        """Compute the outputs for all inputs, as `keras.Model.predict` does, many batches a program call.
+
+        Args:
+            x: Inputs, as for `fit`.
+            batch_size: Examples a step, >= 1; 32 when None.
+            verbose: As for `fit`; predictions have nothing to show.
+            steps: Where to cut the data; None for all.
+            callbacks: Keras callbacks.
+
+        Returns:
+            NumPy arrays in the structure of the model's outputs, a row an example.
+
+        Raises:
+            ValueError: When an argument is out of range, or an output is ragged or sparse.
+        """
+        require_fit(x, batch_size, verbose, 0.0, 1, {})
+        require_sizes(steps=steps)
+        model, asked = self.model, listed(callbacks)
+        stretch = self.steps_a_call(asked, "predict")
+        how: dict[str, Any] = {"batch_size": batch_size, "steps_per_epoch": steps, "buildable": False}
+        data = source(model, x, engine="auto", stretch=stretch, **how)
+        called = self.callbacks(asked, 0, epochs=1, steps=data.num_batches)
+        model.stop_predicting = False
+        called.on_predict_begin()
+        outputs = self.predictions.over(data, called)
+        called.on_predict_end()
+        return outputs
 
     # Parts of fit and evaluate
 
@@ -206,37 +241,6 @@ class Loop:
         engine = self.engine if phase == "train" else "auto"
         return source(self.model, x, y, sample_weight, engine=engine, stretch=stretch, buildable=self.buildable, **how)
 
-    def run(self, initial: int, epochs: int, data: Source, validation: Source | None, freq: Any, called: Any) -> None:
-        """Train from one epoch to before another."""
-        model, logs = self.model, None
-        self.passes.watched = watched(called.callbacks) | self.counted
-        called.on_train_begin()
-        begin = epoch = internals.initial_epoch(model, initial)
-        while epoch < epochs and not self.passes.agreed_stop("train"):
-            # The first epoch is alone: callbacks begin with it, and it shows how long one takes.
-            spanned = self.passes.span(data, epoch, epochs) if epoch > begin else []
-            for logs in spanned:
-                called.on_epoch_begin(epoch)
-                self.tell_skipped(epoch, logs)
-                called.on_epoch_end(epoch, logs)
-                epoch += 1
-            if not spanned:
-                called.on_epoch_begin(epoch)
-                logs = self.passes.over("train", data, epoch, called)
-                self.tell_skipped(epoch, logs)
-                if validation is not None and due(epoch, freq):
-                    logs |= {f"val_{name}": value for name, value in self.evaluated(validation, called).items()}
-                called.on_epoch_end(epoch, logs)
-                epoch += 1
-        if epochs > 0:
-            model.optimizer.finalize_variable_values(model.trainable_weights)
-        called.on_train_end(logs=logs)
-
-    @property
-    def counted(self) -> dict[str, Any]:
-        """The number of skipped steps, by its name in a program's logs; nothing where the step does not count them."""
-        return {SKIPPED: skipped(self.model).value} if isinstance(self.passes.steps["train"], TrainStep) else {}
-
     def callbacks(self, asked: Sequence[Any], verbose: Any, **how: Any) -> Any:
         """What to call, of what was asked for."""
         bars = [ProgressBar(live=False if verbose == 2 else None)] if verbose in ("auto", 1, 2) else []
@@ -247,7 +251,6 @@ class Loop:
         """Make the model ready to train."""
         self.model.stop_training = False
         self.passes.install("train")
-        self.skipped_before = sum(int(float(count)) for count in self.counted.values())
 
     def clean_up(self, called: Any) -> None:
         """Leave the model as it was found, however training ended; callbacks may have a `close` for that."""
@@ -256,24 +259,6 @@ class Loop:
         for callback in called.callbacks:
             if isinstance(callback, Closing):
                 callback.close()
-
-    def evaluated(self, data: Source, callbacks: Any) -> dict[str, float]:
-        """Evaluate on a source; the logs as numbers."""
-        self.model.stop_evaluating = False
-        data.running = False  # from the beginning
-        callbacks.on_test_begin()
-        logs = internals.plain_logs(self.passes.over("test", data, 0, callbacks))
-        callbacks.on_test_end(logs)
-        return logs
-
-    def tell_skipped(self, epoch: int, logs: dict[str, Any]) -> None:
-        """Say how many steps an epoch has skipped, which its logs hold."""
-        so_far = int(logs.pop(SKIPPED, 0))
-        if so_far > self.skipped_before and self.chief:
-            count = so_far - self.skipped_before
-            said = "1 step was" if count == 1 else f"{count} steps were"
-            log.warning("epoch %d: %s skipped, for its gradient was not finite", epoch + 1, said)
-        self.skipped_before = so_far
 
     def steps_a_call(self, callbacks: Sequence[Any], phase: Phase) -> int | None:
         """Steps a program call that the user or a callback needs; None for as many as is fast."""
@@ -310,8 +295,3 @@ def fit(model: Any, x: Any = None, y: Any = None, **arguments: Any) -> keras.cal
         `keras.Model.fit`.
     """
     return Loop(model).fit(x, y, **arguments)
-
-
-def due(epoch: int, frequency: Any) -> bool:
-    """Whether to validate after this epoch: every so many, or the listed ones, counted from 1."""
-    return epoch + 1 in frequency if isinstance(frequency, Collection) else (epoch + 1) % frequency == 0

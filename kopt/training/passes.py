@@ -1,16 +1,22 @@
 """Passes: going over data by the programs of a model's steps."""
 
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from kopt import keras_internals as internals
 from kopt.distribute import is_chief, over_workers, workers
-from kopt.training.engine import Jit, Source
-from kopt.training.hooks import Phase
+from kopt.training.engine import Jit
+from kopt.training.hooks import Phase, watched
 from kopt.training.program import Program
+from kopt.training.sources import Source
 from kopt.training.test_step import TestStep
-from kopt.training.train_step import TrainStep
+from kopt.training.train_step import TrainStep, skipped
+
+log = logging.getLogger("kopt")
+
+SKIPPED = "skipped steps"  # their number, among a program's logs
 
 
 class Passes:
@@ -25,6 +31,36 @@ class Passes:
     def __init__(self, model: Any, steps: Mapping[Phase, Callable[[Any], Any]], jit: Jit):
         self.model, self.steps, self.jit = model, steps, jit
         self.watched: dict[str, Any] = {}
+        self.skipped_before = 0
+
+    def epochs(
+        self, initial: int, epochs: int, data: Source, validation: Source | None, freq: Any, called: Any
+    ) -> None:
+        """Train from one epoch to before another, validating every so many or after the listed ones."""
+        model, logs = self.model, None
+        self.watched = watched(called.callbacks) | self.counted
+        self.skipped_before = sum(int(float(count)) for count in self.counted.values())
+        called.on_train_begin()
+        begin = epoch = internals.initial_epoch(model, initial)
+        while epoch < epochs and not self.agreed_stop("train"):
+            # The first epoch is alone: callbacks begin with it, and it shows how long one takes.
+            spanned = self.span(data, epoch, epochs) if epoch > begin else []
+            for logs in spanned:
+                called.on_epoch_begin(epoch)
+                self.tell_skipped(epoch, logs)
+                called.on_epoch_end(epoch, logs)
+                epoch += 1
+            if not spanned:
+                called.on_epoch_begin(epoch)
+                logs = self.over("train", data, epoch, called)
+                self.tell_skipped(epoch, logs)
+                if validation is not None and due(epoch, freq):
+                    logs |= {f"val_{name}": value for name, value in self.evaluated(validation, called).items()}
+                called.on_epoch_end(epoch, logs)
+                epoch += 1
+        if epochs > 0:
+            model.optimizer.finalize_variable_values(model.trainable_weights)
+        called.on_train_end(logs=logs)
 
     def over(self, phase: Phase, data: Source, epoch: int, callbacks: Any) -> dict[str, Any]:
         """Go once through the data; the logs."""
@@ -77,3 +113,31 @@ class Passes:
             setattr(model, name, program)
         program.watched = self.watched if phase == "train" else {}
         return program
+
+    def evaluated(self, data: Source, callbacks: Any) -> dict[str, float]:
+        """Evaluate on a source; the logs as numbers."""
+        self.model.stop_evaluating = False
+        data.running = False  # from the beginning
+        callbacks.on_test_begin()
+        logs = internals.plain_logs(self.over("test", data, 0, callbacks))
+        callbacks.on_test_end(logs)
+        return logs
+
+    @property
+    def counted(self) -> dict[str, Any]:
+        """The number of skipped steps, by its name in a program's logs; nothing where the step does not count them."""
+        return {SKIPPED: skipped(self.model).value} if isinstance(self.steps["train"], TrainStep) else {}
+
+    def tell_skipped(self, epoch: int, logs: dict[str, Any]) -> None:
+        """Say how many steps an epoch has skipped, which its logs hold."""
+        so_far = int(logs.pop(SKIPPED, 0))
+        if so_far > self.skipped_before and is_chief(self.model.distribute_strategy):
+            count = so_far - self.skipped_before
+            said = "1 step was" if count == 1 else f"{count} steps were"
+            log.warning("epoch %d: %s skipped, for its gradient was not finite", epoch + 1, said)
+        self.skipped_before = so_far
+
+
+def due(epoch: int, frequency: Any) -> bool:
+    """Whether to validate after this epoch: every so many, or the listed ones, counted from 1."""
+    return epoch + 1 in frequency if isinstance(frequency, Collection) else (epoch + 1) % frequency == 0

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.training.batches import rows, shared, sliced
-from kopt.training.engine import Jit, ResidentStretch, StreamStretch
+from kopt.training.engine import Jit
 from kopt.training.resident import ResidentProgram, blank, table_of
+from kopt.training.stretches import ResidentStretch, StreamStretch
 from kopt.training.train_step import checking
 
 __all__ = ["Program"]

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.training.batches import shared
-from kopt.training.engine import Arrays, ResidentStretch
+from kopt.training.stretches import Arrays, ResidentStretch
 from kopt.training.train_step import TrainStep, checking
 
 STATE_BYTES = 2**26  # of state that an unchecked program may keep a second time

@@ -112,7 +112,7 @@ def recurrent() -> tuple[Any, Any]:
 
 
 WORKS = {
-    "10-5-1, batch 1": Work(1, "sgd", 0.01, "mse", regression(20000), mlp(10, 5, 1)),
+    "10-5-1, batch 1": Work(1, "sgd", 0.01, "mse", regression(4000), mlp(10, 5, 1)),
     "10-5-1, batch 64": Work(64, "sgd", 0.01, "mse", regression(64000), mlp(10, 5, 1)),
     "digits MLP": Work(32, "adam", 1e-3, "classes", classes(1797, 64), mlp(64, 64, 10)),
     "MLP 784": Work(128, "adam", 1e-3, "classes", classes(12800, 784), mlp(784, 256, 10)),
