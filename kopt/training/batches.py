@@ -44,3 +44,8 @@ def shared(examples: Any, take: Callable[[Any, Any], Any], strategy: Any) -> Any
         return take(examples * number // replicas, examples * (number + 1) // replicas)
 
     return strategy.experimental_distribute_values_from_function(part)
+
+
+def is_optional(leaf: Any) -> bool:
+    """Whether a leaf stands for a part that the data do not have."""
+    return isinstance(leaf, tf.experimental.Optional)

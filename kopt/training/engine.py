@@ -6,13 +6,16 @@ consumed inside the graph. Both give an epoch as stretches of steps, whose numbe
 """
 
 import logging
+import os
 from typing import Any, Literal
 
+import keras
 import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.checks import require
 from kopt.distribute import workers
+from kopt.training.batches import is_optional, rows
 from kopt.training.sources import Resident, Source, Stream
 from kopt.training.stretches import Arrays
 
@@ -21,7 +24,8 @@ log = logging.getLogger("kopt")
 Engine = Literal["auto", "resident", "stream"]
 Jit = Literal["auto"] | bool
 
-BUDGET = 2**30  # bytes of arrays that may lie on the device
+SHARE = 1 / 4  # of the free memory, for arrays on the device
+GPU_BYTES = 2**30  # on a GPU, whose free memory TensorFlow does not tell
 
 
 def source(
@@ -31,6 +35,7 @@ def source(
     sample_weight: Any = None,
     *,
     engine: Engine,
+    budget: int | None = None,
     seed: int = 0,
     stretch: int | None,
     batch_size: Any = None,
@@ -48,6 +53,7 @@ def source(
         y: Targets, as for fit.
         sample_weight: As for fit.
         engine: "auto" or what to use.
+        budget: Bytes of arrays that may lie on the device; None for a quarter of the free memory.
         seed: Of the order of examples.
         stretch: Steps a program call, or None for as many as is fast.
         batch_size: As for fit, or "full".
@@ -61,11 +67,13 @@ def source(
     how = {"shuffle": shuffle, "class_weight": class_weight, "batch_size": None if full else batch_size}
     adapter = internals.data_adapter(x, y, sample_weight, steps_per_epoch=steps_per_epoch, **how)
     arrays = None if shuffle == "batch" else arrays_of(adapter, batch_size, bool(shuffle), seed)
+    if engine == "resident" and isinstance(x, tf.data.Dataset):
+        arrays = read(adapter, seed)
     known = internals.is_of_arrays(adapter)
     require(not full or known, "batch_size", "must be a number where the data are no arrays", batch_size)
     if arrays and buildable:
         internals.build(model, arrays.batch_spec(arrays.batch_size))
-    why = refusal(model, arrays)
+    why = refusal(model, arrays, free_bytes() if budget is None else budget)
     require(engine != "resident" or not why, "engine", f"must be 'stream' here: {why}", engine)
     if engine != "stream" and not why:
         assert arrays is not None
@@ -90,14 +98,34 @@ def arrays_of(adapter: Any, batch_size: Any, shuffle: bool, seed: int) -> Arrays
     return Arrays(data, examples if batch_size == "full" else batch_size or 32, shuffle, seed)
 
 
-def refusal(model: Any, arrays: Arrays | None) -> str:
+def read(adapter: Any, seed: int) -> Arrays | None:
+    """A dataset's elements as arrays in its order, where it has an end and its batches are of one size but the last."""
+    known = adapter.num_batches is not None
+    require(known, "engine", "must be 'stream' here: the data have no end that is known", "resident")
+    batches = list(adapter.get_tf_dataset())
+    sizes = [int(rows(batch)) for batch in batches]
+    even = all(size == sizes[0] for size in sizes[:-1]) and sizes[-1] <= sizes[0]
+    require(even, "engine", "must be 'stream' here: the dataset's batches are of different sizes", "resident")
+    whole = tf.nest.map_structure(lambda *leaves: None if is_optional(leaves[0]) else tf.concat(leaves, 0), *batches)
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(whole)
+    return arrays_of(internals.data_adapter(x, y, sample_weight, shuffle=False), sizes[0], False, seed)
+
+
+def free_bytes() -> int:
+    """How much of the device arrays may take where nobody says."""
+    if tf.config.list_logical_devices("GPU"):
+        return GPU_BYTES
+    return int(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * SHARE)
+
+
+def refusal(model: Any, arrays: Arrays | None, budget: int) -> str:
     """Why the data cannot be resident; empty where they can."""
     if arrays is None:
         return "the data are no dense arrays of numbers"
     if model.run_eagerly:
         return "the model runs eagerly"
     size = sum(leaf.dtype.size * leaf.shape.num_elements() for leaf in arrays.leaves)
-    return f"{size} bytes are more than {BUDGET}" if size > BUDGET else ""
+    return f"{size} bytes are more than {budget}" if size > budget else ""
 
 
 def streamed(arrays: Arrays, adapter: Any, steps_per_epoch: int | None, stretch: int | None) -> Stream:

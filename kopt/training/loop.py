@@ -32,11 +32,12 @@ class Loop:
     Args:
         model: A compiled Keras model; it trains under the strategy that it was built under.
         strategy: That strategy, to be sure of it; None for whatever it is.
-        engine: "auto", "resident" (arrays on the device) or "stream" (Keras' iterators).
+        engine: "auto", "resident" (arrays on the device; a dataset is read once, in its order) or "stream" (tf.data).
         jit: Whether to compile with XLA: "auto", True or False.
         step: What to do with one batch, returning logs; `TrainStep(model)` or the model's own train_step when None.
         seed: Of the order of examples, >= 0; drawn from NumPy's global generator at each fit when None, so that
             `keras.utils.set_random_seed` rules it.
+        budget: Bytes of arrays that may lie on the device, >= 0; None for a quarter of the free memory.
 
     Raises:
         ValueError: When the model is not compiled or an argument is out of range.
@@ -62,6 +63,7 @@ class Loop:
         jit: Jit = "auto",
         step: Callable[[Any], Any] | None = None,
         seed: int | None = None,
+        budget: int | None = None,
     ):
         require(isinstance(model, keras.Model), "model", "must be a Keras model", model)
         require(model.compiled, "model", "must be compiled", model.name)
@@ -73,7 +75,9 @@ class Loop:
         require(alone or jit is not True, "jit", "must be 'auto' or False on several replicas", jit)
         whole = seed is None or seed == 0 or is_count(seed) and seed < 2**64
         require(whole, "seed", "must be a whole number in [0, 2 ** 64)", seed)
-        self.model, self.engine, self.seed = model, engine, seed
+        size = budget is None or budget == 0 or is_count(budget)
+        require(size, "budget", "must be a whole number >= 0, in bytes", budget)
+        self.model, self.engine, self.seed, self.budget = model, engine, seed, budget
         self.own_step = step is not None and not isinstance(step, TrainStep)
         own_step, own_test = internals.has_own_train_step(model), internals.has_own_test_step(model)
         self.buildable = not own_step
@@ -217,8 +221,8 @@ class Loop:
         require_sizes(steps=steps)
         model, asked = self.model, listed(callbacks)
         stretch = self.steps_a_call(asked, "predict")
-        how: dict[str, Any] = {"batch_size": batch_size, "steps_per_epoch": steps, "buildable": False}
-        data = source(model, x, engine="auto", stretch=stretch, **how)
+        how: dict[str, Any] = {"batch_size": batch_size, "steps_per_epoch": steps, "budget": self.budget}
+        data = source(model, x, engine="auto", stretch=stretch, buildable=False, **how)
         called = self.callbacks(asked, 0, epochs=1, steps=data.num_batches)
         model.stop_predicting = False
         called.on_predict_begin()
@@ -239,7 +243,17 @@ class Loop:
             how["seed"] = int(high) * 2**32 + int(low)
         stretch = self.steps_a_call(callbacks, phase)
         engine = self.engine if phase == "train" else "auto"
-        return source(self.model, x, y, sample_weight, engine=engine, stretch=stretch, buildable=self.buildable, **how)
+        return source(
+            self.model,
+            x,
+            y,
+            sample_weight,
+            engine=engine,
+            stretch=stretch,
+            buildable=self.buildable,
+            budget=self.budget,
+            **how,
+        )
 
     def callbacks(self, asked: Sequence[Any], verbose: Any, **how: Any) -> Any:
         """What to call, of what was asked for."""

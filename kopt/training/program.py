@@ -9,7 +9,7 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from kopt import keras_internals as internals
-from kopt.training.batches import rows, shared, sliced
+from kopt.training.batches import is_optional, rows, shared, sliced
 from kopt.training.engine import Jit
 from kopt.training.resident import ResidentProgram, blank, table_of
 from kopt.training.stretches import ResidentStretch, StreamStretch
@@ -231,11 +231,6 @@ class Program:
             last = one(batch)
             work.ran += 1
         return self.results(last)
-
-
-def is_optional(leaf: Any) -> bool:
-    """Whether a leaf stands for a part that the data do not have."""
-    return isinstance(leaf, tf.experimental.Optional)
 
 
 def operations(traced: Any) -> set[str]:

@@ -11,11 +11,12 @@ from kopt.training.batches import shared
 from kopt.training.stretches import Arrays, ResidentStretch
 from kopt.training.train_step import TrainStep, checking
 
+SMALL_BYTES = 2**22  # of arrays that are put into order whole
 STATE_BYTES = 2**26  # of state that an unchecked program may keep a second time
 
 
 def table_of(work: ResidentStretch, whole_only: bool) -> np.ndarray:
-    """A row for each part of an epoch: its order, first example, batches, whether the short last one, whether fresh.
+    """A row for each part of an epoch: its order, first batch, batches, whether the short last one, whether fresh.
 
     Where programs take whole batches only, the short last one is apart.
     """
@@ -24,7 +25,7 @@ def table_of(work: ResidentStretch, whole_only: bool) -> np.ndarray:
     full = arrays.examples // arrays.batch_size if whole_only else arrays.batches
     for place, (order, begin, steps) in enumerate(work.parts):
         whole = max(0, min(steps, full - begin))
-        rows.append((order, begin * arrays.batch_size, whole, steps - whole, work.fresh or place > 0))
+        rows.append((order, begin, whole, steps - whole, work.fresh or place > 0))
     rows += [(0, 0, 0, 0, 0)] * (len(work.orders) - len(rows))
     return np.array(rows, "int32")
 
@@ -52,6 +53,8 @@ class ResidentProgram:
         self.missing = tf.nest.map_structure(lambda leaf: leaf is None, arrays.data)
         plain = isinstance(program.step, TrainStep) and program.step.needs_no_check()
         self.unchecked = xla and plain and state_bytes(self.model) <= STATE_BYTES
+        # Small arrays are put into order whole, at the beginning of a call: slices of them cost less than rows.
+        self.small = xla and sum(leaf.dtype.size * leaf.shape.num_elements() for leaf in arrays.leaves) <= SMALL_BYTES
         self.leaf_specs = [tf.TensorSpec.from_tensor(leaf) for leaf in arrays.leaves]
         self.arrays_spec = arrays.batch_spec
         self.call = self.compiled(self.unchecked)
@@ -101,16 +104,26 @@ class ResidentProgram:
             left = iter(leaves)
             return tf.nest.map_structure(lambda none: None if none else tf.gather(next(left), rows), self.missing)
 
-        def body(number: Any, _: Any) -> Any:
-            # A gather: tf.slice would make the start a constant of the XLA program, compiled for each value.
-            first = row[1] + number * size
+        def body_of_any_size(number: Any, _: Any) -> Any:
+            first = (row[1] + number) * size
             last = tf.minimum(first + size, self.examples)
             if program.alone:
-                rows = first + tf.range(size) if self.fixed else tf.range(first, last)
-                return number + 1, step(gathered(tf.gather(ordered, rows)))
+                return number + 1, step(gathered(ordered[first:last]))
             take = lambda begin, end: gathered(ordered[first + begin : first + end])
             return number + 1, program.everywhere(shared(last - first, take, strategy))
 
+        def body_of_fixed_size(number: Any, _: Any) -> Any:
+            # A gather: tf.slice would make the start a constant of the XLA program, compiled for each value.
+            pick = lambda leaf: None if leaf is None else tf.gather(leaf, row[1] + number)
+            chosen = tf.nest.map_structure(pick, whole)
+            return number + 1, step(chosen if self.small else gathered(chosen))
+
+        in_order = self.fixed and program.alone
+        if in_order:
+            full = self.examples // size
+            whole = tf.reshape(ordered[: full * size], [full, size])
+            whole = gathered(whole) if self.small else whole
+        body = body_of_fixed_size if in_order else body_of_any_size
         zeros, shapes = blank(step.structured_outputs)
         start, invariants = (tf.constant(0), zeros), (tf.TensorShape([]), shapes)
         _, last = tf.while_loop(lambda n, _: n < row[2], body, start, invariants, parallel_iterations=1)
