@@ -25,6 +25,8 @@ def is_of_arrays(adapter: Any) -> bool:
 
 def tensors(adapter: Any) -> Any:
     """An array adapter's (x, y, sample_weight) as dense tensors in Keras' types, or None where one is not dense."""
+    if not all(leaf is None or hasattr(leaf, "__array__") for leaf in tf.nest.flatten(adapter._inputs)):
+        return None
     sliceable = array_slicing.convert_to_sliceable(adapter._inputs, target_backend="tensorflow")
     leaves = [getattr(leaf, "array", leaf) for leaf in tf.nest.flatten(sliceable)]
     dense = [leaf for leaf in leaves if leaf is not None]

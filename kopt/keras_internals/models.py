@@ -85,6 +85,11 @@ def build(model: Any, batch: Any) -> None:
         model._symbolic_build(data_batch=shaped)
 
 
+def is_trainer(model: Any) -> bool:
+    """Whether it is compiled and trained as Keras models are, be it a Model or a layer with Keras' trainer."""
+    return isinstance(model, TensorFlowTrainer)
+
+
 def has_own_train_step(model: Any) -> bool:
     """Whether a model overrides `train_step`, or has had one set."""
     return "train_step" in vars(model) or type(model).train_step is not TensorFlowTrainer.train_step

@@ -63,7 +63,8 @@ def source(
         epochs: How many epochs a stretch may hold.
         buildable: Whether Keras can build the model from its call, as it can where its steps are Keras' own.
     """
-    full = batch_size == "full"
+    full, most = batch_size == "full", keras.config.max_steps_per_epoch()
+    steps_per_epoch = min(steps_per_epoch or most, most) if most else steps_per_epoch
     how = {"shuffle": shuffle, "class_weight": class_weight, "batch_size": None if full else batch_size}
     adapter = internals.data_adapter(x, y, sample_weight, steps_per_epoch=steps_per_epoch, **how)
     arrays = None if shuffle == "batch" else arrays_of(adapter, batch_size, bool(shuffle), seed)

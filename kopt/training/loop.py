@@ -65,7 +65,7 @@ class Loop:
         seed: int | None = None,
         budget: int | None = None,
     ):
-        require(isinstance(model, keras.Model), "model", "must be a Keras model", model)
+        require(internals.is_trainer(model), "model", "must be a Keras model", model)
         require(model.compiled, "model", "must be compiled", model.name)
         own = model.distribute_strategy
         require(strategy in (None, own), "strategy", "must be the one that the model was built under", strategy)

@@ -75,7 +75,7 @@ class Program:
                 break
             logs = self.one(batch)
             work.ran += 1
-        return logs
+        return self.results(logs) if work.ran else None
 
     # One step
 

@@ -45,9 +45,13 @@ class Source:
     def close(self) -> None:
         """Called at the end of an epoch."""
 
+    def open(self) -> None:
+        """Called at the beginning of an epoch."""
+
     def epoch(self, number: int) -> Iterator[Stretch]:
         """The stretches of an epoch; each must have been run before the next is asked for."""
         total, done = self.steps_per_epoch or self.known, 0
+        self.open()
         while total is None or done < total:
             if not self.running:
                 if self.steps_per_epoch and done:
@@ -130,11 +134,13 @@ class Stream(Source):
         self.ordered: tuple[Arrays, Any] | None = None
 
     def start(self, number: int) -> None:
-        self.adapter.on_epoch_begin()
         if self.ordered:
             arrays, variable = self.ordered
             variable.assign(arrays.order(number))
         self.iterator = iter(self.dataset)
+
+    def open(self) -> None:
+        self.adapter.on_epoch_begin()
 
     def stretch(self, **how: Any) -> Stretch:
         return StreamStretch(**how, iterator=self.iterator)

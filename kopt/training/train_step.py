@@ -61,7 +61,7 @@ class TrainStep:
     """
 
     def __init__(self, model: Any, *, micro_batches: int = 1, clip: Clip | None = None):
-        require(isinstance(model, keras.Model), "model", "must be a Keras model", model)
+        require(internals.is_trainer(model), "model", "must be a Keras model", model)
         whole = isinstance(micro_batches, int) and not isinstance(micro_batches, bool) and micro_batches >= 1
         require(whole, "micro_batches", "must be a whole number >= 1", micro_batches)
         require(clip is None or isinstance(clip, Clip), "clip", "must be a clip, such as GlobalNorm(1.0)", clip)

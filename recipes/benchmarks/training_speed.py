@@ -34,6 +34,7 @@ TORCH = [f"torch{kind}, {threads}" for kind in ("", ".compile") for threads in (
 JAX = ["jax, one core", "jax, all cores"]
 GROUPS = {"Loop": ["Loop"], "fit": FIT, "PyTorch": TORCH, "JAX": JAX}
 TURN = 0.7  # seconds
+HOPELESS = 3.0  # times the fastest of its group
 PATIENCE = 60.0  # for a first epoch; whoever takes longer is left out
 
 
@@ -179,9 +180,12 @@ def measure(name: str, repetitions: int, folder: Path) -> dict[str, dict[str, fl
     contenders = [Contender(name, one, weights) for one in names]
     there = [one for one in contenders if one.alive]
     try:
-        counts = {one.name: max(1, round(TURN / one.turn(1))) for one in there}
+        for one in there:
+            one.seconds.append(one.turn(1))
+        racing = [one for one in there if one.name == FIT[0] or not hopeless(one, there)]
+        counts = {one.name: max(1, round(TURN / one.seconds.pop())) for one in racing}
         for _ in range(repetitions):
-            for one in there:
+            for one in racing:
                 one.seconds.append(one.turn(counts[one.name]))
         return {
             one.name: {"seconds": statistics.median(one.seconds), "peak": one.peak, **(one.first or {})}
@@ -191,6 +195,12 @@ def measure(name: str, repetitions: int, folder: Path) -> dict[str, dict[str, fl
         for one in contenders:
             one.close()
         os.unlink(weights)
+
+
+def hopeless(one: Contender, there: Sequence[Contender]) -> bool:
+    """Whether another of its group is so much faster that one turn says enough."""
+    group = next(names for names in GROUPS.values() if one.name in names)
+    return one.seconds[0] > HOPELESS * min(other.seconds[0] for other in there if other.name in group)
 
 
 def best(found: dict[str, dict[str, float]], group: str) -> tuple[str, float] | None:

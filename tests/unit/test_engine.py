@@ -98,7 +98,7 @@ def test_evaluate_and_predict_are_keras_own(jit: bool, points) -> None:
         inputs, {"a": keras.layers.Dense(1, name="a")(hidden), "b": keras.layers.Dense(2, name="b")(hidden)}
     )
     model.compile("adam", {"a": "mse", "b": "mae"}, metrics={"a": ["mae"]})
-    # Even batches: an output's loss on a short last one counts as a whole batch in Keras' graphs, by its rows elsewhere.
+    # Even batches: a short last one's loss of an output counts whole in Keras' graphs, by its rows elsewhere.
     weights, y = np.linspace(0, 1, 100), {"a": y, "b": x[:, :2]}
     weighted = {"batch_size": 25, "sample_weight": {"a": weights, "b": weights}, "verbose": 0}
     loop = Loop(model, jit=jit)

@@ -298,8 +298,8 @@ def test_keras_debugging_limit_of_epochs_counts(network, points) -> None:
             "batch_size must be a number where the data are no arrays, got 'full'.",
         ),
         (
-            lambda m, x, y: Loop(m, engine="resident").fit(tf.data.Dataset.from_tensors((x, y))),
-            "engine must be 'stream' here: the data are no dense arrays",
+            lambda m, x, y: Loop(m, engine="resident").fit(pair for pair in [(x, y)]),
+            "engine must be 'stream' here: the data are no dense arrays of numbers",
         ),
     ],
 )
