@@ -11,6 +11,29 @@ contender is a process of its own that waits while another's turn is timed; turn
 model.fit is run with 1, 16 and an epoch's steps an execution, each with and without XLA, PyTorch eager and compiled,
 each with one thread and with all, JAX with one core and with all; the best of each is what Loop is compared with.
 A peer that is not installed is a dash.
+
+Measured, how many times Loop's time the best of each takes:
+
+    work                us a step    fit   PyTorch   JAX scan
+    10-5-1, batch 1          0.64    103       199       0.88
+    10-5-1, batch 64         3.38     28        38       0.97
+    digits MLP               13.2     42        13       1.09
+    MLP 784                   355    2.5       2.2       1.05
+    CNN                      4530    1.4       1.2         40
+    transformer              8796    1.2       1.8       1.39
+    factorization             142    4.5       1.8       1.26
+    GRU                      2591    1.0       1.4       0.47
+
+What was tried, in us a step:
+- The check that a gradient is finite: a condition around the update 0.77 (batch 1), 447 (MLP 784), 200 (factorization);
+  selecting old or new values 0.78, 456; the check by squares, dot products, the largest or zero times the gradients no
+  better (470 to 640); no check in the step, one at the end of a call, and the call done again 0.56, 383, 142. Taken.
+- Small arrays put into order once a call and sliced, for rows gathered at each step: batch 64 from 4.0-5.6 to 3.3,
+  batch 1 from 0.60 to 0.57. Taken.
+- Several epochs a call, for one: digits from 20.9 to 13.2. Taken.
+- Without metrics: nothing.
+- A GRU of 64 units in XLA: 1636 for 2490; but an LSTM of 128 units over 100 steps takes 52 ms for 24, a bidirectional
+  GRU 16 for 9: "auto" stays without, jit=True is there.
 """
 
 import csv

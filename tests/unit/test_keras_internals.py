@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 
 from kopt import keras_internals as internals
+from kopt import rules
 from kopt.knobs import Knob
+from kopt.optimizers import Optimizer
 
 
 def test_owned_variables_lists_each_weight_with_its_layer(network) -> None:
@@ -82,6 +84,29 @@ def test_a_program_resets_metrics_that_are_keras_own(network, points) -> None:
     assert internals.metrics_reset_in_graph(model)
     internals.add_metric(model, Counting(name="counted"))
     assert not internals.metrics_reset_in_graph(model)
+
+
+def test_models_have_keras_trainer_and_plain_layers_do_not(network) -> None:
+    assert internals.is_trainer(network())
+    assert not internals.is_trainer(keras.layers.Dense(1))
+
+
+def test_optimizers_that_clip_or_scale_or_are_a_users_own_may_hide_an_infinite_gradient() -> None:
+    class Own(keras.optimizers.SGD):
+        pass
+
+    optimizers = keras.optimizers
+    assert internals.keeps_infinity(optimizers.Adam()) and internals.keeps_infinity(Optimizer(rules.Adam()))
+    hiding = [optimizers.SGD(clipnorm=1.0), optimizers.SGD(clipvalue=1.0), optimizers.SGD(global_clipnorm=1.0), Own()]
+    for optimizer in [*hiding, optimizers.LossScaleOptimizer(optimizers.SGD())]:
+        assert not internals.keeps_infinity(optimizer)
+
+
+def test_an_unchecked_update_is_the_optimizers_own() -> None:
+    weight, optimizer = keras.Variable([1.0]), keras.optimizers.SGD(0.5)
+    optimizer.build([weight])
+    internals.update_unchecked(optimizer, [tf.constant([1.0])], [weight])
+    assert float(weight.numpy()[0]) == 0.5
 
 
 def test_logs_become_numbers() -> None:
