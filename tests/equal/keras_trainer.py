@@ -15,6 +15,8 @@ def fit(model, *arguments, **named):
     return Loop(model).fit(**dict(zip(NAMES, arguments)), **named)
 
 
-for kind in keras.Model.__mro__:
-    if "fit" in vars(kind) and vars(kind)["fit"] is stock:
-        kind.fit = fit
+def pytest_configure(config) -> None:
+    """Only where it is a plugin: whoever collects this file for doctests keeps Keras' fit."""
+    for kind in keras.Model.__mro__:
+        if vars(kind).get("fit") is stock:
+            kind.fit = fit
