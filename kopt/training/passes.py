@@ -42,7 +42,8 @@ class Passes:
         self.skipped_before = sum(int(float(count)) for count in self.counted.values())
         called.on_train_begin()
         begin = epoch = internals.initial_epoch(model, initial)
-        while epoch < epochs and not self.agreed_stop("train"):
+        stop = False
+        while epoch < epochs and not stop:
             # The first epoch is alone: callbacks begin with it, and it shows how long one takes.
             spanned = self.span(data, epoch, epochs) if epoch > begin else []
             for logs in spanned:
@@ -58,6 +59,7 @@ class Passes:
                     logs |= {f"val_{name}": value for name, value in self.evaluated(validation, called).items()}
                 called.on_epoch_end(epoch, logs)
                 epoch += 1
+            stop = self.agreed_stop("train")
         if epochs > 0:
             model.optimizer.finalize_variable_values(model.trainable_weights)
         called.on_train_end(logs=logs)
@@ -75,7 +77,7 @@ class Passes:
                 continue  # there was nothing left
             logs = found
             extra = {name: found.pop(name) for name in program.watched if isinstance(found, dict)}
-            data.pace.measure(work.steps, time.perf_counter() - started, data.known or work.steps)
+            data.pace.measure(work.ran, time.perf_counter() - started, data.known or work.ran)
             end(work.last, logs)
             if self.agreed_stop(phase, data):
                 break

@@ -1,5 +1,6 @@
 """Predictions: a model's outputs for all of a source's data, collected inside programs."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -38,40 +39,29 @@ class Predictions:
 
     def of_stretch(self, work: Any) -> Any:
         if self.model.run_eagerly:
-            return self.eagerly(work)
+            outputs = [self.model.predict_step(batch) for batch in itertools.islice(work.iterator, work.steps)]
+            work.ran = len(outputs)
+            return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *outputs) if outputs else None
         resident = isinstance(work, ResidentStretch)
         spec = work.arrays.batch_spec(None) if resident else work.iterator.element_spec
-        xla = self.program.decide(lambda: spec)
-        key = ("predict", xla, str(spec), work.arrays.batch_size if resident else 0)
-        found = self.program.made(key, lambda: self.compiled(spec, resident, work), *self.arguments(work))
-        if found is None:
-            return self.of_stretch(work)
-        outputs, ran = found
+        size = work.arrays.batch_size if resident else None
+        make = lambda: self.compiled(spec, size, self.arguments(work))
+        outputs, ran = self.program.made(("predict", str(spec), size), lambda: spec, make, *self.arguments(work))
         work.ran = int(ran)
         return outputs
-
-    def eagerly(self, work: Any) -> Any:
-        outputs = []
-        for batch in iter(lambda: next(work.iterator, None), None):
-            outputs.append(self.model.predict_step(batch))
-            work.ran += 1
-            if work.ran == work.steps:
-                break
-        return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *outputs) if outputs else None
 
     def arguments(self, work: Any) -> tuple[Any, ...]:
         if isinstance(work, StreamStretch):
             return tf.constant(work.steps), work.iterator
         return tf.constant(work.steps), tf.constant(work.parts[0][1]), *work.arrays.leaves
 
-    def compiled(self, spec: Any, resident: bool, work: Any) -> Callable[..., Any]:
-        """The function of how many batches, and of where to take them from."""
+    def compiled(self, spec: Any, size: int | None, arguments: Any) -> Callable[..., Any]:
+        """The function of how many batches, and of where to take them from: arrays where they have a size."""
         one = tf.function(self.model.predict_step, autograph=False, jit_compile=self.program.xla or None)
         outputs = one.get_concrete_function(spec).structured_outputs
         sparse = tf.RaggedTensor, tf.RaggedTensorSpec, tf.SparseTensor, tf.SparseTensorSpec
         dense = not any(isinstance(output, sparse) for output in tf.nest.flatten(outputs))
         require(dense, "model", "must give dense tensors here; its own predict takes others", self.model.name)
-        size = work.arrays.batch_size if resident else 0
 
         def of_arrays(count: Any, begin: Any, *leaves: Any) -> Any:
             def step(number: Any) -> Any:
@@ -87,8 +77,8 @@ class Predictions:
             there = lambda batch: batch.has_value()
             return collected(take, outputs, count, iterator.get_next_as_optional(), following, there)
 
-        function = tf.function(of_arrays if resident else of_iterator, autograph=False)
-        return function.get_concrete_function(*self.arguments(work))
+        function = tf.function(of_arrays if size else of_iterator, autograph=False)
+        return function.get_concrete_function(*arguments)
 
 
 def collected(one: Any, outputs: Any, count: Any, first: Any, following: Any, there: Any) -> Any:

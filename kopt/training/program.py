@@ -11,7 +11,7 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.training.batches import is_optional, rows, shared, sliced
 from kopt.training.engine import Jit
-from kopt.training.resident import ResidentProgram, blank, table_of
+from kopt.training.resident import ResidentProgram, blank
 from kopt.training.stretches import ResidentStretch, StreamStretch
 from kopt.training.train_step import checking
 
@@ -54,7 +54,7 @@ class Program:
         if work.fresh and (self.model.run_eagerly or not self.resets_metrics()):
             self.model.reset_metrics()
         if self.model.run_eagerly:
-            return self.eagerly(work)
+            return self.one_by_one(work, self.one)
         return self.resident(work) if isinstance(work, ResidentStretch) else self.streamed(work)
 
     def as_keras(self, iterator: Any) -> Any:
@@ -65,17 +65,13 @@ class Program:
             self.stock = internals.make_function(self.model, whole)
         return self.stock(iterator)
 
-    def eagerly(self, work: Any) -> Any:
-        """One step after the other, in Python."""
-        logs = None
-        while work.ran < work.steps:
-            try:
-                batch = next(work.iterator)
-            except (StopIteration, tf.errors.OutOfRangeError):
-                break
-            logs = self.one(batch)
+    def one_by_one(self, work: Any, step: Callable[[Any], Any]) -> Any:
+        """A call of a step for each batch, from Python."""
+        last = None
+        for batch in itertools.islice(work.iterator, work.steps):
+            last = step(batch)
             work.ran += 1
-        return self.results(logs) if work.ran else None
+        return self.results(last) if work.ran else None
 
     # One step
 
@@ -110,10 +106,6 @@ class Program:
         return tf.function(self.results, autograph=False).get_concrete_function(empty).structured_outputs
 
     @property
-    def watched_key(self) -> tuple[Any, ...]:
-        return tuple((name, id(variable)) for name, variable in self.watched.items())
-
-    @property
     def spans(self) -> bool:
         """Whether a call can hold several epochs, and give the logs of each."""
         return self.logs == "metrics" and self.resets_metrics() and not self.model.run_eagerly
@@ -143,13 +135,14 @@ class Program:
             self.programs[key] = tf.function(self.one, autograph=False).get_concrete_function(spec)
         return self.programs[key]
 
-    def made(self, key: Any, make: Callable[[], Callable[..., Any]], *arguments: Any) -> Any:
-        """Run the program of a key, made and compiled at the first call.
+    def made(self, key: Any, spec: Callable[[], Any], make: Callable[[], Callable[..., Any]], *arguments: Any) -> Any:
+        """Run the program of a key over batches of a spec, made and compiled at the first call.
 
         XLA refuses a step while it compiles, before anything has run: then the step goes without.
         """
-        if key in self.programs:
-            return self.programs[key](*arguments)
+        whole = key, self.decide(spec), tuple((name, id(variable)) for name, variable in self.watched.items())
+        if whole in self.programs:
+            return self.programs[whole](*arguments)
         started = time.perf_counter()
         program = make()
         try:
@@ -159,22 +152,19 @@ class Program:
                 raise
             self.xla = False
             log.info("jit: False, XLA refuses the step: %s", str(error).partition("\n")[0])
-            return None
+            return self.made(key, spec, make, *arguments)
         log.info("compiled in %.1f s", time.perf_counter() - started)
-        self.programs[key] = program
+        self.programs[whole] = program
         return result
 
     # Over resident arrays
 
     def resident(self, work: ResidentStretch) -> Any:
         """Run the parts of epochs; the logs of each are left in the stretch."""
-        arrays = work.arrays
-        xla = self.decide(lambda: arrays.batch_spec(min(arrays.batch_size, arrays.examples)))
-        table = table_of(work, whole_only=xla)
-        make = lambda: ResidentProgram(self, arrays, len(table), xla)
-        found = self.made((arrays.key, len(table), xla, self.watched_key), make, table, work.orders, arrays.leaves)
-        if found is None:
-            return self.resident(work)
+        arrays, room = work.arrays, len(work.orders)
+        spec = lambda: arrays.batch_spec(min(arrays.batch_size, arrays.examples))
+        make = lambda: ResidentProgram(self, arrays, room, bool(self.xla))
+        found = self.made((arrays.key, room), spec, make, work)
         work.ran = work.steps
         values = {name: numbers.numpy() for name, numbers in found.items()} if isinstance(found, dict) else None
         if values is None or any(isinstance(value, dict) for value in values.values()):
@@ -186,15 +176,13 @@ class Program:
 
     def streamed(self, work: StreamStretch) -> Any:
         if isinstance(work.iterator, tf.distribute.DistributedIterator):
-            return self.step_by_step(work)
+            # What TensorFlow has sharded: each replica's own batches.
+            step = self.programs.setdefault("sharded", tf.function(self.one, autograph=False, reduce_retracing=True))
+            return self.one_by_one(work, step)
         spec = work.iterator.element_spec
-        xla = self.decide(lambda: spec)
         arguments = work.iterator, tf.constant(work.steps), tf.constant(work.fresh)
         make = lambda: self.build_stream(spec).get_concrete_function(*arguments)
-        found = self.made(("stream", xla, str(spec), self.watched_key), make, *arguments)
-        if found is None:
-            return self.streamed(work)
-        logs, ran = found
+        logs, ran = self.made(("stream", str(spec)), lambda: spec, make, *arguments)
         work.ran = int(ran)
         return logs
 
@@ -222,15 +210,6 @@ class Program:
             return self.results(last), ran
 
         return tf.function(stretch, autograph=False)
-
-    def step_by_step(self, work: StreamStretch) -> Any:
-        """What TensorFlow has sharded, a program call a step."""
-        one = self.programs.setdefault("sharded", tf.function(self.one, autograph=False, reduce_retracing=True))
-        last = None
-        for batch in itertools.islice(work.iterator, work.steps):
-            last = one(batch)
-            work.ran += 1
-        return self.results(last)
 
 
 def operations(traced: Any) -> set[str]:

@@ -60,9 +60,10 @@ class ResidentProgram:
         self.call = self.compiled(self.unchecked)
         self.checked: Callable[..., Any] | None = None if self.unchecked else self.call
 
-    def __call__(self, table: np.ndarray, orders: Any, leaves: Sequence[Any]) -> Any:
+    def __call__(self, work: ResidentStretch) -> Any:
         """The logs of each part, stacked."""
-        arguments = tf.constant(table), tf.constant(int((table[:, 2:4].sum(1) > 0).sum())), orders, *leaves
+        table = tf.constant(table_of(work, whole_only=self.xla))
+        arguments = table, tf.constant(len(work.parts)), work.orders, *work.arrays.leaves
         logs, finite = self.call(*arguments)
         if self.unchecked and not finite:
             # As if nothing had happened: now with the check that skips a step.

@@ -1,5 +1,6 @@
 """Sources: an epoch's data as stretches of steps, from arrays on the device or from a dataset."""
 
+import abc
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,7 @@ __all__ = ["Resident", "Stream"]
 ORDERS = 2**20  # examples in the orders that lie on the device for epochs to come
 
 
-class Source:
+class Source(abc.ABC):
     """An epoch's data in stretches, with fit's meaning of `steps_per_epoch`: data go on where an epoch cut them.
 
     Args:
@@ -35,18 +36,19 @@ class Source:
     def start(self, number: int) -> None:
         """Begin to go through the data, for the epoch or, where epochs cut the data, the pass of this number."""
 
+    @abc.abstractmethod
     def stretch(self, **how: Any) -> Stretch:
-        raise NotImplementedError
+        """The next steps."""
 
     def span(self, number: int, last: int) -> "ResidentStretch | None":
         """Several whole epochs from this one to before another as one stretch, where there is time for two or more."""
         return None
 
-    def close(self) -> None:
-        """Called at the end of an epoch."""
-
     def open(self) -> None:
         """Called at the beginning of an epoch."""
+
+    def close(self) -> None:
+        """Called at the end of an epoch."""
 
     def epoch(self, number: int) -> Iterator[Stretch]:
         """The stretches of an epoch; each must have been run before the next is asked for."""

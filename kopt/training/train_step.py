@@ -178,7 +178,8 @@ class TrainStep:
     def needs_no_check(self) -> bool:
         """Whether an infinite gradient is sure to leave infinite weights or state, so that a later look finds it."""
         plain = tf.distribute.get_strategy().num_replicas_in_sync == 1 and self.clip is None
-        return plain and internals.keeps_infinity(self.model.optimizer)
+        free = all(weight.constraint is None for weight in self.model.trainable_weights)
+        return plain and free and internals.keeps_infinity(self.model.optimizer)
 
     def refuse_accumulation(self, replicas: int) -> None:
         if replicas > 1 or self.micro_batches > 1:

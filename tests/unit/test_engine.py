@@ -89,6 +89,35 @@ def test_a_call_that_meets_an_infinite_gradient_is_done_again(optimizer: str, ne
     assert "epoch 8: 1 step was skipped" in caplog.text
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_constraint_does_not_hide_an_infinite_gradient(optimizer: str, points) -> None:
+    """Weights that are clipped are finite again at the end of a call."""
+    x, y = points[0].copy(), points[1]
+    x[55] = np.inf
+    found = []
+    for jit in (True, False):
+        keras.utils.set_random_seed(1)
+        clipped = keras.layers.Dense(1, use_bias=False, kernel_constraint=lambda w: tf.clip_by_value(w, -1.0, 1.0))
+        model = keras.Sequential([keras.Input((10,)), keras.layers.Activation("relu"), clipped])
+        model.compile(optimizer, "mae")
+        Loop(model, jit=jit, seed=1).fit(x, y, batch_size=10, epochs=4, shuffle=False, verbose=0)
+        assert float(skipped(model)) == 4
+        found.append(model)
+    same_weights(*found, 1e-6)
+
+
+def test_stopping_before_the_first_epoch_is_seen_where_fit_sees_it(network, points) -> None:
+    class Stop(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.model.stop_training = True
+
+    ours, theirs = network("adam"), network("adam")
+    how = {"batch_size": 25, "epochs": 3, "shuffle": False, "verbose": 0}
+    found = Loop(ours, jit=False).fit(*points, callbacks=[Stop()], **how).history
+    assert found == theirs.fit(*points, callbacks=[Stop()], **how).history and len(found["loss"]) == 1
+    same_weights(ours, theirs)
+
+
 @pytest.mark.parametrize("jit", [False, True])
 def test_evaluate_and_predict_are_keras_own(jit: bool, points) -> None:
     x, y = points
