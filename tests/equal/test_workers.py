@@ -10,13 +10,21 @@ import keras
 import numpy as np
 import pytest
 
-from kopt.launch import launch
-
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
 import cluster  # noqa: E402
 
 REPLICAS = HERE.parents[1] / "recipes" / "benchmarks" / "replicas.py"
+
+
+def on_two_workers(*command) -> int:
+    """The exit code of a launch; workers that wait for one another for ever are stopped."""
+    process = subprocess.Popen([sys.executable, "-m", "kopt", "launch", "--workers", "2", *map(str, command)])
+    try:
+        return process.wait(300)
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +35,7 @@ def folder(tmp_path_factory):
     one_process = [subprocess.Popen([*command, how], env=environment) for how in ("alone", "mirrored")]
     assert [process.wait() for process in one_process] == [0, 0]
     (place / "files").mkdir()
-    assert launch([str(HERE / "cluster.py"), str(place), "multi-worker"], workers=2) == 0
+    assert on_two_workers(HERE / "cluster.py", place, "multi-worker") == 0
     return place
 
 
@@ -70,7 +78,7 @@ def test_the_step_on_two_workers_equals_one(tmp_path) -> None:
 
     alone = replicas.start(1, "workers", str(tmp_path))
     arguments = ["--worker", "2", "--cells", "workers", "--folder", str(tmp_path)]
-    assert launch([str(REPLICAS), *arguments], workers=2) == 0 and alone.wait() == 0
+    assert on_two_workers(REPLICAS, *arguments) == 0 and alone.wait() == 0
     for cell in replicas.WORKERS:
         one, several = (replicas.results(cell, count, str(tmp_path)) for count in (1, 2))
         assert replicas.distance(one, several) <= cell.tolerance, cell.name
