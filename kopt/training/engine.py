@@ -44,6 +44,7 @@ def source(
     steps_per_epoch: int | None = None,
     buildable: bool = True,
     epochs: int = 1,
+    sharded: bool = True,
 ) -> Source:
     """Choose how an epoch's data come, and say why in the log.
 
@@ -61,6 +62,7 @@ def source(
         class_weight: As for fit.
         steps_per_epoch: As for fit.
         epochs: How many epochs a stretch may hold.
+        sharded: Whether a worker may see the shard of a dataset that its options ask for, and not all of it.
         buildable: Whether Keras can build the model from its call, as it can where its steps are Keras' own.
     """
     full, most = batch_size == "full", keras.config.max_steps_per_epoch()
@@ -83,7 +85,8 @@ def source(
     log.info("engine: stream, %s", why or "asked for")
     if arrays:
         return streamed(arrays, adapter, steps_per_epoch, stretch)
-    dataset = distributed(adapter.get_tf_dataset(), model.distribute_strategy)
+    dataset = adapter.get_tf_dataset()
+    dataset = distributed(dataset, model.distribute_strategy) if sharded else dataset
     if buildable and isinstance(dataset, tf.data.Dataset):
         internals.build(model, dataset.element_spec)
     return Stream(dataset, adapter, adapter.num_batches, steps_per_epoch, stretch)

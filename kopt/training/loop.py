@@ -222,7 +222,7 @@ class Loop:
         model, asked = self.model, listed(callbacks)
         stretch = self.steps_a_call(asked, "predict")
         how: dict[str, Any] = {"batch_size": batch_size, "steps_per_epoch": steps, "budget": self.budget}
-        data = source(model, x, engine="auto", stretch=stretch, buildable=False, **how)
+        data = source(model, x, engine="auto", stretch=stretch, buildable=False, sharded=False, **how)
         called = self.callbacks(asked, 0, epochs=1, steps=data.num_batches)
         model.stop_predicting = False
         called.on_predict_begin()

@@ -89,7 +89,8 @@ def trained(kind: str, strategy, number: int, folder: pathlib.Path):
         **DATA[kind](), epochs=5, validation_data=(X[:21], Y[:21]), verbose=0, callbacks=callbacks
     ).history
     last = loop.evaluate(X[:30], Y[:30], verbose=0)
-    return {**history, "evaluated": list(last.values())}, model.get_weights()
+    outputs = loop.predict(sharded().map(lambda x, y: x))  # every worker has all of them
+    return {**history, "evaluated": list(last.values()), "outputs": outputs.tolist()}, model.get_weights()
 
 
 def main(folder: pathlib.Path, how: str) -> None:

@@ -12,7 +12,7 @@ from kopt import rules
 from kopt.callbacks import LearningRate
 from kopt.optimizers import Optimizer
 from kopt.schedules import Linear
-from kopt.training import Loop, skipped
+from kopt.training import Loop, ProgressBar, skipped
 from kopt.training.program import Program
 
 
@@ -40,6 +40,23 @@ def test_epochs_in_one_call_are_the_epochs_one_by_one(jit: bool, batch_size: int
     assert Loop(apart, jit=jit, seed=1).fit(*points, callbacks=[Alone()], **how).history == history
     same_weights(together, apart)
     assert len(history["loss"]) == 40 and several < 20 and len(calls) - several >= 40
+
+
+def test_without_batch_hooks_an_epoch_takes_few_calls(network, points, monkeypatch) -> None:
+    class Every(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            pass
+
+    counts = []
+    run = Program.__call__
+    monkeypatch.setattr(Program, "__call__", lambda self, work: (counts.append(work.steps), run(self, work))[1])
+    Loop(network(), jit=False).fit(
+        *points, batch_size=1, epochs=4, verbose=0, callbacks=[Alone(), ProgressBar(live=False)]
+    )
+    assert sum(counts) == 400 and len(counts) < 30
+    counts.clear()
+    Loop(network(), jit=False).fit(*points, batch_size=25, epochs=2, verbose=0, callbacks=[Every()])
+    assert counts == [1] * 8
 
 
 def test_rates_and_rows_are_those_of_each_epoch(network, points, tmp_path) -> None:
@@ -239,12 +256,3 @@ def test_a_step_of_the_models_own_is_compiled_and_gives_the_logs(points) -> None
         model.compile(optimizer="adam")
         found.append(fit(model)(*points, batch_size=30, epochs=3, shuffle=False, verbose=0).history["mine"])
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
-
-
-def test_augmentation_runs_in_the_graph_and_without_xla(caplog) -> None:
-    caplog.set_level(logging.INFO, "kopt")
-    layers = [keras.Input((8, 8, 1)), keras.layers.RandomFlip(), keras.layers.RandomTranslation(0.1, 0.1)]
-    model = keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(2)])
-    model.compile("sgd", "mse")
-    history = Loop(model).fit(np.ones((20, 8, 8, 1)), np.ones((20, 2)), epochs=3, verbose=0).history
-    assert len(history["loss"]) == 3 and caplog.text.count("jit: False, XLA refuses the step") == 1

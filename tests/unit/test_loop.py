@@ -1,6 +1,5 @@
-"""Loop: fit's contract, the engine's choices, and what is refused."""
+"""Loop: fit's contract, and what is refused."""
 
-import logging
 import warnings
 
 import keras
@@ -10,7 +9,6 @@ import tensorflow as tf
 
 from kopt.callbacks import LearningRate
 from kopt.training import Loop, ProgressBar, fit, order
-from kopt.training.program import Program
 
 
 class Calls(keras.callbacks.Callback):
@@ -44,19 +42,6 @@ def test_callbacks_are_called_as_in_fit(steps: int, batch_size: int, network, po
     Loop(network(steps_per_execution=steps)).fit(*points, callbacks=[ours], **how)
     network(steps_per_execution=steps).fit(*points, callbacks=[theirs], **how)
     assert ours.calls == theirs.calls
-
-
-def test_without_batch_hooks_an_epoch_takes_few_calls(network, points, monkeypatch) -> None:
-    counts = []
-    run = Program.__call__
-    monkeypatch.setattr(Program, "__call__", lambda self, work: (counts.append(work.steps), run(self, work))[1])
-    Loop(network(), jit=False).fit(
-        *points, batch_size=1, epochs=4, verbose=0, callbacks=[Calls(batches=False), ProgressBar(live=False)]
-    )
-    assert sum(counts) == 400 and len(counts) < 30
-    counts.clear()
-    Loop(network(), jit=False).fit(*points, batch_size=25, epochs=2, verbose=0, callbacks=[Calls()])
-    assert counts == [1] * 8
 
 
 def test_stop_training_in_a_hook_stops(network, points) -> None:
@@ -151,39 +136,6 @@ def test_fit_after_loop_and_loop_after_fit_use_what_was_compiled_last(network, p
         fits[0](model, *points, **how)
     for one, other in zip(mixed.get_weights(), plain.get_weights()):
         np.testing.assert_allclose(one, other, atol=1e-6)
-
-
-def test_jit_auto_leaves_convolutions_and_recurrence_alone(points, caplog) -> None:
-    images, layers = np.random.default_rng(0).normal(size=(16, 8, 8, 1)), keras.layers
-    for body, jit in (
-        ([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(1)], True),
-        ([keras.Input((8, 8, 1)), layers.Conv2D(2, 3), layers.GlobalAveragePooling2D(), layers.Dense(1)], False),
-        ([keras.Input((8, 8, 1)), layers.AveragePooling2D(2), layers.Flatten(), layers.Dense(1)], False),
-        ([keras.Input((8, 8, 1)), layers.Reshape((8, 8)), layers.GRU(2), layers.Dense(1)], False),
-    ):
-        model = keras.Sequential(body)
-        model.compile("sgd", "mse")
-        with caplog.at_level(logging.INFO, "kopt"):
-            fit(model, images, np.zeros((16, 1)), batch_size=5, verbose=0)
-        assert model.train_function.xla is jit, body
-        assert f"jit: {jit}" in caplog.text
-        caplog.clear()
-
-
-def test_what_xla_refuses_falls_back_with_one_line(caplog) -> None:
-    model = keras.Sequential(
-        [
-            keras.Input((1,), dtype="int32"),
-            keras.layers.Hashing(5),
-            keras.layers.Embedding(5, 1),
-            keras.layers.Flatten(),
-        ]
-    )
-    model.compile("sgd", "mse")
-    with caplog.at_level(logging.INFO, "kopt"):
-        history = fit(model, np.arange(20)[:, None], np.ones((20, 1)), epochs=2, verbose=0).history
-    assert model.train_function.xla is False and history["loss"][1] < history["loss"][0]
-    assert len([record for record in caplog.records if "XLA refuses" in record.message]) == 1
 
 
 def test_order_is_a_pure_function_of_seed_and_epoch() -> None:

@@ -1,0 +1,50 @@
+"""What is compiled with XLA, and what is not."""
+
+import logging
+
+import keras
+import numpy as np
+
+from kopt.training import Loop, fit
+
+
+def test_jit_auto_leaves_convolutions_and_recurrence_alone(points, caplog) -> None:
+    images, layers = np.random.default_rng(0).normal(size=(16, 8, 8, 1)), keras.layers
+    for body, jit in (
+        ([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(1)], True),
+        ([keras.Input((8, 8, 1)), layers.Conv2D(2, 3), layers.GlobalAveragePooling2D(), layers.Dense(1)], False),
+        ([keras.Input((8, 8, 1)), layers.AveragePooling2D(2), layers.Flatten(), layers.Dense(1)], False),
+        ([keras.Input((8, 8, 1)), layers.Reshape((8, 8)), layers.GRU(2), layers.Dense(1)], False),
+    ):
+        model = keras.Sequential(body)
+        model.compile("sgd", "mse")
+        with caplog.at_level(logging.INFO, "kopt"):
+            fit(model, images, np.zeros((16, 1)), batch_size=5, verbose=0)
+        assert model.train_function.xla is jit, body
+        assert f"jit: {jit}" in caplog.text
+        caplog.clear()
+
+
+def test_what_xla_refuses_falls_back_with_one_line(caplog) -> None:
+    model = keras.Sequential(
+        [
+            keras.Input((1,), dtype="int32"),
+            keras.layers.Hashing(5),
+            keras.layers.Embedding(5, 1),
+            keras.layers.Flatten(),
+        ]
+    )
+    model.compile("sgd", "mse")
+    with caplog.at_level(logging.INFO, "kopt"):
+        history = fit(model, np.arange(20)[:, None], np.ones((20, 1)), epochs=2, verbose=0).history
+    assert model.train_function.xla is False and history["loss"][1] < history["loss"][0]
+    assert len([record for record in caplog.records if "XLA refuses" in record.message]) == 1
+
+
+def test_augmentation_runs_in_the_graph_and_without_xla(caplog) -> None:
+    caplog.set_level(logging.INFO, "kopt")
+    layers = [keras.Input((8, 8, 1)), keras.layers.RandomFlip(), keras.layers.RandomTranslation(0.1, 0.1)]
+    model = keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    history = Loop(model).fit(np.ones((20, 8, 8, 1)), np.ones((20, 2)), epochs=3, verbose=0).history
+    assert len(history["loss"]) == 3 and caplog.text.count("jit: False, XLA refuses the step") == 1
