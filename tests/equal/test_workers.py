@@ -50,7 +50,8 @@ def test_replicas_and_workers_equal_one(kind: str, worker: str, folder) -> None:
     one, several = (json.loads((folder / name / f"{kind}.json").read_text()) for name in ("alone", worker))
     assert one.keys() == several.keys()
     for name in one:
-        np.testing.assert_allclose(several[name], one[name], rtol=0.2 if sharded else 1e-5, atol=0.05 if sharded else 1e-6)
+        relative, absolute = (0.2, 0.05) if sharded else (1e-5, 1e-6)
+        np.testing.assert_allclose(several[name], one[name], rtol=relative, atol=absolute)
 
 
 def test_a_worker_that_stops_stops_all(folder) -> None:
