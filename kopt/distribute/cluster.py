@@ -54,7 +54,9 @@ def multi_worker(implementation: Any) -> tuple[Any, str]:
         RuntimeError: When TensorFlow has run an operation in this process before.
 
     Example:
-        >>> strategy, source = multi_worker(Implementation.AUTO)  # doctest: +SKIP
+        >>> multi_worker(tf.distribute.experimental.CommunicationImplementation.AUTO)
+        Traceback (most recent call last):
+        ValueError: devices must have TF_CONFIG or SLURM's step variables (srun) in the environment, ...
     """
     resolver: Any
     if described():
