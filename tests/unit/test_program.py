@@ -4,17 +4,18 @@ import logging
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kopt.training import Loop, fit
 
 
-def test_jit_auto_leaves_convolutions_and_recurrence_alone(points, caplog) -> None:
+def test_jit_auto_leaves_convolutions_and_pooling_alone(caplog) -> None:
     images, layers = np.random.default_rng(0).normal(size=(16, 8, 8, 1)), keras.layers
     for body, jit in (
         ([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(1)], True),
         ([keras.Input((8, 8, 1)), layers.Conv2D(2, 3), layers.GlobalAveragePooling2D(), layers.Dense(1)], False),
         ([keras.Input((8, 8, 1)), layers.AveragePooling2D(2), layers.Flatten(), layers.Dense(1)], False),
-        ([keras.Input((8, 8, 1)), layers.Reshape((8, 8)), layers.GRU(2), layers.Dense(1)], False),
+        ([keras.Input((8, 8, 1)), layers.Reshape((8, 8)), layers.GRU(2), layers.Dense(1)], True),
     ):
         model = keras.Sequential(body)
         model.compile("sgd", "mse")
@@ -23,6 +24,28 @@ def test_jit_auto_leaves_convolutions_and_recurrence_alone(points, caplog) -> No
         assert model.train_function.xla is jit, body
         assert f"jit: {jit}" in caplog.text
         caplog.clear()
+
+
+def test_jit_auto_leaves_examples_of_unknown_sizes_alone(caplog) -> None:
+    def batches():
+        for length in (2, 3, 4):
+            yield np.ones((5, length, 2), "float32"), np.ones((5, 1), "float32")
+
+    specs = tf.TensorSpec((None, None, 2)), tf.TensorSpec((None, 1))
+    model = keras.Sequential([keras.Input((None, 2)), keras.layers.GRU(2), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with caplog.at_level(logging.INFO, "kopt"):
+        Loop(model, engine="stream").fit(tf.data.Dataset.from_generator(batches, output_signature=specs), verbose=0)
+    assert model.train_function.xla is False and "examples have unknown sizes" in caplog.text
+
+
+def test_an_embedding_before_a_recurrent_loop_trains_without_xla(caplog) -> None:
+    layers = [keras.Input((6,), dtype="int32"), keras.layers.Embedding(5, 3, mask_zero=True), keras.layers.LSTM(2)]
+    model = keras.Sequential([*layers, keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with caplog.at_level(logging.INFO, "kopt"):
+        history = fit(model, np.ones((20, 6), "int32"), np.ones((20, 1)), epochs=2, verbose=0).history
+    assert model.train_function.xla is False and history["loss"][1] < history["loss"][0]
 
 
 def test_what_xla_refuses_falls_back_with_one_line(caplog) -> None:
