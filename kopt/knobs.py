@@ -1,15 +1,16 @@
-"""Knob: one live scalar that is saved with the model."""
+"""Knobs and slots: live numbers and arrays that are saved with the model."""
 
 import io
 import os
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import h5py
 import keras
 import numpy as np
 
-__all__ = ["Knob", "held_knob", "load_model"]
+__all__ = ["Knob", "Slots", "held_knob", "held_slots", "load_model"]
 
 PREFIX = "kopt_"  # of the attributes by which optimizers hold Knobs
 
@@ -57,6 +58,39 @@ class Knob(keras.layers.Layer):
             self.value.assign(np.asarray(store["0"]))
 
 
+@keras.saving.register_keras_serializable(package="kopt")
+class Slots(keras.layers.Layer):
+    """Live arrays that an optimizer which holds them saves, as it does Knobs.
+
+    A file that lacks them, or has others, leaves them as they are.
+
+    Args:
+        shapes: The shape of each.
+        dtypes: The type of each.
+
+    Example:
+        >>> slots = Slots([(2,), (3, 1)], ["float32", "int32"])
+        >>> [tuple(array.shape) for array in slots.arrays]
+        [(2,), (3, 1)]
+    """
+
+    def __init__(self, shapes: Sequence[Sequence[int]], dtypes: Sequence[str], **arguments: Any):
+        super().__init__(trainable=False, **arguments)
+        how: dict[str, Any] = {"trainable": False, "autocast": False, "aggregation": "only_first_replica"}
+        self.arrays = [
+            self.add_weight(shape=tuple(shape), initializer="zeros", dtype=dtype, name=f"array_{place}", **how)
+            for place, (shape, dtype) in enumerate(zip(shapes, dtypes))
+        ]
+        self.built = True
+
+    def load_own_variables(self, store: Any) -> None:
+        """Take the arrays from a file, where it has the same."""
+        there = [store[str(place)] for place in range(len(store.keys()))]
+        if [tuple(array.shape) for array in there] == [tuple(array.shape) for array in self.arrays]:
+            for array, value in zip(self.arrays, there):
+                array.assign(np.asarray(value))
+
+
 def held_knob(holder: Any, name: str, value: float, dtype: str | None = None) -> Knob:
     """Give the Knob of that name that an object holds, made at the first call.
 
@@ -80,8 +114,34 @@ def held_knob(holder: Any, name: str, value: float, dtype: str | None = None) ->
     return getattr(holder, name)
 
 
+def held_slots(holder: Any, name: str, like: Sequence[Any]) -> Slots:
+    """Give the Slots of that name that an object holds, made at the first call, or when the arrays are to be others.
+
+    Args:
+        holder: An optimizer; it saves what it holds.
+        name: The attribute.
+        like: Variables or arrays of the same shapes and types.
+
+    Returns:
+        The Slots.
+
+    Example:
+        >>> import keras
+        >>> optimizer = keras.optimizers.SGD(0.1)
+        >>> len(held_slots(optimizer, "mine", [np.zeros(2), np.zeros(3)]).arrays)
+        2
+    """
+    shapes = [tuple(one.shape) for one in like]
+    dtypes = [keras.backend.standardize_dtype(one.dtype) for one in like]
+    held = getattr(holder, name, None)
+    same = held is not None and [(tuple(one.shape), one.dtype) for one in held.arrays] == list(zip(shapes, dtypes))
+    if not same:
+        setattr(holder, name, Slots(shapes, dtypes))
+    return getattr(holder, name)
+
+
 def load_model(path: str | os.PathLike[str], **arguments: Any) -> Any:
-    """Load a `.keras` file as Keras does, and the Knobs that its optimizer held: plateau counters, multipliers.
+    """Load a `.keras` file as Keras does, and the Knobs and Slots that its optimizer held: counters, averages.
 
     `keras.saving.load_model` gives the same model, but a fresh optimizer has no place for them and Keras drops them.
 
@@ -108,7 +168,15 @@ def load_model(path: str | os.PathLike[str], **arguments: Any) -> Any:
         holder, group = model.optimizer, file.get("optimizer", {})
         while holder is not None:
             for name in (name for name in group if name.startswith(PREFIX)):
-                value = group[name]["vars"]["0"]
-                held_knob(holder, name, float(value[()]), value.dtype.name).set(float(value[()]))
+                restore(holder, name, group[name]["vars"])
             holder, group = getattr(holder, "inner_optimizer", None), group.get("inner_optimizer", {})
     return model
+
+
+def restore(holder: Any, name: str, store: Any) -> None:
+    """Make what an optimizer held, from a file."""
+    arrays = [store[str(place)] for place in range(len(store))]
+    if len(arrays) == 1 and arrays[0].shape == ():
+        held_knob(holder, name, 0.0, arrays[0].dtype.name).set(arrays[0][()])
+    else:
+        held_slots(holder, name, arrays).load_own_variables(store)

@@ -12,6 +12,7 @@ from kopt.distribute import from_chief, is_chief
 from kopt.training.arguments import is_count, require_fit, require_sizes
 from kopt.training.engine import Engine, Jit, source
 from kopt.training.hooks import Closing, Phase, for_worker, listed, spans_epochs, watches_batches
+from kopt.training.installing import hooked
 from kopt.training.passes import Passes
 from kopt.training.predictions import Predictions
 from kopt.training.program import Program
@@ -82,7 +83,7 @@ class Loop:
         own_step, own_test = internals.has_own_train_step(model), internals.has_own_test_step(model)
         self.buildable = not own_step
         steps: dict[Phase, Callable[[Any], Any]] = {
-            "train": step or (model.train_step if own_step else TrainStep(model)),
+            "train": hooked(model, step or (model.train_step if own_step else TrainStep(model))),
             "test": model.test_step if own_test else TestStep(model),
         }
         self.passes, self.chief = Passes(model, steps, jit), is_chief(own)

@@ -44,15 +44,16 @@ class Passes:
         begin = epoch = internals.initial_epoch(model, initial)
         stop = False
         while epoch < epochs and not stop:
+            called.on_epoch_begin(epoch)
             # The first epoch is alone: callbacks begin with it, and it shows how long one takes.
             spanned = self.span(data, epoch, epochs) if epoch > begin else []
-            for logs in spanned:
-                called.on_epoch_begin(epoch)
+            for place, logs in enumerate(spanned):
+                if place:
+                    called.on_epoch_begin(epoch)
                 self.tell_skipped(epoch, logs)
                 called.on_epoch_end(epoch, logs)
                 epoch += 1
             if not spanned:
-                called.on_epoch_begin(epoch)
                 logs = self.over("train", data, epoch, called)
                 self.tell_skipped(epoch, logs)
                 if validation is not None and due(epoch, freq):

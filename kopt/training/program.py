@@ -9,11 +9,12 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from kopt import keras_internals as internals
+from kopt.training.after_update import HookedStep, working
 from kopt.training.batches import is_optional, rows, shared, sliced
 from kopt.training.engine import Jit
 from kopt.training.resident import ResidentProgram, blank
 from kopt.training.stretches import ResidentStretch, StreamStretch
-from kopt.training.train_step import checking
+from kopt.training.train_step import TrainStep, checking
 
 __all__ = ["Program"]
 
@@ -39,13 +40,15 @@ class Program:
         logs: "metrics" where the logs are the model's metrics, "step" where they are what the last step returned.
     """
 
+    sees_hooks = True
+
     def __init__(self, model: Any, step: Callable[[Any], Any], jit: Jit, logs: Literal["metrics", "step"]):
         self.model, self.step, self.jit, self.logs = model, step, jit, logs
         self.strategy = model.distribute_strategy
         self.alone = self.strategy.num_replicas_in_sync == 1
         self.xla = None if jit == "auto" else bool(jit)
         self.programs: dict[Any, Callable[..., Any]] = {}
-        self.stock: Callable[[Any], Any] | None = None
+        self.stock: dict[Any, Callable[[Any], Any]] = {}
         self.watched: dict[str, Any] = {}
 
     def __call__(self, work: Any) -> Any:
@@ -59,12 +62,17 @@ class Program:
         return self.resident(work) if isinstance(work, ResidentStretch) else self.streamed(work)
 
     def as_keras(self, iterator: Any) -> Any:
-        if self.stock is None:
+        if self.hooks not in self.stock:
             whole = self.step
             if self.xla:
                 whole = tf.function(whole, jit_compile=True, reduce_retracing=True, autograph=False)
-            self.stock = internals.make_function(self.model, whole)
-        return self.stock(iterator)
+            self.stock[self.hooks] = internals.make_function(self.model, whole)
+        return self.stock[self.hooks](iterator)
+
+    @property
+    def hooks(self) -> tuple[Any, ...]:
+        """What callbacks have in the step, with which it is traced."""
+        return working(self.model) if isinstance(self.step, (TrainStep, HookedStep)) else ()
 
     def one_by_one(self, work: Any, step: Callable[[Any], Any]) -> Any:
         """A call of a step for each batch, from Python."""
@@ -134,7 +142,7 @@ class Program:
 
     def trace(self, spec: Any) -> Any:
         """The step on one batch as a concrete function, with or without its check of the gradient."""
-        key = ("step", str(spec), checking.get())
+        key = ("step", str(spec), checking.get(), self.hooks)
         if key not in self.programs:
             self.programs[key] = tf.function(self.one, autograph=False).get_concrete_function(spec)
         return self.programs[key]
@@ -144,7 +152,8 @@ class Program:
 
         XLA refuses a step while it compiles, before anything has run: then the step goes without.
         """
-        whole = key, self.decide(spec), tuple((name, id(variable)) for name, variable in self.watched.items())
+        watched = tuple((name, id(variable)) for name, variable in self.watched.items())
+        whole = key, self.decide(spec), watched, self.hooks
         if whole in self.programs:
             return self.programs[whole](*arguments)
         started = time.perf_counter()
@@ -181,7 +190,8 @@ class Program:
     def streamed(self, work: StreamStretch) -> Any:
         if isinstance(work.iterator, tf.distribute.DistributedIterator):
             # What TensorFlow has sharded: each replica's own batches.
-            step = self.programs.setdefault("sharded", tf.function(self.one, autograph=False, reduce_retracing=True))
+            made = tf.function(self.one, autograph=False, reduce_retracing=True)
+            step = self.programs.setdefault(("sharded", self.hooks), made)
             return self.one_by_one(work, step)
         spec = work.iterator.element_spec
         arguments = work.iterator, tf.constant(work.steps), tf.constant(work.fresh)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kopt import keras_internals as internals
+from kopt.training.after_update import working
 from kopt.training.batches import shared
 from kopt.training.stretches import Arrays, ResidentStretch
 from kopt.training.train_step import TrainStep, checking
@@ -170,8 +171,9 @@ def blank(outputs: Any) -> tuple[Any, Any]:
 
 
 def state(model: Any) -> list[Any]:
-    """The variables that a step may change: weights, statistics, seeds, the optimizer's and the metrics'."""
+    """The variables that a step may change: weights, statistics, seeds, the optimizer's, the metrics', the hooks'."""
     kept = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+    kept += [variable for hook in working(model) for variable in hook.variables]
     return list({id(one): one for one in map(internals.raw, kept)}.values())
 
 

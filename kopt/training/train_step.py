@@ -12,6 +12,7 @@ from kopt import keras_internals as internals
 from kopt.checks import require
 from kopt.keras_internals import Portion
 from kopt.knobs import Knob, held_knob
+from kopt.training.after_update import Update, after_update, needed, values_before, working
 from kopt.training.batches import parts, rows
 from kopt.training.clips import Clip
 
@@ -95,59 +96,62 @@ class TrainStep:
         self.refuse_accumulation(replicas)
         weights = model.trainable_weights
         if replicas == 1 and self.micro_batches == 1:
-            gradients, logs = self.whole(data, weights)
+            gradients, loss, logs = self.whole(data, weights)
         else:
             if replicas > 1:
                 internals.separate_losses(model)
                 share_statistics(model, replicas)
-            gradients, logs = self.in_portions(data, weights)
+            gradients, loss, logs = self.in_portions(data, weights)
         if weights:
-            self.update(gradients, weights)
+            self.update(gradients, weights, lambda: summed(loss))
         return logs()
 
-    def whole(self, data: Any, weights: Sequence[Any]) -> tuple[list[Any], Callable[[], Any]]:
-        """Gradients of a batch that is computed at once on one device; then what gives the logs."""
+    def whole(self, data: Any, weights: Sequence[Any]) -> tuple[list[Any], Any, Callable[[], Any]]:
+        """Gradients and loss of a batch that is computed at once on one device; then what gives the logs."""
         model = self.model
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
             predictions = internals.forward(model, x, training=True)
             loss = internals.compute_loss(model, x, y, predictions, sample_weight, training=True)
             internals.track_loss(model, loss, rows(x))
-            loss = model.optimizer.scale_loss(loss)
-        gradients = [dense(gradient) for gradient in tape.gradient(loss, weights)]
-        return gradients, lambda: model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
+            scaled = model.optimizer.scale_loss(loss)
+        gradients = [dense(gradient) for gradient in tape.gradient(scaled, weights)]
+        return gradients, loss, lambda: model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
 
-    def in_portions(self, data: Any, weights: Sequence[Any]) -> tuple[list[Any], Callable[[], Any]]:
-        """This replica's gradients, summed over its micro-batches; then what gives the logs."""
+    def in_portions(self, data: Any, weights: Sequence[Any]) -> tuple[list[Any], Any, Callable[[], Any]]:
+        """This replica's gradients and loss, summed over its micro-batches; then what gives the logs."""
         model, count = self.model, self.micro_batches
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         examples, all_examples = rows(x), summed(rows(x))
         totals = self.totals(x, y, sample_weight) if count > 1 else None
         sums: list[Any] = [None] * len(weights)
+        whole_loss: Any = 0.0
         logs: Any = None
         for number, part in enumerate(parts((x, y, sample_weight), examples, count)):
             portion = Portion(rows(part[0]), all_examples, summed, totals)
             # One after the other: the activations of one portion are in memory at a time.
             with tf.control_dependencies([one for one in sums if one is not None]):
                 part = tf.nest.map_structure(lambda leaf: None if leaf is None else tf.identity(leaf), part)
-                gradients, predictions = self.of_portion(portion, part, weights)
+                gradients, loss, predictions = self.of_portion(portion, part, weights)
+            whole_loss += loss
             sums = [added(one, gradient) for one, gradient in zip(sums, gradients)]
             if number < count - 1:
                 model.compute_metrics(part[0], part[1], predictions, sample_weight=part[2])
             else:
                 logs = lambda: model.compute_metrics(part[0], part[1], predictions, sample_weight=part[2])
-        return sums, logs
+        return sums, whole_loss, logs
 
-    def of_portion(self, portion: Portion, part: Any, weights: Sequence[Any]) -> tuple[list[Any], Any]:
-        """The gradients of a portion's share of the loss, and its predictions."""
+    def of_portion(self, portion: Portion, part: Any, weights: Sequence[Any]) -> tuple[list[Any], Any, Any]:
+        """The gradients of a portion's share of the loss, that share, and the predictions."""
         model, (x, y, sample_weight) = self.model, part
         with tf.GradientTape() as tape:
             predictions = internals.forward(model, x, training=True)
             loss = internals.portion_loss(model, portion, x, y, predictions, sample_weight, training=True)
             internals.track_portion(model, loss, portion.examples)
             share = tf.cast(portion.examples, loss.dtype) / tf.cast(portion.all_examples, loss.dtype)
-            loss = model.optimizer.scale_loss(loss * share)
-        return [dense(gradient) for gradient in tape.gradient(loss, weights)], predictions
+            loss *= share
+            scaled = model.optimizer.scale_loss(loss)
+        return [dense(gradient) for gradient in tape.gradient(scaled, weights)], loss, predictions
 
     def totals(self, x: Any, y: Any, sample_weight: Any) -> list[Any]:
         """What the compiled losses divide by over the whole batch; only masks need the model, the rest is pruned."""
@@ -155,25 +159,31 @@ class TrainStep:
         found = internals.denominators(self.model, y, predictions, sample_weight)
         return [None if one is None else summed(one) for one in found]
 
-    def update(self, gradients: Sequence[Any], weights: Sequence[Any]) -> None:
+    def update(self, gradients: Sequence[Any], weights: Sequence[Any], loss: Callable[[], Any]) -> None:
         """Sum the gradients over replicas, clip them, and let the optimizer update, unless they are not finite."""
         optimizer = self.model.optimizer
         internals.build_optimizer(optimizer, weights)
         places = [place for place, gradient in enumerate(gradients) if gradient is not None]
         require(bool(places), "model", "must have a weight that its loss depends on", self.model.name)
-        reduced = summed([gradients[place] for place in places])
-        if not checking.get():
+        reduced, before = summed([gradients[place] for place in places]), values_before(self.model)
+        scale = tf.identity(internals.scale_of(optimizer)) if needed(self.model, "gradients") else None
+        if checking.get():
+            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in reduced])
+            count = skipped(self.model).value
+            clipped = at_places(places, self.clipped(reduced, [weights[place] for place in places]), len(weights))
+            internals.update(optimizer, clipped, weights, finite, lambda: count.assign(count + 1))
+        else:
+            finite = tf.constant(True)
             internals.update_unchecked(optimizer, gradients, weights)
-            return
-        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in reduced])
-        if self.clip is not None:
-            parameters = [tf.convert_to_tensor(weights[place]) for place in places]
-            reduced = self.clip(reduced, parameters, internals.scale_of(optimizer))
-        everywhere: list[Any] = [None] * len(weights)
-        for place, gradient in zip(places, reduced):
-            everywhere[place] = gradient
-        count = skipped(self.model).value
-        internals.update(optimizer, everywhere, weights, finite, lambda: count.assign(count + 1))
+        if working(self.model):
+            unscaled = lambda: at_places(places, [one / tf.cast(scale, one.dtype) for one in reduced], len(weights))
+            after_update(Update(self.model, before, finite, unscaled, loss), self.model)
+
+    def clipped(self, gradients: Sequence[Any], weights: Sequence[Any]) -> Sequence[Any]:
+        if self.clip is None:
+            return gradients
+        parameters = [tf.convert_to_tensor(weight) for weight in weights]
+        return self.clip(gradients, parameters, internals.scale_of(self.model.optimizer))
 
     def needs_no_check(self) -> bool:
         """Whether an infinite gradient is sure to leave infinite weights or state, so that a later look finds it."""
@@ -240,3 +250,11 @@ def added(one: Any, other: Any) -> Any:
 
 def dense(gradient: Any) -> Any:
     return tf.convert_to_tensor(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
+
+
+def at_places(places: Sequence[int], values: Sequence[Any], size: int) -> list[Any]:
+    """A list of a size with values at some places, None at the others."""
+    found: list[Any] = [None] * size
+    for place, value in zip(places, values):
+        found[place] = value
+    return found

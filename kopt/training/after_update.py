@@ -1,0 +1,110 @@
+"""What callbacks do after each update, in the graph."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+from kopt import keras_internals as internals
+
+
+class Update:
+    """One update as hooks see it, in the graph, the same on every replica.
+
+    Attributes:
+        weights: The trainable weights, updated.
+        before: Their values before, where a hook needs them.
+        count: Updates that the optimizer has made.
+        rate: The learning rate of this one.
+        finite: Whether the gradient was finite; if not, nothing was updated.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        before: Sequence[Any],
+        finite: Any,
+        gradients: Callable[[], Sequence[Any]] | None = None,
+        loss: Callable[[], Any] | None = None,
+    ):
+        optimizer = internals.rated_optimizers(model.optimizer)[0]
+        self.weights, self.before, self.finite = model.trainable_weights, before, finite
+        self.count, self.rate = tf.convert_to_tensor(optimizer.iterations), tf.convert_to_tensor(
+            optimizer.learning_rate
+        )
+        self.give_gradients, self.give_loss = gradients, loss
+
+    @functools.cached_property
+    def gradients(self) -> Sequence[Any]:
+        """The whole batch's gradients before any clipping, None where a weight has none."""
+        assert self.give_gradients
+        return self.give_gradients()
+
+    @functools.cached_property
+    def loss(self) -> Any:
+        """The whole batch's loss, penalties included."""
+        assert self.give_loss
+        return self.give_loss()
+
+
+class Hook(Protocol):
+    """What a callback has traced into the training step.
+
+    Attributes:
+        variables: What `after_update` changes besides weights.
+        needs: What of an update it reads: "before", "gradients", "loss".
+        changes_weights: Whether it does; such hooks come first.
+    """
+
+    variables: Sequence[Any]
+    needs: frozenset[str]
+    changes_weights: bool
+
+    def after_update(self, update: Update) -> None: ...
+
+
+class HookedStep:
+    """A model's own training step with hooks after it.
+
+    Args:
+        model: The model.
+        step: What to do with one batch.
+    """
+
+    def __init__(self, model: Any, step: Callable[[Any], Any]):
+        self.model, self.step = model, step
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HookedStep) and (other.model, other.step) == (self.model, self.step)
+
+    def __hash__(self) -> int:
+        return hash((self.model, self.step))
+
+    def __call__(self, data: Any) -> Any:
+        before = values_before(self.model)
+        logs = self.step(data)
+        if working(self.model):
+            after_update(Update(self.model, before, tf.constant(True)), self.model)
+        return logs
+
+
+def working(model: Any) -> tuple[Hook, ...]:
+    """The hooks that are at work in a model's training steps, in the order in which they are called."""
+    return vars(model).get("kopt_hooks", ())
+
+
+def needed(model: Any, what: str) -> bool:
+    """Whether a hook reads that of an update."""
+    return any(what in hook.needs for hook in working(model))
+
+
+def values_before(model: Any) -> Sequence[Any]:
+    """The values of the trainable weights, where a hook needs them."""
+    return [tf.identity(weight) for weight in model.trainable_weights] if needed(model, "before") else ()
+
+
+def after_update(update: Update, model: Any) -> None:
+    """Call what is at work."""
+    for hook in working(model):
+        hook.after_update(update)

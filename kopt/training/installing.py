@@ -1,0 +1,73 @@
+"""Putting the work of callbacks into a model's training steps, and taking it out."""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from kopt import keras_internals as internals
+from kopt.checks import require
+from kopt.training.after_update import Hook, HookedStep, working
+from kopt.training.train_step import TrainStep
+
+
+def install(model: Any, key: Hashable, make: Callable[[], Any]) -> Any:
+    """Put a hook into a model's training steps, in `model.fit` and in `Loop`, until it is removed.
+
+    Args:
+        model: The compiled model, built.
+        key: What tells the hook; the one that was made for it before, with the same optimizer and weights, is taken.
+        make: Makes it.
+
+    Returns:
+        The hook.
+
+    Raises:
+        ValueError: When it reads gradients or losses, and the model has a train_step of its own.
+    """
+    made = vars(model).setdefault("kopt_hooks_made", {})
+    whole = key, model.optimizer, tuple(map(id, model.trainable_weights))
+    if whole not in made:
+        with model.distribute_strategy.scope():
+            made[whole] = make()
+    hook = made[whole]
+    if hook not in working(model):
+        place(model, hook)
+        vars(model)["kopt_hooks"] = tuple(sorted([*working(model), hook], key=lambda one: not one.changes_weights))
+        trace_anew(model)
+    return hook
+
+
+def place(model: Any, hook: Hook) -> None:
+    """Make the model's train_step call hooks, where it does not yet."""
+    current = model.train_step
+    calls = isinstance(current, (TrainStep, HookedStep))
+    own = isinstance(current, HookedStep) if calls else internals.has_own_train_step(model)
+    reads = sorted(hook.needs - {"before"})
+    rule = f"must not have a train_step of its own, for {type(hook).__name__} reads the {' and the '.join(reads)}"
+    require(not (own and reads), "model", rule, model.name)
+    if not calls:
+        vars(model)["kopt_set_step"] = vars(model).get("train_step")  # what somebody has set there
+        vars(model)["train_step"] = hooked(model, current) if own else TrainStep(model)
+
+
+def remove(model: Any, hook: Hook) -> None:
+    """Take a hook out of a model's training steps; nothing where it is not there."""
+    if hook not in working(model):
+        return
+    vars(model)["kopt_hooks"] = tuple(one for one in working(model) if one is not hook)
+    if not working(model) and "kopt_set_step" in vars(model):
+        del vars(model)["train_step"]
+        before = vars(model).pop("kopt_set_step")
+        if before is not None:
+            vars(model)["train_step"] = before
+    trace_anew(model)
+
+
+def hooked(model: Any, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A training step that calls hooks."""
+    return step if isinstance(step, (TrainStep, HookedStep)) else HookedStep(model, step)
+
+
+def trace_anew(model: Any) -> None:
+    """Drop a training function that Keras has traced; Loop's programs look at the hooks themselves."""
+    if not getattr(model.train_function, "sees_hooks", False):
+        model.train_function = None
