@@ -1,9 +1,22 @@
 """Keras callbacks, for `model.fit` and for `kopt.fit`."""
 
+from kopt.callbacks.average import Average
+from kopt.callbacks.averaging import EMA, LAWA, SWA, averagings
 from kopt.callbacks.base import registry
 from kopt.callbacks.epoch_time import EpochTime
 from kopt.callbacks.learning_rate import LearningRate
 from kopt.callbacks.plateau import ReduceOnPlateau
 from kopt.callbacks.scheduled import Scheduled
 
-__all__ = ["EpochTime", "LearningRate", "ReduceOnPlateau", "Scheduled", "registry"]
+__all__ = [
+    "EMA",
+    "LAWA",
+    "SWA",
+    "Average",
+    "EpochTime",
+    "LearningRate",
+    "ReduceOnPlateau",
+    "Scheduled",
+    "averagings",
+    "registry",
+]

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -16,23 +16,23 @@ class Update:
         weights: The trainable weights, updated.
         before: Their values before, where a hook needs them.
         count: Updates that the optimizer has made.
-        rate: The learning rate of this one.
-        finite: Whether the gradient was finite; if not, nothing was updated.
+        rate: The learning rate of the last one.
+        made: Whether it is one: not where gradients are accumulated, or not finite.
+        finite: Whether the gradient was finite.
     """
 
     def __init__(
         self,
         model: Any,
-        before: Sequence[Any],
+        before: "Before",
         finite: Any,
         gradients: Callable[[], Sequence[Any]] | None = None,
         loss: Callable[[], Any] | None = None,
     ):
         optimizer = internals.rated_optimizers(model.optimizer)[0]
-        self.weights, self.before, self.finite = model.trainable_weights, before, finite
-        self.count, self.rate = tf.convert_to_tensor(optimizer.iterations), tf.convert_to_tensor(
-            optimizer.learning_rate
-        )
+        self.weights, self.before, self.finite = model.trainable_weights, before.values, finite
+        self.count = tf.convert_to_tensor(optimizer.iterations)
+        self.rate, self.made = tf.convert_to_tensor(optimizer.learning_rate), self.count > before.count
         self.give_gradients, self.give_loss = gradients, loss
 
     @functools.cached_property
@@ -82,9 +82,9 @@ class HookedStep:
         return hash((self.model, self.step))
 
     def __call__(self, data: Any) -> Any:
-        before = values_before(self.model)
+        before = before_update(self.model)
         logs = self.step(data)
-        if working(self.model):
+        if before:
             after_update(Update(self.model, before, tf.constant(True)), self.model)
         return logs
 
@@ -99,9 +99,19 @@ def needed(model: Any, what: str) -> bool:
     return any(what in hook.needs for hook in working(model))
 
 
-def values_before(model: Any) -> Sequence[Any]:
-    """The values of the trainable weights, where a hook needs them."""
-    return [tf.identity(weight) for weight in model.trainable_weights] if needed(model, "before") else ()
+class Before(NamedTuple):
+    """What hooks want to know of a step's beginning: the updates so far and, where one needs them, the weights."""
+
+    count: Any
+    values: Sequence[Any]
+
+
+def before_update(model: Any) -> Before | None:
+    """Read it; None where no hook is at work."""
+    if not working(model):
+        return None
+    count = tf.identity(internals.rated_optimizers(model.optimizer)[0].iterations)
+    return Before(count, [tf.identity(weight) for weight in model.trainable_weights] if needed(model, "before") else ())
 
 
 def after_update(update: Update, model: Any) -> None:

@@ -12,7 +12,7 @@ from kopt import keras_internals as internals
 from kopt.checks import require
 from kopt.keras_internals import Portion
 from kopt.knobs import Knob, held_knob
-from kopt.training.after_update import Update, after_update, needed, values_before, working
+from kopt.training.after_update import Update, after_update, before_update, needed
 from kopt.training.batches import parts, rows
 from kopt.training.clips import Clip
 
@@ -165,7 +165,7 @@ class TrainStep:
         internals.build_optimizer(optimizer, weights)
         places = [place for place, gradient in enumerate(gradients) if gradient is not None]
         require(bool(places), "model", "must have a weight that its loss depends on", self.model.name)
-        reduced, before = summed([gradients[place] for place in places]), values_before(self.model)
+        reduced, before = summed([gradients[place] for place in places]), before_update(self.model)
         scale = tf.identity(internals.scale_of(optimizer)) if needed(self.model, "gradients") else None
         if checking.get():
             finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in reduced])
@@ -175,7 +175,7 @@ class TrainStep:
         else:
             finite = tf.constant(True)
             internals.update_unchecked(optimizer, gradients, weights)
-        if working(self.model):
+        if before:
             unscaled = lambda: at_places(places, [one / tf.cast(scale, one.dtype) for one in reduced], len(weights))
             after_update(Update(self.model, before, finite, unscaled, loss), self.model)
 

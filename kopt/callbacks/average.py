@@ -1,0 +1,176 @@
+"""Average: weights averaged over a run, for everything that judges or saves the model."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kopt.callbacks.averaging import EMA, LAWA, SWA, Averaging
+from kopt.callbacks.base import registry
+from kopt.checks import require
+from kopt.keras_internals import rated_optimizers, raw
+from kopt.knobs import held_knob, held_slots
+from kopt.training.after_update import Update
+from kopt.training.evaluation_weights import EvaluationWeights
+from kopt.training.installing import install, remove
+from kopt.training.statistics import refresh_statistics
+
+__all__ = ["Average"]
+
+
+@registry.register
+class Average(keras.callbacks.Callback):
+    """Average the weights over the run; validation, checkpoints, files and the trained model have the average.
+
+    Training itself goes on from its own weights. From the end of an epoch to the beginning of the next, during
+    validation, and when training has ended, the model's weights are the *evaluation weights*: the average. So it must
+    come before callbacks that look at the weights. An exponential average is computed inside the training program,
+    after every update, whatever `steps_per_execution` is; the others once an epoch.
+
+    The average, and the weights that training goes on from, are saved with the optimizer: a run that is resumed
+    (`initial_epoch`, BackupAndRestore) goes on exactly. A run from epoch 0 starts from what the model has, and a new
+    average. When training raises in `Loop`, the model has the average so far; in `model.fit`, after `close()`.
+
+    Args:
+        of: `EMA(decay)`, `SWA(start)` or `LAWA(window)`.
+        statistics: Inputs, as for `predict`, by which the statistics of BatchNormalization layers are computed anew
+            for the average when training ends; None leaves those of training.
+
+    Raises:
+        ValueError: When an argument is of the wrong kind; in fit, when the model is not built, or its optimizer
+            averages too (`use_ema`).
+
+    Example:
+        >>> import keras, numpy as np
+        >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+        >>> model = keras.Sequential([keras.Input((1,)), layer])
+        >>> model.compile(keras.optimizers.SGD(0.25), "mse")
+        >>> how = {"batch_size": 1, "epochs": 2, "verbose": 0}
+        >>> _ = model.fit(np.ones((1, 1)), np.ones((1, 1)), callbacks=[Average(SWA(start=0))], **how)
+        >>> float(model.get_weights()[0][0, 0])  # of 0.5 and 0.75
+        0.625
+
+    Source:
+        `torch.optim.swa_utils.AveragedModel`; `keras.callbacks.SwapEMAWeights`.
+    """
+
+    def __init__(self, of: Averaging = EMA(), *, statistics: Any = None):
+        super().__init__()
+        require(isinstance(of, Averaging), "of", "must be an averaging, such as EMA(0.999)", of)
+        self.of, self.statistics = of, statistics
+        self.running = False
+        self.averaged: Averaged
+
+    @property
+    def spans_epochs(self) -> bool:
+        """Whether Loop may run several epochs in one program."""
+        return isinstance(self.of, EMA)
+
+    def set_model(self, model: Any) -> None:
+        """Put the average into the training step, before the training function is made."""
+        super().set_model(model)
+        require(model.built, "model", "must be built before its weights are averaged", model.name)
+        twice = any(optimizer.use_ema for optimizer in rated_optimizers(model.optimizer))
+        require(not twice, "use_ema", "must be False in an optimizer beside Average", twice)
+        self.averaged = install(model, ("Average", self.of), lambda: Averaged(model, self.of))
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.running, self.first = True, True
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        evaluation, count = self.averaged.evaluation, self.averaged.count
+        if self.first and (epoch == 0 or not evaluation.untouched()):
+            evaluation.forget()
+            count.set(0)
+        self.first = False
+        evaluation.hide()
+        self.folded = (
+            isinstance(self.of, EMA) or isinstance(self.of, SWA) and epoch < self.of.start * self.params["epochs"]
+        )
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        if self.running:
+            self.show()
+
+    def on_test_end(self, logs: Any = None) -> None:
+        if self.running:
+            self.averaged.evaluation.hide()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.show()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.close()
+        if self.statistics is not None:
+            refresh_statistics(self.model, self.statistics)
+
+    def show(self) -> None:
+        """Put the average into the model, that of this epoch's end."""
+        if not self.folded:
+            self.averaged.fold()
+            self.folded = True
+        if float(self.averaged.count):
+            self.averaged.evaluation.show()
+
+    def close(self) -> None:
+        """Leave the average in the model, and nothing in its training step."""
+        if self.running and float(self.averaged.count):
+            self.averaged.evaluation.show()
+        self.running = False
+        remove(self.model, self.averaged)
+
+
+class Averaged:
+    """A model's averaged weights, and the hook that averages after each update.
+
+    Args:
+        model: The compiled model, built.
+        of: How.
+    """
+
+    needs: frozenset[str] = frozenset()
+    changes_weights = False
+
+    def __init__(self, model: Any, of: Averaging):
+        self.of, self.evaluation = of, EvaluationWeights(model)
+        holder = rated_optimizers(model.optimizer)[0]
+        self.count = held_knob(holder, "kopt_average_count", 0, "int64")
+        self.variables: Sequence[Any] = [raw(array) for array in self.evaluation.arrays] + [raw(self.count.value)]
+        if isinstance(of, LAWA):
+            rows = [tf.TensorSpec([of.window, *weight.shape], weight.dtype) for weight in self.evaluation.weights]
+            self.window = held_slots(holder, "kopt_average_window", rows).arrays
+        self.fold = tf.function(self._fold, autograph=False)
+
+    def after_update(self, update: Update) -> None:
+        if not isinstance(self.of, EMA):
+            return
+        count = tf.convert_to_tensor(self.count.value)
+        share = tf.where(update.made, tf.cast(self.of.share(count), "float32"), 0.0)
+        for array, weight in zip(self.variables, update.weights):
+            old, new = tf.convert_to_tensor(array), tf.convert_to_tensor(weight)
+            array.assign(old + (new - old) * tf.cast(share, old.dtype))
+        self.count.value.assign(count + tf.cast(update.made, "int64"))
+
+    def _fold(self) -> None:
+        """Take the weights of an epoch's end into the average."""
+        evaluation, count = self.evaluation, tf.convert_to_tensor(self.count.value)
+
+        def mean(array: Any, weight: Any) -> None:
+            share = tf.cast(self.of.share(tf.cast(count, "float32")), array.dtype)
+            array.assign(array + (weight - array) * share)
+
+        def over_window(array: Any, weight: Any, window: Any) -> None:
+            rows = window.shape[0]
+            window.scatter_update(tf.IndexedSlices(weight[tf.newaxis], [count % rows]))
+            array.assign(tf.reduce_mean(window[: tf.minimum(count + 1, rows)], axis=0))
+
+        with evaluation.strategy.scope():
+            update = functools.partial(evaluation.strategy.extended.update, group=False)
+            for place, (array, weight) in enumerate(zip(evaluation.arrays, evaluation.weights)):
+                if isinstance(self.of, LAWA):
+                    update(raw(array), over_window, args=(raw(weight), raw(self.window[place])))
+                else:
+                    update(raw(array), mean, args=(raw(weight),))
+            self.count.value.assign(count + 1)
