@@ -4,6 +4,8 @@ from kopt.callbacks.average import Average
 from kopt.callbacks.averaging import EMA, LAWA, SWA, averagings
 from kopt.callbacks.base import registry
 from kopt.callbacks.epoch_time import EpochTime
+from kopt.callbacks.gradient_monitor import GradientMonitor
+from kopt.callbacks.layer_rates import LayerRates
 from kopt.callbacks.learning_rate import LearningRate
 from kopt.callbacks.plateau import ReduceOnPlateau
 from kopt.callbacks.scheduled import Scheduled

@@ -26,26 +26,28 @@ class Update:
         model: Any,
         before: "Before",
         finite: Any,
-        gradients: Callable[[], Sequence[Any]] | None = None,
-        loss: Callable[[], Any] | None = None,
+        **measured: Callable[[], Any],
     ):
         optimizer = internals.rated_optimizers(model.optimizer)[0]
         self.weights, self.before, self.finite = model.trainable_weights, before.values, finite
         self.count = tf.convert_to_tensor(optimizer.iterations)
         self.rate, self.made = tf.convert_to_tensor(optimizer.learning_rate), self.count > before.count
-        self.give_gradients, self.give_loss = gradients, loss
+        self.measured = measured
 
     @functools.cached_property
     def gradients(self) -> Sequence[Any]:
         """The whole batch's gradients before any clipping, None where a weight has none."""
-        assert self.give_gradients
-        return self.give_gradients()
+        return self.measured["gradients"]()
 
     @functools.cached_property
     def loss(self) -> Any:
         """The whole batch's loss, penalties included."""
-        assert self.give_loss
-        return self.give_loss()
+        return self.measured["loss"]()
+
+    @functools.cached_property
+    def examples(self) -> Any:
+        """How many examples the whole batch has."""
+        return self.measured["examples"]()
 
 
 class Hook(Protocol):
@@ -53,7 +55,7 @@ class Hook(Protocol):
 
     Attributes:
         variables: What `after_update` changes besides weights.
-        needs: What of an update it reads: "before", "gradients", "loss".
+        needs: What of an update it reads: "before", "gradients", "loss", "examples".
         changes_weights: Whether it does; such hooks come first.
     """
 

@@ -103,7 +103,7 @@ class TrainStep:
                 share_statistics(model, replicas)
             gradients, loss, logs = self.in_portions(data, weights)
         if weights:
-            self.update(gradients, weights, lambda: summed(loss))
+            self.update(gradients, weights, loss=lambda: summed(loss), examples=lambda: summed(rows(data)))
         return logs()
 
     def whole(self, data: Any, weights: Sequence[Any]) -> tuple[list[Any], Any, Callable[[], Any]]:
@@ -159,7 +159,7 @@ class TrainStep:
         found = internals.denominators(self.model, y, predictions, sample_weight)
         return [None if one is None else summed(one) for one in found]
 
-    def update(self, gradients: Sequence[Any], weights: Sequence[Any], loss: Callable[[], Any]) -> None:
+    def update(self, gradients: Sequence[Any], weights: Sequence[Any], **measured: Callable[[], Any]) -> None:
         """Sum the gradients over replicas, clip them, and let the optimizer update, unless they are not finite."""
         optimizer = self.model.optimizer
         internals.build_optimizer(optimizer, weights)
@@ -177,7 +177,7 @@ class TrainStep:
             internals.update_unchecked(optimizer, gradients, weights)
         if before:
             unscaled = lambda: at_places(places, [one / tf.cast(scale, one.dtype) for one in reduced], len(weights))
-            after_update(Update(self.model, before, finite, unscaled, loss), self.model)
+            after_update(Update(self.model, before, finite, gradients=unscaled, **measured), self.model)
 
     def clipped(self, gradients: Sequence[Any], weights: Sequence[Any]) -> Sequence[Any]:
         if self.clip is None:

@@ -1,0 +1,134 @@
+"""LayerRates: other learning rates for other layers, under one optimizer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kopt.callbacks.base import registry
+from kopt.checks import require
+from kopt.keras_internals import rated_optimizers, raw
+from kopt.knobs import held_slots
+from kopt.select import Selector, parameters
+from kopt.training.after_update import Update
+from kopt.training.arguments import is_count
+from kopt.training.installing import install, remove
+
+__all__ = ["LayerRates"]
+
+
+@registry.register
+class LayerRates(keras.callbacks.Callback):
+    """Multiply the learning rate of chosen parameters: discriminative rates, decay by depth, gradual unfreezing.
+
+    parameter <- parameter + multiplier * update, exactly at every update, whatever optimizer, schedule, weight decay
+    and `steps_per_execution`; as a parameter group with that learning rate. The multiplier is the first of `rates`
+    whose selector holds the parameter, else 1, times depth_decay ** (layers between it and the output). With
+    `unfreeze`, a layer stands still until epoch unfreeze * (layers between it and the output). An optimizer's moments
+    count gradients of layers that stand still; statistics of BatchNormalization go on there.
+
+    A change of multipliers needs no retrace; they are saved with the optimizer.
+
+    Args:
+        rates: Selector -> multiplier >= 0; 0 freezes.
+        depth_decay: The multiplier of each layer in terms of the one after it, in (0, 1].
+        unfreeze: Epochs after which one more layer is trained, from the output on, >= 1; None trains all.
+
+    Raises:
+        ValueError: When an argument is out of range; in fit, when a selector chooses nothing, the model is not built,
+            or its optimizer averages weights (`use_ema`), which it would do before the rates are multiplied.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> from kopt import select
+        >>> body, head = (keras.layers.Dense(1, name=name, kernel_initializer="ones") for name in ("body", "head"))
+        >>> model = keras.Sequential([keras.Input((1,)), body, head])
+        >>> model.compile(keras.optimizers.SGD(0.1), "mse")
+        >>> rates = LayerRates({select.path("body/*"): 0.1})
+        >>> _ = model.fit(np.ones((1, 1)), np.zeros((1, 1)), callbacks=[rates], verbose=0)
+        >>> [round(float(layer.kernel[0, 0]), 3) for layer in (body, head)]  # both have the gradient 2
+        [0.98, 0.8]
+
+    Source:
+        Howard and Ruder, Universal Language Model Fine-tuning for Text Classification, 2018, section 3.2; layer-wise
+        decay: Clark et al., ELECTRA, 2020.
+    """
+
+    def __init__(
+        self,
+        rates: Mapping[Selector, float] | None = None,
+        *,
+        depth_decay: float = 1.0,
+        unfreeze: int | None = None,
+    ):
+        super().__init__()
+        for selector, rate in (rates or {}).items():
+            require(isinstance(selector, Selector), "rates", "must have selectors as keys", selector)
+            number = isinstance(rate, (int, float)) and 0 <= rate < float("inf")
+            require(number, "rates", "must have finite numbers >= 0 as values", rate)
+        require(0 < depth_decay <= 1, "depth_decay", "must be in (0, 1]", depth_decay)
+        require(unfreeze is None or is_count(unfreeze), "unfreeze", "must be a whole number >= 1 of epochs", unfreeze)
+        self.rates, self.depth_decay, self.unfreeze = dict(rates or {}), float(depth_decay), unfreeze
+        self.scaled: ScaledUpdates
+
+    @property
+    def spans_epochs(self) -> bool:
+        """Whether Loop may run several epochs in one program: not where epochs unfreeze layers."""
+        return self.unfreeze is None
+
+    def set_model(self, model: Any) -> None:
+        """Choose the parameters, and put the multipliers into the training step before it is traced."""
+        super().set_model(model)
+        averages = any(optimizer.use_ema for optimizer in rated_optimizers(model.optimizer))
+        require(not averages, "use_ema", "must be False in an optimizer beside LayerRates", averages)
+        for selector in self.rates:
+            selector.choose(model)  # refuses one that chooses nothing
+        trained = [id(weight) for weight in model.trainable_weights]
+        multipliers, self.heights = [1.0] * len(trained), [0] * len(trained)
+        for parameter in parameters(model):
+            if id(parameter.variable) in trained:
+                place, height = trained.index(id(parameter.variable)), parameter.depths - 1 - parameter.depth
+                own = next((rate for selector, rate in self.rates.items() if selector.holds(parameter)), 1.0)
+                multipliers[place], self.heights[place] = own * self.depth_decay**height, height
+        self.multipliers = multipliers
+        self.scaled = install(model, "LayerRates", lambda: ScaledUpdates(model))
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        reached = len(self.heights) if self.unfreeze is None else epoch // self.unfreeze
+        self.scaled.set([one if height <= reached else 0.0 for one, height in zip(self.multipliers, self.heights)])
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave nothing in the model's training step."""
+        remove(self.model, self.scaled)
+
+
+class ScaledUpdates:
+    """The hook that multiplies updates.
+
+    Args:
+        model: The compiled model, built.
+    """
+
+    needs = frozenset({"before"})
+    changes_weights = True
+
+    def __init__(self, model: Any):
+        holder, count = rated_optimizers(model.optimizer)[0], len(model.trainable_weights)
+        (self.multipliers,) = held_slots(holder, "kopt_layer_rates", [tf.TensorSpec([count], "float32")]).arrays
+        self.variables: Sequence[Any] = [raw(self.multipliers)]
+
+    def set(self, multipliers: Sequence[float]) -> None:
+        """Write all multipliers."""
+        self.multipliers.assign(multipliers)
+
+    def after_update(self, update: Update) -> None:
+        multipliers = tf.convert_to_tensor(self.multipliers)
+        for place, (weight, old) in enumerate(zip(update.weights, update.before)):
+            new, multiplier = tf.convert_to_tensor(weight), tf.cast(multipliers[place], old.dtype)
+            # One stays to the bit, and so does zero, whatever the update was.
+            scaled = tf.where(multiplier == 0, old, old + multiplier * (new - old))
+            weight.assign(tf.where(multiplier == 1, new, scaled))
