@@ -9,6 +9,7 @@ from kopt.callbacks.layer_rates import LayerRates
 from kopt.callbacks.learning_rate import LearningRate
 from kopt.callbacks.plateau import ReduceOnPlateau
 from kopt.callbacks.scheduled import Scheduled
+from kopt.callbacks.spike_guard import SpikeGuard
 
 __all__ = [
     "EMA",
@@ -19,6 +20,7 @@ __all__ = [
     "LearningRate",
     "ReduceOnPlateau",
     "Scheduled",
+    "SpikeGuard",
     "averagings",
     "registry",
 ]

@@ -14,7 +14,7 @@ from kopt.keras_internals import install_rate, installed_rate, rated_optimizers,
 from kopt.knobs import Knob, held_knob
 from kopt.schedules import Schedule
 
-__all__ = ["LearningRate", "multiplier"]
+__all__ = ["LearningRate", "lower_rate", "multiplier"]
 
 
 @registry.register
@@ -169,3 +169,25 @@ def multiplier(optimizer: Any) -> Knob:
         1.0
     """
     return held_knob(optimizer, "kopt_multiplier", 1.0)
+
+
+def lower_rate(optimizer: Any, factor: float) -> None:
+    """Multiply an optimizer's rate: by the multiplier of the schedule that steers it, else its own.
+
+    Args:
+        optimizer: A Keras optimizer with a rate of its own.
+        factor: What to multiply by.
+
+    Example:
+        >>> import keras
+        >>> optimizer = keras.optimizers.SGD(0.5)
+        >>> lower_rate(optimizer, 0.5)
+        >>> float(optimizer.learning_rate)
+        0.25
+    """
+    installed = installed_rate(optimizer)
+    if installed is not None and installed.owner.steers:
+        knob = multiplier(optimizer)
+        knob.set(float(knob) * factor)
+    else:
+        optimizer.learning_rate = float(optimizer.learning_rate) * factor

@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 from kopt.callbacks.base import registry
-from kopt.callbacks.learning_rate import multiplier
+from kopt.callbacks.learning_rate import lower_rate
 from kopt.checks import require
-from kopt.keras_internals import PlateauCallback, installed_rate, rated_optimizers
+from kopt.keras_internals import PlateauCallback, rated_optimizers
 from kopt.knobs import Knob, held_knob
 
 __all__ = ["ReduceOnPlateau"]
@@ -97,13 +97,7 @@ class ReduceOnPlateau(PlateauCallback):
         rate = float(optimizer.learning_rate)
         if rate <= self.min_lr:
             return False
-        factor = max(self.factor, self.min_lr / rate)
-        installed = installed_rate(optimizer)
-        if installed is not None and installed.owner.steers:
-            knob = multiplier(optimizer)
-            knob.set(float(knob) * factor)
-        else:
-            optimizer.learning_rate = rate * factor
+        lower_rate(optimizer, max(self.factor, self.min_lr / rate))
         return True
 
     @property

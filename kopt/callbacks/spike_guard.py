@@ -1,0 +1,190 @@
+"""SpikeGuard: back to the last good state when the loss spikes, and on with a lower rate."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kopt.callbacks.base import registry
+from kopt.callbacks.learning_rate import lower_rate
+from kopt.checks import require
+from kopt.keras_internals import rated_optimizers, raw
+from kopt.knobs import held_knob, held_slots
+from kopt.training.after_update import Update, working
+from kopt.training.arguments import is_count
+from kopt.training.installing import install, remove
+
+__all__ = ["SpikeGuard"]
+
+FAST, SLOW = 0.8, 0.99  # what the averages of the loss keep at an update
+WARMUP = 50.0  # updates before a spike can be told
+
+
+@registry.register
+class SpikeGuard(keras.callbacks.Callback):
+    """Go back to the last good state when the loss spikes or gradients stay non-finite, lower the rate, and go on.
+
+    The loss has spiked when its average over about 5 updates is more than `deviations` times its mean absolute
+    deviation above its average over about 100; the training program keeps these, and looks at every update. Between
+    program calls, at most every `every` updates, weights, optimizer and statistics are copied in memory; after a spike
+    they are put back, but for the number of updates: schedules and data go on. The rate is multiplied by `factor`, by
+    the multiplier of `LearningRate` where that is there. How often that was done in an epoch is "spikes" in its logs.
+
+    Args:
+        every: Updates between copies, >= 1.
+        deviations: How far up a spike is, > 0.
+        patience: How many updates in a row may be non-finite, >= 1; such updates are skipped in any case.
+        factor: Of the rate, in (0, 1].
+        tries: How often to go back in a run, >= 0.
+
+    Raises:
+        ValueError: When an argument is out of range; in fit, when the model has a train_step of its own.
+        RuntimeError: In fit, when the loss spikes once more after `tries`; the model then has its last good state.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> x = np.ones((100, 1))
+        >>> x[80] = 1000.0  # a broken example
+        >>> how = {"batch_size": 1, "shuffle": False, "verbose": 0}
+        >>> model.fit(x, np.ones((100, 1)), callbacks=[SpikeGuard(every=10)], **how).history["spikes"]
+        [1.0]
+
+    Source:
+        Chowdhery et al., PaLM: Scaling Language Modeling with Pathways, 2022, section 5.1, which goes back by hand.
+    """
+
+    any_stretch = True
+
+    def __init__(
+        self, every: int = 100, *, deviations: float = 6.0, patience: int = 10, factor: float = 0.5, tries: int = 3
+    ):
+        super().__init__()
+        require(is_count(every), "every", "must be a whole number >= 1", every)
+        require(0 < deviations < float("inf"), "deviations", "must be > 0", deviations)
+        require(is_count(patience), "patience", "must be a whole number >= 1", patience)
+        require(0 < factor <= 1, "factor", "must be in (0, 1]", factor)
+        require(tries == 0 or is_count(tries), "tries", "must be a whole number >= 0", tries)
+        self.every, self.deviations, self.patience = int(every), float(deviations), int(patience)
+        self.factor, self.tries = float(factor), int(tries)
+        self.watch: LossWatch
+
+    def set_model(self, model: Any) -> None:
+        """Put the watch over the loss into the training step, before the training function is made."""
+        super().set_model(model)
+        self.optimizers = rated_optimizers(model.optimizer)
+        key = ("SpikeGuard", self.deviations, self.patience)
+        self.watch = install(model, key, lambda: LossWatch(model, self.deviations, self.patience))
+        with model.distribute_strategy.scope():
+            self.spent = held_knob(self.optimizers[0], "kopt_spikes", 0.0)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.good: Sequence[Any] = ()
+        self.fresh = True
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if self.fresh and epoch == 0:
+            self.spent.set(0.0)
+            self.watch.restart()
+        self.fresh, self.epoch = False, epoch
+        self.before = float(self.spent)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if not self.good:
+            self.keep()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.watch.alarmed():
+            self.go_back()
+        elif self.updates() - self.kept >= self.every:
+            self.keep()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if logs is not None:
+            logs["spikes"] = float(self.spent) - self.before
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave nothing in the model's training step, and drop the copies."""
+        self.good = ()
+        remove(self.model, self.watch)
+
+    def updates(self) -> int:
+        return int(self.optimizers[0].iterations)
+
+    def state(self) -> list[Any]:
+        """What training changes, but for the number of updates; metrics last."""
+        model, time = self.model, {id(one.iterations) for one in self.optimizers}
+        kept = [*model.variables, *model.optimizer.variables]
+        kept = [raw(variable) for variable in kept if id(variable) not in time]
+        kept += [variable for hook in working(model) for variable in hook.variables]
+        return list({id(one): one for one in [*kept, *map(raw, model.metrics_variables)]}.values())
+
+    def keep(self) -> None:
+        """Copy the state."""
+        self.good, self.kept, self.kept_in = [tf.identity(one) for one in self.state()], self.updates(), self.epoch
+
+    def go_back(self) -> None:
+        """Put the copied state back, and lower the rate."""
+        for variable, value in zip(self.state(), self.good):
+            variable.assign(value)
+        if self.kept_in != self.epoch:
+            self.model.reset_metrics()  # those of the epoch that the copy is of
+        spent = float(self.spent)
+        if spent >= self.tries:
+            rate = float(self.optimizers[0].learning_rate)
+            raise RuntimeError(
+                f"the loss has spiked {int(spent) + 1} times, the last time in epoch {self.epoch + 1} at the learning "
+                f"rate {rate:g}: the rate is too high, or examples are broken. The model has its last good state."
+            )
+        self.spent.set(spent + 1)
+        for optimizer in self.optimizers:
+            lower_rate(optimizer, self.factor)
+
+
+class LossWatch:
+    """The hook that tells spikes of the loss.
+
+    Its variable holds the fast and the slow average of the loss, the mean absolute deviation from the slow one, the
+    number of losses in them, the number of non-finite updates in a row, and whether there was an alarm.
+
+    Args:
+        model: The compiled model, built.
+        deviations: How far up a spike is.
+        patience: How many updates in a row may be non-finite.
+    """
+
+    needs = frozenset({"loss"})
+    changes_weights = False
+
+    def __init__(self, model: Any, deviations: float, patience: int):
+        self.deviations, self.patience = deviations, patience
+        holder = rated_optimizers(model.optimizer)[0]
+        (self.watched,) = held_slots(holder, "kopt_loss_watch", [tf.TensorSpec([6], "float32")]).arrays
+        self.variables: Sequence[Any] = [raw(self.watched)]
+
+    def restart(self) -> None:
+        """Know nothing of losses."""
+        self.watched.assign(tf.zeros(6))
+
+    def alarmed(self) -> bool:
+        """Whether the loss has spiked since the state was last good."""
+        return bool(self.watched.numpy()[-1])
+
+    def after_update(self, update: Update) -> None:
+        fast, slow, deviation, count, bad, alarm = tf.unstack(tf.convert_to_tensor(self.watched))
+        loss = tf.cast(update.loss, "float32")
+        good = update.finite & tf.math.is_finite(loss)
+        bad = tf.where(good, 0.0, bad + 1.0)
+        share = lambda keep: tf.maximum(1.0 - keep, 1.0 / (count + 1.0))  # at first, equal averages
+        faster = fast + (loss - fast) * share(FAST)
+        spike = (count >= WARMUP) & (faster - slow > self.deviations * deviation)
+        alarm = tf.where((good & spike) | (bad >= self.patience), 1.0, alarm)
+        new_slow = slow + (loss - slow) * share(SLOW)
+        new = [faster, new_slow, deviation + (tf.abs(loss - new_slow) - deviation) * share(SLOW), count + 1.0]
+        new = [tf.where(good & (alarm == 0.0), one, old) for one, old in zip(new, (fast, slow, deviation, count))]
+        self.watched.assign(tf.stack([*new, bad, alarm]))
