@@ -10,6 +10,8 @@ from kopt.callbacks.learning_rate import LearningRate
 from kopt.callbacks.plateau import ReduceOnPlateau
 from kopt.callbacks.scheduled import Scheduled
 from kopt.callbacks.spike_guard import SpikeGuard
+from kopt.callbacks.throughput import Throughput
+from kopt.callbacks.time_budget import TimeBudget
 
 __all__ = [
     "EMA",
@@ -21,6 +23,8 @@ __all__ = [
     "ReduceOnPlateau",
     "Scheduled",
     "SpikeGuard",
+    "Throughput",
+    "TimeBudget",
     "averagings",
     "registry",
 ]

@@ -6,6 +6,7 @@ Nothing else in kopt may touch a private name. A hook is here because nothing pu
 from kopt.keras_internals.fitting import (
     data_adapter,
     epoch_logs,
+    examples_counted,
     initial_epoch,
     is_of_arrays,
     metrics_reset_in_graph,
@@ -77,6 +78,7 @@ __all__ = [
     "denominators",
     "either",
     "epoch_logs",
+    "examples_counted",
     "flat_layers",
     "forward",
     "has_own_metrics",

@@ -62,3 +62,8 @@ def metrics_reset_in_graph(model: Any) -> bool:
     flat = [inner for metric in model.metrics for inner in getattr(metric, "metrics", [metric])]
     own = type(model).reset_metrics is keras.Model.reset_metrics
     return own and all(type(metric).reset_state.__module__.startswith("keras.src.") for metric in flat)
+
+
+def examples_counted(model: Any) -> Any:
+    """The variable in which the metric "loss" counts an epoch's examples; 0 where the step tracks no loss."""
+    return model._loss_tracker.count

@@ -1,7 +1,7 @@
 """Callbacks as a loop sees them: what calls they need, and which of them a worker may call."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import keras
 
@@ -19,7 +19,16 @@ WRITERS = (
     keras.callbacks.RemoteMonitor,
     keras.callbacks.TensorBoard,
 )
+TIMES = "times"  # of an epoch, in the logs of callbacks that say `told_times`
 LOGGERS = (keras.callbacks.CSVLogger, keras.callbacks.History)
+
+
+class Times(NamedTuple):
+    """How long the training part of an epoch took, and how much of that it waited for data, in seconds."""
+
+    steps: int
+    seconds: float
+    waited: float
 
 
 @runtime_checkable

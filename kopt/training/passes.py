@@ -8,7 +8,7 @@ from typing import Any
 from kopt import keras_internals as internals
 from kopt.distribute import is_chief, over_workers, workers
 from kopt.training.engine import Jit
-from kopt.training.hooks import Phase, watched
+from kopt.training.hooks import TIMES, Phase, Times, watched
 from kopt.training.program import Program
 from kopt.training.sources import Source
 from kopt.training.test_step import TestStep
@@ -31,6 +31,7 @@ class Passes:
     def __init__(self, model: Any, steps: Mapping[Phase, Callable[[Any], Any]], jit: Jit):
         self.model, self.steps, self.jit = model, steps, jit
         self.watched: dict[str, Any] = {}
+        self.told_times = False
         self.skipped_before = 0
 
     def epochs(
@@ -39,6 +40,7 @@ class Passes:
         """Train from one epoch to before another, validating every so many or after the listed ones."""
         model, logs = self.model, None
         self.watched = watched(called.callbacks) | self.counted
+        self.told_times = any(getattr(callback, "told_times", False) for callback in called.callbacks)
         self.skipped_before = sum(int(float(count)) for count in self.counted.values())
         called.on_train_begin()
         begin = epoch = internals.initial_epoch(model, initial)
@@ -67,21 +69,24 @@ class Passes:
 
     def over(self, phase: Phase, data: Source, epoch: int, callbacks: Any) -> dict[str, Any]:
         """Go once through the data; the logs."""
-        model, logs, extra = self.model, {}, {}
+        model, logs, extra, times = self.model, {}, {}, Times(0, 0.0, 0.0)
         begin, end = getattr(callbacks, f"on_{phase}_batch_begin"), getattr(callbacks, f"on_{phase}_batch_end")
         program = self.install(phase)
         for work in data.epoch(epoch):
             begin(work.first)
             started = time.perf_counter()
             found = program(work)
+            took = time.perf_counter() - started
             if not work.ran:
                 continue  # there was nothing left
+            times = Times(times.steps + work.ran, times.seconds + took, times.waited + work.waited)
             logs = found
             extra = {name: found.pop(name) for name in program.watched if isinstance(found, dict)}
-            data.pace.measure(work.ran, time.perf_counter() - started, data.known or work.ran)
+            data.pace.measure(work.ran, took, data.known or work.ran)
             end(work.last, logs)
             if self.agreed_stop(phase, data):
                 break
+        extra |= {TIMES: times} if phase == "train" and self.told_times else {}
         return (dict(logs) if logs and program.logs == "metrics" else internals.epoch_logs(model, logs)) | extra
 
     def span(self, data: Source, epoch: int, last: int) -> list[dict[str, Any]]:
@@ -92,8 +97,13 @@ class Passes:
             return []
         started = time.perf_counter()
         program(work)
-        data.pace.measure(work.steps, time.perf_counter() - started, work.steps)
-        return work.logs or []
+        took = time.perf_counter() - started
+        data.pace.measure(work.steps, took, work.steps)
+        logs = work.logs or []
+        if self.told_times:
+            times = Times(work.steps // len(work.parts), took / len(work.parts), 0.0)
+            logs = [log | {TIMES: times} for log in logs]
+        return logs
 
     def agreed_stop(self, phase: Phase, data: Source | None = None) -> bool:
         """Whether any worker wants to stop; they then agree on the next stretch too, for its end is a collective."""

@@ -196,32 +196,42 @@ class Program:
         spec = work.iterator.element_spec
         arguments = work.iterator, tf.constant(work.steps), tf.constant(work.fresh)
         make = lambda: self.build_stream(spec).get_concrete_function(*arguments)
-        logs, ran = self.made(("stream", str(spec)), lambda: spec, make, *arguments)
-        work.ran = int(ran)
+        logs, ran, waited = self.made(("stream", str(spec)), lambda: spec, make, *arguments)
+        work.ran, work.waited = int(ran), float(waited)
         return logs
 
     def build_stream(self, spec: Any) -> Any:
-        """A program over any number of an iterator's batches; it ends with the data, and says after how many steps."""
+        """A program over any number of an iterator's batches; it ends with the data.
+
+        It gives the logs, after how many steps it ended, and the seconds that it waited for data.
+        """
         one = tf.function(self.one, autograph=False, jit_compile=self.xla or None)
         outputs = one.get_concrete_function(spec).structured_outputs
 
         def stretch(iterator: Any, count: Any, fresh: Any) -> Any:
             self.reset_if(fresh)
 
-            def body(ran: Any, batch: Any, _: Any) -> Any:
+            def following() -> tuple[Any, Any]:
+                started = tf.timestamp()
+                with tf.control_dependencies([started]):
+                    batch = iterator.get_next_as_optional()
+                with tf.control_dependencies([batch.has_value()]):
+                    return batch, tf.timestamp() - started
+
+            def body(ran: Any, batch: Any, waited: Any, _: Any) -> Any:
                 logs = one(batch.get_value())
                 # The next one only where it is to be used in this call.
-                following = tf.cond(ran + 1 < count, iterator.get_next_as_optional, lambda: batch)
-                return ran + 1, following, logs
+                batch, wait = tf.cond(ran + 1 < count, following, lambda: (batch, tf.constant(0.0, "float64")))
+                return ran + 1, batch, waited + wait, logs
 
             zeros, shapes = blank(outputs)
-            ran, _, last = tf.while_loop(
-                lambda ran, batch, _: (ran < count) & batch.has_value(),
+            ran, _, waited, last = tf.while_loop(
+                lambda ran, batch, waited, _: (ran < count) & batch.has_value(),
                 body,
-                (tf.constant(0), iterator.get_next_as_optional(), zeros),
+                (tf.constant(0), *following(), zeros),
                 parallel_iterations=1,
             )
-            return self.results(last), ran
+            return self.results(last), ran, waited
 
         return tf.function(stretch, autograph=False)
 

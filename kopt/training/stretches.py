@@ -52,7 +52,7 @@ class Stretch:
     """`steps` steps that are one program call, from the one numbered `first` on.
 
     `fresh` says that metrics start anew; `shown` is how many steps callbacks are told of where a number was asked for;
-    whoever runs it sets `ran`, fewer than asked where the data ended.
+    whoever runs it sets `ran`, fewer than asked where the data ended, and `waited`, the seconds that data took.
     """
 
     first: int
@@ -60,6 +60,7 @@ class Stretch:
     fresh: bool
     shown: int | None
     ran: int = 0
+    waited: float = 0.0
 
     @property
     def last(self) -> int:

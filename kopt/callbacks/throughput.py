@@ -1,0 +1,77 @@
+"""Throughput: how fast training goes, and what it waits for."""
+
+import time
+from typing import Any
+
+import keras
+
+from kopt.callbacks.base import registry
+from kopt.keras_internals import examples_counted
+from kopt.training.hooks import TIMES, Times
+
+__all__ = ["Throughput"]
+
+EXAMPLES = "throughput_examples"  # among a program's logs
+
+
+@registry.register
+class Throughput(keras.callbacks.Callback):
+    """Log the examples a second of each epoch, and how long a step takes.
+
+    In an epoch's logs stand "examples_per_second" and "step_seconds", both of training alone, without validation. In
+    `Loop` the step is split into "data_seconds", for which the program waited for the dataset (0 for arrays on the
+    device), and "compute_seconds", the rest; `model.fit` does not tell. The first epoch has the time of compilation
+    in it. A model with a train_step of its own that tracks no loss has no examples: nan. Put it before callbacks that
+    write logs.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> history = model.fit(np.eye(2), np.ones((2, 1)), callbacks=[Throughput()], verbose=0).history
+        >>> sorted(history)
+        ['examples_per_second', 'loss', 'step_seconds']
+
+    Source:
+        MLPerf's samples per second.
+    """
+
+    any_stretch = True
+    spans_epochs = True
+    told_times = True
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        self.counter = examples_counted(model)
+
+    @property
+    def watched(self) -> dict[str, Any]:
+        """The examples of the epoch so far, among a program's logs."""
+        return {EXAMPLES: self.counter}
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.started, self.steps = time.perf_counter(), 0
+        self.looked = False
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.steps = batch + 1
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self.look()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.look()
+        logs = {} if logs is None else logs
+        examples = float(logs.pop(EXAMPLES, self.examples)) or float("nan")
+        times: Times | None = logs.pop(TIMES, None)
+        seconds, steps = (self.seconds, self.steps) if times is None else (times.seconds, times.steps)
+        logs |= {"examples_per_second": examples / seconds, "step_seconds": seconds / steps}
+        if times is not None:
+            waited = times.waited / steps
+            logs |= {"data_seconds": waited, "compute_seconds": seconds / steps - waited}
+
+    def look(self) -> None:
+        """Take the time and the examples when the training part of an epoch is over; validation counts its own."""
+        if not self.looked:
+            self.seconds, self.examples = time.perf_counter() - self.started, float(self.counter.numpy())
+            self.looked = True

@@ -1,0 +1,83 @@
+"""TimeBudget: training that ends when its time is up."""
+
+import logging
+import re
+import time
+from typing import Any
+
+import keras
+
+from kopt.callbacks.base import registry
+from kopt.checks import require
+
+__all__ = ["TimeBudget"]
+
+log = logging.getLogger("kopt")
+
+SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+
+
+@registry.register
+class TimeBudget(keras.callbacks.Callback):
+    """Stop training when it has taken so long, by the clock on the wall.
+
+    It stops after an update, in the middle of an epoch, which is then validated and logged as any other; in `Loop` not
+    later than a program call, 0.2 s, after the time is up. The time runs from the beginning of each fit.
+
+    Args:
+        budget: Seconds > 0, or words such as "30m", "1h30m", "90s", "2d".
+
+    Raises:
+        ValueError: When the budget is none of these.
+
+    Example:
+        >>> TimeBudget("1h30m").budget
+        5400.0
+        >>> import keras, numpy as np
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> how = {"epochs": 10**6, "callbacks": [TimeBudget(0.5)], "verbose": 0}
+        >>> 0 < len(model.fit(np.eye(2), np.ones((2, 1)), **how).epoch) < 10**6
+        True
+
+    Source:
+        Folklore; as SLURM's time limits.
+    """
+
+    any_stretch = True
+    spans_epochs = True
+
+    def __init__(self, budget: float | str):
+        super().__init__()
+        self.budget = seconds(budget)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.end = time.monotonic() + self.budget
+        self.told = False
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.look()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.look()
+
+    def look(self) -> None:
+        if time.monotonic() >= self.end:
+            self.model.stop_training = True
+            if not self.told:
+                log.info("stopped: the budget of %g s is spent", self.budget)
+                self.told = True
+
+
+def seconds(budget: Any) -> float:
+    """A duration in seconds."""
+    rule = "must be seconds > 0 or a duration such as '30m' or '1h30m'"
+    if isinstance(budget, str):
+        parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", budget)
+        require(bool(parts) and "".join(map("".join, parts)) == budget, "budget", rule, budget)
+        total = sum(float(number) * SECONDS[unit] for number, unit in parts)
+    else:
+        require(isinstance(budget, (int, float)) and not isinstance(budget, bool), "budget", rule, budget)
+        total = float(budget)
+    require(0 < total < float("inf"), "budget", rule, budget)
+    return total
