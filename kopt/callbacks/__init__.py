@@ -19,6 +19,8 @@ __all__ = [
     "SWA",
     "Average",
     "EpochTime",
+    "GradientMonitor",
+    "LayerRates",
     "LearningRate",
     "ReduceOnPlateau",
     "Scheduled",

@@ -35,6 +35,7 @@ from kopt.keras_internals.numbers import (
     inner_optimizer,
     install_rate,
     installed_rate,
+    rate_variable,
     rated_optimizers,
     set_dropout,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "owned_variables",
     "plain_logs",
     "portion_loss",
+    "rate_variable",
     "rated_optimizers",
     "raw",
     "regularizer_place",

@@ -103,6 +103,18 @@ def install_rate(optimizer: Any, formula: Callable[[Any], Any], owner: Any) -> A
     return optimizer._learning_rate
 
 
+def rate_variable(optimizer: Any) -> Any:
+    """The variable of an optimizer's rate.
+
+    Raises:
+        ValueError: When the optimizer was compiled with a schedule.
+    """
+    rate = optimizer._learning_rate
+    rate = rate.variable if isinstance(rate, LiveRate) else rate
+    require(isinstance(rate, keras.Variable), "learning_rate", "must be a number in an optimizer to be swept", rate)
+    return rate
+
+
 class PlateauCallback(keras.callbacks.ReduceLROnPlateau):
     """Keras' counting of epochs without improvement, with what it does about them left to `lower`."""
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import matplotlib.figure
@@ -10,6 +10,8 @@ import numpy as np
 
 from kopt.checks import require
 from kopt.schedules import Schedule
+from kopt.training import RateCurve
+from kopt.training.find_rate import Method
 
 __all__ = ["history_figure", "plot", "schedule_figure"]
 
@@ -18,10 +20,10 @@ ENDLESS = 100.0  # units that are drawn of a schedule without an end
 
 
 def plot(value: Any) -> matplotlib.figure.Figure:
-    """Draw a schedule, a History, or a run.
+    """Draw a schedule, a History, a run, or the curve of `find_rate`.
 
     Args:
-        value: A schedule whose duration is known, a `keras.callbacks.History`, or what `run` gave.
+        value: A schedule whose duration is known, a `keras.callbacks.History`, what `run` gave, or a `RateCurve`.
 
     Returns:
         A matplotlib figure: `figure.savefig("curves.png")`; notebooks show it.
@@ -39,8 +41,10 @@ def plot(value: Any) -> matplotlib.figure.Figure:
     """
     if isinstance(value, Schedule):
         return schedule_figure(value)
+    if isinstance(value, RateCurve):
+        return curve_figure(value)
     history = value.history if hasattr(value, "history") else None
-    require(isinstance(history, Mapping), "value", "must be a schedule, a History or a run", value)
+    require(isinstance(history, Mapping), "value", "must be a schedule, a History, a run or a RateCurve", value)
     assert history is not None
     recipe = getattr(value, "recipe", None)
     return history_figure(history) if recipe is None else history_figure(history, recipe.name, recipe.schedule)
@@ -60,6 +64,29 @@ def schedule_figure(schedule: Schedule) -> matplotlib.figure.Figure:
     axes.plot(times, keras.ops.convert_to_numpy(schedule(times)), color=TRAIN, linewidth=2)
     axes.set(xlabel="time", ylabel="rate", xlim=(0, end), ylim=(0, None))
     axes.set_title(repr(schedule), fontsize=10, loc="left")
+    return figure
+
+
+def curve_figure(curve: RateCurve) -> matplotlib.figure.Figure:
+    """Draw the losses over the rates, raw and smoothed, and what each method suggests.
+
+    Args:
+        curve: What `find_rate` gave.
+    """
+    figure = matplotlib.figure.Figure(figsize=(6, 3.2), layout="constrained")
+    axes = plain(figure.subplots())
+    axes.plot(curve.rates, curve.losses, color=TRAIN, linewidth=1, alpha=0.35)
+    axes.plot(curve.rates, curve.smoothed, color=TRAIN, linewidth=2)
+    for method in get_args(Method):
+        rate, chosen = curve.suggest(method), method == curve.method
+        height = np.interp(np.log(rate), np.log(curve.rates), curve.smoothed)
+        axes.plot(rate, height, "o", color=VALIDATION if chosen else RATE, markersize=8 if chosen else 5)
+        axes.annotate(f" {method} {rate:.2g}", (rate, height), va="bottom", fontsize=9 if chosen else 8)
+    low, high = np.min(curve.smoothed), np.max(curve.smoothed[: max(3, len(curve.smoothed) // 2)])
+    axes.set(
+        xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - 0.1 * (high - low), high + 0.3 * (high - low))
+    )
+    axes.set_title(f"suggestion {curve.suggestion:.3g} ({curve.method})", fontsize=10, loc="left")
     return figure
 
 

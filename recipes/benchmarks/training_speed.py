@@ -35,13 +35,13 @@ What was tried, in us a step:
 - Recurrent loops in XLA, times as fast as without: GRU of 32 to 64 units 1.2 to 2.0, of 128 and 256 units 1.0 to 1.3,
   LSTM of 32 and 64 units 1.3 to 2.2, of 128 units 0.9 to 1.0, bidirectional ones 1.0 to 1.4; an embedding before one,
   or a mask, is refused by XLA and runs without. Taken.
-- MLP 784, 367 in that run: rows put in order whole 364, no look for infinities 379 (of one step), XLA's oneDNN products
-  412, its fast arithmetic 483. Its five matrix products alone, in a loop of their own in XLA, take 316: nothing is left
+- MLP 784, 367 in that run: rows put in order whole 364, the check in each step 379, XLA's oneDNN products 412, its fast
+  arithmetic 483. Its five matrix products alone, in a loop of their own in XLA, take 316: nothing is left
   to win, and fit's best takes 2.3 to 2.5 times as long because of the same products.
-- Transformer, 6790 in that run: XLA's tree reductions off 6975, one thread 7725, its scheduler for concurrency off 7285,
-  its fused library kernels off 8685, fast arithmetic 8463, its oneDNN products 7295, rows put in order whole 7309.
+- Transformer, 6790 in that run: XLA's tree reductions off 6975, one thread 7725, its scheduler for concurrency off
+  7285, its fused library kernels off 8685, fast arithmetic 8463, oneDNN products 7295, rows put in order whole 7309.
 - CNN, 3810 in that run: oneDNN off 13970, one thread between operations 3930, one within 4180, the update in XLA 4670,
-  no look for infinities 4040; earlier: patches and products, other pools and rows put in order whole, no better. 98 % of
+  no check 4040; earlier: patches and products, other pools and rows put in order whole, no better. 98 % of
   it is inside oneDNN's convolutions, which PyTorch calls too.
 """
 
