@@ -3,6 +3,7 @@
 from kopt.callbacks.average import Average
 from kopt.callbacks.averaging import EMA, LAWA, SWA, averagings
 from kopt.callbacks.base import registry
+from kopt.callbacks.diagnosis import Diagnosis, Verdict, diagnose
 from kopt.callbacks.epoch_time import EpochTime
 from kopt.callbacks.gradient_monitor import GradientMonitor
 from kopt.callbacks.layer_rates import LayerRates
@@ -18,6 +19,7 @@ __all__ = [
     "LAWA",
     "SWA",
     "Average",
+    "Diagnosis",
     "EpochTime",
     "GradientMonitor",
     "LayerRates",
@@ -27,6 +29,8 @@ __all__ = [
     "SpikeGuard",
     "Throughput",
     "TimeBudget",
+    "Verdict",
     "averagings",
+    "diagnose",
     "registry",
 ]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from kopt.callbacks import diagnose
 from kopt.checks import require
 from kopt.fields import from_json, to_json
 from kopt.recipe import Recipe
@@ -178,6 +179,7 @@ def model_card(run: Run) -> str:
     rows = [("this run", metrics["value"]), (metrics["baseline_name"], metrics["baseline"])]
     rows += [("target", metrics["target"])] if metrics["target"] is not None else []
     table = "\n".join(f"| {name} | {value:.4f} |" for name, value in rows)
+    findings = "\n".join(f"- {verdict}" for verdict in diagnose(run.history)) or "- nothing that needs a remedy."
     return f"""# {run.recipe.name}, {run.folder.name}
 
 | test {metrics["metric"]} | |
@@ -187,6 +189,10 @@ def model_card(run: Run) -> str:
 {metrics["parameters"]:,} parameters, trained in {metrics["seconds"]:.1f} s on {metrics["devices"]}.
 
 ![Loss, {metrics["metric"]} and learning rate by epoch](plots/curves.png)
+
+What the curves say:
+
+{findings}
 
 The recipe:
 

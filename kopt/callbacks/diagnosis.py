@@ -1,0 +1,264 @@
+"""Diagnosis: what the curves of a run say, in plain words, and what to try next."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from kopt.callbacks.base import registry
+from kopt.checks import require
+
+__all__ = ["Diagnosis", "Verdict", "diagnose"]
+
+log = logging.getLogger("kopt")
+
+LEAST_EPOCHS = 6
+HIGH = 0.45  # the share of its first value at which a loss that has stopped falling is high
+NOISY = 0.1  # jumps from epoch to epoch, in terms of the whole fall
+JUMPY = 0.15  # the same, in terms of the level at the end
+RISE = 0.08  # of a validation loss from its least, in terms of its level there
+GAP = 0.6  # between validation and training, in terms of what training has learned
+FLAT, NEARLY_FLAT = 0.03, 0.1  # the fall in the last third, in terms of the whole
+
+
+class Verdict(NamedTuple):
+    """One finding: its name, what in the curves shows it, and what to try.
+
+    Example:
+        >>> print(Verdict("plateau", "the loss is flat.", "Stop earlier."))
+        plateau: the loss is flat. Stop earlier.
+    """
+
+    finding: str
+    evidence: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.finding}: {self.evidence} {self.advice}"
+
+
+@registry.register
+class Diagnosis(keras.callbacks.Callback):
+    """Say at the end of training what its curves show: see `diagnose`. The verdicts are in the attribute `verdicts`.
+
+    Args:
+        verbose: 1 to print them, 0 to keep them only.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.SGD(1e-6), "mse")
+        >>> diagnosis = Diagnosis(verbose=0)
+        >>> _ = model.fit(np.eye(2), np.ones((2, 1)), epochs=10, callbacks=[diagnosis], verbose=0)
+        >>> [verdict.finding for verdict in diagnosis.verdicts]
+        ['rate too low']
+
+    Source:
+        The words of textbooks; see `diagnose`.
+    """
+
+    spans_epochs = True
+
+    def __init__(self, verbose: int = 1):
+        super().__init__()
+        require(verbose in (0, 1), "verbose", "must be 0 or 1", verbose)
+        self.verbose = verbose
+        self.verdicts: list[Verdict] = []
+        self.curves: dict[str, list[float]] = {}
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.curves = {}
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        for name in ("loss", "val_loss"):
+            if name in (logs or {}):
+                self.curves.setdefault(name, []).append(float(logs[name]))
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.verdicts = diagnose(self.curves) if "loss" in self.curves else []
+        if self.verbose:
+            for verdict in self.verdicts:
+                print(verdict)
+
+
+def diagnose(history: Mapping[str, Sequence[float]]) -> list[Verdict]:
+    """Tell over-fitting, under-fitting, plateaus, divergence, a bad rate and noisy validation from a history.
+
+    It looks at "loss" and "val_loss" alone, relative to their own first values, so that it serves any loss that falls
+    towards 0. Rules of thumb: `recipes/benchmarks/diagnosis.py` has their precision and recall. Divergence comes alone.
+
+    Args:
+        history: Name -> a value an epoch, as `History.history`.
+
+    Returns:
+        The verdicts; none where nothing is wrong, or after fewer than 6 epochs.
+
+    Raises:
+        ValueError: When the history has no loss, or curves of different lengths.
+
+    Example:
+        >>> falling = [1 / epoch for epoch in range(1, 11)]
+        >>> rising = [0.9, 0.6, 0.5, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75]
+        >>> [verdict.finding for verdict in diagnose({"loss": falling, "val_loss": rising})]
+        ['over-fitting']
+
+    Source:
+        Goodfellow, Bengio and Courville, Deep Learning, 2016, sections 5.2 and 11.4; Smith, A Disciplined Approach to
+        Neural Network Hyper-Parameters, 2018.
+    """
+    require("loss" in history, "history", "must hold a loss", sorted(history))
+    losses = np.asarray(history["loss"], "float64")
+    validation = np.asarray(history["val_loss"], "float64") if "val_loss" in history else None
+    same = validation is None or len(validation) == len(losses)
+    require(same, "history", "must have as many validation losses as losses", history.get("val_loss"))
+    if not np.isfinite(losses).all():
+        return [diverged(f"the loss is {losses[-1]:g} at the end")]
+    if len(losses) < LEAST_EPOCHS:
+        return []
+    train = Curve(losses)
+    if train.end > train.start + max(0.1 * abs(train.start), 3 * train.noise) or train.rise > 0.5 * max(
+        train.fall, 1e-12
+    ):
+        return [diverged(f"the loss was {train.least:.3g} at its least and is {train.end:.3g} at the end")]
+    judged = Curve(validation) if validation is not None and np.isfinite(validation).all() else None
+    return [verdict for rule in RULES if (verdict := rule(train, judged))]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What rules look at in a loss by epoch."""
+
+    values: np.ndarray
+
+    @property
+    def start(self) -> float:
+        return float(self.values[0])
+
+    @property
+    def window(self) -> int:
+        return max(2, len(self.values) // 8)
+
+    @property
+    def smooth(self) -> np.ndarray:
+        """Means over windows, one for each place of a window."""
+        return np.convolve(self.values, np.full(self.window, 1 / self.window), "valid")
+
+    @property
+    def least(self) -> float:
+        return float(self.smooth.min())
+
+    @property
+    def least_epoch(self) -> int:
+        """Counted from 1, in the middle of its window."""
+        return int(self.smooth.argmin()) + self.window // 2 + 1
+
+    @property
+    def end(self) -> float:
+        return float(self.smooth[-1])
+
+    @property
+    def fall(self) -> float:
+        return self.start - self.least
+
+    @property
+    def rise(self) -> float:
+        return self.end - self.least
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of what jumps from epoch to epoch; trends that bend slowly do not count."""
+        later = self.values[len(self.values) // 4 :]
+        return float(np.std(np.diff(later, 2)) / np.sqrt(6))
+
+    def third(self, number: int) -> float:
+        """How far it falls in one of its thirds, by a straight line; the first epoch, which jumps, left out."""
+        part = np.array_split(self.values[1:], 3)[number]
+        return float(-np.polyfit(np.arange(len(part)), part, 1)[0] * len(part)) if len(part) > 1 else 0.0
+
+    def flat(self, share: float = FLAT) -> bool:
+        """Whether it has stopped falling, but for a share of its fall."""
+        return self.third(2) <= max(share * self.fall, 0.002 * abs(self.start))
+
+    @property
+    def jumps(self) -> bool:
+        """Whether it is jumping about."""
+        of_fall = self.noise > NOISY * max(self.fall, 0.02 * abs(self.start))
+        return of_fall or self.noise > max(JUMPY * abs(self.end), NOISY / 5 * self.fall)
+
+
+def diverged(evidence: str) -> Verdict:
+    return Verdict("divergence", f"{evidence}.", "Try a tenth of the learning rate, a warm-up, or clipped gradients.")
+
+
+def rate_too_high(train: Curve, judged: Curve | None) -> Verdict | None:
+    if not train.jumps:
+        return None
+    evidence = f"the loss jumps by {train.noise:.2g} from epoch to epoch, and has fallen by {max(train.fall, 0):.2g}."
+    return Verdict("rate too high", evidence, "Try a third of the learning rate, or let it decay; or larger batches.")
+
+
+def rate_too_low(train: Curve, judged: Curve | None) -> Verdict | None:
+    steady = train.third(2) > 0.4 * train.third(0) > 0 and train.third(2) > 2 * train.noise
+    if not steady or train.end < HIGH * train.start:
+        return None
+    evidence = f"the loss falls as fast at the end as before, and is still {train.end:.3g} of {train.start:.3g}."
+    return Verdict(
+        "rate too low", evidence, "Try 3 to 10 times the learning rate (training.find_rate), or more epochs."
+    )
+
+
+def under_fitting(train: Curve, judged: Curve | None) -> Verdict | None:
+    close = judged is None or judged.end - train.end <= 0.25 * abs(train.end)
+    stopped = train.flat(NEARLY_FLAT) and train.end >= HIGH * train.start
+    if not (stopped and close) or train.jumps:
+        return None
+    evidence = f"the training loss has stopped at {train.end:.3g} of {train.start:.3g}"
+    evidence += "." if judged is None else f", and validation is no worse ({judged.end:.3g})."
+    return Verdict("under-fitting", evidence, "Try a larger model, better features, less regularization, another rate.")
+
+
+def over_fitting(train: Curve, judged: Curve | None) -> Verdict | None:
+    if judged is None:
+        return None
+    then = train.smooth[judged.smooth.argmin()]
+    learns = then - train.end > min(0.02 * train.fall, 0.3 * then)
+    rises = judged.rise > max(RISE * abs(judged.least), 3 * judged.noise) and learns
+    gap = judged.end - train.end > GAP * max(judged.start - train.end, 1e-12) and judged.end > 1.5 * train.end
+    if not (rises or gap):
+        return None
+    evidence = f"the validation loss was {judged.least:.3g} at its least, after epoch {judged.least_epoch}, and is "
+    evidence += f"{judged.end:.3g} at the end, the training loss {train.end:.3g}."
+    advice = "Stop earlier (EarlyStopping), or try a penalty, dropout, augmentation, more data, a smaller model."
+    return Verdict("over-fitting", evidence, advice)
+
+
+def noisy_validation(train: Curve, judged: Curve | None) -> Verdict | None:
+    if judged is None or judged.noise <= max(3 * train.noise, NOISY * max(judged.fall, 0.02 * abs(judged.start))):
+        return None
+    evidence = (
+        f"the validation loss jumps by {judged.noise:.2g} from epoch to epoch, the training loss by {train.noise:.2g}."
+    )
+    return Verdict(
+        "noisy validation", evidence, "Try more validation examples, averaged weights (Average), or lower rates."
+    )
+
+
+def plateau(train: Curve, judged: Curve | None) -> Verdict | None:
+    flat = train.flat() and (judged is None or judged.flat() or bool(noisy_validation(train, judged)))
+    if not flat or train.jumps or under_fitting(train, judged) or over_fitting(train, judged):
+        return None
+    evidence = f"the loss has not fallen in the last third of the epochs; it is {train.end:.3g}."
+    return Verdict("plateau", evidence, "Stop earlier, or try a lower rate there (ReduceOnPlateau, a decay).")
+
+
+RULES: tuple[Callable[[Curve, Curve | None], Verdict | None], ...] = (
+    rate_too_high,
+    rate_too_low,
+    under_fitting,
+    over_fitting,
+    noisy_validation,
+    plateau,
+)
