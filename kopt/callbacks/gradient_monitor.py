@@ -74,7 +74,6 @@ class GradientMonitor(keras.callbacks.Callback):
         super().set_model(model)
         key = ("GradientMonitor", self.every, self.per_layer, self.noise)
         self.measured = install(model, key, lambda: Measured(model, self.every, self.per_layer, self.noise))
-        self.before = self.measured.sums.numpy()
 
     @property
     def watched(self) -> dict[str, Any]:
@@ -82,7 +81,14 @@ class GradientMonitor(keras.callbacks.Callback):
         return {SUMS: self.measured.sums.value}
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self.before = self.measured.sums.numpy()  # after files were read
+        self.fresh = True
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if self.fresh:
+            self.before = self.measured.sums.numpy()
+            if epoch == 0:
+                self.measured.forget()
+        self.fresh = False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         logs = {} if logs is None else logs
@@ -120,33 +126,43 @@ class Measured:
         self.groups = {"": list(range(len(weights)))} | (layers(model) if per_layer else {})
         size = 1 + len(NORMS) * len(self.groups) + 3
         (self.sums,) = held_slots(holder, "kopt_gradient_sums", [tf.TensorSpec([size], "float64")]).arrays
-        self.last = held_slots(holder, "kopt_gradient_last", weights).arrays if noise else []
-        self.variables: Sequence[Any] = [raw(self.sums), *map(raw, self.last)]
+        kept = [*weights, tf.TensorSpec([], "int64")]
+        arrays = held_slots(holder, "kopt_gradient_last", kept).arrays if noise else []
+        self.last, self.kept = arrays[:-1], arrays[-1] if noise else None
+        self.variables: Sequence[Any] = [raw(one) for one in (self.sums, *self.last, self.kept) if one is not None]
+
+    def forget(self) -> None:
+        """Make no pair with an update of another run."""
+        if self.kept is not None:
+            self.kept.assign(-1)
 
     def after_update(self, update: Update) -> None:
         """Add to the sums, at one of `every` updates and, for pairs, at the one after it."""
-        place = update.count % self.every
-        norms = tf.cond(update.made & (place == 0), lambda: self.norms(update), lambda: tf.zeros(self.norm_count))
-        pair = self.pair(update, place) if self.noise else tf.zeros(3)
+        place, gradients = update.count % self.every, update.gradients  # which is not to be made inside a branch
+        norms = tf.cond(
+            update.made & (place == 0), lambda: self.norms(update, gradients), lambda: tf.zeros(self.norm_count)
+        )
+        pair = self.pair(update, gradients, place) if self.noise else tf.zeros(3)
         self.sums.assign(self.sums + tf.cast(tf.concat([norms, pair], 0), "float64"))
 
     @property
     def norm_count(self) -> int:
         return 1 + len(NORMS) * len(self.groups)
 
-    def norms(self, update: Update) -> Any:
+    def norms(self, update: Update, gradients: Sequence[Any]) -> Any:
         """One, and the norms."""
         moved = [new - old for new, old in zip(map(tf.convert_to_tensor, update.weights), update.before)]
         found = [tf.constant(1.0)]
-        for values in (update.gradients, moved, update.weights):
+        for values in (gradients, moved, update.weights):
             squares = [tf.constant(0.0) if value is None else square(value, value) for value in values]
             found += [tf.sqrt(tf.add_n([squares[one] for one in places])) for places in self.groups.values()]
         return tf.stack(found)
 
-    def pair(self, update: Update, place: Any) -> Any:
+    def pair(self, update: Update, gradients: Sequence[Any], place: Any) -> Any:
         """Keep the gradient of an update; at the next, one, what it says of the noise, and of the mean gradient."""
-        given = [(last, one) for last, one in zip(self.last, update.gradients) if one is not None]
-        second = update.made & (place == 1) & (update.count > 1)
+        given = [(last, one) for last, one in zip(self.last, gradients) if one is not None]
+        count = tf.cast(update.count, "int64")
+        second = update.made & (place == 1) & (tf.convert_to_tensor(self.kept) == count - 1)
         keep = update.made & (place == 0)
         examples = tf.cast(update.examples, "float32")
 
@@ -160,6 +176,7 @@ class Measured:
         with tf.control_dependencies([found]):
             for last, one in given:
                 last.assign(tf.where(keep, tf.cast(one, last.dtype), tf.convert_to_tensor(last)))
+            self.kept.assign(tf.where(keep, count, tf.convert_to_tensor(self.kept)))
         return found
 
     def told(self, sums: np.ndarray) -> dict[str, float]:

@@ -25,6 +25,7 @@ __all__ = ["RateCurve", "find_rate"]
 Method = Literal["steepest", "valley", "minimum"]
 
 DIVERGED = 3.0  # how many times the way down the loss has gone up again
+LEAST = 3  # points of a curve
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +51,7 @@ class RateCurve:
     @functools.cached_property
     def smoothed(self) -> np.ndarray:
         """The losses, each a weighted mean of those around it: a Gaussian of a 25th of the sweep."""
-        places = np.arange(len(self.losses))
-        weights = np.exp(-0.5 * ((places[:, None] - places) / max(1.0, len(places) / 25)) ** 2)
-        return (weights @ self.losses) / weights.sum(axis=1)
+        return gaussian(self.losses)
 
     @property
     def suggestion(self) -> float:
@@ -89,7 +88,7 @@ def find_rate(
     low: float = 1e-6,
     high: float = 10.0,
     steps: int = 100,
-    method: Method = "valley",
+    method: Method = "minimum",
     batch_size: int | Literal["full"] | None = None,
     class_weight: dict[int, float] | None = None,
     sample_weight: Any = None,
@@ -107,7 +106,7 @@ def find_rate(
         low: The first rate, > 0.
         high: The last rate, > low.
         steps: How many rates, >= 10.
-        method: How to suggest: "steepest", "valley" or "minimum", see `RateCurve.suggest`.
+        method: How to suggest: "minimum", "steepest" or "valley", see `RateCurve.suggest`.
         batch_size: As for `Loop.fit`.
         class_weight: As for `Loop.fit`.
         sample_weight: As for `Loop.fit`.
@@ -129,7 +128,8 @@ def find_rate(
         True
 
     Source:
-        Smith, Cyclical Learning Rates for Training Neural Networks, 2017, section 3.3; "valley": fastai's lr_find.
+        Smith, Cyclical Learning Rates for Training Neural Networks, 2017, section 3.3; "minimum" and "valley": fastai's
+        lr_find. `recipes/benchmarks/find_rate.py` has what each is worth.
     """
     require(internals.is_trainer(model) and model.compiled, "model", "must be a compiled Keras model", model)
     require(0 < low < float("inf"), "low", "must be a finite number > 0", low)
@@ -159,7 +159,7 @@ def find_rate(
         finally:
             remove(model, sweep)
     kept = until_divergence(losses)
-    require(kept >= 3, "low", "must be a rate with which the loss stays finite", low)
+    require(kept >= LEAST, "low", "must be a rate with which the loss stays finite", low)
     return RateCurve(rates[:kept], losses[:kept].astype("float64"), method)
 
 
@@ -180,14 +180,22 @@ def untouched(model: Any, rate: Any) -> Iterator[None]:
 
 
 def until_divergence(losses: np.ndarray) -> int:
-    """How many losses there are before they stay up."""
-    finite = int(np.argmin(np.isfinite(losses))) if not np.isfinite(losses).all() else len(losses)
-    best, first = np.inf, losses[: min(5, finite)].mean() if finite else np.nan
-    for place, loss in enumerate(losses[:finite]):
-        best = min(best, loss)
-        if loss - best > DIVERGED * max(abs(first - best), abs(first) / 10):
-            return max(place, 1)
-    return finite
+    """How many losses there are before they are not finite, or, smoothed, far up."""
+    finite = len(losses) if np.isfinite(losses).all() else int(np.argmin(np.isfinite(losses)))
+    if finite < LEAST:
+        return 0
+    smoothed = gaussian(losses[:finite])
+    least = np.minimum.accumulate(smoothed)
+    first = smoothed[0]
+    up = np.flatnonzero(smoothed - least > np.maximum(DIVERGED * (first - least), abs(first)))
+    return max(LEAST, int(up[0])) if up.size else finite
+
+
+def gaussian(losses: np.ndarray) -> np.ndarray:
+    """Each a weighted mean of those around it, by a Gaussian of a 25th of all."""
+    places = np.arange(len(losses))
+    weights = np.exp(-0.5 * ((places[:, None] - places) / max(1.0, len(places) / 25)) ** 2)
+    return (weights @ losses) / weights.sum(axis=1)
 
 
 def longest_fall(losses: np.ndarray) -> tuple[int, int]:

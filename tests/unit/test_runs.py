@@ -103,7 +103,7 @@ def test_plots_of_other_things(network, points) -> None:
     history = network().fit(*points, epochs=2, verbose=0)
     assert [axes.get_ylabel() for axes in kopt.plot(history).axes] == ["loss"]
     for bad, message in (
-        (3, "value must be a schedule, a History or a run, got 3"),
+        (3, "value must be a schedule, a History, a run or a RateCurve, got 3"),
         (schedules.Cosine(0.1), "schedule must have a duration to be drawn, got Cosine"),
     ):
         with pytest.raises(ValueError, match=message):
