@@ -85,14 +85,14 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self.fresh:
-            self.before = self.measured.sums.numpy()
+            self.before = keras.ops.convert_to_numpy(self.measured.sums)
             if epoch == 0:
                 self.measured.forget()
         self.fresh = False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         logs = {} if logs is None else logs
-        sums = np.asarray(logs.pop(SUMS)) if SUMS in logs else self.measured.sums.numpy()
+        sums = np.asarray(logs.pop(SUMS)) if SUMS in logs else keras.ops.convert_to_numpy(self.measured.sums)
         logs.update(self.measured.told(sums - self.before))
         self.before = sums
 
@@ -128,13 +128,13 @@ class Measured:
         (self.sums,) = held_slots(holder, "kopt_gradient_sums", [tf.TensorSpec([size], "float64")]).arrays
         kept = [*weights, tf.TensorSpec([], "int64")]
         arrays = held_slots(holder, "kopt_gradient_last", kept).arrays if noise else []
-        self.last, self.kept = arrays[:-1], arrays[-1] if noise else None
-        self.variables: Sequence[Any] = [raw(one) for one in (self.sums, *self.last, self.kept) if one is not None]
+        self.last, self.kept = arrays[:-1], arrays[-1:]
+        self.variables: Sequence[Any] = [raw(one) for one in (self.sums, *arrays)]
 
     def forget(self) -> None:
         """Make no pair with an update of another run."""
-        if self.kept is not None:
-            self.kept.assign(-1)
+        for count in self.kept:
+            count.assign(-1)
 
     def after_update(self, update: Update) -> None:
         """Add to the sums, at one of `every` updates and, for pairs, at the one after it."""
@@ -161,8 +161,8 @@ class Measured:
     def pair(self, update: Update, gradients: Sequence[Any], place: Any) -> Any:
         """Keep the gradient of an update; at the next, one, what it says of the noise, and of the mean gradient."""
         given = [(last, one) for last, one in zip(self.last, gradients) if one is not None]
-        count = tf.cast(update.count, "int64")
-        second = update.made & (place == 1) & (tf.convert_to_tensor(self.kept) == count - 1)
+        count, (kept,) = tf.cast(update.count, "int64"), self.kept
+        second = update.made & (place == 1) & (tf.convert_to_tensor(kept) == count - 1)
         keep = update.made & (place == 0)
         examples = tf.cast(update.examples, "float32")
 
@@ -176,7 +176,7 @@ class Measured:
         with tf.control_dependencies([found]):
             for last, one in given:
                 last.assign(tf.where(keep, tf.cast(one, last.dtype), tf.convert_to_tensor(last)))
-            self.kept.assign(tf.where(keep, count, tf.convert_to_tensor(self.kept)))
+            kept.assign(tf.where(keep, count, tf.convert_to_tensor(kept)))
         return found
 
     def told(self, sums: np.ndarray) -> dict[str, float]:

@@ -114,7 +114,7 @@ class SpikeGuard(keras.callbacks.Callback):
         remove(self.model, self.watch)
 
     def updates(self) -> int:
-        return int(self.optimizers[0].iterations)
+        return int(keras.ops.convert_to_numpy(self.optimizers[0].iterations))
 
     def state(self) -> list[Any]:
         """What training changes, but for the number of updates; metrics last."""
@@ -173,7 +173,7 @@ class LossWatch:
 
     def alarmed(self) -> bool:
         """Whether the loss has spiked since the state was last good."""
-        return bool(self.watched.numpy()[-1])
+        return bool(keras.ops.convert_to_numpy(self.watched)[-1])
 
     def after_update(self, update: Update) -> None:
         fast, slow, deviation, count, bad, alarm = tf.unstack(tf.convert_to_tensor(self.watched))

@@ -73,5 +73,7 @@ class Throughput(keras.callbacks.Callback):
     def look(self) -> None:
         """Take the time and the examples when the training part of an epoch is over; validation counts its own."""
         if not self.looked:
-            self.seconds, self.examples = time.perf_counter() - self.started, float(self.counter.numpy())
+            self.seconds, self.examples = time.perf_counter() - self.started, float(
+                keras.ops.convert_to_numpy(self.counter)
+            )
             self.looked = True

@@ -1,6 +1,5 @@
 """What callbacks do after each update, in the graph."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -32,22 +31,29 @@ class Update:
         self.weights, self.before, self.finite = model.trainable_weights, before.values, finite
         self.count = tf.convert_to_tensor(optimizer.iterations)
         self.rate, self.made = tf.convert_to_tensor(optimizer.learning_rate), self.count > before.count
-        self.measured = measured
+        self.measured, self.found = measured, dict[str, Any]()
 
-    @functools.cached_property
+    # Not cached_property: before Python 3.12 it holds a lock that replicas share while they wait for one another.
+
+    @property
     def gradients(self) -> Sequence[Any]:
         """The whole batch's gradients before any clipping, None where a weight has none."""
-        return self.measured["gradients"]()
+        return self.once("gradients")
 
-    @functools.cached_property
+    @property
     def loss(self) -> Any:
         """The whole batch's loss, penalties included."""
-        return self.measured["loss"]()
+        return self.once("loss")
 
-    @functools.cached_property
+    @property
     def examples(self) -> Any:
         """How many examples the whole batch has."""
-        return self.measured["examples"]()
+        return self.once("examples")
+
+    def once(self, name: str) -> Any:
+        if name not in self.found:
+            self.found[name] = self.measured[name]()
+        return self.found[name]
 
 
 class Hook(Protocol):

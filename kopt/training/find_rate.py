@@ -155,7 +155,7 @@ def find_rate(
                 if sweep.taken() == steps + 1:
                     break
                 require(sweep.taken() == before + whole, "x", f"must give {steps + 1} batches", sweep.taken())
-            losses = sweep.losses.numpy()[1:]
+            losses = keras.ops.convert_to_numpy(sweep.losses)[1:]
         finally:
             remove(model, sweep)
     kept = until_divergence(losses)
@@ -235,7 +235,7 @@ class Sweep:
 
     def taken(self) -> int:
         """How many losses there are."""
-        return int(self.place.numpy())
+        return int(keras.ops.convert_to_numpy(self.place))
 
     def after_update(self, update: Update) -> None:
         place = tf.convert_to_tensor(self.place)

@@ -26,7 +26,7 @@ import tensorflow as tf
 import tyro
 
 from kopt import distribute, rules, select
-from kopt.callbacks import LearningRate
+from kopt.callbacks import EMA, Average, GradientMonitor, LayerRates, LearningRate, SpikeGuard
 from kopt.launch import launch
 from kopt.optimizers import Decayed, Optimizer
 from kopt.regularizers import GroupLasso, TowardStart, attach, strength
@@ -87,7 +87,9 @@ FEATURES: dict[str, dict[str, Any]] = {
     "ema overwriting": {"optimizer": {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 7}},
     "batch normalization": {"normalized": True},
     "attached penalties": {"attached": True},
-    "scheduled rate": {"scheduled": True},
+    "scheduled rate": {"callbacks": lambda: [LearningRate(Cosine(0.02).warmup(1), unit="epoch")]},
+    "average, layer rates": {"callbacks": lambda: [Average(EMA(0.9)), LayerRates(depth_decay=0.5, unfreeze=2)]},
+    "monitor, guard": {"callbacks": lambda: [GradientMonitor(5, noise=True), SpikeGuard(10)]},
     "decayed, scaled": {"decayed": True},
     "bf16": {"policy": "mixed_bfloat16"},
     "fp16": {"policy": "mixed_float16"},
@@ -182,23 +184,23 @@ def strategy_of(replicas: int) -> Any:
 
 
 def trained(cell: Cell, replicas: int, stock: bool) -> list[Any]:
-    """The weights after 50 steps, and the epochs' losses."""
+    """The epochs' losses, and what else was measured; the weights after 50 steps."""
     how = FEATURES[cell.feature]
     keras.config.set_dtype_policy(how.get("policy", "float32"))
     with strategy_of(replicas).scope():
         model = model_of(cell)
     x, y, weights = data_of(cell)
     fit = model.fit if stock else Loop(model, jit=False, step=TrainStep(model, **how.get("step", {}))).fit
-    callbacks = [LearningRate(Cosine(0.02).warmup(1), unit="epoch")] if how.get("scheduled") else []
     arguments = {
         "sample_weight": weights,
-        "callbacks": callbacks,
+        "callbacks": how.get("callbacks", list)(),
         "class_weight": how.get("class_weight"),
         "shuffle": False,
         "verbose": 0,
     }
     history = fit(x, y, batch_size=BATCH, epochs=EPOCHS, **arguments).history
-    return [np.array(history["loss"]), *(np.array(weight, "float64") for weight in model.get_weights())]
+    measured = [history[name] for name in ("loss", "gradient_norm", "update_norm", "noise_scale") if name in history]
+    return [np.array(measured), *(np.array(weight, "float64") for weight in model.get_weights())]
 
 
 def worker(replicas: int, cells: Sequence[Cell], folder: str, stock: bool) -> None:
