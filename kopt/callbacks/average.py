@@ -74,7 +74,7 @@ class Average(keras.callbacks.Callback):
         require(model.built, "model", "must be built before its weights are averaged", model.name)
         twice = any(optimizer.use_ema for optimizer in rated_optimizers(model.optimizer))
         require(not twice, "use_ema", "must be False in an optimizer beside Average", twice)
-        self.averaged = install(model, ("Average", self.of), lambda: Averaged(model, self.of))
+        self.averaged = install(model, "Average", self.of, lambda: Averaged(model, self.of))
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.running, self.first = True, True

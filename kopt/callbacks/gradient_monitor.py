@@ -72,8 +72,8 @@ class GradientMonitor(keras.callbacks.Callback):
     def set_model(self, model: Any) -> None:
         """Put the measurement into the training step, before the training function is made."""
         super().set_model(model)
-        key = ("GradientMonitor", self.every, self.per_layer, self.noise)
-        self.measured = install(model, key, lambda: Measured(model, self.every, self.per_layer, self.noise))
+        settings = self.every, self.per_layer, self.noise
+        self.measured = install(model, "GradientMonitor", settings, lambda: Measured(model, *settings))
 
     @property
     def watched(self) -> dict[str, Any]:

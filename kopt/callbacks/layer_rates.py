@@ -92,7 +92,7 @@ class LayerRates(keras.callbacks.Callback):
                 own = next((rate for selector, rate in self.rates.items() if selector.holds(parameter)), 1.0)
                 multipliers[place], self.heights[place] = own * self.depth_decay**height, height
         self.multipliers = multipliers
-        self.scaled = install(model, "LayerRates", lambda: ScaledUpdates(model))
+        self.scaled = install(model, "LayerRates", None, lambda: ScaledUpdates(model))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         reached = len(self.heights) if self.unfreeze is None else epoch // self.unfreeze

@@ -75,8 +75,8 @@ class SpikeGuard(keras.callbacks.Callback):
         """Put the watch over the loss into the training step, before the training function is made."""
         super().set_model(model)
         self.optimizers = rated_optimizers(model.optimizer)
-        key = ("SpikeGuard", self.deviations, self.patience)
-        self.watch = install(model, key, lambda: LossWatch(model, self.deviations, self.patience))
+        settings = self.deviations, self.patience
+        self.watch = install(model, "SpikeGuard", settings, lambda: LossWatch(model, *settings))
         with model.distribute_strategy.scope():
             self.spent = held_knob(self.optimizers[0], "kopt_spikes", 0.0)
 

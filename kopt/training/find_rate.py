@@ -145,7 +145,7 @@ def find_rate(
     with model.distribute_strategy.scope():
         internals.build_optimizer(model.optimizer, model.trainable_weights)
     with untouched(model, variable):
-        sweep = install(model, ("find_rate", low, high, steps), lambda: Sweep(variable, rates))
+        sweep = install(model, "find_rate", (low, high, steps), lambda: Sweep(variable, rates))
         try:
             sweep.begin()
             for epoch in itertools.count():

@@ -9,12 +9,14 @@ from kopt.training.after_update import Hook, HookedStep, working
 from kopt.training.train_step import TrainStep
 
 
-def install(model: Any, key: Hashable, make: Callable[[], Any]) -> Any:
+def install(model: Any, name: str, settings: Hashable, make: Callable[[], Any]) -> Any:
     """Put a hook into a model's training steps, in `model.fit` and in `Loop`, until it is removed.
 
     Args:
         model: The compiled model, built.
-        key: What tells the hook; the one that was made for it before, with the same optimizer and weights, is taken.
+        name: What errors call it.
+        settings: What tells it from others of that name; the one that was made before, with the same settings,
+            optimizer and weights, is taken.
         make: Makes it.
 
     Returns:
@@ -24,25 +26,25 @@ def install(model: Any, key: Hashable, make: Callable[[], Any]) -> Any:
         ValueError: When it reads gradients or losses, and the model has a train_step of its own.
     """
     made = vars(model).setdefault("kopt_hooks_made", {})
-    whole = key, model.optimizer, tuple(map(id, model.trainable_weights))
+    whole = name, settings, model.optimizer, tuple(map(id, model.trainable_weights))
     if whole not in made:
         with model.distribute_strategy.scope():
             made[whole] = make()
     hook = made[whole]
     if hook not in working(model):
-        place(model, hook)
+        place(model, name, hook)
         vars(model)["kopt_hooks"] = tuple(sorted([*working(model), hook], key=lambda one: not one.changes_weights))
         trace_anew(model)
     return hook
 
 
-def place(model: Any, hook: Hook) -> None:
+def place(model: Any, name: str, hook: Hook) -> None:
     """Make the model's train_step call hooks, where it does not yet."""
     current = model.train_step
     calls = isinstance(current, (TrainStep, HookedStep))
     own = isinstance(current, HookedStep) if calls else internals.has_own_train_step(model)
     reads = sorted(hook.needs - {"before"})
-    rule = f"must not have a train_step of its own, for {type(hook).__name__} reads the {' and the '.join(reads)}"
+    rule = f"must not have a train_step of its own, for {name} reads the {' and the '.join(reads)}"
     require(not (own and reads), "model", rule, model.name)
     if not calls:
         vars(model)["kopt_set_step"] = vars(model).get("train_step")  # what somebody has set there
