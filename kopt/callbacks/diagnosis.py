@@ -78,7 +78,8 @@ class Diagnosis(keras.callbacks.Callback):
                 self.curves.setdefault(name, []).append(float(logs[name]))
 
     def on_train_end(self, logs: Any = None) -> None:
-        self.verdicts = diagnose(self.curves) if "loss" in self.curves else []
+        whole = {name: curve for name, curve in self.curves.items() if len(curve) == len(self.curves["loss"])}
+        self.verdicts = diagnose(whole) if whole else []
         if self.verbose:
             for verdict in self.verdicts:
                 print(verdict)
@@ -213,7 +214,7 @@ def rate_too_low(train: Curve, judged: Curve | None) -> Verdict | None:
 def under_fitting(train: Curve, judged: Curve | None) -> Verdict | None:
     close = judged is None or judged.end - train.end <= 0.25 * abs(train.end)
     stopped = train.flat(NEARLY_FLAT) and train.end >= HIGH * train.start
-    if not (stopped and close) or train.jumps:
+    if not (stopped and close) or train.jumps or rate_too_low(train, judged):
         return None
     evidence = f"the training loss has stopped at {train.end:.3g} of {train.start:.3g}"
     evidence += "." if judged is None else f", and validation is no worse ({judged.end:.3g})."
@@ -248,7 +249,8 @@ def noisy_validation(train: Curve, judged: Curve | None) -> Verdict | None:
 
 def plateau(train: Curve, judged: Curve | None) -> Verdict | None:
     flat = train.flat() and (judged is None or judged.flat() or bool(noisy_validation(train, judged)))
-    if not flat or train.jumps or under_fitting(train, judged) or over_fitting(train, judged):
+    others = (rate_too_low, under_fitting, over_fitting)
+    if not flat or train.jumps or any(rule(train, judged) for rule in others):
         return None
     evidence = f"the loss has not fallen in the last third of the epochs; it is {train.end:.3g}."
     return Verdict("plateau", evidence, "Stop earlier, or try a lower rate there (ReduceOnPlateau, a decay).")

@@ -141,7 +141,10 @@ def find_rate(
     variable, rates = internals.rate_variable(rated[0]), np.geomspace(low, high, steps)
     loop, data = Loop(model, seed=seed), x.repeat() if isinstance(x, tf.data.Dataset) else x
     how = {"batch_size": batch_size, "class_weight": class_weight, "sample_weight": sample_weight}
-    known = loop.source("train", [], data, y, **how).known  # which builds the model
+    known = None
+    if not isinstance(data, Iterator):  # which would lose the batches that are looked at
+        known = loop.source("train", [], data, y, **how).known  # builds the model
+    require(model.built, "model", "must be built where x is a generator", model.name)
     with model.distribute_strategy.scope():
         internals.build_optimizer(model.optimizer, model.trainable_weights)
     with untouched(model, variable):
@@ -184,7 +187,8 @@ def until_divergence(losses: np.ndarray) -> int:
     finite = len(losses) if np.isfinite(losses).all() else int(np.argmin(np.isfinite(losses)))
     if finite < LEAST:
         return 0
-    smoothed = gaussian(losses[:finite])
+    ceiling = 10 * np.abs(losses[: min(5, finite)]).max()  # that what is far up does not spread to what is before
+    smoothed = gaussian(np.minimum(losses[:finite], ceiling))
     least = np.minimum.accumulate(smoothed)
     first = smoothed[0]
     up = np.flatnonzero(smoothed - least > np.maximum(DIVERGED * (first - least), abs(first)))

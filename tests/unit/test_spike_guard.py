@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kopt.callbacks import Average, LearningRate, SpikeGuard
+from kopt.callbacks.learning_rate import multiplier
 from kopt.schedules import Constant
 from kopt.training import Loop, skipped
 
@@ -72,7 +73,7 @@ def test_a_run_of_gradients_that_are_not_finite(jit: bool, network) -> None:
     callbacks = [LearningRate(Constant(0.01)), SpikeGuard(10, patience=4, tries=1)]
     history = Loop(model, jit=jit).fit(x, y, callbacks=callbacks, **HOW).history
     assert history["spikes"] == [1.0] and float(skipped(model)) == 6
-    assert history["learning_rate"] == pytest.approx([0.005])
+    assert float(multiplier(model.optimizer)) == 0.5
     assert np.isfinite(model.get_weights()[0]).all()
 
 

@@ -18,7 +18,9 @@ def test_durations(budget, seconds: float) -> None:
     assert TimeBudget(budget).budget == seconds
 
 
-@pytest.mark.parametrize("budget", ["", "30", "m", "30 m", "1h-5m", 0, -1, "0s", float("inf"), float("nan"), None, True])
+@pytest.mark.parametrize(
+    "budget", ["", "30", "m", "30 m", "1h-5m", 0, -1, "0s", float("inf"), float("nan"), None, True]
+)
 def test_bad_durations(budget) -> None:
     with pytest.raises(ValueError, match="budget must be seconds > 0 or a duration such as '30m' or '1h30m', got "):
         TimeBudget(budget)
@@ -35,7 +37,7 @@ def test_it_stops_in_the_middle_of_an_epoch_and_validates(loop: bool, network, p
     model = network()
     fit = Loop(model, jit=False).fit if loop else model.fit
     started = time.monotonic()
-    how = {"steps_per_epoch": 10**6, "epochs": 5, "validation_data": points, "verbose": 0}
+    how = {"steps_per_epoch": 10**6, "epochs": 5, "validation_data": points, "shuffle": False, "verbose": 0}
     history = fit(data, callbacks=[TimeBudget(1.0)], **how)
     assert 1 <= time.monotonic() - started < 30 and history.epoch == [0] and len(history.history["val_loss"]) == 1
 
@@ -61,13 +63,13 @@ def test_throughput_counts_examples_and_waits(network, points) -> None:
 def test_throughput_leaves_validation_out(loop: bool, network, points) -> None:
     class Sleeps(keras.callbacks.Callback):
         def on_test_begin(self, logs=None):
-            time.sleep(0.3)
+            time.sleep(0.8)
 
     model = network()
     fit = Loop(model, jit=False).fit if loop else model.fit
-    how = {"validation_data": (points[0][:30], points[1][:30]), "epochs": 4, "verbose": 0}
+    how = {"validation_data": (points[0][:30], points[1][:30]), "epochs": 2, "verbose": 0}
     logs = fit(*points, batch_size=10, callbacks=[Throughput(), Sleeps()], **how).history
-    assert 10 * logs["step_seconds"][-1] < 0.3
+    assert 10 * logs["step_seconds"][-1] < 0.8
     np.testing.assert_allclose(logs["examples_per_second"], 10 / np.array(logs["step_seconds"]), rtol=1e-6)
 
 
