@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import keras
+import matplotlib
 import matplotlib.figure
 import numpy as np
 
@@ -16,6 +17,8 @@ from kopt.training.find_rate import Method
 __all__ = ["history_figure", "plot", "schedule_figure"]
 
 TRAIN, VALIDATION, RATE = "#1b6ca8", "#e07a1f", "#4a4a4a"
+MEASURED = ("gradient_norm", "update_ratio")  # by GradientMonitor
+LEGEND = 12  # layers that are named in a picture
 ENDLESS = 100.0  # units that are drawn of a schedule without an end
 
 
@@ -95,13 +98,15 @@ def history_figure(
 ) -> matplotlib.figure.Figure:
     """Draw a history by epoch: the loss, the first metric, and the learning rate below, on the same time axis.
 
+    Gradient norms and update ratios, where `GradientMonitor` has measured them, are drawn too, with a line a layer.
+
     Args:
         history: Name -> a value an epoch.
         title: What stands above.
         schedule: The rate over epochs, for its course within them; only each epoch's last rate is drawn without.
     """
     validated = [name for name in history if f"val_{name}" in history and name not in ("loss", "penalty")]
-    panels = [name for name in ("loss", *validated[:1], "learning_rate") if name in history]
+    panels = [name for name in ("loss", *validated[:1], *MEASURED, "learning_rate") if name in history]
     require(bool(panels), "history", "must hold a loss", sorted(history))
     heights = [3 if name != "learning_rate" else 1.6 for name in panels]
     figure = matplotlib.figure.Figure(figsize=(7, sum(heights) + 0.6), layout="constrained")
@@ -109,6 +114,8 @@ def history_figure(
     for axes, name in zip(rows, panels):
         if name == "learning_rate":
             rate_curve(plain(axes), history[name], schedule)
+        elif name in MEASURED:
+            layer_curves(plain(axes), name, history)
         else:
             curve(plain(axes), name, history)
     rows[0].set_title(title, fontsize=12, loc="left")
@@ -131,6 +138,19 @@ def curve(axes: Any, name: str, history: Mapping[str, Sequence[float]]) -> None:
         axes.set_yscale("log")
     axes.set_ylabel(name.replace("_", " "))
     axes.legend(frameon=False, fontsize=9)
+
+
+def layer_curves(axes: Any, name: str, history: Mapping[str, Sequence[float]]) -> None:
+    """What was measured of all weights, and of each layer, on a logarithmic scale."""
+    layers = [key for key in history if key.startswith(f"{name}/")]
+    colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(1, len(layers))))
+    epochs = np.arange(1, len(history[name]) + 1)
+    for key, color in zip(layers, colors):
+        axes.plot(epochs, history[key], color=color, linewidth=1, label=key.partition("/")[2])
+    axes.plot(epochs, history[name], color=RATE, linewidth=2, label="all")
+    axes.set(yscale="log", ylabel=name.replace("_", " "))
+    if 0 < len(layers) <= LEGEND:
+        axes.legend(frameon=False, fontsize=8, ncols=2)
 
 
 def rate_curve(axes: Any, rates: Sequence[float], schedule: Schedule | None) -> None:

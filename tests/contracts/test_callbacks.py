@@ -103,3 +103,28 @@ def test_no_interference_with_keras_callbacks(name: str, loop: bool, network, po
     loaded = keras.saving.load_model(tmp_path / "last.keras")
     for one, other in zip(loaded.get_weights(), beside.get_weights()):
         np.testing.assert_array_equal(one, other)
+
+
+@every_callback
+@pytest.mark.parametrize("loop", [False, True])
+def test_beside_keras_average_of_the_optimizer(name: str, loop: bool, network, points) -> None:
+    averaging = lambda: network(keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9))
+    alone, beside = averaging(), averaging()
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=False)
+    if name.startswith(("average", "layer_rates")):  # both would change what it averages
+        with pytest.raises(ValueError, match="use_ema must be False"):
+            train(beside, points, [*EXAMPLES[name](), swap], loop=loop, epochs=1)
+        return
+    how = {"validation_data": points, "epochs": 3}
+    stock = train(
+        alone, points, [keras.callbacks.SwapEMAWeights(swap_on_epoch=False), *steering(name)], loop=loop, **how
+    )
+    found = train(beside, points, [swap, *EXAMPLES[name]()], loop=loop, **how)
+    np.testing.assert_allclose(found["val_loss"], stock["val_loss"], rtol=1e-6)
+    for one, other in zip(alone.get_weights(), beside.get_weights()):
+        np.testing.assert_allclose(one, other, atol=1e-7)
+
+
+def steering(name: str):
+    """A callback that changes training itself; nothing for those that only look."""
+    return EXAMPLES[name]() if name in ("learning_rate", "reduce_on_plateau") else []

@@ -3,7 +3,9 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+import kopt
 from kopt.callbacks import GradientMonitor
 from kopt.training import Loop
 
@@ -62,6 +64,17 @@ def test_norms_are_of_the_whole_loss_scaled_or_clipped(network, points) -> None:
     assert scaled == pytest.approx((norm, moved), rel=1e-5)
     assert clipped_norm == pytest.approx(norm, rel=1e-6) and clipped_move == pytest.approx(1e-5, rel=1e-2)
     assert moved == pytest.approx(0.01 * norm, rel=1e-4)
+
+
+def test_it_is_in_tensorboard_and_in_the_picture(network, points, tmp_path) -> None:
+    callbacks = [GradientMonitor(2, per_layer=True), keras.callbacks.TensorBoard(tmp_path)]
+    history = network("adam").fit(*points, epochs=3, callbacks=callbacks, **HOW)
+    (file,) = (tmp_path / "train").glob("events.out.tfevents.*")
+    tags = {value.tag for event in tf.compat.v1.train.summary_iterator(str(file)) for value in event.summary.value}
+    assert {"epoch_gradient_norm", "epoch_update_ratio"} < tags
+    labels = [axes.get_ylabel() for axes in kopt.plot(history).axes]
+    assert labels == ["loss", "gradient norm", "update ratio"]
+    assert len(kopt.plot(history).axes[1].lines) == 3
 
 
 def test_bad_arguments(points) -> None:
