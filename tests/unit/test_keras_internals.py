@@ -11,6 +11,7 @@ from kopt import keras_internals as internals
 from kopt import rules
 from kopt.knobs import Knob
 from kopt.optimizers import Optimizer
+from kopt.training import Loop
 
 
 def test_owned_variables_lists_each_weight_with_its_layer(network) -> None:
@@ -284,3 +285,22 @@ def test_what_an_update_by_reduced_gradients_leans_on(network, points) -> None:
     assert float(weight.numpy()) == pytest.approx(0.9) and skips == [1]
     assert internals.scale_of(keras.optimizers.SGD(loss_scale_factor=8.0)) == 8.0
     assert internals.scale_of(keras.optimizers.SGD()) == 1.0
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_the_loss_counts_the_examples_of_an_epoch(loop: bool, network, points) -> None:
+    model = network()
+    fit = Loop(model, jit=False).fit if loop else model.fit
+    fit(*points, batch_size=30, epochs=2, verbose=0)
+    assert float(internals.examples_counted(model).numpy()) == 100
+
+
+def test_the_variable_of_a_rate_is_what_the_optimizer_uses() -> None:
+    optimizer = keras.optimizers.SGD(0.5)
+    internals.rate_variable(optimizer).assign(0.25)
+    weight = keras.Variable([1.0])
+    optimizer.apply([keras.ops.ones(1)], [weight])
+    assert float(weight.numpy()[0]) == 0.75 and float(optimizer.learning_rate) == 0.25
+    scheduled = keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.5))
+    with pytest.raises(ValueError, match="learning_rate must be a number in an optimizer to be swept"):
+        internals.rate_variable(scheduled)
