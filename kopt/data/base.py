@@ -2,25 +2,24 @@
 
 import hashlib
 from abc import abstractmethod
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 
-from kopt.checks import require
 from kopt.fields import Value
 from kopt.registry import Registry
+from kopt.tasks import Task, better, score_of
 
 __all__ = ["Baseline", "Data", "Split", "Splits", "registry"]
-
-Task = Literal["classification", "regression"]
 
 registry: Registry["Data"] = Registry("data")
 
 
 class Split(NamedTuple):
-    """Inputs and targets of one split, row by row."""
+    """Inputs and targets of one split, row by row; inputs are an array, or columns by name."""
 
-    x: np.ndarray
+    x: Any
     y: np.ndarray
 
 
@@ -52,8 +51,22 @@ class Data(Value):
 
     @property
     def task(self) -> Task:
-        """What the targets are: integer classes, or numbers."""
+        """What the targets are: integer classes, numbers, numbers of the coming times, items, or characters."""
         return "classification"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the classes, or the items, are called; their numbers where this is empty."""
+        return ()
+
+    def score(self) -> Any:
+        """The Keras metric by which runs on these data are judged, fresh."""
+        return score_of(self.task)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more of the score is better."""
+        return better(self.score().name) == "max"
 
     @abstractmethod
     def load(self) -> Splits:
@@ -66,28 +79,27 @@ class Data(Value):
 
     @abstractmethod
     def baseline(self, splits: Splits) -> Baseline:
-        """Fit a simple model to the training split and score it on the test split, in the recipe's metric."""
+        """Fit a simple model to the training split and score it on the test split, by `score`."""
+
+    def scored(self, y: Any, outputs: Any) -> float:
+        """The score of outputs that were computed elsewhere."""
+        metric = self.score()
+        metric.update_state(keras.ops.convert_to_tensor(y), keras.ops.convert_to_tensor(outputs))
+        return float(metric.result())
 
 
 def checksum(*arrays: np.ndarray) -> str:
-    """The sha256 of arrays' bytes, in order."""
+    """The sha256 of arrays' bytes, in order; of texts, in UTF-8, with their lengths."""
     digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
+    for array in map(np.asarray, arrays):
+        if array.dtype.kind in "OU":
+            texts = [str(text).encode() for text in array.ravel()]
+            digest.update(np.array([len(text) for text in texts], "int64").tobytes() + b"".join(texts))
+        else:
+            digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
-def split(x: np.ndarray, y: np.ndarray, *, validation: float, test: float, seed: int, digest: str) -> Splits:
-    """Cut shuffled rows into three: the test rows depend on the seed and `test` only."""
-    order = np.random.default_rng(seed).permutation(len(x))
-    tests, validations = round(test * len(x)), round(validation * len(x))
-    cuts = order[:tests], order[tests : tests + validations], order[tests + validations :]
-    for name, rows in zip(("test", "validation", "train"), cuts):
-        require(len(rows) > 0, f"the {name} split", "must not be empty", len(x))
-    testing, validating, training = (Split(x[rows], y[rows]) for rows in cuts)
-    return Splits(training, validating, testing, digest)
-
-
-def require_shares(validation: Any, test: Any) -> None:
-    require(0 < validation < 1, "validation", "must be in (0, 1)", validation)
-    require(0 < test < 1 - validation, "test", "must leave rows to train on", test)
+def take(x: Any, rows: Any) -> Any:
+    """Some rows of inputs."""
+    return {name: column[rows] for name, column in x.items()} if isinstance(x, dict) else x[rows]

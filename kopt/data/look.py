@@ -1,0 +1,101 @@
+"""A first look at data: shapes, types, missing values, class balance, rows that are in two splits."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kopt.data.base import Data, Split
+
+__all__ = ["Look", "look"]
+
+SHOWN = 8  # classes, or texts, that are told
+
+
+class Look(NamedTuple):
+    """What `look` found; it prints as a short text.
+
+    Example:
+        >>> Look((6, 2, 2), ["x: float32 (3,)"], "2 classes", 0, 1).repeated_in_test
+        1
+    """
+
+    rows: tuple[int, int, int]
+    columns: list[str]
+    targets: str
+    repeated_in_validation: int
+    repeated_in_test: int
+
+    def __str__(self) -> str:
+        train, validation, test = (f"{count:,}" for count in self.rows)
+        repeated = f"{self.repeated_in_validation} of validation, {self.repeated_in_test} of test"
+        lines = [f"rows: {train} to train, {validation} to validate, {test} to test on", *self.columns, self.targets]
+        return "\n".join([*lines, f"inputs that are in training too: {repeated}"])
+
+
+def look(data: Data) -> Look:
+    """Look at data before anything is trained on them.
+
+    Args:
+        data: Any data; `data.arrays` and `data.csv` make it from one's own.
+
+    Returns:
+        Rows a split, a line a column with type, shape, range and missing values, the targets' balance or range, and how
+        many rows of the other splits have inputs that training has too.
+
+    Raises:
+        ImportError: When the data's package is not installed.
+        ValueError: When the data cannot be loaded.
+
+    Example:
+        >>> from kopt.data import Digits
+        >>> print(look(Digits()))
+        rows: 1,168 to train, 270 to validate, 359 to test on
+        x: float32 (8, 8, 1), from 0 to 16, mean 4.88, 0 missing
+        y: int32, 10 classes: 0 10.5 %, 1 9.9 %, ...
+        inputs that are in training too: 0 of validation, 0 of test
+
+    Source:
+        Karpathy, A Recipe for Training Neural Networks, 2019: become one with the data.
+    """
+    splits = data.load()
+    x = splits.train.x
+    columns = x.items() if isinstance(x, dict) else [("x", x)]
+    seen = set(keys(splits.train))
+    repeated = [sum(key in seen for key in keys(part)) for part in (splits.validation, splits.test)]
+    counts = len(splits.train.y), len(splits.validation.y), len(splits.test.y)
+    return Look(counts, [described(name, column) for name, column in columns], balance(data, splits.train.y), *repeated)
+
+
+def described(name: str, column: np.ndarray) -> str:
+    """A column in a line."""
+    shape = f" {column.shape[1:]}" if column.ndim > 1 else ""
+    if column.dtype.kind in "OUS":
+        texts = [str(text) for text in column]
+        kinds, counts = np.unique(texts, return_counts=True)
+        if len(kinds) > SHOWN:
+            lengths = [len(text) for text in texts]
+            sizes = f"{np.median(lengths):.0f} characters at the median, {lengths.count(0)} empty"
+            return f"{name}: texts, {len(kinds):,} different, {sizes}"
+        shares = ", ".join(f"{kind} {100 * count / len(texts):.1f} %" for kind, count in zip(kinds, counts))
+        return f"{name}: texts, {shares}"
+    numbers = column.astype("float64")
+    missing = int(np.isnan(numbers).sum())
+    spread = f"from {np.nanmin(numbers):.4g} to {np.nanmax(numbers):.4g}, mean {np.nanmean(numbers):.3g}"
+    return f"{name}: {column.dtype}{shape}, {spread}, {missing} missing"
+
+
+def balance(data: Data, y: np.ndarray) -> str:
+    """The targets in a line."""
+    if data.task != "classification":
+        return described("y", y)
+    kinds, counts = np.unique(y, return_counts=True)
+    names = data.labels or tuple(map(str, range(int(kinds.max()) + 1)))
+    shares = [f"{names[int(kind)]} {100 * count / len(y):.1f} %" for kind, count in zip(kinds, counts)]
+    return f"y: {y.dtype}, {len(kinds)} classes: {', '.join(shares[:SHOWN])}{', ...' if len(shares) > SHOWN else ''}"
+
+
+def keys(part: Split) -> list[Any]:
+    """What two equal rows share."""
+    if isinstance(part.x, dict):
+        return list(zip(*(column.tolist() for column in part.x.values())))
+    return [row if isinstance(row, str) else np.ascontiguousarray(row).tobytes() for row in part.x]
