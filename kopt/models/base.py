@@ -1,26 +1,26 @@
 """Model: what is trained, as a value that builds it."""
 
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from kopt.fields import Value
+from kopt.models.columns import columns_encoder
 from kopt.registry import Registry
+from kopt.tasks import Task, loss_of, score_of
 
 __all__ = ["Model", "registry"]
 
 registry: Registry["Model"] = Registry("models")
 
-Task = Literal["classification", "regression"]
-
 
 class Model(Value):
     """An architecture with its sizes; `build()` makes the Keras model, `loss()` and `metrics()` fit its outputs.
 
-    Args:
-        inputs: Shape of one example.
-        outputs: Number of classes, or of numbers to predict.
+    Every model has `inputs`, the shape of one example as the network takes it, and `outputs`, the number of classes,
+    of numbers, or of items. What turns raw input into that is `encoder(x)`, made from the training inputs; a saved run
+    has it inside.
 
     Example:
         >>> from kopt.models import MLP
@@ -28,24 +28,34 @@ class Model(Value):
         (None, 3)
     """
 
-    inputs: tuple[int, ...]
-    outputs: int
+    if TYPE_CHECKING:  # fields of some, properties of others
+
+        @property
+        def inputs(self) -> Any: ...
+
+        @property
+        def outputs(self) -> Any: ...
 
     @property
     def task(self) -> Task:
-        """What the outputs are: logits over classes, or numbers."""
+        """What the outputs are: logits over classes, numbers, items, or characters."""
         return "classification"
 
     @abstractmethod
     def build(self) -> keras.Model:
-        """Make the model, with fresh weights and uncompiled; raw input goes in, scaling is inside."""
+        """Make the network, with fresh weights and uncompiled."""
+
+    def encoder(self, x: Any) -> keras.Model | None:
+        """Make what turns raw inputs into the network's, from training inputs; None where they are the same.
+
+        Columns by name become one vector: numbers are standardized, names become one-hot.
+        """
+        return columns_encoder(x) if isinstance(x, dict) else None
 
     def loss(self) -> keras.losses.Loss:
-        """Cross-entropy over integer classes, or the mean squared error."""
-        if self.task == "classification":
-            return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        return keras.losses.MeanSquaredError()
+        """The loss that belongs to the outputs."""
+        return loss_of(self.task)
 
     def metrics(self) -> list[Any]:
-        """Accuracy, or the mean absolute error."""
-        return ["accuracy"] if self.task == "classification" else ["mae"]
+        """The score that belongs to the outputs."""
+        return [score_of(self.task)]

@@ -25,6 +25,7 @@ class ConvNet(Model):
         outputs: Number of classes, >= 2.
         width: Channels of the first stage, >= 1.
         stages: Number of stages, >= 1; the image must be at least 2 ** stages wide and high.
+        residual: Whether each stage's input, by a 1 x 1 convolution, is added to what its convolutions give.
         dropout: Share of the last features dropped in training, in [0, 1).
         scale: What the raw pixels are multiplied by first.
 
@@ -36,12 +37,16 @@ class ConvNet(Model):
         (None, 10)
 
     Source:
-        Simonyan and Zisserman, Very Deep Convolutional Networks, 2015; with Ioffe and Szegedy's batch normalization.
+        Simonyan and Zisserman, Very Deep Convolutional Networks, 2015; with Ioffe and Szegedy's batch normalization;
+        He et al., Deep Residual Learning, 2016, for the residual stages.
     """
 
+    inputs: tuple[int, ...]
+    outputs: int
     _: KW_ONLY
     width: int = 16
     stages: int = 2
+    residual: bool = False
     dropout: Number = 0.3
     scale: Number = 1.0
 
@@ -64,9 +69,13 @@ class ConvNet(Model):
         inputs = keras.Input(self.inputs)
         x = layers.Rescaling(self.scale)(inputs)
         for stage in range(self.stages):
-            for _ in range(2):
+            start = x
+            for step in range(2):
                 x = layers.Conv2D(self.width * 2**stage, 3, padding="same", use_bias=False)(x)
-                x = layers.ReLU()(layers.BatchNormalization(momentum=MOMENTUM)(x))
+                x = layers.BatchNormalization(momentum=MOMENTUM)(x)
+                if self.residual and step == 1:
+                    x = x + layers.Conv2D(self.width * 2**stage, 1)(start)
+                x = layers.ReLU()(x)
             x = layers.MaxPooling2D()(x)
         x = layers.Dropout(self.dropout)(layers.Flatten()(x))
         return keras.Model(inputs, layers.Dense(self.outputs)(x), name="convnet")

@@ -6,7 +6,8 @@ import keras
 
 from kopt.checks import require
 from kopt.fields import Number
-from kopt.models.base import Model, Task, registry
+from kopt.models.base import Model, registry
+from kopt.tasks import Task
 
 __all__ = ["MLP"]
 
@@ -38,6 +39,8 @@ class MLP(Model):
         Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986.
     """
 
+    inputs: tuple[int, ...]
+    outputs: int
     _: KW_ONLY
     units: tuple[int, ...] = (64,)
     activation: str = "relu"

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from examples import MODELS
 
+from kopt.fields import replace
 from kopt.models import Model
 from kopt.training import fit
 
@@ -12,18 +13,30 @@ every_model = pytest.mark.parametrize("value", MODELS, ids=repr)
 
 
 def batch(value: Model) -> tuple[np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(0)
-    x = generator.uniform(size=(20, *value.inputs)).astype("float32")
-    if value.task == "regression":
-        return x, generator.normal(size=(20, value.outputs)).astype("float32")
-    return x, generator.integers(0, value.outputs, 20)
+    """Twenty examples as the network takes them."""
+    random = np.random.default_rng(0)
+    x = random.uniform(size=(20, *value.inputs)).astype("float32")
+    tokens = getattr(value, "vocabulary", 256) if value.task == "language" or hasattr(value, "vocabulary") else None
+    if tokens:
+        x = random.integers(0, tokens, x.shape)
+    if value.task == "language":
+        return x, np.roll(x, -1, 1)
+    if hasattr(value, "users"):
+        x = np.stack([random.integers(0, size + 1, 20) for size in (value.users, value.items)], 1)
+    if value.task == "ranking":
+        x = (x > 0.5).astype("float32")
+        return x, 1 - x
+    if value.task in ("regression", "forecast"):
+        return x, random.normal(size=(20, value.outputs)).astype("float32")
+    return x, random.integers(0, value.outputs, 20)
 
 
 @every_model
 def test_build_gives_a_fresh_model_of_the_shape(value: Model) -> None:
     one, other = value.build(), value.build()
     assert one is not other and not one.compiled
-    assert one.input_shape == (None, *value.inputs) and one.output_shape == (None, value.outputs)
+    places = value.inputs if value.task == "language" else ()
+    assert one.input_shape == (None, *value.inputs) and one.output_shape == (None, *places, value.outputs)
 
 
 @every_model
@@ -36,3 +49,13 @@ def test_trains_with_its_loss_and_metrics_and_survives_saving(value: Model, tmp_
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(model.predict(x, verbose=0), loaded.predict(x, verbose=0))
+
+
+@every_model
+@pytest.mark.parametrize(
+    ("field", "bad"), [("dropout", 1.0), ("width", 0), ("units", (0,)), ("filters", 0), ("heads", 3)]
+)
+def test_bad_sizes_are_refused(value: Model, field: str, bad: object) -> None:
+    if hasattr(value, field):
+        with pytest.raises(ValueError, match=f"^{field} must .*, got "):
+            replace(value, {field: bad})

@@ -1,0 +1,133 @@
+"""Forecasters: the coming values of a series from a window of it."""
+
+from abc import abstractmethod
+from dataclasses import KW_ONLY
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from kopt.checks import require
+from kopt.fields import Number
+from kopt.models.base import Model, registry
+from kopt.tasks import Task
+
+__all__ = ["Forecaster", "ForecastMLP", "ForecastTCN"]
+
+
+class Forecaster(Model):
+    """A model of the coming values of the first channel of a window.
+
+    Each window is centered and scaled by its own mean and deviation, a channel each, and the forecast is put back, so
+    that levels that were never seen do no harm.
+
+    Args:
+        inputs: (length, channels) of a window; the first channel is forecast.
+        outputs: Coming values, >= 1.
+        dropout: Share dropped in training, in [0, 1).
+
+    Example:
+        >>> ForecastMLP((336, 6), 48).build().output_shape
+        (None, 48)
+    """
+
+    inputs: tuple[int, ...]
+    outputs: int
+    _: KW_ONLY
+    dropout: Number = 0.0
+
+    @property
+    def task(self) -> Task:
+        return "forecast"
+
+    def check(self) -> None:
+        window = len(self.inputs) == 2 and min(self.inputs) >= 1
+        require(window, "inputs", "must be (length, channels), each >= 1", self.inputs)
+        require(self.outputs >= 1, "outputs", "must be >= 1", self.outputs)
+        require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
+
+    def build(self) -> keras.Model:
+        window = keras.Input(self.inputs)
+        mean = ops.mean(window, axis=1, keepdims=True)
+        deviation = ops.sqrt(ops.var(window, axis=1, keepdims=True) + 1e-6)
+        ahead = layers.Dense(self.outputs)(self.features((window - mean) / deviation))
+        return keras.Model(window, ahead * deviation[:, 0, :1] + mean[:, 0, :1], name=type(self).__name__.lower())
+
+    @abstractmethod
+    def features(self, x: Any) -> Any:
+        """(n, length, channels) centered windows to (n, features)."""
+
+
+@registry.register
+class ForecastMLP(Forecaster):
+    """Dense layers over the whole window.
+
+    Args:
+        inputs: (length, channels) of a window; the first channel is forecast.
+        outputs: Coming values, >= 1.
+        dropout: Share of each layer's outputs dropped in training, in [0, 1).
+        units: Width of each hidden layer, each >= 1.
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> ForecastMLP((10, 1), 2, units=(4,)).build().count_params()
+        54
+
+    Source:
+        Rumelhart, Hinton and Williams, 1986; Kim et al., Reversible Instance Normalization, 2022, for the scaling.
+    """
+
+    _: KW_ONLY
+    units: tuple[int, ...] = (256, 128)
+
+    def check(self) -> None:
+        super().check()
+        require(all(size >= 1 for size in self.units), "units", "must be >= 1 each", self.units)
+
+    def features(self, x: Any) -> Any:
+        x = layers.Flatten()(x)
+        for units in self.units:
+            x = layers.Dense(units, "relu")(x)
+            x = layers.Dropout(self.dropout)(x) if self.dropout else x
+        return x
+
+
+@registry.register
+class ForecastTCN(Forecaster):
+    """Causal convolutions of width 3 whose steps double from layer to layer, each with a residual; the last place.
+
+    Args:
+        inputs: (length, channels) of a window; the first channel is forecast.
+        outputs: Coming values, >= 1.
+        dropout: Share of each layer's outputs dropped in training, in [0, 1).
+        filters: Of each layer, >= 1.
+        levels: How many layers, >= 1: 2 ** (levels + 1) - 1 places are seen.
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> ForecastTCN((64, 2), 4, filters=8, levels=4).build().output_shape
+        (None, 4)
+
+    Source:
+        Bai, Kolter and Koltun, An Empirical Evaluation of Generic Convolutional and Recurrent Networks, 2018.
+    """
+
+    _: KW_ONLY
+    filters: int = 32
+    levels: int = 7
+
+    def check(self) -> None:
+        super().check()
+        require(self.filters >= 1, "filters", "must be >= 1", self.filters)
+        require(self.levels >= 1, "levels", "must be >= 1", self.levels)
+
+    def features(self, x: Any) -> Any:
+        x = layers.Dense(self.filters)(x)
+        for level in range(self.levels):
+            inner = layers.Conv1D(self.filters, 3, padding="causal", dilation_rate=2**level, activation="relu")(x)
+            x = x + (layers.Dropout(self.dropout)(inner) if self.dropout else inner)
+        return x[:, -1]

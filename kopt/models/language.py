@@ -1,0 +1,127 @@
+"""Language models over bytes."""
+
+from abc import abstractmethod
+from dataclasses import KW_ONLY
+from typing import Any
+
+import keras
+from keras import layers
+
+from kopt.checks import require
+from kopt.fields import Number
+from kopt.models.base import Model, registry
+from kopt.models.layers import Positions, transformer_block
+from kopt.tasks import Task
+
+__all__ = ["CharGRU", "CharTransformer", "Language"]
+
+
+class Language(Model):
+    """A model of the next byte at every place of a window, from that byte and those before it.
+
+    Args:
+        length: Bytes of a window, >= 1.
+        width: Of a byte's vector, >= 1.
+        layers: How many, >= 1.
+        dropout: Share dropped in training, in [0, 1).
+
+    Example:
+        >>> CharGRU(16, width=8).build().output_shape
+        (None, 16, 256)
+    """
+
+    length: int
+    _: KW_ONLY
+    width: int = 128
+    layers: int = 2
+    dropout: Number = 0.1
+    outputs = 256
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        return (self.length,)
+
+    @property
+    def task(self) -> Task:
+        return "language"
+
+    def check(self) -> None:
+        for name in ("length", "width", "layers"):
+            require(getattr(self, name) >= 1, name, "must be >= 1", getattr(self, name))
+        require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
+
+    def build(self) -> keras.Model:
+        inputs = keras.Input((self.length,), dtype="int32")
+        x = layers.Embedding(256, self.width)(inputs)
+        # In float32 under any policy: a loss over 256 classes is not for bfloat16.
+        logits = layers.Dense(256, dtype="float32")(self.features(x))
+        return keras.Model(inputs, logits, name=type(self).__name__.lower())
+
+    @abstractmethod
+    def features(self, x: Any) -> Any:
+        """(n, length, width) byte vectors to what the last layer reads at every place."""
+
+
+@registry.register
+class CharGRU(Language):
+    """Gated recurrent layers of a byte's width.
+
+    Args:
+        length: Bytes of a window, >= 1.
+        width: Of a byte's vector and of each layer, >= 1.
+        layers: How many, >= 1.
+        dropout: Share dropped in training after each layer, in [0, 1).
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> CharGRU(16, width=8, layers=1).build().count_params()
+        4784
+
+    Source:
+        Cho et al., Learning Phrase Representations, 2014; Karpathy, char-rnn, 2015.
+    """
+
+    def features(self, x: Any) -> Any:
+        for _ in range(self.layers):
+            x = layers.Dropout(self.dropout)(layers.GRU(self.width, return_sequences=True)(x))
+        return x
+
+
+@registry.register
+class CharTransformer(Language):
+    """Causal transformer blocks.
+
+    Args:
+        length: Bytes of a window, >= 1.
+        width: Of a byte's vector, >= 1, a multiple of `heads`.
+        layers: How many blocks, >= 1.
+        dropout: Share of each branch's output dropped in training, in [0, 1).
+        heads: Of the attention, >= 1.
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> CharTransformer(16, width=8, layers=1, heads=2).build().count_params()
+        5368
+
+    Source:
+        Radford et al., Language Models are Unsupervised Multitask Learners, 2019; Karpathy, nanoGPT.
+    """
+
+    _: KW_ONLY
+    heads: int = 4
+
+    def check(self) -> None:
+        super().check()
+        require(
+            self.heads >= 1 and self.width % self.heads == 0, "heads", f"must divide width = {self.width}", self.heads
+        )
+
+    def features(self, x: Any) -> Any:
+        x = Positions(self.length)(x)
+        for _ in range(self.layers):
+            x = transformer_block(x, heads=self.heads, dropout=self.dropout, causal=True)
+        return layers.LayerNormalization(epsilon=1e-5)(x)

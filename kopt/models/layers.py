@@ -1,0 +1,136 @@
+"""Layers and blocks that several models share."""
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from kopt.registry import Registry
+
+__all__ = ["HideSeen", "Items", "Positions", "registry", "transformer_block"]
+
+registry: Registry[keras.layers.Layer] = Registry("layers")
+
+
+@registry.register
+class Positions(keras.layers.Layer):
+    """Adds a learned vector for each place: output = input + table[place].
+
+    Args:
+        length: The longest sequence.
+        **arguments: As for any layer.
+
+    Example:
+        >>> Positions(8)(ops.zeros((2, 5, 3))).shape
+        TensorShape([2, 5, 3])
+
+    Source:
+        Gehring et al., Convolutional Sequence to Sequence Learning, 2017; as in GPT-2.
+    """
+
+    def __init__(self, length: int, **arguments: Any):
+        super().__init__(**arguments)
+        self.length, self.supports_masking = length, True
+
+    def build(self, shape: Any) -> None:
+        """Make the table."""
+        random = keras.initializers.RandomNormal(stddev=0.02)
+        self.table = self.add_weight((self.length, shape[-1]), initializer=random, name="embeddings")
+
+    def call(self, x: Any) -> Any:
+        """Add the first rows."""
+        return x + ops.cast(self.table[: ops.shape(x)[1]], x.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        return {**super().get_config(), "length": self.length}
+
+
+@registry.register
+class HideSeen(keras.layers.Layer):
+    """Puts -1e9 where an item is known already, when it is not training: a recommendation is of something else.
+
+    Args:
+        **arguments: As for any layer.
+
+    Example:
+        >>> HideSeen()([ops.ones((1, 2)), ops.convert_to_tensor([[1.0, 0.0]])]).numpy()
+        array([[-1.e+09,  1.e+00]], dtype=float32)
+
+    Source:
+        Liang et al., Variational Autoencoders for Collaborative Filtering, 2018, section 4.2.
+    """
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Hide them."""
+        scores, seen = inputs
+        return scores if training else ops.where(seen > 0, ops.cast(-1e9, scores.dtype), scores)
+
+
+@registry.register
+class Items(keras.layers.Layer):
+    """Scores every item for a vector: output = vector . tower(table of items)^T / sqrt(width) + bias of the item.
+
+    The tower is one dense layer, tanh(table W + b).
+
+    Args:
+        items: How many.
+        **arguments: As for any layer.
+
+    Example:
+        >>> Items(7)(ops.ones((2, 4))).shape
+        TensorShape([2, 7])
+
+    Source:
+        Covington, Adams and Sargin, Deep Neural Networks for YouTube Recommendations, 2016; Yi et al.,
+        Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, 2019.
+    """
+
+    def __init__(self, items: int, **arguments: Any):
+        super().__init__(**arguments)
+        self.items = items
+
+    def build(self, shape: Any) -> None:
+        """Make the table and the tower."""
+        self.width = shape[-1]
+        self.table = self.add_weight((self.items, self.width), initializer="glorot_uniform", name="embeddings")
+        self.kernel = self.add_weight((self.width, self.width), initializer="glorot_uniform", name="kernel")
+        self.tower_bias = self.add_weight((self.width,), initializer="zeros", name="tower_bias")
+        self.bias = self.add_weight((self.items,), initializer="zeros", name="bias")
+
+    def call(self, vectors: Any) -> Any:
+        """Score all items."""
+        towers = ops.tanh(ops.matmul(self.table, self.kernel) + self.tower_bias)
+        return ops.matmul(vectors, ops.transpose(towers)) / self.width**0.5 + self.bias
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        return {**super().get_config(), "items": self.items}
+
+
+def transformer_block(x: Any, *, heads: int, dropout: float, causal: bool) -> Any:
+    """Apply one pre-norm transformer block: attention and a network of four times the width, each with a residual.
+
+    Args:
+        x: (n, length, width) Keras tensor.
+        heads: Number of heads; they divide the width.
+        dropout: Share of each branch's output dropped in training.
+        causal: Whether a place sees only those before it and itself.
+
+    Returns:
+        The same shape.
+
+    Example:
+        >>> transformer_block(keras.Input((5, 8)), heads=2, dropout=0.1, causal=True).shape
+        (None, 5, 8)
+
+    Source:
+        Vaswani et al., Attention Is All You Need, 2017; Xiong et al., On Layer Normalization in the Transformer
+        Architecture, 2020, for where the normalization stands.
+    """
+    width = x.shape[-1]
+    attention = layers.MultiHeadAttention(heads, width // heads)
+    normed = layers.LayerNormalization(epsilon=1e-5)(x)
+    x = x + layers.Dropout(dropout)(attention(normed, normed, use_causal_mask=causal))
+    inner = layers.Dense(4 * width, "gelu")(layers.LayerNormalization(epsilon=1e-5)(x))
+    return x + layers.Dropout(dropout)(layers.Dense(width)(inner))

@@ -1,0 +1,190 @@
+"""Recommenders: factorization of ratings, two towers, a denoising autoencoder."""
+
+from dataclasses import KW_ONLY
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from kopt.checks import require
+from kopt.fields import Number
+from kopt.models.base import Model, registry
+from kopt.models.layers import HideSeen, Items
+from kopt.tasks import Task
+
+__all__ = ["Autoencoder", "Factorization", "TwoTower"]
+
+
+@registry.register
+class Factorization(Model):
+    """The rating of an item by a user: a scale and an offset of user . item + bias of the user + bias of the item.
+
+    The encoder gives each user and item that the training split holds its number; others have 0, which is never
+    trained.
+
+    Args:
+        users: Different users, >= 1.
+        items: Different items, >= 1.
+        width: Of a user's and an item's vector, >= 1.
+        dropout: Share of both vectors dropped in training, in [0, 1).
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> Factorization(10, 20, width=3).build().count_params()
+        130
+
+    Source:
+        Koren, Bell and Volinsky, Matrix Factorization Techniques for Recommender Systems, 2009, equation 4.
+    """
+
+    users: int
+    items: int
+    _: KW_ONLY
+    width: int = 16
+    dropout: Number = 0.0
+    inputs = (2,)
+    outputs = 1
+
+    @property
+    def task(self) -> Task:
+        return "regression"
+
+    def check(self) -> None:
+        for name in ("users", "items", "width"):
+            require(getattr(self, name) >= 1, name, "must be >= 1", getattr(self, name))
+        require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
+
+    def encoder(self, x: Any) -> keras.Model:
+        found = [np.unique(column) for column in np.asarray(x).T]
+        for name, most, numbers in zip(("users", "items"), (self.users, self.items), found):
+            require(len(numbers) <= most, f"model.{name}", f"must be >= {len(numbers)} for these data", most)
+        pairs = keras.Input((2,), dtype="int64")
+        places = [layers.IntegerLookup(vocabulary=one)(pairs[:, place]) for place, one in enumerate(found)]
+        return keras.Model(pairs, ops.stack(places, 1), name="numbers")
+
+    def build(self) -> keras.Model:
+        inputs = keras.Input((2,), dtype="int64")
+        users, items = inputs[:, 0], inputs[:, 1]
+        small = keras.initializers.RandomNormal(stddev=0.05)
+
+        def looked_up(numbers: Any, size: int, width: int, name: str) -> Any:
+            return layers.Embedding(size + 1, width, embeddings_initializer=small if width > 1 else "zeros", name=name)(
+                numbers
+            )
+
+        vectors = [looked_up(users, self.users, self.width, "user"), looked_up(items, self.items, self.width, "item")]
+        vectors = [layers.Dropout(self.dropout)(one) for one in vectors] if self.dropout else vectors
+        biases = looked_up(users, self.users, 1, "user_bias") + looked_up(items, self.items, 1, "item_bias")
+        score = layers.Dot(1)(vectors) + biases
+        return keras.Model(inputs, layers.Dense(1, kernel_initializer="ones")(score), name="factorization")
+
+
+@registry.register
+class Autoencoder(Model):
+    """Scores all items from those that a user has, some of which are hidden in training: a denoising autoencoder.
+
+    scores = W2 tanh(W1 dropout(x / |x|) + b1) + b2; with `linear` no tanh. At inference known items score -1e9.
+
+    Args:
+        items: How many there are, >= 1.
+        width: Of the hidden layer, >= 1.
+        dropout: Share of the known items hidden in training, in [0, 1).
+        linear: Whether the hidden layer is linear.
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> Autoencoder(20, width=4).build().count_params()
+        184
+
+    Source:
+        Liang et al., Variational Autoencoders for Collaborative Filtering, 2018, Mult-DAE; Steck, Autoencoders that
+        don't overfit towards the Identity, 2020, for the linear one.
+    """
+
+    items: int
+    _: KW_ONLY
+    width: int = 200
+    dropout: Number = 0.5
+    linear: bool = False
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        return (self.items,)
+
+    @property
+    def outputs(self) -> int:
+        return self.items
+
+    @property
+    def task(self) -> Task:
+        return "ranking"
+
+    def check(self) -> None:
+        require(self.items >= 1, "items", "must be >= 1", self.items)
+        require(self.width >= 1, "width", "must be >= 1", self.width)
+        require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
+
+    def build(self) -> keras.Model:
+        known = keras.Input((self.items,))
+        x = layers.Dropout(self.dropout)(layers.UnitNormalization()(known))
+        x = layers.Dense(self.width, None if self.linear else "tanh")(x)
+        return keras.Model(known, HideSeen()([layers.Dense(self.items)(x), known]), name="autoencoder")
+
+
+@registry.register
+class TwoTower(Model):
+    """Scores all items from those that a user has: a tower for the user, a tower for the items, and their product.
+
+    user = tanh(W relu(V dropout(x / |x|) + c) + d), item = tanh(table W' + d'), score = user . item / sqrt(width) +
+    bias of the item. The items' vectors can be computed once and searched. At inference known items score -1e9.
+
+    Args:
+        items: How many there are, >= 1.
+        width: Of the towers' vectors, >= 1.
+        hidden: Of the user tower's hidden layer, >= 1.
+        dropout: Share of the known items hidden in training, in [0, 1).
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> TwoTower(20, width=4, hidden=8).build().output_shape
+        (None, 20)
+
+    Source:
+        Covington, Adams and Sargin, Deep Neural Networks for YouTube Recommendations, 2016.
+    """
+
+    items: int
+    _: KW_ONLY
+    width: int = 64
+    hidden: int = 128
+    dropout: Number = 0.5
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        return (self.items,)
+
+    @property
+    def outputs(self) -> int:
+        return self.items
+
+    @property
+    def task(self) -> Task:
+        return "ranking"
+
+    def check(self) -> None:
+        for name in ("items", "width", "hidden"):
+            require(getattr(self, name) >= 1, name, "must be >= 1", getattr(self, name))
+        require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
+
+    def build(self) -> keras.Model:
+        known = keras.Input((self.items,))
+        x = layers.Dropout(self.dropout)(layers.UnitNormalization()(known))
+        user = layers.Dense(self.width, "tanh")(layers.Dense(self.hidden, "relu")(x))
+        return keras.Model(known, HideSeen()([Items(self.items)(user), known]), name="two_tower")
