@@ -151,7 +151,8 @@ class Loop:
             size = validation_batch_size or (None if batch_size == "full" else batch_size)
             parts = keras.utils.unpack_x_y_sample_weight(validation_data)
             validation = self.source("test", asked, *parts, batch_size=size, steps_per_epoch=validation_steps)
-        called = self.callbacks(asked, verbose, epochs=epochs, steps=data.num_batches, add_history=True)
+        sizes = {"steps": data.num_batches, "examples": data.examples}
+        called = self.callbacks(asked, verbose, epochs=epochs, **sizes, add_history=True)
         self.begin()
         try:
             self.passes.epochs(initial_epoch, epochs, data, validation, validation_freq, called)

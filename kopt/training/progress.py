@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 __all__ = ["ProgressBar"]
 
@@ -14,8 +14,10 @@ __all__ = ["ProgressBar"]
 class ProgressBar(keras.callbacks.Callback):
     """One line an epoch: a live bar on a terminal, plain text elsewhere.
 
-    Shows the epoch, the step, the loss and metrics so far, the learning rate where a callback before it logs one, and
-    the seconds. It is content with any number of steps between two calls.
+    Shows the epoch, the step, the loss and metrics so far, the learning rate where a callback before it logs one, the
+    seconds since training began, examples a second (steps where `Loop` cannot tell) and about how many seconds are
+    left; both of these are means over the epochs so far, validation included. It is content with any number of steps
+    between two calls.
 
     Args:
         live: Whether to draw a bar; None for what the terminal can do.
@@ -25,10 +27,10 @@ class ProgressBar(keras.callbacks.Callback):
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="zeros")])
         >>> model.compile("sgd", "mse")
         >>> _ = model.fit(np.eye(2), np.ones((2, 1)), verbose=0, callbacks=[ProgressBar(live=False)])
-        epoch 1/1  loss 1.0000  ...s
+        epoch 1/1  loss 1.0000  ...s  ... steps/s
 
     Source:
-        `keras.callbacks.ProgbarLogger`.
+        `keras.callbacks.ProgbarLogger`; rich.
     """
 
     any_stretch = spans_epochs = chief_only = True
@@ -41,28 +43,42 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar: Progress | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self.training = True
+        self.training, self.begun, self.epochs, self.steps = True, time.perf_counter(), 0, 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.started, self.title = time.perf_counter(), f"epoch {epoch + 1}/{self.params['epochs']}"
+        self.title, self.epoch_steps = f"epoch {epoch + 1}/{self.params['epochs']}", 0
         if self.live:
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(20),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[logs]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
             )
-            self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
+            self.bar = Progress(*columns, console=self.console, transient=True)
             self.task = self.bar.add_task(self.title, total=self.params["steps"], logs="")
             self.bar.start()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.epoch_steps = batch + 1
         if self.bar:
             self.bar.update(self.task, completed=batch + 1, logs=shown(logs))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.close()
-        print(f"{self.title}  {shown(logs)}  {time.perf_counter() - self.started:.1f} s", flush=True)
+        self.epochs += 1
+        self.steps += self.epoch_steps or self.params["steps"] or 0
+        print(f"{self.title}  {shown(logs)}  {self.pace(epoch)}", flush=True)
+
+    def pace(self, epoch: int) -> str:
+        """How long it took, how fast it went, and how long it may still take."""
+        seconds = time.perf_counter() - self.begun
+        examples = self.params.get("examples")
+        count, what = (self.epochs * examples, "examples") if examples else (self.steps, "steps")
+        left = (self.params["epochs"] - epoch - 1) * seconds / self.epochs
+        ending = f"  {left:.0f} s left" if left else ""
+        return f"{seconds:.1f} s  {count / seconds:,.0f} {what}/s{ending}"
 
     def on_test_end(self, logs: Any = None) -> None:
         if not self.training:

@@ -33,6 +33,11 @@ class Source(abc.ABC):
         """Steps an epoch, as far as it is known."""
         return self.steps_per_epoch or self.found
 
+    @property
+    def examples(self) -> int | None:
+        """Examples an epoch, as far as it is known."""
+        return None
+
     def start(self, number: int) -> None:
         """Begin to go through the data, for the epoch or, where epochs cut the data, the pass of this number."""
 
@@ -97,6 +102,10 @@ class Resident(Source):
         self.arrays, self.room = arrays, max(1, min(epochs, ORDERS // arrays.examples, 64)) if whole else 1
         self.block, self.orders = -1, None
 
+    @property
+    def examples(self) -> int | None:
+        return None if self.steps_per_epoch else self.arrays.examples
+
     def start(self, number: int) -> None:
         """Have the orders of the block of epochs that this one is in."""
         self.place = number % self.room
@@ -134,6 +143,10 @@ class Stream(Source):
         super().__init__(num_batches, steps_per_epoch, steps)
         self.dataset, self.adapter = dataset, adapter
         self.ordered: tuple[Arrays, Any] | None = None
+
+    @property
+    def examples(self) -> int | None:
+        return self.ordered[0].examples if self.ordered and not self.steps_per_epoch else None
 
     def start(self, number: int) -> None:
         if self.ordered:

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from kopt import keras_internals as internals
+from kopt.augment import Augmentation
 from kopt.checks import require
 from kopt.keras_internals import Portion
 from kopt.knobs import Knob, held_knob
@@ -44,6 +45,7 @@ class TrainStep:
             one are in memory at a time; >= 1. The update is the whole batch's but for layers that look across examples
             (BatchNormalization) or draw random numbers (Dropout).
         clip: A `training.clips` value, or None.
+        augment: A `kopt.augment` value that changes each training batch in the program first, or None.
 
     Raises:
         ValueError: When an argument is out of range; when called, when the optimizer accumulates gradients over steps
@@ -61,12 +63,18 @@ class TrainStep:
         `keras.Model.train_step`.
     """
 
-    def __init__(self, model: Any, *, micro_batches: int = 1, clip: Clip | None = None):
+    def __init__(
+        self, model: Any, *, micro_batches: int = 1, clip: Clip | None = None, augment: Augmentation | None = None
+    ):
         require(internals.is_trainer(model), "model", "must be a Keras model", model)
         whole = isinstance(micro_batches, int) and not isinstance(micro_batches, bool) and micro_batches >= 1
         require(whole, "micro_batches", "must be a whole number >= 1", micro_batches)
         require(clip is None or isinstance(clip, Clip), "clip", "must be a clip, such as GlobalNorm(1.0)", clip)
-        self.model, self.micro_batches, self.clip = model, micro_batches, clip
+        known = augment is None or isinstance(augment, Augmentation)
+        require(known, "augment", "must be an augmentation, such as augment.Shift(0.1)", augment)
+        self.model, self.micro_batches, self.clip, self.augment = model, micro_batches, clip, augment
+        with model.distribute_strategy.scope():
+            self.changed = augment.make() if augment else None
         if model.compiled:
             skipped(model)  # made before a program is traced: a tf.function that makes variables is traced twice
 
@@ -77,7 +85,7 @@ class TrainStep:
         return hash(self.key())
 
     def key(self) -> tuple[Any, ...]:
-        return id(self.model), self.micro_batches, self.clip
+        return id(self.model), self.micro_batches, self.clip, self.augment
 
     def __call__(self, data: Any) -> dict[str, Any]:
         """Update the weights for one batch.
@@ -94,6 +102,9 @@ class TrainStep:
         model, replicas = self.model, tf.distribute.get_strategy().num_replicas_in_sync
         require(model.compiled, "model", "must be compiled", model.name)
         self.refuse_accumulation(replicas)
+        if self.changed is not None:
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            data = (*self.changed(x, y), sample_weight)
         weights = model.trainable_weights
         if replicas == 1 and self.micro_batches == 1:
             gradients, loss, logs = self.whole(data, weights)

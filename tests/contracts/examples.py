@@ -1,6 +1,11 @@
 """One example of every registered class; a class without one fails the contracts."""
 
-from kopt import data, fields, models, recipe, registry, regularizers, rules, schedules, select
+import pathlib
+
+import numpy as np
+
+from kopt import augment, data, fields, models, recipe, registry, regularizers, rules, schedules, select
+from kopt.callbacks import EMA
 from kopt.training import clips
 from kopt.tuning import space
 
@@ -9,7 +14,10 @@ RECIPE = recipe.Recipe(
     data.Digits(examples=60),
     model=models.MLP((8, 8, 1), 10, units=(16,), scale=1 / 16),
     schedule=schedules.Cosine(0.01).warmup(1),
+    clip=clips.GlobalNorm(1.0),
     regularizer=regularizers.L2(1e-4),
+    average=EMA(0.9),
+    augment=augment.Shift(0.1).then(augment.Rotate(0.01)),
     training=recipe.Training(3, batch_size=16),
 )
 
@@ -75,8 +83,43 @@ MODELS = [
     models.MLP((8, 8, 1), 10, units=(16,), dropout=0.1, scale=1 / 16),
     models.MLP((10,), 1, units=(5,), task="regression"),
     models.ConvNet((8, 8, 1), 10, width=4, stages=1),
+    models.ConvNet((8, 8, 1), 10, width=4, stages=2, residual=True),
+    models.TextBag(2, vocabulary=50, length=7, width=4),
+    models.TextConv(3, vocabulary=50, length=7, width=4, filters=3, sizes=(1, 2)),
+    models.TextTransformer(2, vocabulary=50, length=7, width=4),
+    models.CharGRU(6, width=4, layers=1),
+    models.CharTransformer(6, width=4, layers=1, heads=2),
+    models.Factorization(30, 40, width=3, dropout=0.1),
+    models.Autoencoder(12, width=4),
+    models.Autoencoder(12, width=4, linear=True),
+    models.TwoTower(12, width=4, hidden=6),
+    models.ForecastMLP((9, 2), 3, units=(4,), dropout=0.1),
+    models.ForecastTCN((9, 2), 3, filters=4, levels=2),
 ]
-DATA = [data.Digits(), data.Digits(examples=100, seed=3)]
+DATA = [
+    data.Digits(),
+    data.Digits(examples=100, seed=3),
+    data.MNIST(examples=300),
+    data.Reviews(examples=400),
+    data.ChineseReviews(examples=400),
+    data.Characters(32, examples=200),
+    data.Ratings(examples=5000),
+    data.Likes(examples=200),
+    data.Electricity(every=48, examples=100),
+    data.Diamonds(examples=500),
+    data.arrays(np.random.default_rng(0).normal(size=(200, 3)), np.arange(200) % 3, names=("a", "b", "c")),
+    data.CSV(str(pathlib.Path(__file__).with_name("plants.csv")), target="kind", ignore=("number",)),
+]
+AUGMENTATIONS = [
+    augment.Crop(1),
+    augment.Shift(0.1, 0.2),
+    augment.Rotate(0.1),
+    augment.RandAugment(1, 0.4, top=16),
+    augment.MixUp(0.3),
+    augment.Shift(0.1).then(augment.MixUp(0.3)),
+    augment.Jitter(0.2),
+    augment.TokenDropout(0.3),
+]
 SELECTORS = [
     select.kernels,
     select.path("a/*"),
@@ -98,6 +141,7 @@ EXAMPLES: dict[str, tuple[registry.Registry, list]] = {
     "regularizers": (regularizers.registry, REGULARIZERS),
     "models": (models.registry, MODELS),
     "data": (data.registry, DATA),
+    "augmentations": (augment.registry, AUGMENTATIONS),
     "selectors": (select.registry, SELECTORS),
     "recipes": (recipe.registry, RECIPES),
     "tuning": (space.registry, TUNING),

@@ -10,10 +10,9 @@ import keras
 import pytest
 from examples import EXAMPLES, VALUES, within
 
-from kopt import fields, schedules, select
-from kopt.data import Digits
+from kopt import augment, data, fields, models, schedules, select
+from kopt.callbacks import EMA
 from kopt.fields import Value
-from kopt.models import MLP, ConvNet
 from kopt.recipe import Command, Recipe, Training
 from kopt.regularizers import L1, L1L2, L2, GroupLasso, Orthogonal, TowardStart
 from kopt.rules import Adam, AdamW, GradientDescent, Momentum, Nesterov
@@ -29,14 +28,12 @@ NAMES = (
             AdamW,
             Choice,
             Command,
-            ConvNet,
-            Digits,
+            EMA,
             GroupLasso,
             GradientDescent,
             L1,
             L1L2,
             L2,
-            MLP,
             Momentum,
             Named,
             Nesterov,
@@ -49,6 +46,9 @@ NAMES = (
     }
     | dict(vars(schedules))
     | dict(vars(clips))
+    | dict(vars(models))
+    | dict(vars(data))
+    | dict(vars(augment))
     | {name: getattr(select, name) for name in select.__all__}
 )
 

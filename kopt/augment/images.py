@@ -1,0 +1,194 @@
+"""Augmentation of images, by Keras' own layers."""
+
+from abc import abstractmethod
+from typing import Any
+
+from keras import layers, ops, random
+
+from kopt.augment.base import Augmentation, Batch, registry
+from kopt.checks import require
+from kopt.fields import Number
+
+__all__ = ["Crop", "MixUp", "RandAugment", "Rotate", "Shift"]
+
+
+class Image(Augmentation):
+    """An augmentation that one layer makes, of the images alone."""
+
+    @abstractmethod
+    def layer(self) -> Any:
+        """The layer."""
+
+    def make(self) -> Batch:
+        layer = self.layer()
+        return lambda x, y: (layer(x, training=True), y)
+
+
+@registry.register
+class Crop(Augmentation):
+    """A crop of an image's own size out of the image with a black frame around it: a shift by whole pixels.
+
+    Each image has its own, all shifts being equally likely. (Keras' RandomCrop draws one for the whole batch.)
+
+    Args:
+        padding: Pixels of the frame, >= 1; at most the image's height and width.
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> moved, _ = Crop(1).make()(ops.ones((2, 8, 8, 1)), None)
+        >>> moved.shape
+        TensorShape([2, 8, 8, 1])
+
+    Source:
+        He et al., Deep Residual Learning, 2016, section 4.2.
+    """
+
+    padding: int = 2
+
+    def check(self) -> None:
+        require(self.padding >= 1, "padding", "must be >= 1", self.padding)
+
+    def make(self) -> Batch:
+        generator, most = random.SeedGenerator(), self.padding
+
+        def crop(x: Any, y: Any) -> tuple[Any, Any]:
+            size = min(x.shape[1:3])
+            require(most <= size, "padding", f"must be <= {size} for these images", most)
+            moves = ops.cast(random.randint((2, ops.shape(x)[0]), -most, most + 1, seed=generator), "float32")
+            one, none = ops.ones_like(moves[0]), ops.zeros_like(moves[0])
+            matrices = ops.stack([one, none, moves[0], none, one, moves[1], none, none], 1)
+            return ops.image.affine_transform(x, matrices, interpolation="nearest", fill_mode="constant"), y
+
+        return crop
+
+
+@registry.register
+class Shift(Image):
+    """A shift by up to a share of the height and of the width, black where nothing was.
+
+    Args:
+        height: Share of the height, in [0, 1].
+        width: Share of the width, in [0, 1].
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> Shift(0.1, 0.1).layer().name.startswith("random_translation")
+        True
+
+    Source:
+        `keras.layers.RandomTranslation`.
+    """
+
+    height: Number = 0.1
+    width: Number = 0.1
+
+    def check(self) -> None:
+        require(0 <= self.height <= 1, "height", "must be in [0, 1]", self.height)
+        require(0 <= self.width <= 1, "width", "must be in [0, 1]", self.width)
+
+    def layer(self) -> Any:
+        return layers.RandomTranslation(self.height, self.width, "constant")
+
+
+@registry.register
+class Rotate(Image):
+    """A rotation by up to a share of a full turn either way, black where nothing was.
+
+    Args:
+        turn: Share of 360 degrees, in [0, 1].
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> Rotate(0.05).layer().name.startswith("random_rotation")
+        True
+
+    Source:
+        `keras.layers.RandomRotation`.
+    """
+
+    turn: Number = 0.05
+
+    def check(self) -> None:
+        require(0 <= self.turn <= 1, "turn", "must be in [0, 1]", self.turn)
+
+    def layer(self) -> Any:
+        return layers.RandomRotation(self.turn, "constant")
+
+
+@registry.register
+class RandAugment(Image):
+    """Some of sixteen operations at random: contrast, brightness, sharpness, shear, rotation and others.
+
+    Args:
+        operations: How many are done to a batch, >= 1.
+        factor: How strongly, in [0, 1].
+        top: What white is: images lie in [0, top].
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> RandAugment(2, 0.3).layer().name.startswith("rand_augment")
+        True
+
+    Source:
+        Cubuk et al., RandAugment, 2020; `keras.layers.RandAugment`.
+    """
+
+    operations: int = 2
+    factor: Number = 0.5
+    top: Number = 255.0
+
+    def check(self) -> None:
+        require(self.operations >= 1, "operations", "must be >= 1", self.operations)
+        require(0 <= self.factor <= 1, "factor", "must be in [0, 1]", self.factor)
+        require(self.top > 0, "top", "must be > 0", self.top)
+
+    def layer(self) -> Any:
+        return layers.RandAugment((0, self.top), self.operations, self.factor)
+
+
+@registry.register
+class MixUp(Augmentation):
+    """Each image mixed with another one of its batch, and their classes by the same share.
+
+    image <- s * image + (1 - s) * other, target <- s * target + (1 - s) * other's, with s from Beta(alpha, alpha).
+    Class numbers become shares of `classes` classes, which `losses.CrossEntropy` and `metrics.Accuracy` take.
+
+    Args:
+        alpha: > 0; near 0 most mixtures are nearly one image.
+        classes: How many classes there are, >= 2.
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> _, shares = MixUp(0.2, classes=3).make()(ops.ones((4, 8, 8, 1)), ops.convert_to_tensor([0, 1, 2, 0]))
+        >>> shares.shape
+        TensorShape([4, 3])
+
+    Source:
+        Zhang et al., mixup: Beyond Empirical Risk Minimization, 2018; `keras.layers.MixUp`.
+    """
+
+    alpha: Number = 0.2
+    classes: int = 10
+
+    def check(self) -> None:
+        require(self.alpha > 0, "alpha", "must be > 0", self.alpha)
+        require(self.classes >= 2, "classes", "must be >= 2", self.classes)
+
+    def make(self) -> Batch:
+        layer = layers.MixUp(self.alpha)
+
+        def mix(x: Any, y: Any) -> tuple[Any, Any]:
+            mixed = layer({"images": x, "labels": ops.one_hot(ops.cast(y, "int32"), self.classes)}, training=True)
+            return mixed["images"], mixed["labels"]
+
+        return mix
