@@ -11,6 +11,7 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from kopt import (  # noqa: E402
+    augment,
     callbacks,
     data,
     distribute,
@@ -35,6 +36,7 @@ __all__ = [
     "Loop",
     "Recipe",
     "Training",
+    "augment",
     "callbacks",
     "command_line",
     "data",
@@ -49,6 +51,7 @@ __all__ = [
     "report",
     "rules",
     "run",
+    "run_command",
     "schedules",
     "select",
     "training",
@@ -57,7 +60,7 @@ __all__ = [
 
 # Loaded on first use: these import matplotlib, KerasTuner and Optuna.
 LATE_MODULES = ("report", "tuning")
-LATE_NAMES = {"plot": "kopt.report", "run": "kopt.runs"}
+LATE_NAMES = {"plot": "kopt.report", "run": "kopt.runs", "run_command": "kopt.targets"}
 
 
 def __getattr__(name: str) -> Any:

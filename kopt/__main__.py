@@ -5,14 +5,19 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import rich.box
+import rich.console
+import rich.table
 import tensorflow as tf
 import tyro
 
 from kopt import distribute
 from kopt.launch import launch
-from kopt.report import read_run
+from kopt.report import compare_figure, differences, found_runs, read_run
 
 __all__ = ["main"]
+
+WIDE = 200  # columns, where the output is no terminal
 
 
 def devices(devices: str = "auto") -> None:
@@ -38,6 +43,38 @@ def show(folder: tyro.conf.Positional[str]) -> None:
     print(run.recipe)
     for name, value in run.metrics.items():
         print(f"{name:14} {value}")
+
+
+def compare(folders: tyro.conf.Positional[tuple[str, ...]], picture: str = "compare.png") -> None:
+    """Say what differs between runs, in their recipes and their results, and draw their curves into one picture.
+
+    Args:
+        folders: saved_models/<recipe>/<run>, two or more.
+        picture: Where the picture goes.
+    """
+    runs = [read_run(folder) for folder in folders]
+    table = rich.table.Table("", *(f"{run.recipe.name} {run.folder.name}" for run in runs), box=rich.box.SIMPLE)
+    for name, row in differences(runs):
+        table.add_row(name, *row)
+    rich.console.Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    compare_figure(runs).savefig(picture, dpi=110)
+    print(f"picture: {picture}")
+
+
+def runs(folder: str = "saved_models", sort: str = "folder") -> None:
+    """List runs: what each reached, beside its baseline.
+
+    Args:
+        folder: Where the recipes' folders are.
+        sort: "folder", or a result such as "value", "seconds", "parameters"; the least first.
+    """
+    table = rich.table.Table("run", "metric", "value", "baseline", "seconds", "parameters", box=rich.box.SIMPLE)
+    for run in found_runs(folder, sort):
+        results = run.metrics
+        numbers = [f"{results[name]:.4f}" for name in ("value", "baseline")]
+        rest = f"{results['seconds']:.1f}", f"{results['parameters']:,}"
+        table.add_row(f"{run.recipe.name}/{run.folder.name}", results["metric"], *numbers, *rest)
+    rich.console.Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def cluster(command: tyro.conf.Positional[tuple[str, ...]], workers: int = 2) -> None:
@@ -67,7 +104,7 @@ def main(args: Sequence[str] | None = None) -> None:
     script = next((place for place, one in enumerate(given) if one.endswith(".py")), None)
     if given[:1] == ["launch"] and script is not None:
         given.insert(script, "--")
-    commands: dict[str, Any] = {"devices": devices, "launch": cluster, "show": show}
+    commands: dict[str, Any] = {"compare": compare, "devices": devices, "launch": cluster, "runs": runs, "show": show}
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="kopt", description=__doc__, args=given)
     except ValueError as error:

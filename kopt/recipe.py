@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
+from kopt.augment import Augmentation
+from kopt.callbacks.averaging import Averaging
 from kopt.checks import require
 from kopt.data import Data
 from kopt.fields import Number, Value, replace
@@ -15,6 +17,7 @@ from kopt.registry import Registry
 from kopt.regularizers import Regularizer
 from kopt.rules import Adam, Rule
 from kopt.schedules import Schedule
+from kopt.training.clips import Clip
 
 __all__ = ["Command", "Recipe", "Training", "command_line"]
 
@@ -28,6 +31,10 @@ class Training(Value):
     Args:
         epochs: Number of epochs, >= 1.
         batch_size: Examples an update over all devices, >= 1, or "full".
+        micro_batches: In how many parts a batch is computed, to save memory; >= 1.
+        precision: Of what layers compute; weights stay float32 under the mixed ones.
+        patience: Epochs without a better score on the validation split after which training ends, >= 1; the best
+            epoch's weights are kept. None for all epochs and the last weights.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -42,9 +49,14 @@ class Training(Value):
 
     epochs: int = 20
     batch_size: int | Literal["full"] = 32
+    micro_batches: int = 1
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    patience: int | None = None
 
     def check(self) -> None:
         require(self.epochs >= 1, "epochs", "must be >= 1", self.epochs)
+        require(self.micro_batches >= 1, "micro_batches", "must be >= 1", self.micro_batches)
+        require(self.patience is None or self.patience >= 1, "patience", "must be >= 1 or None", self.patience)
         require(
             self.batch_size == "full" or self.batch_size >= 1, "batch_size", "must be >= 1 or 'full'", self.batch_size
         )
@@ -57,10 +69,13 @@ class Recipe(Value):
     Args:
         name: Of the recipe, and of its folder of runs.
         data: What to train on.
+        augment: How training batches are changed at random; None for not at all.
         model: What to train.
         schedule: The learning rate over epochs; an open duration ends with the run.
         rule: How gradients become updates.
+        clip: What bounds the gradient before the update; None for nothing.
         regularizer: What is added to the loss for the kernels; None for nothing.
+        average: Which average of the weights is validated and kept; None for the weights themselves.
         training: How long, and on how much at once.
         devices: As for `distribute.choose`.
         collectives: As for `distribute.choose`.
@@ -82,10 +97,13 @@ class Recipe(Value):
     name: tyro.conf.Suppress[str]
     data: Data
     _: KW_ONLY
+    augment: Augmentation | None = None
     model: Model
     schedule: Schedule
     rule: Rule = Adam()
+    clip: Clip | None = None
     regularizer: Regularizer | None = None
+    average: Averaging | None = None
     training: Training = Training()
     devices: str = "auto"
     collectives: str = "auto"
@@ -111,12 +129,14 @@ class Command(Value):
     Args:
         of: The recipe.
         quick: Train for a moment only, to see that everything works.
+        check_target: Train from three seeds, and end with code 1 when the mean of their scores misses the target.
         folder: Where run folders go.
     """
 
     of: Annotated[Recipe, tyro.conf.arg(name="")]
     _: KW_ONLY
     quick: bool = False
+    check_target: bool = False
     folder: str = "saved_models"
 
 

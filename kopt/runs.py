@@ -4,20 +4,25 @@ import contextlib
 import os
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from kopt import distribute, regularizers
-from kopt.callbacks import EpochTime, LearningRate
+from kopt.callbacks import Average, EpochTime, LearningRate
 from kopt.checks import require
-from kopt.data import Splits
+from kopt.data import Baseline, Split, Splits
+from kopt.data.base import take
 from kopt.optimizers import Optimizer
 from kopt.recipe import Recipe
-from kopt.report import Run, run_folder, told, write_run
-from kopt.training import Loop
+from kopt.report import Evidence, Run, run_folder, told, write_run
+from kopt.serving import encoded, served
+from kopt.tasks import better
+from kopt.training import Loop, TrainStep
+
+MOST_OUTPUTS = 2**24  # numbers, of the outputs that a report is made from
 
 __all__ = ["build", "run", "train"]
 
@@ -61,18 +66,21 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
         final = pathlib.Path(distribute.text_from_chief(devices.strategy, str(final)))
         log.info("devices: %s", devices.reason)
         keras.utils.set_random_seed(recipe.seed)
-        splits = recipe.data.load()
-        log.info("data: %r, %s examples to train, validate, test on", recipe.data, "/".join(sizes(splits)))
+        raw = recipe.data.load()
+        log.info("data: %r, %s examples to train, validate, test on", recipe.data, "/".join(sizes(raw)))
+        encoder, splits = encoded(recipe, raw)
         model = build(recipe, splits, devices.strategy)
         log.info("model: %r, %s parameters", recipe.model, f"{model.count_params():,}")
         log.info("update: %r by %r, penalty %r", recipe.schedule, recipe.rule, recipe.regularizer)
         started = time.perf_counter()
         history = train(recipe, model, splits, verbose=verbose).history
         seconds = time.perf_counter() - started
-        metrics = results(recipe, model, splits) | {"seconds": seconds, "devices": devices.reason}
+        metrics = results(recipe, model, splits, recipe.data.baseline(raw))
+        metrics |= {"seconds": seconds, "devices": devices.reason}
         done = Run(final, recipe, history, metrics)
+        evidence = seen(recipe, model, raw.test, splits.test)
         if unfinished is not None:
-            write_run(unfinished, done, model, splits.checksum)
+            write_run(unfinished, done, served(recipe, model, encoder), splits.checksum, evidence)
         log.info("test %s: %.4f, %s %.4f%s", *said(metrics))
         log.info("run folder: %s", final)
     distribute.from_chief(devices.strategy, [0])  # a worker that ended before the folder is there would end the chief
@@ -80,37 +88,46 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
 
 
 def build(recipe: Recipe, splits: Splits, strategy: Any) -> keras.Model:
-    """Make and compile a recipe's model under a strategy, its regularizer attached.
+    """Make and compile a recipe's network under a strategy, its regularizer attached.
 
     Args:
         recipe: What to build.
-        splits: The data, to check shapes by.
-        strategy: Where the model is to live.
+        splits: The data as `encoded` gave them, to check shapes by.
+        strategy: Where the network is to live.
 
     Returns:
-        The compiled model.
+        The compiled network.
 
     Raises:
-        ValueError: When data and model do not fit, or the data hold numbers that are not finite.
+        ValueError: When data and model do not fit.
     """
-    require(
-        splits.train.x.shape[1:] == recipe.model.inputs,
-        "model.inputs",
-        f"must be {splits.train.x.shape[1:]} for these data",
-        recipe.model.inputs,
-    )
-    require(all(bool(np.isfinite(part).all()) for part in splits.train), "data", "must be finite", recipe.data)
+    shape, classes = splits.train.x.shape[1:], 0
+    require(shape == recipe.model.inputs, "model.inputs", f"must be {shape} for these data", recipe.model.inputs)
+    outputs = recipe.model.outputs
     if recipe.data.task == "classification":
         classes = int(max(part.y.max() for part in splits[:3])) + 1
-        outputs = recipe.model.outputs
         require(outputs >= classes, "model.outputs", f"must be >= {classes}, the classes of these data", outputs)
-    with strategy.scope():
+    elif recipe.data.task != "language":
+        wide = splits.train.y.shape[1] if splits.train.y.ndim > 1 else 1
+        require(outputs == wide, "model.outputs", f"must be {wide} for these data", outputs)
+    with strategy.scope(), precision(recipe.training.precision):
         model = recipe.model.build()
-        model.compile(Optimizer(recipe.rule), recipe.model.loss(), metrics=recipe.model.metrics())
+        model.compile(Optimizer(recipe.rule), recipe.model.loss(), metrics=[recipe.data.score()])
         model.optimizer.build(model.trainable_variables)  # so that weights files restore it before the first step
         if recipe.regularizer is not None:
             regularizers.attach(model, recipe.regularizer)
     return model
+
+
+@contextlib.contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """Make layers under a Keras dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def train(
@@ -135,21 +152,27 @@ def train(
     Returns:
         The History, with the learning rate and seconds of each epoch.
     """
-    own = [LearningRate(recipe.schedule, unit="epoch"), EpochTime()]
+    score, training = f"val_{recipe.data.score().name}", recipe.training
+    own: list[Any] = [LearningRate(recipe.schedule, unit="epoch"), EpochTime()]
+    if recipe.average is not None:
+        own.append(Average(recipe.average))
+    if training.patience is not None:
+        stopping = {"mode": better(score), "patience": training.patience, "restore_best_weights": True}
+        own.append(keras.callbacks.EarlyStopping(score, **stopping))
     fields = {
-        "batch_size": recipe.training.batch_size,
-        "epochs": recipe.training.epochs,
+        "batch_size": training.batch_size,
+        "epochs": training.epochs,
         "validation_data": splits.validation,
     }
-    loop = Loop(model, seed=recipe.seed)
+    step = TrainStep(model, micro_batches=training.micro_batches, clip=recipe.clip, augment=recipe.augment)
+    loop = Loop(model, seed=recipe.seed, step=step)
     return loop.fit(*splits.train, callbacks=[*own, *callbacks], verbose=int(verbose), **fields | arguments)
 
 
-def results(recipe: Recipe, model: keras.Model, splits: Splits) -> dict[str, Any]:
-    """The first metric on the test split, beside the baseline and the target."""
+def results(recipe: Recipe, model: keras.Model, splits: Splits, baseline: Baseline) -> dict[str, Any]:
+    """The score on the test split, beside the baseline and the target."""
     logs = Loop(model).evaluate(*splits.test, verbose=0)
-    metric = next(name for name in logs if name not in ("loss", "penalty"))
-    baseline = recipe.data.baseline(splits)
+    metric = recipe.data.score().name
     return {
         "metric": metric,
         "value": logs[metric],
@@ -161,8 +184,21 @@ def results(recipe: Recipe, model: keras.Model, splits: Splits) -> dict[str, Any
     }
 
 
+def seen(recipe: Recipe, model: keras.Model, raw: Split, part: Split) -> Evidence:
+    """What the model makes of a split, or of its first rows where all outputs would be too many."""
+    outputs = int(np.prod(model.output_shape[1:]))
+    rows = slice(max(100, MOST_OUTPUTS // outputs))
+    return Evidence(
+        recipe.data.task,
+        take(raw.x, rows),
+        raw.y[rows],
+        Loop(model).predict(part.x[rows], verbose=0),
+        recipe.data.labels,
+    )
+
+
 def sizes(splits: Splits) -> list[str]:
-    return [str(len(part.x)) for part in (splits.train, splits.validation, splits.test)]
+    return [str(len(part.y)) for part in (splits.train, splits.validation, splits.test)]
 
 
 def said(metrics: Mapping[str, Any]) -> tuple[Any, ...]:

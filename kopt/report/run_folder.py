@@ -10,28 +10,21 @@ import pathlib
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
-from kopt.callbacks import diagnose
 from kopt.checks import require
 from kopt.fields import from_json, to_json
-from kopt.recipe import Recipe
+from kopt.report.evidence import Evidence
+from kopt.report.model_card import model_card
+from kopt.report.pictures import evidence_figure, worst_images
 from kopt.report.plots import plot
+from kopt.report.run import Run
 
-__all__ = ["Run", "read_run", "run_folder", "write_run"]
+__all__ = ["read_run", "run_folder", "write_run"]
 
 PACKAGES = ("kopt", "keras", "tensorflow", "keras-tuner", "optuna", "numpy", "scikit-learn")
-
-
-class Run(NamedTuple):
-    """A finished run: its folder, its recipe, a list a column of its history, and its results."""
-
-    folder: pathlib.Path
-    recipe: Recipe
-    history: dict[str, list[float]]
-    metrics: dict[str, Any]
 
 
 @contextlib.contextmanager
@@ -76,7 +69,7 @@ def run_folder(root: str | os.PathLike[str], recipe: str) -> Iterator[tuple[path
             parent.rmdir()
 
 
-def write_run(folder: pathlib.Path, run: Run, model: Any, checksum: str) -> None:
+def write_run(folder: pathlib.Path, run: Run, model: Any, checksum: str, evidence: Evidence) -> None:
     """Write everything that a run leaves: model, recipe, environment, history, results, plots, logs and model card.
 
     Args:
@@ -84,6 +77,7 @@ def write_run(folder: pathlib.Path, run: Run, model: Any, checksum: str) -> None
         run: What to write; its own `folder` is the final name.
         model: The trained model.
         checksum: The data's sha256.
+        evidence: What the model made of the test split.
     """
     model.save(folder / "model.keras")
     write_json(folder / "recipe.json", {"recipe": json.loads(to_json(run.recipe)), "data_sha256": checksum})
@@ -92,8 +86,12 @@ def write_run(folder: pathlib.Path, run: Run, model: Any, checksum: str) -> None
     write_history(folder / "history.csv", run.history)
     write_logs(folder / "logs", run.history)
     (folder / "plots").mkdir()
-    plot(run).savefig(folder / "plots" / "curves.png", dpi=110)
-    (folder / "README.md").write_text(model_card(run))
+    name, drawn = evidence_figure(evidence)
+    figures = {"curves": plot(run), name: drawn, "worst": worst_images(evidence)}
+    pictures = {name: figure for name, figure in figures.items() if figure is not None}
+    for name, figure in pictures.items():
+        figure.savefig(folder / "plots" / f"{name}.png", dpi=110)
+    (folder / "README.md").write_text(model_card(run, evidence, list(pictures)))
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:
@@ -171,52 +169,3 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "devices": devices,
     } | versions
-
-
-def model_card(run: Run) -> str:
-    """The folder's README: what was trained on what, what it reached beside the baseline, and how to load it."""
-    metrics = run.metrics
-    rows = [("this run", metrics["value"]), (metrics["baseline_name"], metrics["baseline"])]
-    rows += [("target", metrics["target"])] if metrics["target"] is not None else []
-    table = "\n".join(f"| {name} | {value:.4f} |" for name, value in rows)
-    findings = "\n".join(f"- {verdict}" for verdict in diagnose(run.history)) or "- nothing that needs a remedy."
-    return f"""# {run.recipe.name}, {run.folder.name}
-
-| test {metrics["metric"]} | |
-|---|---|
-{table}
-
-{metrics["parameters"]:,} parameters, trained in {metrics["seconds"]:.1f} s on {metrics["devices"]}.
-
-![Loss, {metrics["metric"]} and learning rate by epoch](plots/curves.png)
-
-What the curves say:
-
-{findings}
-
-The recipe:
-
-```python
-{written_recipe(run.recipe)}
-```
-
-The model takes raw input. Load it with kopt installed:
-
-```python
-import keras, kopt
-model = keras.saving.load_model("model.keras")
-run = kopt.report.read_run(".")
-```
-"""
-
-
-def written_recipe(recipe: Recipe) -> str:
-    arguments = repr(recipe).removeprefix("Recipe(").removesuffix(")")
-    parts, depth, start = [], 0, 0
-    for place, character in enumerate(arguments):
-        depth += (character in "([") - (character in ")]")
-        if character == "," and depth == 0:
-            parts.append(arguments[start:place].strip())
-            start = place + 1
-    parts.append(arguments[start:].strip())
-    return "Recipe(\n" + "".join(f"    {part},\n" for part in parts) + ")"

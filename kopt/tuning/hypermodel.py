@@ -13,6 +13,7 @@ from kopt.optimizers import Optimizer
 from kopt.recipe import Recipe
 from kopt.rules import Adam
 from kopt.runs import build, train
+from kopt.serving import encoded
 from kopt.tuning.space import Choice, Range, Space
 
 __all__ = ["HyperModel"]
@@ -73,7 +74,7 @@ class HyperModel(keras_tuner.HyperModel):
         return train(recipe, model, self._data(recipe), verbose=verbose, **kwargs)
 
     def _data(self, recipe: Recipe) -> Any:
-        return self.splits or recipe.data.load()
+        return encoded(recipe, self.splits or recipe.data.load())[1]
 
 
 def moves_data(ranges: Mapping[str, Any]) -> bool:

@@ -42,7 +42,9 @@ def test_the_folder_is_whole(done) -> None:
         "history.csv",
         "metrics.json",
         "model.keras",
+        "plots/confusion.png",
         "plots/curves.png",
+        "plots/worst.png",
         "recipe.json",
     }
     assert len(list((done.folder / "logs").rglob("events*"))) == 2
@@ -170,7 +172,7 @@ def test_nan_in_data_is_refused(tmp_path, monkeypatch) -> None:
     splits = RECIPE.data.load()
     splits.train.x[3, 2, 1] = np.nan
     monkeypatch.setattr(data.Digits, "load", lambda self: splits)
-    with pytest.raises(ValueError, match=r"^data must be finite, got Digits\(examples=100\)"):
+    with pytest.raises(ValueError, match=r"^data must be finite in x, got Digits\(examples=100\)"):
         kopt.run(RECIPE, folder=tmp_path, verbose=False)
 
 

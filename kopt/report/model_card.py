@@ -1,0 +1,115 @@
+"""A run's model card: what was trained on what, what it reached, and where it is wrong."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kopt.callbacks import diagnose
+from kopt.recipe import Recipe
+from kopt.report.evidence import Evidence, worst
+from kopt.report.run import Run
+
+__all__ = ["model_card"]
+
+PICTURES = {
+    "curves": "Loss, score and learning rate by epoch",
+    "confusion": "Targets and outputs of the test split, class by class",
+    "residuals": "Outputs against targets of the test split",
+    "forecasts": "Errors by time ahead, and three windows of the test split",
+    "recall": "Recall by how many are recommended",
+    "places": "Bits a character by place in the window",
+    "worst": "The images of the test split with the largest errors",
+}
+
+
+def model_card(run: Run, evidence: Evidence, pictures: Sequence[str]) -> str:
+    """Write a run folder's README.
+
+    Args:
+        run: The run.
+        evidence: What the model made of the test split.
+        pictures: The names of the pictures in plots/.
+
+    Returns:
+        Markdown.
+
+    Example:
+        >>> import numpy as np, pathlib
+        >>> from kopt import data, models, schedules
+        >>> recipe = Recipe("digits", data.Digits(), model=models.MLP((8, 8, 1), 10), schedule=schedules.Cosine(0.01))
+        >>> result = {"metric": "accuracy", "value": 0.98, "baseline_name": "SVC", "baseline": 0.99, "target": None}
+        >>> result |= {"parameters": 4810, "seconds": 2.0, "devices": "cpu"}
+        >>> evidence = Evidence("classification", np.zeros((1, 2)), np.array([0]), np.zeros((1, 10)))
+        >>> print(model_card(Run(pathlib.Path("run"), recipe, {"loss": [1.0]}, result), evidence, ["curves"]))
+        # digits, run
+        ...
+
+    Source:
+        Mitchell et al., Model Cards for Model Reporting, 2019.
+    """
+    metrics = run.metrics
+    rows = [("this run", metrics["value"]), (metrics["baseline_name"], metrics["baseline"])]
+    rows += [("target", metrics["target"])] if metrics["target"] is not None else []
+    table = "\n".join(f"| {name} | {value:.4f} |" for name, value in rows)
+    findings = "\n".join(f"- {finding}" for finding in [*gap(run), *diagnose(run.history)])
+    shown = "\n\n".join(f"![{PICTURES[name]}](plots/{name}.png)" for name in pictures)
+    return f"""# {run.recipe.name}, {run.folder.name}
+
+| test {metrics["metric"]} | |
+|---|---|
+{table}
+
+{metrics["parameters"]:,} parameters, trained in {metrics["seconds"]:.1f} s on {metrics["devices"]}.
+
+What the curves say:
+
+{findings}
+
+{shown}
+
+{"" if "worst" in pictures else worst_table(evidence)}The recipe:
+
+```python
+{written_recipe(run.recipe)}
+```
+
+The model takes raw input. Load it with kopt installed:
+
+```python
+import keras, kopt
+model = keras.saving.load_model("model.keras")
+run = kopt.report.read_run(".")
+```
+"""
+
+
+def gap(run: Run) -> list[str]:
+    """How far training and validation are apart at the end, in the score."""
+    name, history = run.metrics["metric"], run.history
+    if f"val_{name}" not in history:
+        return []
+    training, validation = history[name][-1], history[f"val_{name}"][-1]
+    return [f"gap: {name} {training:.4f} in training, {validation:.4f} on validation, at the end."]
+
+
+def worst_table(evidence: Evidence) -> str:
+    """The examples with the largest errors, with a heading."""
+    rows = [[*map(cell, words), f"{error:.3f}"] for *words, error in worst(evidence)]
+    lines = ["| input | target | output | error |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "The largest errors on the test split:\n\n" + "\n".join(lines) + "\n\n"
+
+
+def cell(text: Any) -> str:
+    """A text that keeps to its cell."""
+    return " ".join(str(text).replace("|", "\\|").split())
+
+
+def written_recipe(recipe: Recipe) -> str:
+    arguments = repr(recipe).removeprefix("Recipe(").removesuffix(")")
+    parts, depth, start = [], 0, 0
+    for place, character in enumerate(arguments):
+        depth += (character in "([") - (character in ")]")
+        if character == "," and depth == 0:
+            parts.append(arguments[start:place].strip())
+            start = place + 1
+    parts.append(arguments[start:].strip())
+    return "Recipe(\n" + "".join(f"    {part},\n" for part in parts) + ")"

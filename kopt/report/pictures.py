@@ -1,0 +1,171 @@
+"""Pictures of what a model made of the test split, one kind a task."""
+
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib
+import matplotlib.figure
+import numpy as np
+
+from kopt.report.evidence import Evidence, errors, recalls, surprise
+from kopt.report.plots import RATE, TRAIN, VALIDATION, plain
+from kopt.tasks import Task
+
+__all__ = ["evidence_figure", "worst_images"]
+
+MOST = 30  # classes in a confusion matrix
+NUMBERED = 12  # classes up to which a matrix has its counts written in
+
+
+def evidence_figure(evidence: Evidence) -> tuple[str, matplotlib.figure.Figure]:
+    """Draw the outputs on the test split against the targets, in the way that suits the task.
+
+    A confusion matrix for classes, residuals for numbers, the error by time ahead and three days for forecasts, recall
+    by how many are recommended for items, bits by place for text.
+
+    Args:
+        evidence: The test split and the outputs.
+
+    Returns:
+        The picture's name and the matplotlib figure.
+
+    Example:
+        >>> found = Evidence("regression", np.zeros((2, 1)), np.array([1.0, 2.0]), np.array([[1.5], [2.0]]))
+        >>> evidence_figure(found)[0]
+        'residuals'
+
+    Source:
+        `sklearn.metrics.ConfusionMatrixDisplay`, `PredictionErrorDisplay`.
+    """
+    name, draw = PICTURES[evidence.task]
+    return name, draw(evidence)
+
+
+def worst_images(evidence: Evidence, count: int = 12) -> matplotlib.figure.Figure | None:
+    """Draw the images with the largest errors, with target and output.
+
+    Args:
+        evidence: The test split and the outputs of a classifier.
+        count: How many, >= 1.
+
+    Returns:
+        A figure; None when the inputs are no images.
+
+    Example:
+        >>> images, logits = np.zeros((3, 8, 8, 1)), np.eye(3)
+        >>> len(worst_images(Evidence("classification", images, np.array([0, 1, 2]), logits), 2).axes)
+        2
+
+    Source:
+        Karpathy, A Recipe for Training Neural Networks, 2019.
+    """
+    x = evidence.x
+    pictures = isinstance(x, np.ndarray) and x.ndim == 4 and x.shape[-1] in (1, 3)
+    if not pictures or evidence.task != "classification":
+        return None
+    rows = np.argsort(-errors(evidence), kind="stable")[:count]
+    lines = -(-len(rows) // 6)
+    figure = matplotlib.figure.Figure(figsize=(8, 1.7 * lines), layout="constrained")
+    for axes, row in zip(figure.subplots(lines, min(6, len(rows)), squeeze=False).flat, rows):
+        image = x[row] / max(x.max(), 1)
+        axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray_r")
+        said, meant = evidence.called(int(evidence.outputs[row].argmax())), evidence.called(int(evidence.y[row]))
+        axes.set_title(f"{meant}, said {said}", fontsize=9, color=RATE if said == meant else VALIDATION)
+    for axes in figure.axes:
+        axes.set_axis_off()
+    return figure
+
+
+def confusion(evidence: Evidence) -> matplotlib.figure.Figure:
+    """Targets down, outputs across; each row's shares as color."""
+    classes = min(evidence.outputs.shape[1], MOST)
+    counts = np.zeros((classes, classes), int)
+    said = evidence.outputs.argmax(1)
+    seen = (evidence.y < classes) & (said < classes)
+    np.add.at(counts, (evidence.y[seen].astype(int), said[seen]), 1)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure = matplotlib.figure.Figure(figsize=(5.2, 4.6), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    names = [evidence.called(number) for number in range(classes)]
+    axes.set(xlabel="output", ylabel="target", xticks=range(classes), yticks=range(classes))
+    axes.set_xticklabels(names, rotation=45 if max(map(len, names)) > 3 else 0)
+    axes.set_yticklabels(names)
+    for row, column in np.argwhere(counts) if classes <= NUMBERED else ():
+        color = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, counts[row, column], ha="center", va="center", color=color, fontsize=8)
+    axes.set_title(f"test accuracy {np.mean(said == evidence.y):.4f}", fontsize=10, loc="left")
+    return figure
+
+
+def residuals(evidence: Evidence) -> matplotlib.figure.Figure:
+    """Outputs over targets, and how the differences are distributed."""
+    y, outputs = evidence.y.ravel(), evidence.outputs.ravel()
+    figure = matplotlib.figure.Figure(figsize=(8, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    ends = min(y.min(), outputs.min()), max(y.max(), outputs.max())
+    if len(y) > 2000:
+        left.hexbin(y, outputs, gridsize=60, bins="log", cmap="Blues", mincnt=1)
+    else:
+        left.plot(y, outputs, "o", color=TRAIN, markersize=3, alpha=0.5)
+    left.plot(ends, ends, color=VALIDATION, linewidth=1)
+    plain(left).set(xlabel="target", ylabel="output")
+    plain(right).hist(outputs - y, bins=60, color=TRAIN)
+    right.set(xlabel="output - target", ylabel="examples")
+    right.set_title(
+        f"mean {np.mean(outputs - y):.3g}, rmse {np.sqrt(np.mean((outputs - y) ** 2)):.4f}", fontsize=10, loc="left"
+    )
+    return figure
+
+
+def forecasts(evidence: Evidence) -> matplotlib.figure.Figure:
+    """The mean absolute error by time ahead, and the best, the middle and the worst window."""
+    wrong = errors(evidence)
+    order = np.argsort(wrong)
+    figure = matplotlib.figure.Figure(figsize=(9, 5), layout="constrained")
+    top, *windows = figure.subplot_mosaic("AAA;BCD", sharex=True).values()
+    ahead = np.arange(1, evidence.y.shape[1] + 1)
+    plain(top).plot(ahead, np.abs(evidence.y - evidence.outputs).mean(0), color=TRAIN, linewidth=2)
+    top.set(ylabel="mean absolute error", ylim=(0, None))
+    top.set_title(f"test mae {wrong.mean():.4f}", fontsize=10, loc="left")
+    for axes, name, row in zip(windows, ("best", "middle", "worst"), (order[0], order[len(order) // 2], order[-1])):
+        plain(axes).plot(ahead, evidence.y[row], color=RATE, linewidth=2, label="what came")
+        axes.plot(ahead, evidence.outputs[row], color=VALIDATION, linewidth=2, label="forecast")
+        axes.set_title(f"{name}, {wrong[row]:.3f}", fontsize=10, loc="left")
+        axes.set(xlabel="steps ahead")
+    windows[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def ranking(evidence: Evidence) -> matplotlib.figure.Figure:
+    """Recall by how many are recommended: the mean over examples, and its middle half."""
+    found = recalls(evidence.y, evidence.outputs)
+    places = np.arange(1, found.shape[1] + 1)
+    figure = matplotlib.figure.Figure(figsize=(6, 3.4), layout="constrained")
+    axes = plain(figure.subplots())
+    axes.fill_between(places, *np.percentile(found, (25, 75), axis=0), color=TRAIN, alpha=0.15, linewidth=0)
+    axes.plot(places, found.mean(0), color=TRAIN, linewidth=2)
+    axes.set(xlabel="k", ylabel="recall at k", xlim=(1, len(places)), ylim=(0, 1))
+    at = min(20, len(places))
+    axes.set_title(f"test recall at {at}: {found[:, at - 1].mean():.4f}", fontsize=10, loc="left")
+    return figure
+
+
+def places(evidence: Evidence) -> matplotlib.figure.Figure:
+    """Bits a character by place in the window: what more context is worth."""
+    one_by_one = surprise(evidence.y, evidence.outputs).mean(0) / np.log(2)
+    figure = matplotlib.figure.Figure(figsize=(6, 3.4), layout="constrained")
+    axes = plain(figure.subplots())
+    axes.plot(np.arange(1, len(one_by_one) + 1), one_by_one, color=TRAIN, linewidth=2)
+    axes.set(xlabel="place in the window", ylabel="bits a character", ylim=(0, None))
+    axes.set_title(f"mean {np.mean(one_by_one):.4f} over {len(evidence.y)} windows", fontsize=10, loc="left")
+    return figure
+
+
+PICTURES: dict[Task, tuple[str, Callable[[Evidence], Any]]] = {
+    "classification": ("confusion", confusion),
+    "regression": ("residuals", residuals),
+    "forecast": ("forecasts", forecasts),
+    "ranking": ("recall", ranking),
+    "language": ("places", places),
+}
