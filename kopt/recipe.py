@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import tyro
 
@@ -19,7 +19,7 @@ from kopt.rules import Adam, Rule
 from kopt.schedules import Schedule
 from kopt.training.clips import Clip
 
-__all__ = ["Command", "Recipe", "Training", "command_line"]
+__all__ = ["Command", "Recipe", "Script", "Training", "command_line", "script_line"]
 
 registry: Registry[Value] = Registry("recipes")
 
@@ -181,3 +181,39 @@ def command_line(
     except ValueError as error:  # a value of the whole recipe that is refused; tyro says those of its parts
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+class Script(NamedTuple):
+    """What the command line of a script without a recipe of its own says.
+
+    Args:
+        quick: Run for a moment only, to see that everything works.
+        folder: Where run folders go.
+    """
+
+    quick: bool = False
+    folder: str = "saved_models"
+
+
+def script_line(args: Sequence[str] | None = None, *, description: str | None = None) -> Script:
+    """Read the command line of a script that compares several trainings: `--quick`, `--folder`.
+
+    Args:
+        args: The arguments; those of the process when None.
+        description: What `--help` says first.
+
+    Returns:
+        What was given.
+
+    Raises:
+        SystemExit: With a message and code 2, when an argument is unknown; with 0 after `--help`.
+
+    Example:
+        >>> script_line(["--quick"])
+        Script(quick=True, folder='saved_models')
+
+    Source:
+        `tyro.cli`.
+    """
+    options = (tyro.conf.FlagCreatePairsOff,)
+    return tyro.cli(Script, args=args, description=description, config=options)

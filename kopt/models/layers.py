@@ -1,5 +1,6 @@
 """Layers and blocks that several models share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -7,7 +8,7 @@ from keras import layers, ops
 
 from kopt.registry import Registry
 
-__all__ = ["HideSeen", "Items", "Positions", "registry", "transformer_block"]
+__all__ = ["HideSeen", "Items", "PiecewiseLinear", "Positions", "registry", "transformer_block"]
 
 registry: Registry[keras.layers.Layer] = Registry("layers")
 
@@ -44,6 +45,41 @@ class Positions(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The arguments."""
         return {**super().get_config(), "length": self.length}
+
+
+@registry.register
+class PiecewiseLinear(keras.layers.Layer):
+    """Tells a number by how much of each bin lies below it: output_k = (x - edge_k) / (edge_k+1 - edge_k), in [0, 1].
+
+    A bin between two equal edges is a step at them. So a linear layer over it is a piecewise linear function.
+
+    Args:
+        edges: Of the bins, in rising order, two or more.
+        **arguments: As for any layer.
+
+    Example:
+        >>> PiecewiseLinear([0.0, 1.0, 4.0])(ops.convert_to_tensor([[0.5], [2.5]])).numpy()
+        array([[0.5, 0. ],
+               [1. , 0.5]], dtype=float32)
+
+    Source:
+        Gorishniy, Rubachev and Babenko, On Embeddings for Numerical Features in Tabular Deep Learning, 2022, section
+        3.2.
+    """
+
+    def __init__(self, edges: Sequence[float], **arguments: Any):
+        super().__init__(**arguments)
+        self.edges = [float(edge) for edge in edges]
+
+    def call(self, x: Any) -> Any:
+        """(n, 1) to (n, bins)."""
+        edges = ops.convert_to_tensor(self.edges, "float32")
+        widths = ops.maximum(edges[1:] - edges[:-1], 1e-6)
+        return ops.clip((ops.cast(x, "float32") - edges[:-1]) / widths, 0.0, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        return {**super().get_config(), "edges": self.edges}
 
 
 @registry.register

@@ -1,12 +1,14 @@
 """Multi-layer perceptron."""
 
 from dataclasses import KW_ONLY
+from typing import Any
 
 import keras
 
 from kopt.checks import require
 from kopt.fields import Number
 from kopt.models.base import Model, registry
+from kopt.models.columns import columns_encoder
 from kopt.tasks import Task
 
 __all__ = ["MLP"]
@@ -26,6 +28,8 @@ class MLP(Model):
         activation: A Keras activation's name.
         dropout: Share of each hidden layer's outputs dropped in training, in [0, 1).
         scale: What the raw input is multiplied by first.
+        bins: Of each number of a table, see `models.columns.columns_encoder`; >= 0.
+        start: What the outputs are before training, about; the targets' mean, where that is far from 0.
         task: "classification" or "regression".
 
     Raises:
@@ -46,6 +50,8 @@ class MLP(Model):
     activation: str = "relu"
     dropout: Number = 0.0
     scale: Number = 1.0
+    bins: int = 0
+    start: Number = 0.0
     task: Task = "classification"
 
     def check(self) -> None:
@@ -56,6 +62,10 @@ class MLP(Model):
         require(self.outputs >= 1, "outputs", "must be >= 1", self.outputs)
         require(all(size >= 1 for size in self.units), "units", "must be >= 1 each", self.units)
         require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
+        require(self.bins >= 0, "bins", "must be >= 0", self.bins)
+
+    def encoder(self, x: Any) -> keras.Model | None:
+        return columns_encoder(x, bins=self.bins) if isinstance(x, dict) else None
 
     def build(self) -> keras.Model:
         layers = keras.layers
@@ -65,4 +75,5 @@ class MLP(Model):
         for units in self.units:
             x = layers.Dense(units, self.activation)(x)
             x = layers.Dropout(self.dropout)(x) if self.dropout else x
-        return keras.Model(inputs, layers.Dense(self.outputs)(x), name="mlp")
+        start = keras.initializers.Constant(self.start) if self.start else "zeros"
+        return keras.Model(inputs, layers.Dense(self.outputs, bias_initializer=start)(x), name="mlp")

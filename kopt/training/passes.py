@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import tensorflow as tf
+
 from kopt import keras_internals as internals
 from kopt.distribute import is_chief, over_workers, workers
 from kopt.training.engine import Jit
@@ -41,7 +43,7 @@ class Passes:
         model, logs = self.model, None
         self.watched = watched(called.callbacks) | self.counted
         self.told_times = any(getattr(callback, "told_times", False) for callback in called.callbacks)
-        self.skipped_before = sum(int(float(count)) for count in self.counted.values())
+        self.skipped_before = sum(int(tf.convert_to_tensor(count)) for count in self.counted.values())
         called.on_train_begin()
         begin = epoch = internals.initial_epoch(model, initial)
         stop = False

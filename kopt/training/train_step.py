@@ -233,10 +233,11 @@ def skipped(model: Any) -> Knob:
             held_knob(holder, name, 0.0, "int64")
 
     if not hasattr(holder, name):
-        if tf.distribute.in_cross_replica_context() or model.distribute_strategy.num_replicas_in_sync == 1:
-            make(model.distribute_strategy)
-        else:
+        inside = tf.distribute.get_strategy() is model.distribute_strategy
+        if inside and not tf.distribute.in_cross_replica_context():
             tf.distribute.get_replica_context().merge_call(make)
+        else:
+            make(model.distribute_strategy)
     return held_knob(holder, name, 0.0)
 
 

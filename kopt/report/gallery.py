@@ -1,0 +1,114 @@
+"""Pictures of many at once: all kinds of schedules, and loss curves side by side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import matplotlib.figure
+import numpy as np
+
+from kopt import schedules
+from kopt.checks import require
+from kopt.schedules import Constant, Cosine, Linear, Schedule
+
+__all__ = ["SCHEDULES", "curves_figure", "schedules_figure"]
+
+TIMES = np.linspace(0, 100, 500, endpoint=False)
+# Each kind of the registry, and some that are put together, over 100 units.
+SCHEDULES: tuple[Schedule, ...] = (
+    Constant(1),
+    schedules.Step(1, 0.5, every=25),
+    schedules.Piecewise((1, 0.3, 0.6), (30, 70)),
+    schedules.Piecewise((0, 1, 0.2), (0, 20, 90), interpolate=True),
+    schedules.Exponential(1, 0.5, every=25),
+    schedules.InverseTime(1, 1, every=25),
+    schedules.InverseSqrt(1, every=15).warmup(15),
+    Linear(1, duration=100),
+    schedules.Polynomial(1, duration=100, power=2),
+    Cosine(1, duration=100),
+    schedules.REX(1, duration=100),
+    schedules.Tanh(1, duration=100),
+    schedules.FlatCosine(1, duration=100),
+    schedules.WarmupStableDecay(1, duration=100, tail="1-sqrt"),
+    schedules.OneCycle(1, duration=100),
+    schedules.Triangular(1, every=40, decay=0.7),
+    schedules.CosineRestarts(1, every=20, growth=1.5, decay=0.8),
+    Cosine(1).warmup(5).restart(33),
+    Constant(1).then(Linear(0.5, duration=40), at=50),
+    (Cosine(1, duration=90) * 0.8).clip(0.2, 0.7).delay(10),
+)
+
+
+def schedules_figure(shown: Sequence[Schedule] = SCHEDULES) -> matplotlib.figure.Figure:
+    """Draw schedules over 100 units, a panel each, four in a row.
+
+    Args:
+        shown: Schedules with values in [0, 1] that need no duration of a run, one or more.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: When there is none.
+
+    Example:
+        >>> schedules_figure([Cosine(1, duration=100)]).axes[0].get_title("left")
+        'Cosine(1, duration=100)'
+
+    Source:
+        matplotlib.
+    """
+    panels = grid(len(shown), 4, figsize=(13, 1.8 * -(-len(shown) // 4)), shared=True)
+    for axes, schedule in zip(panels, shown):
+        axes.plot(TIMES, keras.ops.convert_to_numpy(schedule(TIMES)), linewidth=2, color="#1b6ca8")
+        axes.set_title(repr(schedule), fontsize=6.5, loc="left")
+        axes.set(ylim=(-0.02, 1.05), xlim=(0, 100))
+    return panels[0].figure
+
+
+def curves_figure(
+    panels: Mapping[str, Mapping[str, Sequence[float] | np.ndarray]], *, columns: int = 3, **axes: Any
+) -> matplotlib.figure.Figure:
+    """Draw losses over steps or epochs on a logarithmic scale, a panel a title, a line a name.
+
+    Args:
+        panels: Title -> name -> the losses in their order, one panel or more.
+        columns: Panels in a row, >= 1.
+        **axes: What is set on every panel's axes: xlabel="epoch".
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: When there is no panel.
+
+    Example:
+        >>> figure = curves_figure({"digits": {"train": [1.0, 0.5], "validation": [1.1, 0.9]}}, xlabel="epoch")
+        >>> figure.axes[0].get_title("left"), len(figure.axes[0].lines)
+        ('digits', 2)
+
+    Source:
+        matplotlib.
+    """
+    require(columns >= 1, "columns", "must be >= 1", columns)
+    rows = -(-len(panels) // columns)
+    places = grid(len(panels), min(columns, max(1, len(panels))), figsize=(5.5 * min(columns, len(panels)), 4 * rows))
+    for place, (title, lines) in zip(places, panels.items()):
+        for name, values in lines.items():
+            place.plot(np.arange(1, len(values) + 1), np.maximum(values, 1e-12), label=name, linewidth=2)
+        place.set(**{"yscale": "log", "ylabel": "loss"} | axes)
+        place.set_title(title, fontsize=10, loc="left")
+        place.legend(frameon=False, fontsize=9)
+    return places[0].figure
+
+
+def grid(count: int, columns: int, *, figsize: tuple[float, float], shared: bool = False) -> list[Any]:
+    """Panels without a frame above and on the right; the places that are left over are empty."""
+    require(count >= 1, "panels", "must be one or more", count)
+    figure = matplotlib.figure.Figure(figsize=figsize, layout="constrained")
+    found = list(figure.subplots(-(-count // columns), columns, squeeze=False, sharex=shared, sharey=shared).flat)
+    for axes in found:
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in found[count:]:
+        axes.set_visible(False)
+    return found[:count]
