@@ -40,6 +40,11 @@ def test_the_docstring_states_command_data_baseline_target_and_time(name: str) -
 
 
 @pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_fits_on_a_page(name: str) -> None:
+    assert len((FOLDER / f"{name}.py").read_text().splitlines()) <= 80
+
+
+@pytest.mark.parametrize("name", RECIPES)
 def test_the_documented_command_runs(name: str, tmp_path, capsys) -> None:
     module = load(name)
     command = re.search(r"^Command +(python .*)$", module.__doc__ or "", re.M)

@@ -1,6 +1,8 @@
 """What the README says is true: its code runs, its names and files are there, its commands are the ones that run."""
 
 import configparser
+import importlib.util
+import json
 import pathlib
 import re
 import shlex
@@ -8,6 +10,7 @@ import shlex
 import pytest
 
 import kopt
+from kopt.tasks import better
 
 ROOT = pathlib.Path(kopt.__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -65,3 +68,21 @@ def test_constraints_pin_every_dependency() -> None:
         line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
     }
     assert names <= pinned
+
+
+def test_the_gallery_is_what_the_recipes_say_and_reached() -> None:
+    spec = importlib.util.spec_from_file_location("gallery", ROOT / "recipes" / "benchmarks" / "gallery.py")
+    assert spec and spec.loader
+    gallery = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(gallery)
+    results = json.loads(gallery.RESULTS.read_text())
+    shown = README[README.index(gallery.BEGIN) + len(gallery.BEGIN) : README.index(gallery.END)]
+    assert shown == gallery.table(results)
+    recipes = {path.stem: getattr(gallery.load(path.stem), "RECIPE", None) for path in gallery.RECIPES.glob("*.py")}
+    assert set(results) == {
+        name for name, recipe in recipes.items() if recipe is not None and recipe.target is not None
+    }
+    for name, found in results.items():
+        target = recipes[name].target
+        reached = found["mean"] >= target if better(found["metric"]) == "max" else found["mean"] <= target
+        assert found["target"] == target and reached, name

@@ -1,0 +1,104 @@
+"""The README's table of recipes, from their docstrings and from what three seeds of each reached.
+
+Command   python recipes/benchmarks/gallery.py            trains every recipe that has a target; about 25 minutes
+          python recipes/benchmarks/gallery.py --only vision --only mnist
+          python recipes/benchmarks/gallery.py --table    writes the table from results.json, and trains nothing
+"""
+
+import importlib.util
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import tyro
+
+from kopt.report import found_runs
+from kopt.tasks import better
+
+RECIPES = pathlib.Path(__file__).resolve().parent.parent
+RESULTS, README = RECIPES / "results.json", RECIPES.parent / "README.md"
+BEGIN, END = "<!-- gallery: recipes/benchmarks/gallery.py -->\n", "<!-- end of gallery -->"
+
+
+def load(name: str) -> ModuleType:
+    """A recipe's module."""
+    sys.path.insert(0, str(RECIPES))
+    spec = importlib.util.spec_from_file_location(name, RECIPES / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def entry(module: ModuleType, name: str) -> str:
+    """An entry of a recipe's docstring, such as its Result, on one line; empty where there is none."""
+    found = re.search(rf"^{name} {{2,}}(.*(?:\n {{4,}}.*)*)", module.__doc__ or "", re.M)
+    return " ".join(found[1].split()) if found else ""
+
+
+def measured(name: str) -> dict[str, Any]:
+    """Train a recipe from three seeds by its own command, and read what they reached."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(RECIPES / f"{name}.py"), "--check-target", "--folder", folder]
+        subprocess.run(command, check=True)
+        runs = [run.metrics for run in found_runs(folder)]
+    values, first = [run["value"] for run in runs], runs[0]
+    return {
+        "metric": first["metric"],
+        "mean": float(np.mean(values)),
+        "spread": float(np.std(values, ddof=1)),
+        "target": first["target"],
+        "baseline": first["baseline"],
+        "baseline_name": first["baseline_name"],
+        "seconds": float(np.median([run["seconds"] for run in runs])),
+        "parameters": first["parameters"],
+    }
+
+
+def row(name: str, found: Mapping[str, Any] | None) -> str:
+    """A recipe's line of the table."""
+    module = load(name)
+    title = (module.__doc__ or "").split("\n")[0].rstrip(".")
+    if found is None:
+        return f"| [`{name}`](recipes/{name}.py) | {title} | {entry(module, 'Result')} | |"
+    ahead = (found["mean"] > found["baseline"]) == (better(found["metric"]) == "max")
+    mean, other = f"{found['mean']:.4f} ± {found['spread']:.4f}", f"{found['baseline_name']} {found['baseline']:.4f}"
+    result = f"{found['metric']} {f'**{mean}**' if ahead else mean} in {found['seconds']:.0f} s"
+    return f"| [`{name}`](recipes/{name}.py) | {title} | {result} | {other if ahead else f'**{other}**'} |"
+
+
+def table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The whole table."""
+    names = sorted(path.stem for path in RECIPES.glob("*.py"))
+    names = [*(name for name in names if name in results), *(name for name in names if name not in results)]
+    head = "| recipe | what it shows | on the test split, 3 seeds | baseline on the same split |\n|---|---|---|---|\n"
+    return head + "\n".join(row(name, results.get(name)) for name in names) + "\n"
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Measure, keep the results, and write the table into the README."""
+
+    def options(only: tyro.conf.UseAppendAction[tuple[str, ...]] = (), table: bool = False) -> tuple[Any, bool]:
+        return only, table
+
+    only, as_it_is = tyro.cli(options, args=args, description=__doc__)
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    recipes = {path.stem: load(path.stem) for path in sorted(RECIPES.glob("*.py"))}
+    with_target = [name for name, one in recipes.items() if getattr(getattr(one, "RECIPE", None), "target", None)]
+    for name in () if as_it_is else only or with_target:
+        results[name] = measured(name)
+        RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+    text = README.read_text()
+    before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
+    README.write_text(before + table(results) + after)
+
+
+if __name__ == "__main__":
+    main()
