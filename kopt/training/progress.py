@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 __all__ = ["ProgressBar"]
 
@@ -44,39 +44,36 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.training, self.begun, self.epochs, self.steps = True, time.perf_counter(), 0, 0
+        self.first: int | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.first = epoch if self.first is None else self.first
         self.title, self.epoch_steps = f"epoch {epoch + 1}/{self.params['epochs']}", 0
         if self.live:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(20),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[logs]}"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-            )
-            self.bar = Progress(*columns, console=self.console, transient=True)
+            columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
+            self.bar = Progress(*columns, TextColumn("{task.fields[logs]}"), console=self.console, transient=True)
             self.task = self.bar.add_task(self.title, total=self.params["steps"], logs="")
             self.bar.start()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.epoch_steps = batch + 1
         if self.bar:
-            self.bar.update(self.task, completed=batch + 1, logs=shown(logs))
+            steps = self.params["steps"]
+            done = self.epochs + (self.epoch_steps / steps if steps else 0.0)
+            self.bar.update(self.task, completed=self.epoch_steps, logs=f"{shown(logs)}  {self.pace(done)}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.close()
-        self.epochs += 1
-        self.steps += self.epoch_steps or self.params["steps"] or 0
-        print(f"{self.title}  {shown(logs)}  {self.pace(epoch)}", flush=True)
+        self.epochs, self.steps = self.epochs + 1, self.steps + (self.epoch_steps or self.params["steps"] or 0)
+        self.epoch_steps = 0
+        print(f"{self.title}  {shown(logs)}  {self.pace(self.epochs)}", flush=True)
 
-    def pace(self, epoch: int) -> str:
-        """How long it took, how fast it went, and how long it may still take."""
+    def pace(self, epochs: float) -> str:
+        """How long training has taken for so many epochs, how fast it goes, and how long it may still take."""
         seconds = time.perf_counter() - self.begun
         examples = self.params.get("examples")
-        count, what = (self.epochs * examples, "examples") if examples else (self.steps, "steps")
-        left = (self.params["epochs"] - epoch - 1) * seconds / self.epochs
+        count, what = (epochs * examples, "examples") if examples else (self.steps + self.epoch_steps, "steps")
+        left = (self.params["epochs"] - (self.first or 0) - epochs) * seconds / epochs if epochs else 0.0
         ending = f"  {left:.0f} s left" if left else ""
         return f"{seconds:.1f} s  {count / seconds:,.0f} {what}/s{ending}"
 
