@@ -1,5 +1,6 @@
 """The command `kopt`, also `python -m kopt`."""
 
+import pathlib
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import tensorflow as tf
 import tyro
 
 from kopt import distribute
+from kopt.checks import require
 from kopt.launch import launch
 from kopt.report import compare_figure, differences, found_runs, read_run
 
@@ -52,6 +54,9 @@ def compare(folders: tyro.conf.Positional[tuple[str, ...]], picture: str = "comp
         folders: saved_models/<recipe>/<run>, two or more.
         picture: Where the picture goes.
     """
+    place = pathlib.Path(picture)
+    known = place.parent.is_dir() and place.suffix in (".png", ".svg", ".pdf")
+    require(known, "picture", "must be a .png, .svg or .pdf in a folder that is there", picture)
     runs = [read_run(folder) for folder in folders]
     table = rich.table.Table("", *(f"{run.recipe.name} {run.folder.name}" for run in runs), box=rich.box.SIMPLE)
     for name, row in differences(runs):
@@ -66,15 +71,21 @@ def runs(folder: str = "saved_models", sort: str = "folder") -> None:
 
     Args:
         folder: Where the recipes' folders are.
-        sort: "folder", or a result such as "value", "seconds", "parameters"; the least first.
+        sort: "folder"; "value" for the best of each score first; "seconds", "parameters" for the least first.
     """
+    found, broken = found_runs(folder, sort)
     table = rich.table.Table("run", "metric", "value", "baseline", "seconds", "parameters", box=rich.box.SIMPLE)
-    for run in found_runs(folder, sort):
+    for run in found:
         results = run.metrics
         numbers = [f"{results[name]:.4f}" for name in ("value", "baseline")]
         rest = f"{results['seconds']:.1f}", f"{results['parameters']:,}"
         table.add_row(f"{run.recipe.name}/{run.folder.name}", results["metric"], *numbers, *rest)
-    rich.console.Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    if found:
+        rich.console.Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    else:
+        print(f"no runs in {folder}: they are <folder>/<recipe>/<run>")
+    for sentence in broken:
+        print(f"left out: {sentence}", file=sys.stderr)
 
 
 def cluster(command: tyro.conf.Positional[tuple[str, ...]], workers: int = 2) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from kopt.checks import require
@@ -11,6 +12,8 @@ from kopt.registry import Registry
 __all__ = ["AUC", "Accuracy", "BitsPerCharacter", "RecallAt", "registry"]
 
 registry: Registry[keras.metrics.Metric] = Registry("metrics")
+
+KEYS = 2**16
 
 
 @registry.register
@@ -45,19 +48,20 @@ class Accuracy(keras.metrics.Mean):
 
 
 @registry.register
-class AUC(keras.metrics.AUC):
+class AUC(keras.metrics.Metric):
     """The area under the ROC curve of two classes, from their two logits; the targets are 0 or 1.
 
-    It is computed from counts at thresholds, so that it can be added up over batches: within about 1 / thresholds of
-    the exact area.
+    The share of pairs of a 1 and a 0 in which the 1 has the larger difference of logits; pairs that are equal count
+    half. Differences are counted by the first 16 bits of their float32, so that batches add up: two that are less than
+    1/128 of their size apart may count as equal. (Keras' own counts at thresholds of the probability, where large
+    logits are all the same.)
 
     Args:
-        thresholds: How many, >= 2.
         name: In the history.
         dtype: Of the result.
 
     Raises:
-        ValueError: When there are too few thresholds.
+        ValueError: When the outputs are not two a row.
 
     Example:
         >>> round(float(AUC()([0, 1, 1], [[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])), 4)
@@ -67,20 +71,35 @@ class AUC(keras.metrics.AUC):
         Hanley and McNeil, The Meaning and Use of the Area under a Receiver Operating Characteristic Curve, 1982.
     """
 
-    def __init__(self, thresholds: int = 1000, name: str = "auc", dtype: Any = None):
-        require(thresholds >= 2, "thresholds", "must be >= 2", thresholds)
-        super().__init__(num_thresholds=thresholds, name=name, dtype=dtype)
-        self.count = thresholds
+    def __init__(self, name: str = "auc", dtype: Any = None):
+        super().__init__(name=name, dtype=dtype)
+        self.counts = self.add_variable((2, KEYS), keras.initializers.Zeros(), name="counts")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Count a batch."""
-        y_pred = ops.convert_to_tensor(y_pred)
-        difference = y_pred[..., 1] - y_pred[..., 0]
-        return super().update_state(y_true, ops.sigmoid(ops.cast(difference, "float32")), sample_weight)
+        y_pred = ops.cast(y_pred, "float32")
+        require(y_pred.shape[-1] == 2, "y_pred", "must be two logits a row", y_pred.shape)
+        keys = ordered(ops.reshape(y_pred[..., 1] - y_pred[..., 0], (-1,)))
+        ones = ops.reshape(ops.cast(ops.cast(y_true, "float32") > 0.5, "int32"), (-1,))
+        weights = ops.ones_like(keys, self.dtype)
+        if sample_weight is not None:
+            weights = ops.reshape(ops.cast(sample_weight, self.dtype), (-1,))
+        found = ops.segment_sum(weights, ones * KEYS + keys, num_segments=2 * KEYS)
+        self.counts.assign(self.counts + ops.reshape(found, (2, KEYS)))
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments."""
-        return {"thresholds": self.count, "name": self.name, "dtype": self.dtype}
+    def result(self) -> Any:
+        """The area; 0 where one class is missing."""
+        zeros, ones = self.counts[0], self.counts[1]
+        below = ops.cumsum(zeros) - zeros
+        pairs = ops.sum(zeros) * ops.sum(ones)
+        return ops.where(pairs > 0, ops.sum(ones * (below + zeros / 2)) / ops.maximum(pairs, 1e-9), 0.0)
+
+
+def ordered(numbers: Any) -> Any:
+    """The place of each float32 among 2 ** 16 kinds of them, the least first."""
+    bits = tf.bitcast(numbers + 0.0, tf.int32)  # -0.0 is 0.0
+    signed = tf.bitwise.bitwise_xor(bits, tf.bitwise.bitwise_and(tf.bitwise.right_shift(bits, 31), 0x7FFFFFFF))
+    return tf.bitwise.right_shift(signed, 16) + KEYS // 2
 
 
 @registry.register
@@ -107,7 +126,7 @@ class RecallAt(keras.metrics.Mean):
     """
 
     def __init__(self, k: int = 20, name: str | None = None, dtype: Any = None):
-        require(k >= 1, "k", "must be >= 1", k)
+        require(isinstance(k, int) and k >= 1, "k", "must be a whole number >= 1", k)
         super().__init__(name=name or f"recall_at_{k}", dtype=dtype)
         self.k = k
 
@@ -115,7 +134,7 @@ class RecallAt(keras.metrics.Mean):
         """Count a batch."""
         y_pred = ops.convert_to_tensor(y_pred)
         top = ops.top_k(y_pred, min(self.k, y_pred.shape[-1]))[1]
-        items = ops.cast(y_true, self.dtype)
+        items = ops.cast(ops.convert_to_tensor(y_true) > 0, self.dtype)
         found = ops.sum(ops.take_along_axis(items, top, -1), -1)
         most = ops.clip(ops.sum(items, -1), 1, self.k)
         return super().update_state(found / most, sample_weight)

@@ -68,6 +68,7 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
         keras.utils.set_random_seed(recipe.seed)
         raw = recipe.data.load()
         log.info("data: %r, %s examples to train, validate, test on", recipe.data, "/".join(sizes(raw)))
+        baseline = recipe.data.baseline(raw)
         encoder, splits = encoded(recipe, raw)
         model = build(recipe, splits, devices.strategy)
         log.info("model: %r, %s parameters", recipe.model, f"{model.count_params():,}")
@@ -75,7 +76,7 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
         started = time.perf_counter()
         history = train(recipe, model, splits, verbose=verbose).history
         seconds = time.perf_counter() - started
-        metrics = results(recipe, model, splits, recipe.data.baseline(raw))
+        metrics = results(recipe, model, splits, baseline)
         metrics |= {"seconds": seconds, "devices": devices.reason}
         done = Run(final, recipe, history, metrics)
         evidence = seen(recipe, model, raw.test, splits.test)
@@ -107,12 +108,21 @@ def build(recipe: Recipe, splits: Splits, strategy: Any) -> keras.Model:
     if recipe.data.task == "classification":
         classes = int(max(part.y.max() for part in splits[:3])) + 1
         require(outputs >= classes, "model.outputs", f"must be >= {classes}, the classes of these data", outputs)
-    elif recipe.data.task != "language":
+    elif recipe.data.task == "language":
+        most = int(max(part.x.max() for part in splits[:3]))
+        require(most < outputs, "data", f"must be numbers below {outputs} for this model", most)
+    else:
         wide = splits.train.y.shape[1] if splits.train.y.ndim > 1 else 1
         require(outputs == wide, "model.outputs", f"must be {wide} for these data", outputs)
+    if recipe.augment is not None:
+        recipe.augment.require_fit(recipe.data.task, splits.train.x, outputs)
     with strategy.scope(), precision(recipe.training.precision):
         model = recipe.model.build()
-        model.compile(Optimizer(recipe.rule), recipe.model.loss(), metrics=[recipe.data.score()])
+        optimizer = Optimizer(recipe.rule)
+        if recipe.training.precision == "mixed_float16":
+            # Keras would wrap it too, but not write so into the model's file, which then could not be loaded.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        model.compile(optimizer, recipe.model.loss(), metrics=[recipe.data.score()])
         model.optimizer.build(model.trainable_variables)  # so that weights files restore it before the first step
         if recipe.regularizer is not None:
             regularizers.attach(model, recipe.regularizer)

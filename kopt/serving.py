@@ -24,7 +24,7 @@ def encoded(recipe: Recipe, splits: Splits) -> tuple[keras.Model | None, Splits]
         The encoder, None where the network takes raw inputs, and the splits as the network takes them.
 
     Raises:
-        ValueError: When the data hold numbers that are not finite.
+        ValueError: When the data hold numbers that are not finite, or inputs of a kind that the model does not take.
 
     Example:
         >>> from kopt import data, models, schedules
@@ -36,9 +36,13 @@ def encoded(recipe: Recipe, splits: Splits) -> tuple[keras.Model | None, Splits]
     Source:
         Keras' guide, Working with preprocessing layers.
     """
-    for name, array in columns(splits.train):
-        finite = array.dtype.kind in "OUS" or bool(np.isfinite(array).all())
-        require(finite, "data", f"must be finite in {name}", recipe.data)
+    for part, rows in zip(("training", "validation", "test"), splits[:3]):
+        for name, array in columns(rows):
+            missing = 0 if array.dtype.kind in "OUS" else int(np.sum(~np.isfinite(array)))
+            require(missing == 0, f"{name} of the {part} split", "must be finite", f"{missing} that are not")
+    kind = kind_of(splits.train.x)
+    takes = recipe.model.takes
+    require(kind in takes, "model", f"must take {kind}, and not {' or '.join(takes)}, for these data", recipe.model)
     encoder = recipe.model.encoder(splits.train.x)
     if encoder is None:
         return None, splits
@@ -74,6 +78,11 @@ def served(recipe: Recipe, model: keras.Model, encoder: keras.Model | None) -> k
     whole = keras.Model(encoder.input, network(encoder.output), name=f"{encoder.name}_{model.name}")
     whole.compile(model.optimizer, model.loss, metrics=[recipe.data.score()])
     return whole
+
+
+def kind_of(x: Any) -> str:
+    """What raw inputs are."""
+    return "columns" if isinstance(x, dict) else "texts" if x.dtype.kind == "O" else "numbers"
 
 
 def columns(part: Split) -> list[tuple[str, np.ndarray]]:

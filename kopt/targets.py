@@ -1,6 +1,7 @@
 """What a recipe script does: one run, or a few seeds against the recipe's target."""
 
 import os
+import sys
 
 import numpy as np
 
@@ -26,8 +27,8 @@ def run_command(command: Command) -> Run:
         The run.
 
     Raises:
-        SystemExit: With --check-target: with code 0 when the target is reached, with 1 when it is missed.
-        ValueError: When the target is to be checked, and there is none.
+        SystemExit: With --check-target: with code 0 when the target is reached, with 1 when it is missed; with 2 and a
+            sentence when something is refused, with 130 after Ctrl-C.
 
     Example:
         >>> import kopt, tempfile
@@ -42,9 +43,15 @@ def run_command(command: Command) -> Run:
     Source:
         See `run` and `check_target`.
     """
-    if command.check_target:
-        raise SystemExit(0 if check_target(command.of, folder=command.folder) else 1)
-    return run(command.of, folder=command.folder)
+    try:
+        if command.check_target:
+            raise SystemExit(0 if check_target(command.of, folder=command.folder) else 1)
+        return run(command.of, folder=command.folder)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 def check_target(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models") -> bool:

@@ -11,6 +11,7 @@ import tyro
 
 from kopt.fields import Value
 from kopt.registry import Registry
+from kopt.tasks import Task
 
 __all__ = ["Augmentation", "Then", "registry"]
 
@@ -36,6 +37,18 @@ class Augmentation(Value):
 
         Returns:
             A function of tensors; what it gives has the same shapes, but for targets that are mixed.
+        """
+
+    def require_fit(self, task: Task, x: Any, outputs: int) -> None:
+        """Refuse inputs or a task that it is not for, before anything is trained.
+
+        Args:
+            task: What the targets are.
+            x: The training inputs as the network takes them.
+            outputs: Of the network.
+
+        Raises:
+            ValueError: When it is not for such.
         """
 
     def then(self, second: Augmentation) -> Then:
@@ -78,6 +91,10 @@ class Then(Augmentation):
     def make(self) -> Batch:
         first, second = self.of.make(), self.second.make()
         return lambda x, y: second(*first(x, y))
+
+    def require_fit(self, task: Task, x: Any, outputs: int) -> None:
+        self.of.require_fit(task, x, outputs)
+        self.second.require_fit(task, x, outputs)
 
     def __repr__(self) -> str:
         return f"{self.of!r}.then({self.second!r})"

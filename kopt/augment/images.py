@@ -8,12 +8,25 @@ from keras import layers, ops, random
 from kopt.augment.base import Augmentation, Batch, registry
 from kopt.checks import require
 from kopt.fields import Number
+from kopt.tasks import Task
 
 __all__ = ["Crop", "MixUp", "RandAugment", "Rotate", "Shift"]
 
 
-class Image(Augmentation):
-    """An augmentation that one layer makes, of the images alone."""
+class OfImages(Augmentation):
+    """An augmentation of images alone."""
+
+    def require_fit(self, task: Task, x: Any, outputs: int) -> None:
+        self.require_images(x)
+
+    def require_images(self, x: Any) -> None:
+        """Refuse what Keras would take for one image, or fail at."""
+        rule = "must be given images of shape (n, height, width, channels)"
+        require(len(x.shape) == 4, type(self).__name__, rule, tuple(x.shape))
+
+
+class Image(OfImages):
+    """An augmentation that one layer makes."""
 
     @abstractmethod
     def layer(self) -> Any:
@@ -21,11 +34,16 @@ class Image(Augmentation):
 
     def make(self) -> Batch:
         layer = self.layer()
-        return lambda x, y: (layer(x, training=True), y)
+
+        def change(x: Any, y: Any) -> tuple[Any, Any]:
+            self.require_images(x)
+            return layer(x, training=True), y
+
+        return change
 
 
 @registry.register
-class Crop(Augmentation):
+class Crop(OfImages):
     """A crop of an image's own size out of the image with a black frame around it: a shift by whole pixels.
 
     Each image has its own, all shifts being equally likely. (Keras' RandomCrop draws one for the whole batch.)
@@ -54,6 +72,7 @@ class Crop(Augmentation):
         generator, most = random.SeedGenerator(), self.padding
 
         def crop(x: Any, y: Any) -> tuple[Any, Any]:
+            self.require_images(x)
             size = min(x.shape[1:3])
             require(most <= size, "padding", f"must be <= {size} for these images", most)
             moves = ops.cast(random.randint((2, ops.shape(x)[0]), -most, most + 1, seed=generator), "float32")
@@ -155,7 +174,7 @@ class RandAugment(Image):
 
 
 @registry.register
-class MixUp(Augmentation):
+class MixUp(OfImages):
     """Each image mixed with another one of its batch, and their classes by the same share.
 
     image <- s * image + (1 - s) * other, target <- s * target + (1 - s) * other's, with s from Beta(alpha, alpha).
@@ -184,10 +203,17 @@ class MixUp(Augmentation):
         require(self.alpha > 0, "alpha", "must be > 0", self.alpha)
         require(self.classes >= 2, "classes", "must be >= 2", self.classes)
 
+    def require_fit(self, task: Task, x: Any, outputs: int) -> None:
+        super().require_fit(task, x, outputs)
+        require(task == "classification", "MixUp", "must be for classification", task)
+        require(self.classes == outputs, "classes", f"must be {outputs}, as the model's outputs", self.classes)
+
     def make(self) -> Batch:
         layer = layers.MixUp(self.alpha)
 
         def mix(x: Any, y: Any) -> tuple[Any, Any]:
+            self.require_images(x)
+            require(len(y.shape) == 1, "MixUp", "must be given class numbers, (n,)", tuple(y.shape))
             mixed = layer({"images": x, "labels": ops.one_hot(ops.cast(y, "int32"), self.classes)}, training=True)
             return mixed["images"], mixed["labels"]
 

@@ -7,16 +7,17 @@ from keras import layers, ops
 from kopt.augment.base import Augmentation, Batch, registry
 from kopt.checks import require
 from kopt.fields import Number
+from kopt.tasks import Task
 
 __all__ = ["Jitter", "TokenDropout"]
 
 
 @registry.register
 class Jitter(Augmentation):
-    """Normal noise added to every input number: x <- x + deviation * N(0, 1).
+    """Normal noise added to every number that the network takes: x <- x + deviation * N(0, 1).
 
     Args:
-        deviation: In the inputs' own unit, >= 0.
+        deviation: In the unit of what the network takes, >= 0; the columns of a table are standardized before.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -38,6 +39,9 @@ class Jitter(Augmentation):
     def make(self) -> Batch:
         layer = layers.GaussianNoise(self.deviation)
         return lambda x, y: (layer(x, training=True), y)
+
+    def require_fit(self, task: Task, x: Any, outputs: int) -> None:
+        require(x.dtype.kind == "f", "Jitter", "must be given floating-point numbers", x.dtype.name)
 
 
 @registry.register
@@ -67,6 +71,9 @@ class TokenDropout(Augmentation):
     def check(self) -> None:
         require(0 <= self.share < 1, "share", "must be in [0, 1)", self.share)
         require(self.token >= 0, "token", "must be >= 0", self.token)
+
+    def require_fit(self, task: Task, x: Any, outputs: int) -> None:
+        require(x.dtype.kind in "iu", "TokenDropout", "must be given the numbers of tokens", x.dtype.name)
 
     def make(self) -> Batch:
         layer = layers.Dropout(self.share)

@@ -7,6 +7,7 @@ from kopt.data.base import Baseline, Data, Split, Splits
 
 __all__ = ["boosting", "ridge"]
 
+CATEGORIES = 200  # of a column; scikit-learn's trees take up to 255, and put the rarest into one
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
 
@@ -35,22 +36,29 @@ def boosting(data: Data, splits: Splits) -> Baseline:
     ensemble, encoding = needs("sklearn.ensemble", "recipes"), needs("sklearn.preprocessing", "recipes")
     named = [name for name, column in splits.train.x.items() if column.dtype.kind == "O"]
     numbers = [name for name in splits.train.x if name not in named]
-    encoder = encoding.OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
-    encoder.fit(np.stack([splits.train.x[name] for name in named], 1) if named else np.zeros((1, 0)))
+    how = {"handle_unknown": "use_encoded_value", "unknown_value": np.nan, "max_categories": CATEGORIES}
+    encoder = encoding.OrdinalEncoder(**how)
+    if named:
+        encoder.fit(np.stack([splits.train.x[name] for name in named], 1))
 
     def table(part: Split) -> np.ndarray:
-        texts = np.stack([part.x[name] for name in named], 1) if named else np.zeros((len(part.y), 0))
-        return np.column_stack([*(part.x[name] for name in numbers), encoder.transform(texts)])
+        columns = [part.x[name] for name in numbers]
+        texts = [encoder.transform(np.stack([part.x[name] for name in named], 1))] if named else []
+        return np.column_stack([*columns, *texts])
 
     categories = list(range(len(numbers), len(numbers) + len(named)))
     kind = "Classifier" if data.task == "classification" else "Regressor"
-    machine = getattr(ensemble, f"HistGradientBoosting{kind}")(
-        max_iter=300, categorical_features=categories, random_state=0
-    )
-    machine.fit(table(splits.train), splits.train.y)
-    found = machine.predict(table(splits.test))
-    classes = max(int(part.y.max()) for part in splits[:3]) + 1 if data.task == "classification" else 0
-    outputs = np.eye(classes)[found.astype(int)] if classes else found.reshape(splits.test.y.shape)
+    machine = getattr(ensemble, f"HistGradientBoosting{kind}")
+    x, test = table(splits.train), table(splits.test)
+
+    def predicted(y: np.ndarray) -> np.ndarray:
+        return machine(max_iter=300, categorical_features=categories, random_state=0).fit(x, y).predict(test)
+
+    if data.task == "classification":
+        outputs = np.eye(classes_of(splits))[predicted(splits.train.y).astype(int)]
+    else:
+        targets = splits.train.y.reshape(len(splits.train.y), -1)
+        outputs = np.stack([predicted(column) for column in targets.T], 1).reshape(splits.test.y.shape)
     return Baseline("gradient boosting", data.scored(splits.test.y, outputs))
 
 
@@ -78,18 +86,23 @@ def ridge(data: Data, splits: Splits) -> Baseline:
     """
     texts = splits.train.x.dtype.kind == "O"
     flat = [np.zeros((len(part.y), 1)) if texts else part.x.reshape(len(part.y), -1) for part in splits[:3]]
-    mean, deviation = flat[0].mean(0), flat[0].std(0) + 1e-6
-    inputs = [np.column_stack([(part - mean) / deviation, np.ones(len(part))]).astype("float64") for part in flat]
+    center, deviation = flat[0].mean(0, dtype="float64"), flat[0].std(0, dtype="float64") + 1e-12
+    inputs = [(part - center) / deviation for part in flat]
     if data.task == "classification":
-        targets = np.eye(max(int(part.y.max()) for part in splits[:3]) + 1)[splits.train.y]
+        targets = np.eye(classes_of(splits))[splits.train.y]
     else:
         targets = splits.train.y.reshape(len(splits.train.y), -1).astype("float64")
-    square, product = inputs[0].T @ inputs[0], inputs[0].T @ targets
+    mean = targets.mean(0)
+    square, product = inputs[0].T @ inputs[0], inputs[0].T @ (targets - mean)
     solved = [np.linalg.solve(square + strength * np.eye(len(square)), product) for strength in STRENGTHS]
 
     def scored(weights: np.ndarray, place: int) -> float:
-        outputs, y = inputs[place] @ weights, (splits.train, splits.validation, splits.test)[place].y
+        outputs, y = inputs[place] @ weights + mean, (splits.train, splits.validation, splits.test)[place].y
         return data.scored(y, outputs if data.task == "classification" else outputs.reshape(y.shape))
 
     best = (max if data.higher_is_better else min)(solved, key=lambda weights: scored(weights, 1))
     return Baseline("the mean" if texts else "ridge regression", scored(best, 2))
+
+
+def classes_of(splits: Splits) -> int:
+    return max(int(part.y.max()) for part in splits[:3]) + 1

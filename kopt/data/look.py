@@ -58,44 +58,52 @@ def look(data: Data) -> Look:
         Karpathy, A Recipe for Training Neural Networks, 2019: become one with the data.
     """
     splits = data.load()
-    x = splits.train.x
-    columns = x.items() if isinstance(x, dict) else [("x", x)]
+    parts = (splits.train, splits.validation, splits.test)
+    names = list(splits.train.x) if isinstance(splits.train.x, dict) else ["x"]
+    columns = [(name, [part.x[name] if isinstance(part.x, dict) else part.x for part in parts]) for name in names]
     seen = set(keys(splits.train))
     repeated = [sum(key in seen for key in keys(part)) for part in (splits.validation, splits.test)]
     counts = len(splits.train.y), len(splits.validation.y), len(splits.test.y)
-    return Look(counts, [described(name, column) for name, column in columns], balance(data, splits.train.y), *repeated)
+    return Look(
+        counts, [described(*column) for column in columns], balance(data, [part.y for part in parts]), *repeated
+    )
 
 
-def described(name: str, column: np.ndarray) -> str:
-    """A column in a line."""
+def described(name: str, columns: list[np.ndarray]) -> str:
+    """A column of all splits in a line."""
+    column = np.concatenate(columns)
     shape = f" {column.shape[1:]}" if column.ndim > 1 else ""
-    if column.dtype.kind in "OUS":
-        texts = [str(text) for text in column]
-        kinds, counts = np.unique(texts, return_counts=True)
+    if column.dtype.kind == "O":
+        kinds, counts = np.unique([str(text) for text in column], return_counts=True)
         if len(kinds) > SHOWN:
-            lengths = [len(text) for text in texts]
+            lengths = [len(str(text)) for text in column]
             sizes = f"{np.median(lengths):.0f} characters at the median, {lengths.count(0)} empty"
             return f"{name}: texts, {len(kinds):,} different, {sizes}"
-        shares = ", ".join(f"{kind} {100 * count / len(texts):.1f} %" for kind, count in zip(kinds, counts))
+        shares = ", ".join(f"{kind} {100 * count / len(column):.1f} %" for kind, count in zip(kinds, counts))
         return f"{name}: texts, {shares}"
     numbers = column.astype("float64")
     missing = int(np.isnan(numbers).sum())
+    if missing == numbers.size:
+        return f"{name}: {column.dtype}{shape}, all {missing} missing"
     spread = f"from {np.nanmin(numbers):.4g} to {np.nanmax(numbers):.4g}, mean {np.nanmean(numbers):.3g}"
     return f"{name}: {column.dtype}{shape}, {spread}, {missing} missing"
 
 
-def balance(data: Data, y: np.ndarray) -> str:
-    """The targets in a line."""
+def balance(data: Data, targets: list[np.ndarray]) -> str:
+    """The targets in a line: of classes, their shares in training, and those that training does not have."""
     if data.task != "classification":
-        return described("y", y)
-    kinds, counts = np.unique(y, return_counts=True)
-    names = data.labels or tuple(map(str, range(int(kinds.max()) + 1)))
-    shares = [f"{names[int(kind)]} {100 * count / len(y):.1f} %" for kind, count in zip(kinds, counts)]
-    return f"y: {y.dtype}, {len(kinds)} classes: {', '.join(shares[:SHOWN])}{', ...' if len(shares) > SHOWN else ''}"
+        return described("y", targets)
+    kinds, counts = np.unique(targets[0], return_counts=True)
+    called = lambda kind: data.labels[int(kind)] if data.labels else str(int(kind))
+    shares = [f"{called(kind)} {100 * count / len(targets[0]):.1f} %" for kind, count in zip(kinds, counts)]
+    unseen = sorted(set(np.concatenate(targets[1:]).tolist()) - set(kinds.tolist()))
+    lacking = f"; not in training: {', '.join(map(called, unseen))}" if unseen else ""
+    listed = f"{', '.join(shares[:SHOWN])}{', ...' if len(shares) > SHOWN else ''}"
+    return f"y: {targets[0].dtype}, {len(kinds)} classes: {listed}{lacking}"
 
 
 def keys(part: Split) -> list[Any]:
     """What two equal rows share."""
     if isinstance(part.x, dict):
-        return list(zip(*(column.tolist() for column in part.x.values())))
+        return [tuple(map(str, row)) for row in zip(*part.x.values())]  # as texts: nan is not itself
     return [row if isinstance(row, str) else np.ascontiguousarray(row).tobytes() for row in part.x]

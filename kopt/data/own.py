@@ -2,6 +2,7 @@
 
 import hashlib
 import pathlib
+import re
 from dataclasses import KW_ONLY
 from typing import Any, Literal
 
@@ -10,8 +11,8 @@ import numpy as np
 from kopt.checks import needs, require, unknown
 from kopt.data.base import Baseline, Splits, checksum, registry
 from kopt.data.baselines import boosting, ridge
+from kopt.data.given import OwnTask, as_inputs, as_plain, as_targets, looks_like_classes
 from kopt.data.shuffled import Shuffled
-from kopt.tasks import Task
 
 __all__ = ["CSV", "Arrays", "arrays", "csv"]
 
@@ -24,7 +25,7 @@ class Arrays(Shuffled):
 
     Args:
         sha256: Of the arrays.
-        task: "classification" or "regression".
+        task: "classification", "regression" or "forecast".
         names: What the classes are called; none for their numbers.
         validation: The share of rows to choose by, in (0, 1).
         test: The share of rows to report on, in (0, 1 - validation).
@@ -45,7 +46,7 @@ class Arrays(Shuffled):
 
     sha256: str
     _: KW_ONLY
-    task: Task = "classification"
+    task: OwnTask = "classification"
     names: tuple[str, ...] = ()
 
     @property
@@ -65,13 +66,16 @@ class Arrays(Shuffled):
 class CSV(Shuffled):
     """A table in a CSV file: columns of numbers and of texts, one of them the target.
 
-    x: float32 and texts by column; y: (n,) int32, the place of the class among all in order, or float32.
+    x: float32 and texts by column; y: (n,) int32, the place of the class among all in order, or float32. In the
+    columns' names whatever is no letter, digit, dot or hyphen becomes "_", for layers are called by them. Empty cells
+    are missing; texts such as "NA" are texts.
 
     Args:
-        path: Of the file; its first line has the columns' names.
-        target: The column to predict.
+        path: Of the file, in UTF-8; its first line has the columns' names.
+        target: The column to predict, as the file has it.
         task: "classification" or "regression".
         ignore: Columns to leave out, such as row numbers.
+        texts: Columns of numbers that are names, such as postal codes: they are one-hot, not measured.
         missing: What to do with rows that lack a value: refuse the file, or drop them.
         validation: The share of rows to choose by, in (0, 1).
         test: The share of rows to report on, in (0, 1 - validation).
@@ -80,7 +84,7 @@ class CSV(Shuffled):
 
     Raises:
         ImportError: When loaded, when pandas is not installed.
-        ValueError: When loaded, when there is no such file or column, or a value is missing.
+        ValueError: When loaded, when there is no such file or column, it cannot be read, or a value is missing.
 
     Example:
         >>> CSV("no.csv", target="price").load()
@@ -94,57 +98,71 @@ class CSV(Shuffled):
     path: str
     _: KW_ONLY
     target: str
-    task: Task = "classification"
+    task: OwnTask = "classification"
     ignore: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
     missing: Literal["refuse", "drop"] = "refuse"
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return tuple(map(str, np.unique(self.table()[self.target]))) if self.task == "classification" else ()
+        return as_targets(as_plain(self.table()[self.target], self.target), self.task)[1]
+
+    def check(self) -> None:
+        super().check()
+        require(self.target not in self.ignore, "target", "must not be ignored", self.target)
 
     def table(self) -> Any:
         """The rows that are used, as a pandas DataFrame."""
         require(pathlib.Path(self.path).is_file(), "path", "must be of a file", self.path)
-        table = needs("pandas", "recipes").read_csv(self.path)
-        for name in (self.target, *self.ignore):
-            if name not in table.columns:
-                raise unknown("column", name, table.columns)
-        table = table.drop(columns=list(self.ignore))
+        pandas = needs("pandas", "recipes")
+        unreadable = (pandas.errors.EmptyDataError, pandas.errors.ParserError, UnicodeDecodeError)
+        try:
+            table = pandas.read_csv(self.path, keep_default_na=False, na_values=[""])
+        except unreadable as error:
+            raise ValueError(f"path must be of a CSV file in UTF-8, got {self.path!r} ({error}).") from error
+        for kind, names in (("target", [self.target]), ("ignore", self.ignore), ("texts", self.texts)):
+            for name in names:
+                if name not in table.columns:
+                    raise unknown(kind, name, table.columns)
+        table = table.drop(columns=list(self.ignore)).astype({name: str for name in self.texts})
         lacking = {name: int(count) for name, count in table.isna().sum().items() if count}
+        empty = [name for name, count in lacking.items() if count == len(table)]
+        require(not empty, "ignore", f"must name the columns of {self.path} that are empty", empty)
         rule = f"must have no missing values in {self.path}, or missing='drop' must be given"
         require(self.missing == "drop" or not lacking, "columns", rule, lacking)
-        return table.dropna()
+        table = table.dropna()
+        require(len(table) >= 30, "path", "must be of a file with >= 30 whole rows", len(table))
+        return table
 
     def rows(self) -> tuple[Any, np.ndarray, str]:
         table = self.table()
-        target = table.pop(self.target)
-        y = np.unique(target, return_inverse=True)[1].astype("int32")
-        if self.task != "classification":
-            require(target.dtype.kind in "iufb", "target", "must be a column of numbers", self.target)
-            y = target.to_numpy("float32")
+        y, _ = as_targets(as_plain(table.pop(self.target), self.target), self.task)
         digest = hashlib.sha256(pathlib.Path(self.path).read_bytes()).hexdigest()
-        return {name: as_column(column) for name, column in table.items()}, y, digest
+        names = [re.sub(r"[^A-Za-z0-9.-]+", "_", str(name)).strip("_") for name in table.columns]
+        require(len(set(names)) == len(names), "columns", "must differ in letters and digits", list(table.columns))
+        return as_inputs(dict(zip(names, (table[name] for name in table.columns)))), y, digest
 
     def baseline(self, splits: Splits) -> Baseline:
         return boosting(self, splits)
 
 
-def arrays(x: Any, y: Any, *, task: Task | None = None, **fields: Any) -> Arrays:
+def arrays(x: Any, y: Any, *, task: OwnTask | None = None, **fields: Any) -> Arrays:
     """Take arrays as data, for a recipe: they are split as any other, and named by their sha256.
 
     A copy of them is kept as long as this process lives.
 
     Args:
-        x: (n, ...) numbers or texts, or columns by name, (n,) each.
-        y: (n,) or (n, k); whole numbers from 0 on, booleans or texts are classes, other numbers are regressed.
-        task: "classification" or "regression"; None for what y looks like.
+        x: (n, ...) numbers, (n,) texts, or columns of either by name, (n,) each, as a dict or a pandas DataFrame.
+        y: (n,) or (n, k). Texts, booleans and up to 20 different whole numbers are classes: they are numbered in order,
+            and `labels` says what they are. Other numbers are regressed.
+        task: "classification", "regression", or "forecast" for (n, k) coming values; None for what y looks like.
         **fields: `validation`, `test`, `seed`, `names`: see `Arrays`.
 
     Returns:
         The data; `data.look` shows them.
 
     Raises:
-        ValueError: When x and y do not have the same number of rows, 30 or more.
+        ValueError: When x or y are of another kind or shape, or do not have the same number of rows, 30 or more.
 
     Example:
         >>> given = arrays(np.zeros((100, 4)), np.arange(100) % 3)
@@ -154,28 +172,29 @@ def arrays(x: Any, y: Any, *, task: Task | None = None, **fields: Any) -> Arrays
     Source:
         `keras.Model.fit`.
     """
-    x = {name: as_column(column) for name, column in x.items()} if isinstance(x, dict) else as_array(x)
-    y, names = np.asarray(y), ()
-    counts = {len(column) for column in (x.values() if isinstance(x, dict) else [x])} | {len(y)}
-    require(len(counts) == 1 and min(counts) >= 30, "x and y", "must have the same number of rows, >= 30", counts)
-    if task is None:
-        task = "regression" if y.dtype.kind == "f" else "classification"
-    if task == "classification" and y.dtype.kind in "OUS":
-        kinds, y = np.unique(y.astype(str), return_inverse=True)
-        names = tuple(kinds.tolist())
-    whole = y.dtype.kind in "iub" and y.min() >= 0
-    require(task != "classification" or whole, "y", "must be classes: whole numbers >= 0, or texts", y.dtype.name)
-    y = y.astype("int32" if task == "classification" else "float32")
+    for name in fields:
+        if name not in OPTIONS:
+            raise unknown("argument", name, OPTIONS)
+    x, y = as_inputs(x), as_plain(y, "y")
+    counts = sorted({len(column) for column in (x.values() if isinstance(x, dict) else [x])} | {len(y)})
+    require(len(counts) == 1 and counts[0] >= 30, "x and y", "must have the same number of rows, >= 30", counts)
+    task = task or ("classification" if looks_like_classes(y) else "regression")
+    y, names = as_targets(y, task)
+    given = tuple(fields.pop("names", names))
+    require(len(set(given)) == len(names), "names", f"must be {len(names)} different ones, one a class", given)
     digest = of_arrays(x, y)
     HELD[digest] = x, y
-    return Arrays(digest, **{"task": task, "names": names} | fields)
+    return Arrays(digest, **{"task": task, "names": given} | fields)
 
 
-def csv(path: str, *, target: str, task: Task | None = None, **fields: Any) -> CSV:
+OPTIONS = ("validation", "test", "seed", "names", "examples")
+
+
+def csv(path: str, *, target: str, task: OwnTask | None = None, **fields: Any) -> CSV:
     """Take a CSV file as data, for a recipe.
 
     Args:
-        path: Of the file; its first line has the columns' names.
+        path: Of the file, in UTF-8; its first line has the columns' names.
         target: The column to predict.
         task: "classification" or "regression"; None for what the target looks like: texts, booleans and up to 20
             different whole numbers are classes.
@@ -186,7 +205,7 @@ def csv(path: str, *, target: str, task: Task | None = None, **fields: Any) -> C
 
     Raises:
         ImportError: When pandas is not installed.
-        ValueError: When there is no such file or column, or a value is missing.
+        ValueError: When there is no such file or column, it cannot be read, or a value is missing.
 
     Example:
         >>> import tempfile
@@ -200,25 +219,12 @@ def csv(path: str, *, target: str, task: Task | None = None, **fields: Any) -> C
         `pandas.read_csv`.
     """
     given = CSV(str(path), target=target, **fields)
-    column = given.table()[target]
-    few = column.dtype.kind in "iu" and column.nunique() <= FEW
-    looks = "classification" if few or column.dtype.kind not in "iuf" else "regression"
+    looks = "classification" if looks_like_classes(as_plain(given.table()[target], target)) else "regression"
     return CSV(str(path), target=target, **{"task": task or looks} | fields)
 
 
-FEW = 20  # different whole numbers that look like classes
-
-
-def as_column(column: Any) -> np.ndarray:
-    """A column as float32, or as texts."""
-    column = np.asarray(column)
-    return column.astype("float32") if column.dtype.kind in "iufb" else np.array([str(one) for one in column], object)
-
-
-def as_array(x: Any) -> np.ndarray:
-    x = np.asarray(x)
-    return np.array([str(one) for one in x], object) if x.dtype.kind in "OUS" else x.astype("float32")
-
-
 def of_arrays(x: Any, y: np.ndarray) -> str:
-    return checksum(*(x.values() if isinstance(x, dict) else [x]), y)
+    """The sha256 of arrays with their names, shapes and types."""
+    columns = list(x.items()) if isinstance(x, dict) else [(None, x)]
+    structure = repr([(name, column.shape, column.dtype.name) for name, column in [*columns, ("y", y)]])
+    return checksum(np.array([structure]), *(column for _, column in columns), y)

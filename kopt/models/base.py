@@ -1,12 +1,11 @@
 """Model: what is trained, as a value that builds it."""
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 
 from kopt.fields import Value
-from kopt.models.columns import columns_encoder
 from kopt.registry import Registry
 from kopt.tasks import Task, loss_of, score_of
 
@@ -28,6 +27,8 @@ class Model(Value):
         (None, 3)
     """
 
+    takes: ClassVar[tuple[str, ...]] = ("numbers",)  # kinds of raw inputs: "numbers", "columns" by name, "texts"
+
     if TYPE_CHECKING:  # fields of some, properties of others
 
         @property
@@ -46,11 +47,8 @@ class Model(Value):
         """Make the network, with fresh weights and uncompiled."""
 
     def encoder(self, x: Any) -> keras.Model | None:
-        """Make what turns raw inputs into the network's, from training inputs; None where they are the same.
-
-        Columns by name become one vector: numbers are standardized, names become one-hot.
-        """
-        return columns_encoder(x) if isinstance(x, dict) else None
+        """Make what turns raw inputs into the network's, from training inputs; None where they are the same."""
+        return None
 
     def loss(self) -> keras.losses.Loss:
         """The loss that belongs to the outputs."""

@@ -86,6 +86,8 @@ class PiecewiseLinear(keras.layers.Layer):
 class HideSeen(keras.layers.Layer):
     """Puts -1e9 where an item is known already, when it is not training: a recommendation is of something else.
 
+    It computes in float32 under any policy: float16 does not reach that far.
+
     Args:
         **arguments: As for any layer.
 
@@ -97,10 +99,13 @@ class HideSeen(keras.layers.Layer):
         Liang et al., Variational Autoencoders for Collaborative Filtering, 2018, section 4.2.
     """
 
+    def __init__(self, **arguments: Any):
+        super().__init__(**{"dtype": "float32"} | arguments)
+
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Hide them."""
         scores, seen = inputs
-        return scores if training else ops.where(seen > 0, ops.cast(-1e9, scores.dtype), scores)
+        return scores if training else ops.where(seen > 0, -1e9, scores)
 
 
 @registry.register

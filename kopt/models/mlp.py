@@ -13,6 +13,8 @@ from kopt.tasks import Task
 
 __all__ = ["MLP"]
 
+NO_ACTIVATIONS = ("get", "serialize", "deserialize")  # functions of the same module
+
 
 @registry.register
 class MLP(Model):
@@ -43,6 +45,7 @@ class MLP(Model):
         Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986.
     """
 
+    takes = ("numbers", "columns")
     inputs: tuple[int, ...]
     outputs: int
     _: KW_ONLY
@@ -57,7 +60,7 @@ class MLP(Model):
     def check(self) -> None:
         sized = len(self.inputs) >= 1 and all(size >= 1 for size in self.inputs)
         require(sized, "inputs", "must be sizes >= 1", self.inputs)
-        known = callable(getattr(keras.activations, self.activation, None))
+        known = self.activation not in NO_ACTIVATIONS and callable(getattr(keras.activations, self.activation, None))
         require(known, "activation", "must be the name of a Keras activation", self.activation)
         require(self.outputs >= 1, "outputs", "must be >= 1", self.outputs)
         require(all(size >= 1 for size in self.units), "units", "must be >= 1 each", self.units)

@@ -18,7 +18,7 @@ __all__ = ["Autoencoder", "Factorization", "TwoTower"]
 
 @registry.register
 class Factorization(Model):
-    """The rating of an item by a user: a scale and an offset of user . item + bias of the user + bias of the item.
+    """The rating of an item by a user: start + bias of the user + bias of the item + user . item.
 
     The encoder gives each user and item that the training split holds its number; others have 0, which is never
     trained.
@@ -28,13 +28,16 @@ class Factorization(Model):
         items: Different items, >= 1.
         width: Of a user's and an item's vector, >= 1.
         dropout: Share of both vectors dropped in training, in [0, 1).
+        penalty: What the squares of a rating's vectors and biases are multiplied by in its loss, >= 0; so those of a
+            user with many ratings weigh more, as in the paper's equation 5.
+        start: The ratings' mean, about.
 
     Raises:
         ValueError: When an argument is out of range.
 
     Example:
         >>> Factorization(10, 20, width=3).build().count_params()
-        130
+        128
 
     Source:
         Koren, Bell and Volinsky, Matrix Factorization Techniques for Recommender Systems, 2009, equation 4.
@@ -45,6 +48,8 @@ class Factorization(Model):
     _: KW_ONLY
     width: int = 16
     dropout: Number = 0.0
+    penalty: Number = 0.0
+    start: Number = 0.0
     inputs = (2,)
     outputs = 1
 
@@ -56,9 +61,12 @@ class Factorization(Model):
         for name in ("users", "items", "width"):
             require(getattr(self, name) >= 1, name, "must be >= 1", getattr(self, name))
         require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
+        require(self.penalty >= 0, "penalty", "must be >= 0", self.penalty)
 
     def encoder(self, x: Any) -> keras.Model:
-        found = [np.unique(column) for column in np.asarray(x).T]
+        pairs_of = x.ndim == 2 and x.shape[1] == 2 and np.all(x == np.floor(x))
+        require(bool(pairs_of), "x", "must be pairs of whole numbers, user and item, (n, 2)", x.shape)
+        found = [np.unique(column).astype("int64") for column in np.asarray(x).T]
         for name, most, numbers in zip(("users", "items"), (self.users, self.items), found):
             require(len(numbers) <= most, f"model.{name}", f"must be >= {len(numbers)} for these data", most)
         pairs = keras.Input((2,), dtype="int64")
@@ -68,18 +76,17 @@ class Factorization(Model):
     def build(self) -> keras.Model:
         inputs = keras.Input((2,), dtype="int64")
         users, items = inputs[:, 0], inputs[:, 1]
-        small = keras.initializers.RandomNormal(stddev=0.05)
-
-        def looked_up(numbers: Any, size: int, width: int, name: str) -> Any:
-            return layers.Embedding(size + 1, width, embeddings_initializer=small if width > 1 else "zeros", name=name)(
-                numbers
-            )
-
-        vectors = [looked_up(users, self.users, self.width, "user"), looked_up(items, self.items, self.width, "item")]
+        vectors = [self.table(self.users, self.width, "user")(users), self.table(self.items, self.width, "item")(items)]
         vectors = [layers.Dropout(self.dropout)(one) for one in vectors] if self.dropout else vectors
-        biases = looked_up(users, self.users, 1, "user_bias") + looked_up(items, self.items, 1, "item_bias")
-        score = layers.Dot(1)(vectors) + biases
-        return keras.Model(inputs, layers.Dense(1, kernel_initializer="ones")(score), name="factorization")
+        biases = self.table(self.users, 1, "user_bias")(users) + self.table(self.items, 1, "item_bias")(items)
+        rating = layers.Rescaling(1.0, self.start)(layers.Dot(1)(vectors) + biases)
+        return keras.Model(inputs, rating, name="factorization")
+
+    def table(self, size: int, width: int, name: str) -> Any:
+        """A layer that looks rows up; row 0 is for what the training split does not have."""
+        first = keras.initializers.RandomNormal(stddev=0.05) if "bias" not in name else "zeros"
+        penalty = keras.regularizers.L2(self.penalty) if self.penalty else None
+        return layers.Embedding(size + 1, width, embeddings_initializer=first, activity_regularizer=penalty, name=name)
 
 
 @registry.register
@@ -131,7 +138,7 @@ class Autoencoder(Model):
 
     def build(self) -> keras.Model:
         known = keras.Input((self.items,))
-        x = layers.Dropout(self.dropout)(layers.UnitNormalization()(known))
+        x = layers.Dropout(self.dropout)(layers.UnitNormalization(dtype="float32")(known))
         x = layers.Dense(self.width, None if self.linear else "tanh")(x)
         return keras.Model(known, HideSeen()([layers.Dense(self.items)(x), known]), name="autoencoder")
 
@@ -185,6 +192,6 @@ class TwoTower(Model):
 
     def build(self) -> keras.Model:
         known = keras.Input((self.items,))
-        x = layers.Dropout(self.dropout)(layers.UnitNormalization()(known))
+        x = layers.Dropout(self.dropout)(layers.UnitNormalization(dtype="float32")(known))
         user = layers.Dense(self.width, "tanh")(layers.Dense(self.hidden, "relu")(x))
         return keras.Model(known, HideSeen()([Items(self.items)(user), known]), name="two_tower")

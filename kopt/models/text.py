@@ -33,6 +33,7 @@ class Text(Model):
         array([[3, 1, 0, 0, 0]])
     """
 
+    takes = ("texts",)
     outputs: int
     _: KW_ONLY
     vocabulary: int = 20_000

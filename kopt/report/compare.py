@@ -12,6 +12,7 @@ from kopt.fields import paths
 from kopt.report.plots import plain
 from kopt.report.run import Run
 from kopt.report.run_folder import read_run
+from kopt.tasks import better
 
 __all__ = ["compare_figure", "differences", "found_runs"]
 
@@ -109,15 +110,16 @@ def compare_figure(runs: Sequence[Run]) -> matplotlib.figure.Figure:
     return figure
 
 
-def found_runs(root: str | os.PathLike[str], sort: str = "folder") -> list[Run]:
+def found_runs(root: str | os.PathLike[str], sort: str = "folder") -> tuple[list[Run], list[str]]:
     """Find the runs in a folder of runs.
 
     Args:
         root: Where the recipes' folders are.
-        sort: "folder" for their names, and with them their times, or a result: "value", "seconds", "parameters".
+        sort: "folder" for their names, and with them their times; "value" for the best of each score first; or another
+            result: "seconds", "parameters", the least first.
 
     Returns:
-        The runs, the least first; those without that result at the end.
+        The runs; and a sentence for each folder that has a recipe.json and is no whole run.
 
     Raises:
         ValueError: When there is no such folder, or no run has that result.
@@ -126,20 +128,29 @@ def found_runs(root: str | os.PathLike[str], sort: str = "folder") -> list[Run]:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as root:
         ...     found_runs(root)
-        []
+        ([], [])
 
     Source:
         `ls`.
     """
     require(pathlib.Path(root).is_dir(), "folder", "must be one with runs", str(root))
-    runs = [
-        read_run(path.parent)
-        for path in sorted(pathlib.Path(root).glob("*/*/recipe.json"))
-        if path.parent.name[0] != "."
-    ]
+    runs, broken = [], []
+    for path in sorted(pathlib.Path(root).glob("*/*/recipe.json")):
+        if not path.parent.name.startswith("."):
+            try:
+                runs.append(read_run(path.parent))
+            except ValueError as error:
+                broken.append(str(error))
     if sort == "folder" or not runs:
-        return runs
+        return runs, broken
     known = sorted({name for run in runs for name, value in run.metrics.items() if isinstance(value, (int, float))})
     require(sort in known, "sort", f"must be one of folder, {', '.join(known)}", sort)
-    has = [run for run in runs if isinstance(run.metrics.get(sort), (int, float))]
-    return sorted(has, key=lambda run: run.metrics[sort]) + [run for run in runs if run not in has]
+
+    def place(run: Run) -> tuple[Any, ...]:
+        value, score = run.metrics.get(sort), run.metrics["metric"]
+        if not isinstance(value, (int, float)):
+            return True, score, 0.0
+        higher = sort == "value" and better(score) == "max"
+        return False, score if sort == "value" else "", -value if higher else value
+
+    return sorted(runs, key=place), broken

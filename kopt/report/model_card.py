@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kopt.callbacks import diagnose
+from kopt.fields import written_arguments
 from kopt.recipe import Recipe
 from kopt.report.evidence import Evidence, worst
 from kopt.report.run import Run
@@ -75,11 +76,30 @@ What the curves say:
 The model takes raw input. Load it with kopt installed:
 
 ```python
-import keras, kopt
+import keras, kopt, tensorflow as tf
 model = keras.saving.load_model("model.keras")
 run = kopt.report.read_run(".")
+{call(evidence)}
 ```
 """
+
+
+def call(evidence: Evidence) -> str:
+    """The line that asks the model about two raw examples, or about an array of numbers."""
+    x = evidence.x
+    if isinstance(x, dict):
+        columns = ", ".join(f'"{name}": {tensor(column)}' for name, column in sorted(x.items()))
+        return f"outputs = model.predict({{{columns}}})"
+    if x.dtype.kind == "O":
+        return f"outputs = model.predict({tensor(x)})"
+    return f"outputs = model.predict(x)  # {x.dtype}, (n, {', '.join(map(str, x.shape[1:]))})"
+
+
+def tensor(column: Any) -> str:
+    """The first two of a column."""
+    if column.dtype.kind != "O":
+        return f"tf.constant([{', '.join(f'{value:.4g}' for value in column[:2])}])"
+    return f"tf.constant({[text[:30] for text in column[:2]]})"
 
 
 def gap(run: Run) -> list[str]:
@@ -104,12 +124,4 @@ def cell(text: Any) -> str:
 
 
 def written_recipe(recipe: Recipe) -> str:
-    arguments = repr(recipe).removeprefix("Recipe(").removesuffix(")")
-    parts, depth, start = [], 0, 0
-    for place, character in enumerate(arguments):
-        depth += (character in "([") - (character in ")]")
-        if character == "," and depth == 0:
-            parts.append(arguments[start:place].strip())
-            start = place + 1
-    parts.append(arguments[start:].strip())
-    return "Recipe(\n" + "".join(f"    {part},\n" for part in parts) + ")"
+    return "Recipe(\n" + "".join(f"    {argument},\n" for argument in written_arguments(recipe)) + ")"

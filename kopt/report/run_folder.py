@@ -4,6 +4,7 @@ import contextlib
 import csv
 import datetime
 import importlib.metadata
+import itertools
 import json
 import os
 import pathlib
@@ -16,6 +17,7 @@ import tensorflow as tf
 
 from kopt.checks import require
 from kopt.fields import from_json, to_json
+from kopt.recipe import Recipe
 from kopt.report.evidence import Evidence
 from kopt.report.model_card import model_card
 from kopt.report.pictures import evidence_figure, worst_images
@@ -24,6 +26,7 @@ from kopt.report.run import Run
 
 __all__ = ["read_run", "run_folder", "write_run"]
 
+RESULTS = ("metric", "value", "baseline", "seconds", "parameters")
 PACKAGES = ("kopt", "keras", "tensorflow", "keras-tuner", "optuna", "numpy", "scikit-learn")
 
 
@@ -54,19 +57,31 @@ def run_folder(root: str | os.PathLike[str], recipe: str) -> Iterator[tuple[path
     """
     parent = pathlib.Path(root) / recipe
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    unfinished = parent / f".unfinished-{stamp}-{os.getpid()}"
     try:
-        unfinished.mkdir(parents=True)
+        unfinished, final = reserved(parent, stamp)
     except OSError as error:
         raise ValueError(f"folder must be one that can be written to, got {str(root)!r} ({error.strerror}).") from error
     try:
-        final = free_name(parent, stamp)
         yield unfinished, final
         unfinished.rename(final)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-        if not any(parent.iterdir()):
+        with contextlib.suppress(OSError):  # it is not empty: other runs are there
             parent.rmdir()
+
+
+def reserved(parent: pathlib.Path, stamp: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """The unfinished folder and the final name of the first that no other run has or is making."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for count in itertools.count(1):
+        name = stamp if count == 1 else f"{stamp}-{count}"
+        unfinished, final = parent / f".unfinished-{name}", parent / name
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            unfinished.mkdir()
+            if not final.exists():
+                return unfinished, final
+            unfinished.rmdir()
+    raise AssertionError
 
 
 def write_run(folder: pathlib.Path, run: Run, model: Any, checksum: str, evidence: Evidence) -> None:
@@ -117,18 +132,23 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     folder = pathlib.Path(folder)
     for name in ("recipe.json", "history.csv", "metrics.json"):
         require((folder / name).is_file(), "folder", f"must be a run's, with a {name}", str(folder))
-    recipe = from_json(json.dumps(json.loads((folder / "recipe.json").read_text())["recipe"]))
-    with open(folder / "history.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    history = {
-        name: [float(row[name]) if row[name] else float("nan") for row in rows] for name in rows[0] if name != "epoch"
-    }
-    return Run(folder, recipe, history, json.loads((folder / "metrics.json").read_text()))
+    try:
+        recipe = from_json(json.dumps(json.loads((folder / "recipe.json").read_text())["recipe"]))
+        metrics = json.loads((folder / "metrics.json").read_text())
+        with open(folder / "history.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        history = {name: [number(row[name]) for row in rows] for name in rows[0] if name != "epoch"}
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"folder must be a run's, whole and of this kopt, got {str(folder)!r} ({error!r}).") from error
+    absent = [name for name in RESULTS if name not in metrics]
+    require(
+        isinstance(recipe, Recipe) and not absent, "folder", f"must be a run's, with {', '.join(RESULTS)}", str(folder)
+    )
+    return Run(folder, recipe, history, metrics)
 
 
-def free_name(parent: pathlib.Path, stamp: str) -> pathlib.Path:
-    names = (parent / (stamp if count == 1 else f"{stamp}-{count}") for count in range(1, 10**6))
-    return next(name for name in names if not name.exists())
+def number(text: str) -> float:
+    return float(text) if text else float("nan")
 
 
 def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:

@@ -48,7 +48,7 @@ def measured(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(RECIPES / f"{name}.py"), "--check-target", "--folder", folder]
         subprocess.run(command, check=True)
-        runs = [run.metrics for run in found_runs(folder)]
+        runs = [run.metrics for run in found_runs(folder)[0]]
     values, first = [run["value"] for run in runs], runs[0]
     return {
         "metric": first["metric"],

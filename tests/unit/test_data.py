@@ -23,20 +23,120 @@ def test_arrays_are_named_by_what_they_are() -> None:
     assert set(columns.load().train.x) == {"a", "b"}
 
 
+def rows(*shape: int) -> np.ndarray:
+    return RANDOM.normal(size=shape)
+
+
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("x", "y", "fields", "message"),
     [
-        (lambda: data.arrays(X, Y[:50]), "x and y must have the same number of rows, >= 30, got {50, 100}."),
-        (lambda: data.arrays(X[:20], Y[:20]), "x and y must have the same number of rows, >= 30, got {20}."),
-        (lambda: data.arrays(X, Y - 1), "y must be classes: whole numbers >= 0, or texts, got 'int64'."),
-        (lambda: data.arrays(X, Y, task="ordering"), "task must be "),
-        (lambda: data.csv("nowhere.csv", target="y"), "path must be of a file, got 'nowhere.csv'."),
+        (X, Y[:50], {}, "x and y must have the same number of rows, >= 30, got [50, 100]."),
+        (X[:20], Y[:20], {}, "x and y must have the same number of rows, >= 30, got [20]."),
+        (X, Y, {"task": "ordering"}, "task must be "),
+        (X, Y, {"testt": 0.1}, "argument must be one of examples, names, seed, test, validation, got 'testt'"),
+        (X, Y, {"names": ("a", "b")}, "names must be 3 different ones, one a class, got ('a', 'b')."),
+        (X, Y, {"names": ("a", "b", "a")}, "names must be 3 different ones, one a class, got ('a', 'b', 'a')."),
+        (X, np.zeros(100, int), {}, "y must have two classes or more, got ['0']."),
+        (X, np.stack([Y, Y], 1), {"task": "classification"}, "y must be (n,) for classification, one class a row, got"),
+        (X, [None] * 100, {}, "y must hold numbers or texts alone, got None."),
+        (X, np.array(["a", "b"])[Y % 2], {"task": "regression"}, "y must be numbers for regression, got "),
+        (X, Y + 0.5, {"task": "classification"}, "y must be whole numbers or texts for classification, got 'float64'."),
+        (3.0, Y, {}, "x must be an array of rows, got 3.0."),
+        (None, Y, {}, "x must hold numbers or texts alone, got None."),
+        ({}, Y, {}, "x must have columns, got {}."),
+        (rows(100, 0), Y, {}, "x must have rows of one number or more, got (100, 0)."),
+        (np.full((100, 2), "a"), Y, {}, "x must be one text a row, or columns by name, got (100, 2)."),
+        ({"a": rows(100, 2)}, Y, {}, "column 'a' of x must be (n,), got (100, 2)."),
+        (
+            {"a b": rows(100)},
+            Y,
+            {},
+            "x must have columns called by letters, digits, dots, hyphens and underscores, got",
+        ),
+        ({0: rows(100)}, Y, {}, "x must have columns called by letters, digits, dots, hyphens and underscores, got 0."),
+        ({"a": ["q", None] * 50}, Y, {}, "column 'a' of x must hold numbers or texts alone, got None."),
+        (np.full((100, 1), 2**60), Y, {}, "x must hold whole numbers up to 16777216, for float32; give names as texts"),
+        (np.full((100, 1), 1e300), Y, {}, "x must hold numbers up to 3.4e+38, for float32, got 1e+300."),
+        (X.astype("complex64"), Y, {}, "x must hold numbers or texts, got 'complex64'."),
+        (np.arange(100).astype("datetime64[D]"), Y, {}, "x must hold numbers or texts, got 'datetime64[D]'."),
     ],
 )
-def test_bad_arrays_are_refused(make, message: str) -> None:
+def test_bad_arrays_are_refused(x, y, fields: dict, message: str) -> None:
     with pytest.raises(ValueError) as caught:
-        make()
+        data.arrays(x, y, **fields)
     assert str(caught.value).startswith(message)
+
+
+def test_different_arrays_are_different_data() -> None:
+    u, v = rows(100), rows(100)
+    square = np.stack([u, v, u, v], 1)
+    given = [
+        data.arrays(square, Y),
+        data.arrays(square.reshape(100, 2, 2), Y),
+        data.arrays({"a": u, "b": v}, Y),
+        data.arrays({"c": u, "d": v}, Y),
+        data.arrays(u, Y),
+    ]
+    assert len(set(given)) == len(given)
+    assert given[0].load().train.x.shape[1:] == (4,) and set(given[2].load().train.x) == {"a", "b"}
+    assert given[4].load().train.x.shape[1:] == (1,)
+
+
+def test_what_looks_like_classes() -> None:
+    for y, task in (
+        (Y, "classification"),
+        (Y[:, None], "classification"),
+        (Y > 0, "classification"),
+        (np.arange(100), "regression"),
+        (Y.astype(float), "regression"),
+        (np.array(["no", "yes"], object)[Y % 2], "classification"),
+        (np.array([b"no", b"yes"])[Y % 2], "classification"),
+        (rows(100, 2), "regression"),
+    ):
+        assert data.arrays(X, y).task == task
+    sparse = data.arrays(X, 2**40 + 7 * Y)
+    assert sparse.labels == tuple(str(2**40 + 7 * kind) for kind in range(3)) and sparse.load().train.y.max() == 2
+    assert data.arrays(X, Y.astype(float), task="classification").load().train.y.dtype == np.int32
+    assert data.arrays(X, rows(100), task="forecast").load().train.y.shape[1:] == (1,)
+
+
+def test_a_data_frame_is_columns_by_name() -> None:
+    import pandas
+
+    table = pandas.DataFrame({"size": X[:, 0], "kind": np.array(["u", "v"])[Y % 2]})
+    assert data.arrays(table, Y) == data.arrays({"size": X[:, 0], "kind": ["uv"[one % 2] for one in Y]}, Y)
+
+
+def test_ridge_is_scikit_learns_at_any_level_of_the_targets() -> None:
+    from sklearn.linear_model import Ridge
+
+    from kopt.data.baselines import STRENGTHS
+
+    x = rows(200, 3)
+    for level in (0.0, 1e5):
+        given = data.arrays(x, level + x @ [1.0, 2.0, 3.0] + rows(200))
+        splits = given.load()
+        mean, deviation = splits.train.x.mean(0), splits.train.x.std(0)
+        inputs = [(part.x - mean) / deviation for part in splits[:3]]
+        machines = [Ridge(strength).fit(inputs[0], splits.train.y.astype("float64")) for strength in STRENGTHS]
+        errors = [
+            [np.sqrt(np.mean((machine.predict(inputs[place]) - splits[place].y) ** 2)) for place in (1, 2)]
+            for machine in machines
+        ]
+        assert given.baseline(splits).value == pytest.approx(min(errors)[1], rel=1e-3)
+    texts = data.arrays(np.array(["a", "b"])[Y % 2], 1000 + rows(100))
+    splits = texts.load()
+    expected = np.sqrt(np.mean((splits.test.y - splits.train.y.mean()) ** 2))
+    assert texts.baseline(splits) == ("the mean", pytest.approx(expected, rel=1e-3))
+
+
+def test_trees_take_any_table() -> None:
+    many = np.array([f"kind {number}" for number in range(300)], object)
+    for columns in ({"a": X[:, 0], "b": X[:, 1]}, {"k": many[RANDOM.integers(0, 300, 600)]}):
+        count = len(next(iter(columns.values())))
+        for y in (RANDOM.integers(0, 3, count), rows(count), rows(count, 2)):
+            given = data.arrays(columns, y)
+            assert np.isfinite(given.baseline(given.load()).value)
 
 
 def test_arrays_that_are_changed_later_change_no_data() -> None:
@@ -74,8 +174,34 @@ def test_missing_values_are_refused_or_dropped(tmp_path) -> None:
 
 def test_unknown_columns_are_named(tmp_path) -> None:
     path = write(tmp_path / "a.csv", [f"{n},a,1" for n in range(40)])
-    with pytest.raises(ValueError, match=r"^column must be one of .*, got 'prise' \(did you mean 'price'\?\)"):
+    with pytest.raises(ValueError, match=r"^target must be one of .*, got 'prise' \(did you mean 'price'\?\)"):
         data.csv(path, target="prise")
+
+
+def test_files_that_are_no_tables_are_refused(tmp_path) -> None:
+    path = tmp_path / "a.csv"
+    for content, message in (
+        (b"", "path must be of a CSV file in UTF-8, got "),
+        (b"a,y\n1,2\n1,2,3,4\n", "path must be of a CSV file in UTF-8, got "),
+        ("a,y\n\xe9,2\n".encode("latin-1"), "path must be of a CSV file in UTF-8, got "),
+        (b"a,y\n", "path must be of a file with >= 30 whole rows, got 0."),
+        (b"a,e,y\n" + b"1,,2\n" * 40, "ignore must name the columns of "),
+        (b"a b,a_b,y\n" + b"1,2,3\n2,3,4\n" * 40, "columns must differ in letters and digits, got "),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError) as caught:
+            data.csv(str(path), target="y").load()
+        assert str(caught.value).startswith(message)
+    with pytest.raises(ValueError, match="^target must not be ignored, got 'y'"):
+        data.csv(str(path), target="y", ignore=("y",))
+
+
+def test_names_of_columns_become_names_of_layers_and_codes_texts(tmp_path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("price (USD),zip,kind\n" + "".join(f"{n},{n % 5},NA\n{n},2,b\n" for n in range(40)))
+    given = data.csv(str(path), target="kind", texts=("zip",))
+    x = given.load().train.x
+    assert set(x) == {"price_USD", "zip"} and x["zip"].dtype == object and given.labels == ("NA", "b")
 
 
 def test_a_look_counts_what_is_in_two_splits() -> None:
@@ -91,7 +217,7 @@ def test_a_look_tells_missing_values_and_balance() -> None:
     x[Y == 0] = np.nan
     found = str(data.look(data.arrays(x, (Y == 0).astype(int))))
     splits = data.arrays(x, (Y == 0).astype(int)).load()
-    assert f"{int(np.isnan(splits.train.x).sum())} missing" in found
+    assert f"{int(np.isnan(x).sum())} missing" in found
     assert f"1 {100 * splits.train.y.mean():.1f} %" in found
 
 

@@ -34,12 +34,26 @@ def test_accuracy_of_class_numbers_and_of_shares() -> None:
     assert over_batches(Accuracy(), SHARES, LOGITS) == pytest.approx(np.mean(LOGITS.argmax(1) == SHARES.argmax(1)))
 
 
-def test_auc_is_scikit_learns_within_its_thresholds() -> None:
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 20.0])
+@pytest.mark.parametrize("shift", [0.0, 20.0])
+def test_auc_is_scikit_learns_at_any_scale(scale: float, shift: float) -> None:
     y = CLASSES % 2
-    logits = LOGITS[:, :2] + 0.8 * np.eye(2)[y]
+    logits = scale * (LOGITS[:, :2] + 0.8 * np.eye(2, dtype="float32")[y])
+    logits[:, 1] += shift * scale
     exact = roc_auc_score(y, logits[:, 1] - logits[:, 0])
-    assert over_batches(AUC(), y, logits) == pytest.approx(exact, abs=1e-3)
-    assert abs(over_batches(AUC(5), y, logits) - exact) > 1e-3  # so the tolerance says something
+    close = 1e-3 if shift else 3e-4  # the differences that count as equal are a share of their size
+    assert over_batches(AUC(), y, logits) == pytest.approx(exact, abs=close)
+    weights = RANDOM.uniform(size=500).astype("float32")
+    weighted = AUC()
+    weighted.update_state(y, logits, sample_weight=weights)
+    expected = roc_auc_score(y, logits[:, 1] - logits[:, 0], sample_weight=weights)
+    assert float(weighted.result()) == pytest.approx(expected, abs=close)
+
+
+def test_equal_outputs_count_half() -> None:
+    assert float(AUC()([0, 1, 0, 1], np.zeros((4, 2)))) == 0.5
+    with pytest.raises(ValueError, match="^y_pred must be two logits a row"):
+        AUC()([0, 1], np.zeros((2, 3)))
 
 
 def test_recall_is_counted_by_hand() -> None:
@@ -75,8 +89,8 @@ def test_cross_entropy_by_its_formula(smoothing: float) -> None:
     ("make", "message"),
     [
         (lambda: CrossEntropy(1.0), r"^smoothing must be in \[0, 1\), got 1.0"),
-        (lambda: RecallAt(0), "^k must be >= 1, got 0"),
-        (lambda: AUC(1), "^thresholds must be >= 2, got 1"),
+        (lambda: RecallAt(0), "^k must be a whole number >= 1, got 0"),
+        (lambda: RecallAt(2.5), "^k must be a whole number >= 1, got 2.5"),
     ],
 )
 def test_bad_arguments_are_refused(make, message: str) -> None:
@@ -85,7 +99,7 @@ def test_bad_arguments_are_refused(make, message: str) -> None:
 
 
 def test_metrics_survive_a_file() -> None:
-    for metric in (AUC(20), RecallAt(3), Accuracy(), BitsPerCharacter()):
+    for metric in (AUC(), RecallAt(3), Accuracy(), BitsPerCharacter()):
         again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
         assert type(again) is type(metric) and again.get_config() == metric.get_config()
 

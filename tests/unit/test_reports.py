@@ -97,6 +97,77 @@ def test_what_a_recipe_adds_to_training_is_used(tmp_path) -> None:
     assert model.layers[-1].compute_dtype == "bfloat16" and keras.config.dtype_policy().name == "float32"
 
 
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["table", "ranking"])
+def test_a_run_in_half_precision_loads_with_its_optimizer(precision: str, name: str, tmp_path) -> None:
+    done = kopt.run(replace(RECIPES[name], {"training.precision": precision}), folder=tmp_path, verbose=False)
+    assert np.isfinite(done.metrics["loss"])
+    model, test = keras.saving.load_model(done.folder / "model.keras"), done.recipe.data.load().test
+    found = done.recipe.data.scored(test.y, model.predict(raw(test.x), verbose=0))
+    assert found == pytest.approx(done.metrics["value"], abs=0.01)  # half precision rounds otherwise in another program
+    assert int(model.optimizer.iterations) > 0
+
+
+def test_a_baseline_that_fails_costs_no_training(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(data.CSV, "baseline", lambda self, splits: (_ for _ in ()).throw(ValueError("no baseline")))
+    monkeypatch.setattr("kopt.runs.train", lambda *_, **__: pytest.fail("it was trained"))
+    with pytest.raises(ValueError, match="no baseline"):
+        kopt.run(RECIPES["table"], folder=tmp_path, verbose=False)
+
+
+DIGITS = data.Digits(examples=100)
+TEXTS = data.arrays(np.array(["good", "bad"], object)[RANDOM.integers(0, 2, 60)], RANDOM.integers(0, 2, 60))
+NUMBERS = data.arrays(RANDOM.normal(size=(60, 8, 8)), RANDOM.normal(size=60))
+IMAGES = data.arrays(RANDOM.normal(size=(60, 8, 8, 1)), RANDOM.normal(size=60))
+REGRESSION = models.MLP((8, 8, 1), 1, task="regression")
+
+
+@pytest.mark.parametrize(
+    ("given", "model", "fields", "message"),
+    [
+        (DIGITS, models.TextBag(10), {}, "model must take numbers, and not texts, for these data, got TextBag(10)."),
+        (TEXTS, models.MLP((1,), 2), {}, "model must take texts, and not numbers or columns, for these data, got "),
+        (DIGITS, models.MLP((8, 8, 1), 10), {"augment": augment.MixUp(0.1, classes=3)}, "classes must be 10, as the"),
+        (DIGITS, models.MLP((8, 8, 1), 10), {"augment": augment.TokenDropout(0.1)}, "TokenDropout must be given the"),
+        (IMAGES, REGRESSION, {"augment": augment.MixUp(0.1)}, "MixUp must be for classification, got 'regression'."),
+        (
+            NUMBERS,
+            models.MLP((8, 8), 1, task="regression"),
+            {"augment": augment.Jitter(0.1).then(augment.Rotate(0.1))},
+            "Rotate must be given images of shape (n, height, width, channels), got ",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_are_named_before_training(given, model, fields, message, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("kopt.runs.train", lambda *_, **__: pytest.fail("it was trained"))
+    with pytest.raises(ValueError) as caught:
+        kopt.run(recipe("misfit", given, model, **fields), folder=tmp_path, verbose=False)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(("place", "part"), [(0, "training"), (1, "validation"), (2, "test")])
+def test_nan_in_any_split_is_refused(place: int, part: str, tmp_path, monkeypatch) -> None:
+    splits = data.Digits(examples=100).load()
+    splits[place].x[0, 0, 0] = np.nan
+    monkeypatch.setattr(data.Digits, "load", lambda self: splits)
+    monkeypatch.setattr(data.Digits, "baseline", lambda self, splits: data.Baseline("none", 0.0))
+    with pytest.raises(ValueError, match=f"^x of the {part} split must be finite, got '1 that are not'"):
+        kopt.run(recipe("nan", data.Digits(examples=100), models.MLP((8, 8, 1), 10)), folder=tmp_path, verbose=False)
+
+
+def test_broken_folders_are_left_out_and_named(tmp_path, capsys) -> None:
+    good = kopt.run(RECIPES["table"], folder=tmp_path, verbose=False)
+    for name, content in (("a", "{"), ("b", '{"a": 1}'), ("c", (good.folder / "recipe.json").read_text())):
+        (tmp_path / "table" / name).mkdir()
+        for file in ("recipe.json", "history.csv", "metrics.json"):
+            (tmp_path / "table" / name / file).write_text(content if file == "recipe.json" else "")
+    main(["runs", "--folder", str(tmp_path)])
+    printed = capsys.readouterr()
+    assert good.folder.name in printed.out and printed.err.count("left out: folder must be a run's") == 3
+    main(["runs", "--folder", str(good.folder)])
+    assert "no runs in" in capsys.readouterr().out
+
+
 def test_patience_keeps_the_best_epoch(tmp_path) -> None:
     given = data.Digits(examples=200)
     falling = recipe("best", given, models.MLP((8, 8, 1), 10, units=(8,), scale=1 / 16))
@@ -142,8 +213,8 @@ def test_comparing_tells_what_differs(tmp_path, capsys) -> None:
     main(["runs", "--folder", str(tmp_path), "--sort", "value"])
     rows = [line for line in capsys.readouterr().out.splitlines() if "table/" in line]
     assert len(rows) == 2
-    expected = sorted((first, second), key=lambda run: run.metrics["value"])
-    assert [run.folder for run in report.found_runs(tmp_path, "value")] == [run.folder for run in expected]
+    expected = sorted((first, second), key=lambda run: -run.metrics["value"])
+    assert [run.folder for run in report.found_runs(tmp_path, "value")[0]] == [run.folder for run in expected]
 
 
 @pytest.mark.parametrize(
@@ -151,6 +222,7 @@ def test_comparing_tells_what_differs(tmp_path, capsys) -> None:
     [
         (["compare", "a"], "folder must be a run's, with a recipe.json, got 'a'."),
         (["runs", "--folder", "nowhere"], "folder must be one with runs, got 'nowhere'."),
+        (["compare", "a", "b", "--picture", "c.xyz"], "picture must be a .png, .svg or .pdf in a folder that is there"),
     ],
 )
 def test_bad_commands_end_with_a_sentence(arguments: list[str], message: str, capsys) -> None:
@@ -172,7 +244,7 @@ def test_check_target_ends_with_its_verdict(target: float, code: int, tmp_path, 
         kopt.run_command(kopt.Command(checked, check_target=True, folder=str(tmp_path)))
     printed = capsys.readouterr().out
     assert caught.value.code == code and ("reached" if code == 0 else "missed") in printed
-    values = [run.metrics["value"] for run in report.found_runs(tmp_path)]
+    values = [run.metrics["value"] for run in report.found_runs(tmp_path)[0]]
     assert len(values) == 3 and f"mean accuracy {np.mean(values):.4f}" in printed
 
 
@@ -185,9 +257,10 @@ def test_less_is_better_for_errors(tmp_path, capsys) -> None:
     )
 
 
-def test_a_target_must_be_there_to_be_checked() -> None:
-    with pytest.raises(ValueError, match="^target must be set to be checked, got None"):
+def test_a_target_must_be_there_to_be_checked(capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
         kopt.run_command(kopt.Command(RECIPES["table"], check_target=True))
+    assert caught.value.code == 2 and "target must be set to be checked, got None" in capsys.readouterr().err
 
 
 def test_data_and_model_that_do_not_fit_are_named(tmp_path) -> None:

@@ -172,7 +172,8 @@ def test_nan_in_data_is_refused(tmp_path, monkeypatch) -> None:
     splits = RECIPE.data.load()
     splits.train.x[3, 2, 1] = np.nan
     monkeypatch.setattr(data.Digits, "load", lambda self: splits)
-    with pytest.raises(ValueError, match=r"^data must be finite in x, got Digits\(examples=100\)"):
+    monkeypatch.setattr(data.Digits, "baseline", lambda self, splits: data.Baseline("none", 0.0))
+    with pytest.raises(ValueError, match=r"^x of the training split must be finite, got '1 that are not'"):
         kopt.run(RECIPE, folder=tmp_path, verbose=False)
 
 
