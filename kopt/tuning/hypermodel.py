@@ -5,14 +5,18 @@ from typing import Any
 
 import keras
 import keras_tuner
+import numpy as np
 
 from kopt import distribute
 from kopt.checks import require
+from kopt.data import Splits
+from kopt.data.base import Split
 from kopt.models import Model
 from kopt.optimizers import Optimizer
 from kopt.recipe import Recipe
 from kopt.rules import Adam
 from kopt.runs import build, train
+from kopt.tuning.folds import folds_of
 from kopt.tuning.space import Choice, Range, Space
 
 __all__ = ["HyperModel"]
@@ -58,6 +62,15 @@ class HyperModel(keras_tuner.HyperModel):
         model.optimizer.build(model.trainable_variables)
         return model
 
+    def brings_data(self) -> bool:
+        """Whether it is a recipe's, which is searched without data."""
+        return isinstance(self.space.value, Recipe)
+
+    def example(self, hp: keras_tuner.HyperParameters) -> tuple[Any, Any]:
+        """One row of a recipe's data, to see what training reports."""
+        x, y = self._data(self.space.fill(hp)).train
+        return x[:1], y[:1]
+
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
         """Train the model: a recipe as `run` trains it, a model value by `model.fit`.
 
@@ -69,11 +82,22 @@ class HyperModel(keras_tuner.HyperModel):
             return model.fit(*args, **kwargs)
         given = [*args, *(name for name in ("x", "y", "validation_data") if name in kwargs)]
         require(not given, "search()", f"must be called without data, the recipe trains on {recipe.data!r}", len(given))
+        splits = self._data(recipe)
+        if "fold" in kwargs:
+            splits = refolded(splits, *kwargs.pop("fold"))
         verbose = kwargs.pop("verbose", "auto") not in (0, "0")
-        return train(recipe, model, self._data(recipe), verbose=verbose, **kwargs)
+        return train(recipe, model, splits, verbose=verbose, **kwargs)
 
     def _data(self, recipe: Recipe) -> Any:
         return self.splits or recipe.data.load()
+
+
+def refolded(splits: Splits, fold: int, folds: int, seed: int) -> Splits:
+    """Splits that train and validate on a fold of the rows which are not for testing."""
+    x, y = (np.concatenate(parts) for parts in zip(splits.train, splits.validation))
+    rows = folds_of(y, folds, seed=seed)[fold]
+    train, validation = (Split(x[part], y[part]) for part in rows)
+    return Splits(train, validation, splits.test, splits.checksum)
 
 
 def moves_data(ranges: Mapping[str, Any]) -> bool:
