@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 import tyro
 
-from kopt import distribute
-from kopt.launch import launch
+from kopt import checks, distribute
+from kopt.launch import launch, launch_tuners
 from kopt.report import read_run
 
 __all__ = ["main"]
@@ -40,15 +40,28 @@ def show(folder: tyro.conf.Positional[str]) -> None:
         print(f"{name:14} {value}")
 
 
-def cluster(command: tyro.conf.Positional[tuple[str, ...]], workers: int = 2) -> None:
-    """Train a script as a cluster of processes on this machine; its options come after it.
+def cluster(
+    command: tyro.conf.Positional[tuple[str, ...]],
+    workers: int = 2,
+    tuners: int | None = None,
+    gpus: str | None = None,
+    recycle: int | None = None,
+) -> None:
+    """Run a script as several processes on this machine, a training cluster or tuners; its options come after it.
 
     Args:
         command: The script and its arguments, such as `recipes/vision.py --training.epochs 5`.
-        workers: How many processes.
+        workers: How many processes of a training cluster.
+        tuners: How many processes that share a search, instead of a cluster.
+        gpus: Which GPUs the tuners share out, such as 0,1,2,3; all when it is not given.
+        recycle: After how many trials a tuner's process makes way for a new one; never when it is not given.
     """
     signal.signal(signal.SIGTERM, terminate)
-    sys.exit(launch(command, workers=workers))
+    if tuners is None:
+        checks.require(gpus is None and recycle is None, "gpus and recycle", "must come with tuners", (gpus, recycle))
+        sys.exit(launch(command, workers=workers))
+    listed = None if gpus is None else gpus.split(",")
+    sys.exit(launch_tuners(command, tuners=tuners, gpus=listed, recycle=recycle))
 
 
 def terminate(number: int, _: Any) -> None:

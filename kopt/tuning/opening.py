@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 
-from kopt.tuning import launched
+from kopt import launched
 from kopt.tuning.liveness import Place
 from kopt.tuning.lost import Lost, queue_again
 from kopt.tuning.storage import open_storage, open_study

@@ -14,8 +14,8 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
+from kopt import launched
 from kopt.keras_internals.tuning import DrawnHyperParameters, HookedOracle
-from kopt.tuning import launched
 from kopt.tuning.draws import dimension
 from kopt.tuning.liveness import Heartbeat
 from kopt.tuning.lost import Lost

@@ -10,10 +10,10 @@ from typing import Any
 import keras_tuner
 import optuna
 
+from kopt import launched
 from kopt.callbacks.time_budget import seconds
 from kopt.checks import require
 from kopt.keras_internals.tuning import HookedTuner
-from kopt.tuning import launched
 from kopt.tuning.checkpoints import Progress, keep_checkpoints
 from kopt.tuning.execution import data_of, execute
 from kopt.tuning.hope import require_hope, require_success

@@ -5,12 +5,33 @@ import pathlib
 import sys
 import time
 
-__all__ = ["began_trial", "clock_start", "launch_name", "may_leave", "number"]
+__all__ = ["began_trial", "clock_start", "environment", "launch_name", "may_leave", "number"]
 
 RECYCLE = 75  # the exit code that asks for a new process (EX_TEMPFAIL)
 NUMBER, NAME, STARTED, TRIALS, TOLD = (
     f"KOPT_TUNER_{name}" for name in ("NUMBER", "LAUNCH", "STARTED", "TRIALS", "TOLD")
 )
+
+
+def environment(number: int, name: str, told: pathlib.Path, recycle: int | None) -> dict[str, str]:
+    """What a launched process is told.
+
+    Args:
+        number: Which it is, from 0.
+        name: What all processes of the launch share.
+        told: A file to which it adds a byte for each trial that it begins.
+        recycle: After how many trials it should make way for a new one; None for never.
+
+    Returns:
+        Environment variables.
+
+    Example:
+        >>> environment(2, "a", pathlib.Path("told"), None)["KERASTUNER_TUNER_ID"]
+        'tuner2'
+    """
+    found = {NUMBER: str(number), NAME: name, STARTED: str(time.time()), TOLD: str(told)}
+    found["KERASTUNER_TUNER_ID"] = f"tuner{number}"
+    return found | ({TRIALS: str(recycle)} if recycle else {})
 
 
 def number() -> int:
