@@ -1,11 +1,13 @@
 """KerasTuner's private hooks under names of kopt's own; imported by kopt.tuning alone, for KerasTuner loads late."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras_tuner
+from tensorflow.python.framework import ops
 
-__all__ = ["DrawnHyperParameters", "HookedOracle", "HookedTuner", "infer_direction"]
+__all__ = ["DrawnHyperParameters", "HookedOracle", "HookedTuner", "forgetting_gradients", "infer_direction"]
 
 
 class DrawnHyperParameters(keras_tuner.HyperParameters):
@@ -128,3 +130,19 @@ class HookedTuner(keras_tuner.Tuner):
 def infer_direction(metric: str) -> str | None:
     """Whether more of a metric is better ("max"), or less ("min"); None where its name does not tell."""
     return keras_tuner.engine.metrics_tracking.infer_metric_direction(metric)
+
+
+@contextlib.contextmanager
+def forgetting_gradients() -> Iterator[None]:
+    """Free the traced programs of the models that are trained in the block, once the models themselves are gone.
+
+    Every trace of a Keras optimizer registers the gradient of its all-reduce with TensorFlow for good, and with it the
+    whole graph: 3.8 MB a small model. The traces hold what they need of it themselves.
+    """
+    known = set(ops.gradient_registry.list())
+    try:
+        yield
+    finally:
+        for name in set(ops.gradient_registry.list()) - known:
+            if name.startswith("CustomGradient-"):
+                del ops.gradient_registry._registry[name]

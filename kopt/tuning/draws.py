@@ -1,5 +1,6 @@
 """Dimension: one KerasTuner hyperparameter as Optuna draws and records it."""
 
+import decimal
 import math
 from typing import Any, NamedTuple
 
@@ -117,8 +118,9 @@ def interval(hp: Any) -> BaseDistribution:
 
 
 def last(hp: Any, step: Any) -> Any:
-    """The greatest value that whole steps from the least one reach."""
-    return hp.min_value + math.floor((hp.max_value - hp.min_value) / step + 1e-8) * step
+    """The greatest value that whole steps from the least one reach, in decimals: 0.9, not 0.8999999999999999."""
+    low, high, step = (decimal.Decimal(str(one)) for one in (hp.min_value, hp.max_value, step))
+    return type(hp.min_value)(low + (high - low) // step * step)
 
 
 def geometric(hp: Any) -> tuple[Any, ...] | None:

@@ -7,11 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from optuna.distributions import FloatDistribution
 
 from kopt import keras_internals as internals
 from kopt.checks import require
+from kopt.tuning.draws import dimension
 
-__all__ = ["reported_metrics", "require_copyable", "require_counts", "require_rows"]
+__all__ = ["reported_metrics", "require_copyable", "require_counts", "require_finite", "require_rows", "validates"]
 
 
 def require_counts(counts: Mapping[str, Any], keep: Any, seed: Any) -> None:
@@ -85,8 +87,45 @@ def require_rows(x: Any, y: Any, given: Mapping[str, Any]) -> None:
     kinds = [type(part).__name__ for part in (x, y)]
     if not (are_arrays(x) and are_arrays(y)):
         raise ValueError(f"x and y must be arrays to be dealt into folds, got {kinds[0]!r} and {kinds[1]!r}.")
-    others = [name for name in ("validation_data", "validation_split") if given.get(name)]
-    require(not others, "folds", f"must be 1 with {' and '.join(others)}, for folds are validated on", "folds > 1")
+    require(
+        not validates(given), "folds", "must be 1 with validation data of one's own, for folds are validated on", "more"
+    )
+
+
+def validates(given: Mapping[str, Any]) -> bool:
+    """Whether there are validation data among the arguments of a fit.
+
+    Args:
+        given: The named ones.
+
+    Example:
+        >>> validates({"validation_split": 0.1}), validates({"validation_data": None})
+        (True, False)
+    """
+    return given.get("validation_data") is not None or bool(given.get("validation_split"))
+
+
+def require_finite(space: Sequence[Any]) -> None:
+    """Refuse a space that no grid goes through.
+
+    Args:
+        space: KerasTuner's hyperparameters.
+
+    Raises:
+        ValueError: When one is a number without a step.
+
+    Example:
+        >>> import keras_tuner
+        >>> require_finite([keras_tuner.engine.hyperparameters.Float("rate", 0, 1)])
+        Traceback (most recent call last):
+        ValueError: sampler 'grid' must have a step or options for every hyperparameter, got 'rate'.
+    """
+    for hp in space:
+        found = dimension(hp)
+        endless = (
+            found is not None and isinstance(found.distribution, FloatDistribution) and not found.distribution.step
+        )
+        require(not endless, "sampler 'grid'", "must have a step or options for every hyperparameter", hp.name)
 
 
 def are_arrays(x: Any) -> bool:

@@ -45,6 +45,7 @@ class Steered(BaseSampler):
         self.inner: BaseSampler | None = None
         self.forced: dict[str, Any] = {}
         self.exhausted = False
+        self.finite = False  # whether it goes through a grid
 
     def before_trial(self, study: Any, trial: Any) -> None:
         """Seed the trial, before anything of it is drawn."""
@@ -146,7 +147,9 @@ def sampler_of(sampler: str | BaseSampler, seed: int, *, objectives: int = 1) ->
         needs("scipy", "tune")
     if sampler == "cma":
         needs("cmaes", "tune")
-    return Steered(lambda one: quietly(SAMPLERS[sampler], one, seed), seed, fresh=sampler in STATELESS)
+    found = Steered(lambda one: quietly(SAMPLERS[sampler], one, seed), seed, fresh=sampler in STATELESS)
+    found.finite = sampler == "grid"
+    return found
 
 
 def pruner_of(pruner: str | BasePruner | None, *, objectives: int = 1, executions: int = 1) -> BasePruner:

@@ -38,7 +38,7 @@ def enqueue_start(tuner: Any, values: Mapping[str, Any]) -> None:
     known = asked_for(tuner, values)
     for name, value in values.items():
         definitions = [hp for hp in known.space if hp.name == name]
-        require_value(tuner, name, value, definitions, [hp.name for hp in known.space])
+        require_value(tuner, name, value, definitions, sorted({hp.name for hp in known.space}))
     with tuner.oracle.place.alone():
         before = [one.user_attrs.get("start") for one in tuner.study.get_trials(deepcopy=False)]
         if dict(values) not in before:

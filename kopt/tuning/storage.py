@@ -148,11 +148,11 @@ def open_storage(
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             how: Any = {"heartbeat_interval": HEARTBEAT, "grace_period": GRACE, "heartbeat_stale_trial_callback": stale}
             return optuna.storages.get_storage(RDBStorage(text, **how))
-    except sqlalchemy.exc.ArgumentError as error:
-        raise ValueError("storage must be a journal's path or a database's URL, got another text.") from error
     except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.NoSuchModuleError) as error:
         shown = sqlalchemy.engine.make_url(text).render_as_string(hide_password=True)
         raise unreachable(shown, str(error).splitlines()[0]) from error
+    except sqlalchemy.exc.ArgumentError as error:
+        raise ValueError("storage must be a journal's path or a database's URL, got another text.") from error
 
 
 def unreachable(shown: str, reason: Any) -> ValueError:

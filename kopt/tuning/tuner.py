@@ -13,15 +13,22 @@ import optuna
 from kopt import launched
 from kopt.callbacks.time_budget import seconds
 from kopt.checks import require
-from kopt.keras_internals.tuning import HookedTuner
+from kopt.keras_internals.tuning import HookedTuner, forgetting_gradients
 from kopt.tuning.checkpoints import Progress, keep_checkpoints
-from kopt.tuning.execution import data_of, execute
+from kopt.tuning.execution import DATA, data_of, execute
 from kopt.tuning.hope import require_hope, require_success
 from kopt.tuning.hypermodel import HyperModel
 from kopt.tuning.objectives import directions, measured, objectives_of, require_reported
 from kopt.tuning.opening import open_search
 from kopt.tuning.oracle import StudyOracle
-from kopt.tuning.refusals import reported_metrics, require_copyable, require_counts, require_rows
+from kopt.tuning.refusals import (
+    reported_metrics,
+    require_copyable,
+    require_counts,
+    require_finite,
+    require_rows,
+    validates,
+)
 from kopt.tuning.report import importances_of, write_report
 from kopt.tuning.samplers import pruner_of, sampler_of
 from kopt.tuning.starts import enqueue_start
@@ -37,7 +44,6 @@ ORACLE_SETTINGS = (
     "max_retries_per_trial",
     "max_consecutive_failed_trials",
 )
-VALIDATION = {"validation_data", "validation_split"}
 
 
 class Tuner(HookedTuner):
@@ -153,18 +159,24 @@ class Tuner(HookedTuner):
         callbacks = kwargs.get("callbacks") or []
         require_copyable(callbacks)
         if self.trains_itself():
-            x, y = [*args, *(kwargs.get(name) for name in ("x", "y")[len(args) :])][:2]
-            model, example = self.fresh_model(self.oracle.get_space()), (x, y)
-            if isinstance(self.hypermodel, HyperModel) and self.hypermodel.brings_data():
-                example = self.hypermodel.example(self.oracle.get_space())
-            elif self.folds > 1:
-                require_rows(x, y, kwargs)
-            validated = example[0] is not x or self.folds > 1 or VALIDATION & {n for n in kwargs if kwargs[n]}
-            reported = reported_metrics(model, *example, validated=bool(validated), callbacks=callbacks)
-            if reported is not None:
-                require_reported(directions(self.oracle.objective), reported)
+            self.require_reported(args, kwargs, callbacks)
+        if self.oracle.steered.finite:
+            require_finite(self.oracle.get_space().space)
         super().search(*args, **kwargs)
         require_success(self.study)
+
+    def require_reported(self, args: Any, kwargs: Any, callbacks: Any) -> None:
+        """Refuse data that do not fit the folds, and an objective that the training will not report."""
+        x, y = [*args, *(kwargs.get(name) for name in DATA[len(args) :])][:2]
+        own = isinstance(self.hypermodel, HyperModel) and self.hypermodel.brings_data()
+        if self.folds > 1 and not own:
+            require_rows(x, y, kwargs)
+        hp = self.oracle.get_space()
+        model, example = self.fresh_model(hp), self.hypermodel.example(hp) if own else (x, y)
+        validated = own or self.folds > 1 or validates(kwargs)
+        reported = reported_metrics(model, *example, validated=validated, callbacks=callbacks)
+        if reported is not None:
+            require_reported(directions(self.oracle.objective), reported)
 
     def trains_itself(self) -> bool:
         """Whether a trial is a `fit` of KerasTuner's or of kopt's, whose results are known beforehand."""
@@ -176,7 +188,8 @@ class Tuner(HookedTuner):
     def attempt(self, trial: Any, *args: Any, **kwargs: Any) -> None:
         """Run a trial; what it raises is recorded with it, and the search goes on."""
         try:
-            results = self.run_trial(trial, *args, **kwargs)
+            with forgetting_gradients():
+                results = self.run_trial(trial, *args, **kwargs)
             if results is not None or not trial.metrics.exists(self.oracle.objective.name):
                 self.oracle.record(trial, results)
             trial.status = "COMPLETED"
