@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 from optuna import visualization
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from kopt.checks import needs, require
@@ -145,9 +146,12 @@ def importances_of(study: optuna.Study) -> dict[str, float]:
     """
     complete = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
     require(complete >= 2, "importances()", "must have two complete trials or more", complete)
-    target = None if len(study.directions) == 1 else first_value
+    sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
+    target = None if len(study.directions) == 1 else lambda trial: sign * trial.values[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        for notice in ("PedAnovaImportanceEvaluator computes", "Some regimes for parameter"):  # low targets; few trials
+            warnings.filterwarnings("ignore", notice, UserWarning)
         found = optuna.importance.get_param_importances(study, target=target)
     total = sum(found.values()) or 1.0
     return {name: float(share) / total for name, share in found.items()}

@@ -206,14 +206,12 @@ def test_a_lost_trial_goes_on_from_its_last_epoch(tmp_path) -> None:
     tuner = Tuner(build, "val_loss", max_trials=1, directory=tmp_path, project_name="a")
     with pytest.raises(KeyboardInterrupt):
         tuner.search(**DATA, epochs=4, callbacks=[Diary(True)])
-    weights = keras.models.clone_model(tuner.fresh_model(keras_tuner.HyperParameters()))
     assert sorted(path.name for path in (tmp_path / "a" / "trial_0").iterdir()) == [
         "checkpoint.weights.h5",
         "last-2.weights.h5",
         "progress.json",
     ]
-    del tuner, weights
-    gc.collect()  # the locks of a killed process are free
+    tuner.oracle.live["0"].lock.close()  # as the kernel does for a killed process
     again = Tuner(build, "val_loss", max_trials=1, directory=tmp_path, project_name="a")
     again.search(**DATA, epochs=4, callbacks=[Diary(False)])
     assert begun == [0, 1, 2, 2, 3]
@@ -433,14 +431,14 @@ def search_and_count(folder: pathlib.Path, trials: int) -> list[tuple[int, float
 
 
 def test_memory_is_free_after_each_trial(tmp_path) -> None:
-    found = search_and_count(tmp_path, 100)
-    assert found[100][1] < 1.1 * found[10][1]
-    objects = found[100][0] - found[10][0]
-    assert objects < 90 * 100  # the trials' records
+    """Nothing of a trial stays but its record; 100 trials are measured by recipes/benchmarks/tuner_memory.py."""
+    found = search_and_count(tmp_path, 25)
+    assert found[25][1] < 1.1 * found[10][1]
+    assert found[25][0] - found[10][0] < 15 * 100
 
 
 def test_memory_is_not_free_with_tensorflow_alone(tmp_path, monkeypatch) -> None:
     """The counter-test: each traced optimizer leaves its graph in TensorFlow's registry of gradients."""
     monkeypatch.setattr(tuner_module, "forgetting_gradients", contextlib.nullcontext)
-    found = search_and_count(tmp_path, 12)
-    assert found[12][0] - found[2][0] > 10 * 500
+    found = search_and_count(tmp_path, 6)
+    assert found[6][0] - found[3][0] > 3 * 500
