@@ -61,13 +61,18 @@ class Journal(JournalFileBackend):
         return super().read_logs(log_number_from)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append entries, all or none."""
+        """Append entries, all or none; those of a trial's state are on the disk when it returns.
+
+        The others are there with the next one, or sooner: a process that dies loses none, a machine that does loses the
+        draws of a trial that was lost with it. Waiting for the disk at each would take most of a short trial's time.
+        """
         text = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in logs)
         with self.held() as file:
             file.seek(0, os.SEEK_END)
             file.write(text.encode())
             file.flush()
-            os.fsync(file.fileno())
+            if any("state" in entry for entry in logs):
+                os.fsync(file.fileno())
             self.size = file.tell()
 
     def require_grown(self) -> None:
