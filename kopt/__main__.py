@@ -12,9 +12,8 @@ import rich.table
 import tensorflow as tf
 import tyro
 
-from kopt import distribute
-from kopt.checks import require
-from kopt.launch import launch
+from kopt import checks, distribute
+from kopt.launch import launch, launch_tuners
 from kopt.report import compare_figure, differences, found_runs, read_run
 
 __all__ = ["main"]
@@ -56,7 +55,7 @@ def compare(folders: tyro.conf.Positional[tuple[str, ...]], picture: str = "comp
     """
     place = pathlib.Path(picture)
     known = place.parent.is_dir() and place.suffix in (".png", ".svg", ".pdf")
-    require(known, "picture", "must be a .png, .svg or .pdf in a folder that is there", picture)
+    checks.require(known, "picture", "must be a .png, .svg or .pdf in a folder that is there", picture)
     runs = [read_run(folder) for folder in folders]
     table = rich.table.Table("", *(f"{run.recipe.name} {run.folder.name}" for run in runs), box=rich.box.SIMPLE)
     for name, row in differences(runs):
@@ -88,15 +87,28 @@ def runs(folder: str = "saved_models", sort: str = "folder") -> None:
         print(f"left out: {sentence}", file=sys.stderr)
 
 
-def cluster(command: tyro.conf.Positional[tuple[str, ...]], workers: int = 2) -> None:
-    """Train a script as a cluster of processes on this machine; its options come after it.
+def cluster(
+    command: tyro.conf.Positional[tuple[str, ...]],
+    workers: int = 2,
+    tuners: int | None = None,
+    gpus: str | None = None,
+    recycle: int | None = None,
+) -> None:
+    """Run a script as several processes on this machine, a training cluster or tuners; its options come after it.
 
     Args:
         command: The script and its arguments, such as `recipes/vision.py --training.epochs 5`.
-        workers: How many processes.
+        workers: How many processes of a training cluster.
+        tuners: How many processes that share a search, instead of a cluster.
+        gpus: Which GPUs the tuners share out, such as 0,1,2,3; all when it is not given.
+        recycle: After how many trials a tuner's process makes way for a new one; never when it is not given.
     """
     signal.signal(signal.SIGTERM, terminate)
-    sys.exit(launch(command, workers=workers))
+    if tuners is None:
+        checks.require(gpus is None and recycle is None, "gpus and recycle", "must come with tuners", (gpus, recycle))
+        sys.exit(launch(command, workers=workers))
+    listed = None if gpus is None else gpus.split(",")
+    sys.exit(launch_tuners(command, tuners=tuners, gpus=listed, recycle=recycle))
 
 
 def terminate(number: int, _: Any) -> None:

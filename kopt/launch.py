@@ -1,23 +1,28 @@
-"""launch: a training cluster of processes on this machine."""
+"""launch: processes on this machine: a training cluster, or tuners that share a search."""
 
 import contextlib
 import json
 import os
 import signal
 import socket
+import pathlib
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 import tensorflow as tf
 
+from kopt import launched
 from kopt.checks import require
 
-__all__ = ["launch"]
+__all__ = ["launch", "launch_tuners"]
 
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
 PATIENCE = 10.0  # seconds that a worker has to end after it was asked to
 
 
@@ -51,10 +56,8 @@ def launch(command: Sequence[str], *, workers: int = 2, out: IO[str] | None = No
     Source:
         `torchrun --standalone`, with TensorFlow's TF_CONFIG.
     """
-    whole = isinstance(workers, int) and not isinstance(workers, bool) and workers >= 1
-    require(whole, "workers", "must be a whole number >= 1", workers)
-    require(bool(command), "command", "must name a script", list(command))
-    require(os.path.isfile(command[0]), "command", "must begin with a script's file", command[0])
+    require_count("workers", workers)
+    require_script(command)
     with contextlib.ExitStack() as stack:
         processes = [
             stack.enter_context(worker(command, number, environment, out or sys.stdout))
@@ -68,6 +71,98 @@ def launch(command: Sequence[str], *, workers: int = 2, out: IO[str] | None = No
             time.sleep(0.05)
 
 
+def launch_tuners(
+    command: Sequence[str],
+    *,
+    tuners: int = 4,
+    gpus: Sequence[str] | None = None,
+    recycle: int | None = None,
+    out: IO[str] | None = None,
+) -> int:
+    """Run a script that searches with `kopt.tuning.Tuner` as so many processes, which share its search.
+
+    Each has its own GPUs, or its share of the cores, and its number before each line that it prints. One that dies is
+    started again where it has begun a trial since its last start, so that a script which cannot run is not for ever.
+
+    Args:
+        command: A Python script and its arguments.
+        tuners: How many processes, >= 1.
+        gpus: The GPUs to deal out evenly, by their numbers; all of this machine when None.
+        recycle: After how many trials a process makes way for a new one, which frees all memory; None for never.
+        out: Where the lines go; standard output when None.
+
+    Returns:
+        0 when every process ended well, else the exit code of the first that did not (128 + its number for a signal).
+
+    Raises:
+        ValueError: When there is no script, it is not a file, or there are fewer GPUs than processes.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
+        ...     _ = script.write("import os; print(os.environ['KERASTUNER_TUNER_ID'])")
+        ...     script.flush()
+        ...     launch_tuners([script.name], tuners=1)
+        [0] tuner0
+        0
+
+    Source:
+        The worker pools of Ray Tune and of Celery (`--max-tasks-per-child`).
+    """
+    require_count("tuners", tuners)
+    require(recycle is None or recycle >= 1, "recycle", "must be >= 1", recycle)
+    require(gpus is None or len(gpus) >= tuners, "gpus", f"must be >= {tuners}, one for each tuner", gpus)
+    require_script(command)
+    name = uuid.uuid4().hex
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        slots = []
+        for number, share in enumerate(shares(tuners, gpus)):
+            told = pathlib.Path(folder) / str(number)
+            told.touch()
+            environment = QUIET | os.environ | share | launched.environment(number, name, told, recycle)
+            environment.pop("TF_CONFIG", None)
+            slots.append(Slot(command, number, environment, told, out or sys.stdout))
+            stack.callback(slots[-1].stop)
+        while None in (codes := [slot.code() for slot in slots]):
+            time.sleep(0.05)
+    return next((code for code in codes if code), 0)
+
+
+class Slot:
+    """A place for a tuner process, which is started again when it dies at its work."""
+
+    def __init__(self, command: Sequence[str], number: int, environment: Any, told: pathlib.Path, out: IO[str]):
+        self.start = lambda: worker(command, number, environment, out)
+        self.number, self.told, self.out = number, told, out
+        self.begun = 0  # trials, at the last start
+        self.stack = contextlib.ExitStack()
+        self.process = self.stack.enter_context(self.start())
+
+    def code(self) -> int | None:
+        """The exit code; None while it runs, or was started again."""
+        code, begun = self.process.poll(), self.told.stat().st_size
+        if code and begun > self.begun:
+            self.stack.close()
+            if code != launched.RECYCLE:
+                print(f"[{self.number}] ended with {code}, is started again", file=self.out, flush=True)
+            self.begun, self.process = begun, self.stack.enter_context(self.start())
+            return None
+        return code if code is None or code >= 0 else 128 - code
+
+    def stop(self) -> None:
+        self.stack.close()
+
+
+def require_count(name: str, count: Any) -> None:
+    whole = isinstance(count, int) and not isinstance(count, bool) and count >= 1
+    require(whole, name, "must be a whole number >= 1", count)
+
+
+def require_script(command: Sequence[str]) -> None:
+    require(bool(command), "command", "must name a script", list(command))
+    require(os.path.isfile(command[0]), "command", "must begin with a script's file", command[0])
+
+
 def environments(workers: int) -> list[dict[str, str]]:
     """What each worker's environment has beside this process'."""
     places = [f"127.0.0.1:{port}" for port in free_ports(workers)]
@@ -75,14 +170,14 @@ def environments(workers: int) -> list[dict[str, str]]:
         json.dumps({"cluster": {"worker": places}, "task": {"type": "worker", "index": number}})
         for number in range(workers)
     ]
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
-    return [quiet | os.environ | {"TF_CONFIG": config} | share for config, share in zip(configs, shares(workers))]
+    return [QUIET | os.environ | {"TF_CONFIG": config} | share for config, share in zip(configs, shares(workers))]
 
 
-def shares(workers: int) -> list[dict[str, str]]:
+def shares(workers: int, given: Sequence[str] | None = None) -> list[dict[str, str]]:
     """The devices of each worker."""
     there = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = there.split(",") if there else [str(n) for n in range(len(tf.config.list_physical_devices("GPU")))]
+    found = there.split(",") if there else [str(n) for n in range(len(tf.config.list_physical_devices("GPU")))]
+    gpus = found if given is None else given
     each = len(gpus) // workers
     if each:
         return [{"CUDA_VISIBLE_DEVICES": ",".join(gpus[n * each : (n + 1) * each])} for n in range(workers)]

@@ -1,4 +1,4 @@
-"""A KerasTuner search over the vision recipe: rate, penalty, width, batch size and epochs.
+"""A search over the vision recipe, bad trials stopped early: rate, penalty, width, batch size and epochs.
 
 Command   python recipes/tune_vision.py
 Data      digits, as in vision.py
@@ -11,11 +11,10 @@ import tempfile
 from collections.abc import Sequence
 
 import keras
-import keras_tuner
 from vision import RECIPE
 
 import kopt
-from kopt.tuning import Choice, HyperModel, Range
+from kopt.tuning import Choice, HyperModel, Range, Tuner
 
 RANGES: dict[str, Range | Choice] = {
     "model.width": Choice((8, 16, 24)),
@@ -52,15 +51,8 @@ def main(args: Sequence[str] | None = None) -> kopt.report.Run:
     search = kopt.command_line(search, quick=QUICK, args=args, description=__doc__)
     hypermodel = HyperModel(search.of, RANGES | QUICK_RANGES if search.quick else RANGES)
     with tempfile.TemporaryDirectory() as directory:
-        objective = keras_tuner.Objective("val_loss", "min")
-        tuner = keras_tuner.RandomSearch(
-            hypermodel,
-            objective,
-            max_trials=search.trials,
-            seed=search.of.seed,
-            directory=directory,
-            project_name="vision",
-        )
+        seed = search.of.seed
+        tuner = Tuner(hypermodel, "val_loss", search.trials, pruner="asha", seed=seed, keep=0, directory=directory)
         told = keras.callbacks.LambdaCallback(
             on_train_end=lambda logs: print(f"tried: val_loss {logs['val_loss']:.4f}", flush=True)
         )

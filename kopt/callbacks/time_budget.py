@@ -69,15 +69,15 @@ class TimeBudget(keras.callbacks.Callback):
                 self.told = True
 
 
-def seconds(budget: Any) -> float:
+def seconds(budget: Any, name: str = "budget") -> float:
     """A duration in seconds."""
     rule = "must be seconds > 0 or a duration such as '30m' or '1h30m'"
     if isinstance(budget, str):
         parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", budget)
-        require(bool(parts) and "".join(map("".join, parts)) == budget, "budget", rule, budget)
+        require(bool(parts) and "".join(map("".join, parts)) == budget, name, rule, budget)
         total = sum(float(number) * SECONDS[unit] for number, unit in parts)
     else:
-        require(isinstance(budget, (int, float)) and not isinstance(budget, bool), "budget", rule, budget)
+        require(isinstance(budget, (int, float)) and not isinstance(budget, bool), name, rule, budget)
         total = float(budget)
-    require(0 < total < float("inf"), "budget", rule, budget)
+    require(0 < total < float("inf"), name, rule, budget)
     return total

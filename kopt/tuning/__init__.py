@@ -1,7 +1,8 @@
-"""Tuning: spaces over values, and hypermodels for KerasTuner."""
+"""Tuning: spaces over values, hypermodels for KerasTuner, and its tuner over an Optuna study."""
 
-from kopt.tuning.dimensions import regularizer
+from kopt.tuning.dimensions import optimizer, regularizer, rule, schedule
 from kopt.tuning.hypermodel import HyperModel
 from kopt.tuning.space import Choice, Range, Space
+from kopt.tuning.tuner import Tuner
 
-__all__ = ["Choice", "HyperModel", "Range", "Space", "regularizer"]
+__all__ = ["Choice", "HyperModel", "Range", "Space", "Tuner", "optimizer", "regularizer", "rule", "schedule"]

@@ -5,15 +5,19 @@ from typing import Any
 
 import keras
 import keras_tuner
+import numpy as np
 
 from kopt import distribute
 from kopt.checks import require
+from kopt.data import Splits
+from kopt.data.base import Split, take
 from kopt.models import Model
 from kopt.optimizers import Optimizer
 from kopt.recipe import Recipe
 from kopt.rules import Adam
 from kopt.runs import build, train
 from kopt.serving import encoded
+from kopt.tuning.folds import folds_of
 from kopt.tuning.space import Choice, Range, Space
 
 __all__ = ["HyperModel"]
@@ -47,6 +51,7 @@ class HyperModel(keras_tuner.HyperModel):
         require(isinstance(value, (Recipe, Model)), "value", "must be a recipe or a model value", value)
         self.space = Space(value, ranges)
         self.splits = value.data.load() if isinstance(value, Recipe) and not moves_data(ranges) else None
+        self.last: tuple[Any, Splits] | None = None
         super().__init__()
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
@@ -59,6 +64,15 @@ class HyperModel(keras_tuner.HyperModel):
         model.optimizer.build(model.trainable_variables)
         return model
 
+    def brings_data(self) -> bool:
+        """Whether it is a recipe's, which is searched without data."""
+        return isinstance(self.space.value, Recipe)
+
+    def example(self, hp: keras_tuner.HyperParameters) -> tuple[Any, Any]:
+        """One row of a recipe's data, to see what training reports."""
+        x, y = self._data(self.space.fill(hp)).train
+        return x[:1], y[:1]
+
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
         """Train the model: a recipe as `run` trains it, a model value by `model.fit`.
 
@@ -70,11 +84,30 @@ class HyperModel(keras_tuner.HyperModel):
             return model.fit(*args, **kwargs)
         given = [*args, *(name for name in ("x", "y", "validation_data") if name in kwargs)]
         require(not given, "search()", f"must be called without data, the recipe trains on {recipe.data!r}", len(given))
+        splits = self._data(recipe, kwargs.pop("fold", None))
         verbose = kwargs.pop("verbose", "auto") not in (0, "0")
-        return train(recipe, model, self._data(recipe), verbose=verbose, **kwargs)
+        return train(recipe, model, splits, verbose=verbose, **kwargs)
 
-    def _data(self, recipe: Recipe) -> Any:
-        return encoded(recipe, self.splits or recipe.data.load())[1]
+    def _data(self, recipe: Recipe, fold: tuple[int, int, int] | None = None) -> Splits:
+        """A recipe's data as its network takes them; those of the last trial's kind are kept."""
+        kind = recipe.data, recipe.model, fold
+        if self.last is None or self.last[0] != kind:
+            raw = self.splits or recipe.data.load()
+            self.last = kind, encoded(recipe, refolded(raw, *fold) if fold else raw)[1]
+        return self.last[1]
+
+
+def refolded(splits: Splits, fold: int, folds: int, seed: int) -> Splits:
+    """Splits that train and validate on a fold of the rows which are not for testing."""
+    parts = splits.train, splits.validation
+    y = np.concatenate([part.y for part in parts])
+    if isinstance(splits.train.x, dict):
+        x: Any = {name: np.concatenate([part.x[name] for part in parts]) for name in splits.train.x}
+    else:
+        x = np.concatenate([part.x for part in parts])
+    rows = folds_of(y, folds, seed=seed)[fold]
+    train, validation = (Split(take(x, part), y[part]) for part in rows)
+    return Splits(train, validation, splits.test, splits.checksum)
 
 
 def moves_data(ranges: Mapping[str, Any]) -> bool:

@@ -3,12 +3,21 @@
 import concurrent.futures
 
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
 from kopt import keras_internals as internals
 from kopt import rules
+from kopt.keras_internals.tuning import (
+    DrawnHyperParameters,
+    HookedOracle,
+    HookedTuner,
+    forgetting_gradients,
+    infer_direction,
+)
 from kopt.knobs import Knob
 from kopt.optimizers import Optimizer
 from kopt.training import Loop
@@ -304,3 +313,58 @@ def test_the_variable_of_a_rate_is_what_the_optimizer_uses() -> None:
     scheduled = keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.5))
     with pytest.raises(ValueError, match="learning_rate must be a number in an optimizer to be swept"):
         internals.rate_variable(scheduled)
+
+
+def test_a_hyperparameter_is_drawn_when_it_is_asked_for_by_kerastuners_own_methods() -> None:
+    drawn: list[str] = []
+
+    def draw(hp):
+        drawn.append(hp.name)
+        return hp.default
+
+    hp = DrawnHyperParameters(draw, [keras_tuner.engine.hyperparameters.Int("given", 3, 4)])
+    assert drawn == [] and hp.Int("given", 1, 2) == 3 and hp.get("given") == 3
+    with hp.conditional_scope("given", [4]):
+        assert hp.Int("inactive", 1, 2) is None
+    hp.ensure_active_values()
+    assert drawn == ["given"] and hp.values == {"given": 3}
+
+
+def test_trials_go_through_attempt_and_leave_no_files(tmp_path) -> None:
+    class Attempts(HookedTuner):
+        def attempt(self, trial, *args, **kwargs):
+            self.oracle.update_trial(trial.trial_id, {"loss": 1.0})
+            trial.status = "COMPLETED"
+
+    class Two(HookedOracle, keras_tuner.oracles.RandomSearchOracle):
+        pass
+
+    oracle = Two("loss", max_trials=2, hyperparameters=keras_tuner.HyperParameters())
+    oracle.hyperparameters.Int("x", 1, 100)
+    oracle.verbose = 0
+    tuner = Attempts(oracle, lambda hp: keras.Sequential([keras.layers.Dense(1)]), directory=tmp_path)
+    tuner.search()
+    assert [trial.score for trial in oracle.trials.values()] == [1.0, 1.0]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    model = tuner.fresh_model(keras_tuner.HyperParameters())
+    model.build((None, 3))
+    model.compile("sgd", "mse")
+    tuner.save_build("0", model)
+    again = tuner.fresh_model(keras_tuner.HyperParameters())
+    again.compile("sgd", "mse")
+    tuner.build_again("0", again)
+    assert again.built and again.optimizer.built and tuner.checkpoint_file("0").endswith("checkpoint.weights.h5")
+    callback = keras.callbacks.TensorBoard(tmp_path / "logs")
+    oracle.trials["0"].hyperparameters = keras_tuner.HyperParameters()
+    copies = tuner.copied([callback], oracle.trials["0"], 1)
+    assert copies[0] is not callback and str(copies[0].log_dir).endswith("0/execution1")
+
+
+def test_gradients_that_traces_register_are_forgotten(network, points) -> None:
+    registry = ops.gradient_registry
+    before = set(registry.list())
+    with forgetting_gradients():
+        network("adam").fit(*points, verbose=0)
+        assert any(name.startswith("CustomGradient-") for name in set(registry.list()) - before)
+    assert set(registry.list()) == before
+    assert infer_direction("val_accuracy") == "max" and infer_direction("val_niceness") is None

@@ -11,7 +11,9 @@ import time
 
 import pytest
 
-from kopt.launch import environments, free_ports, launch
+import kopt
+from kopt import launched
+from kopt.launch import environments, free_ports, launch, launch_tuners
 
 
 def write(folder: pathlib.Path, text: str) -> str:
@@ -95,4 +97,70 @@ def test_each_worker_is_told_its_place(monkeypatch) -> None:
 def test_bad_arguments_are_refused(command, workers, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         launch(command, workers=workers)
+    assert str(caught.value) == message
+
+
+def test_tuners_that_die_at_their_work_are_started_again_and_others_are_not(tmp_path) -> None:
+    """Number 0 dies in its first two trials, number 1 before it begins one, number 2 makes way twice."""
+    script, out = tmp_path / "script.py", io.StringIO()
+    script.write_text(
+        "import os, sys\nnumber, told = os.environ['KOPT_TUNER_NUMBER'], os.environ['KOPT_TUNER_TOLD']\n"
+        "begun = os.path.getsize(told)\nprint('start', begun, os.environ.get('KOPT_TUNER_TRIALS'), flush=True)\n"
+        "if number == '1':\n    sys.exit(5)\n"
+        "if begun < 2:\n    open(told, 'a').write('.')\n"
+        "    os.kill(os.getpid(), 9) if number == '0' else sys.exit(75)\n"
+    )
+    assert launch_tuners([str(script)], tuners=3, recycle=7, out=out) == 5
+    lines = out.getvalue().splitlines()
+    assert [line for line in lines if line.startswith("[0]")] == [
+        "[0] start 0 7",
+        "[0] ended with -9, is started again",
+        "[0] start 1 7",
+        "[0] ended with -9, is started again",
+        "[0] start 2 7",
+    ]
+    assert [line for line in lines if line.startswith("[1]")] == ["[1] start 0 7"]
+    assert [line for line in lines if line.startswith("[2]")] == ["[2] start 0 7", "[2] start 1 7", "[2] start 2 7"]
+
+
+def test_each_tuner_has_its_own_gpus(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TF_CONFIG", "{}")
+    script, out = tmp_path / "script.py", io.StringIO()
+    script.write_text("import os\nprint(os.environ['CUDA_VISIBLE_DEVICES'], 'TF_CONFIG' in os.environ)")
+    assert launch_tuners([str(script)], tuners=2, gpus=["4", "5", "6", "7"], out=out) == 0
+    assert sorted(out.getvalue().splitlines()) == ["[0] 4,5 False", "[1] 6,7 False"]
+
+
+def test_a_launched_search_makes_way_after_its_trials(tmp_path, monkeypatch) -> None:
+    class Line(kopt.tuning.Tuner):
+        def run_trial(self, trial):
+            return trial.hyperparameters.Float("x", 0, 1)
+
+    told = tmp_path / "told"
+    for name, value in launched.environment(1, "a", told, 3).items():
+        monkeypatch.setenv(name, value)
+    for begun in (3, 6):
+        tuner = Line(max_trials=7, directory=tmp_path)
+        tuner.oracle.verbose = 0
+        with pytest.raises(SystemExit) as left:
+            tuner.search()
+        assert left.value.code == launched.RECYCLE and told.stat().st_size == begun
+    tuner = Line(max_trials=7, directory=tmp_path)
+    tuner.oracle.verbose = 0
+    tuner.search()
+    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 7
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"tuners": 0}, "tuners must be a whole number >= 1, got 0."),
+        ({"recycle": 0}, "recycle must be >= 1, got 0."),
+        ({"gpus": ["0"], "tuners": 2}, "gpus must be >= 2, one for each tuner, got ['0']."),
+        ({}, "command must begin with a script's file, got 'nowhere.py'."),
+    ],
+)
+def test_bad_arguments_of_tuners_are_refused(given, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        launch_tuners(["nowhere.py"], **given)
     assert str(caught.value) == message

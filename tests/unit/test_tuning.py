@@ -1,5 +1,6 @@
 """Spaces and hypermodels: only the fields are filled in."""
 
+import keras
 import keras_tuner
 import numpy as np
 import optuna
@@ -7,7 +8,7 @@ import pytest
 from examples import RECIPE
 
 import kopt
-from kopt import regularizers, schedules
+from kopt import regularizers, rules, schedules
 from kopt.fields import read, replace
 from kopt.models import MLP
 from kopt.tuning import Choice, HyperModel, Range, Space
@@ -128,3 +129,40 @@ def test_a_regularizer_is_drawn_with_strengths_of_its_own() -> None:
         kopt.tuning.regularizer(keras_tuner.HyperParameters(), kinds=("l2", "l3"))
     with pytest.raises(ValueError, match=r"^kinds must name one regularizer or more, got \(\)"):
         kopt.tuning.regularizer(keras_tuner.HyperParameters(), kinds=())
+
+
+def test_schedules_rules_and_optimizers_are_drawn() -> None:
+    hp = keras_tuner.HyperParameters()
+    hp.values = {"schedule": "one_cycle", "schedule.rate": 0.02, "schedule.warmup": 2.0}
+    assert kopt.tuning.schedule(hp, warmup=Range(1, 3)) == schedules.OneCycle(0.02).warmup(2)
+    hp = keras_tuner.HyperParameters()
+    hp.values = {"rule": "adamw", "rule.adamw.1-beta_1": 0.25, "rule.adamw.weight_decay": 0.01}
+    assert kopt.tuning.rule(hp) == rules.AdamW(0.75, weight_decay=0.01)
+    hp = keras_tuner.HyperParameters()
+    hp.values = {"optimizer": "momentum", "optimizer.momentum.1-momentum": 0.125, "optimizer.rate": 0.5}
+    optimizer = kopt.tuning.optimizer(hp)
+    assert optimizer.rule == rules.Momentum(0.875) and float(optimizer.learning_rate) == 0.5
+    for draw, kind in ((kopt.tuning.schedule, "step"), (kopt.tuning.rule, "adamm"), (kopt.tuning.schedule, "cosin")):
+        with pytest.raises(ValueError, match=f"^kinds must be one of .* got '{kind}'"):
+            draw(keras_tuner.HyperParameters(), kinds=(kind,))
+    with pytest.raises(ValueError, match=r"^kinds must name one rule or more, got \(\)"):
+        kopt.tuning.rule(keras_tuner.HyperParameters(), kinds=())
+
+
+def test_dimensions_of_a_hypermodel_of_ones_own_are_searched(tmp_path) -> None:
+    def build(hp):
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        if (penalty := kopt.tuning.regularizer(hp)) is not None:
+            kopt.regularizers.attach(model, penalty)
+        model.compile(kopt.tuning.optimizer(hp), "mse", run_eagerly=True)
+        return model
+
+    x = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
+    tuner = kopt.tuning.Tuner(build, "val_loss", max_trials=4, sampler="random", directory=tmp_path)
+    tuner.search(x, x[:, :1], validation_data=(x, x[:, :1]), verbose=0)
+    for trial in tuner.study.trials:
+        kind = trial.params["optimizer"]
+        assert {name for name in trial.params if name.startswith(f"optimizer.{kind}.")}
+        assert all(
+            name.startswith((f"optimizer.{kind}.", "optimizer.rate")) for name in trial.params if "optimizer." in name
+        )

@@ -1,0 +1,164 @@
+"""Execution: one training of a trial's model, on one fold, and what it tells the tuner at each epoch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import keras_tuner
+
+from kopt.tuning.checkpoints import Checkpoint, Progress
+from kopt.tuning.folds import folds_of, take
+from kopt.tuning.hypermodel import HyperModel
+from kopt.tuning.objectives import directions
+from kopt.tuning.samplers import seed_of
+
+__all__ = ["data_of", "execute", "forward"]
+
+DATA = ("x", "y")
+
+
+class Forward(keras.callbacks.Callback):
+    """Calls the tuner's epoch hooks.
+
+    Args:
+        tuner: Whose.
+        trial: Of which trial.
+    """
+
+    def __init__(self, tuner: Any, trial: Any):
+        super().__init__()
+        self.tuner, self.trial = tuner, trial
+        self.counts = "parameters" in directions(tuner.oracle.objective)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.tuner.on_epoch_begin(self.trial, self.model, epoch, logs=logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self.counts and logs is not None:
+            logs["parameters"] = float(self.model.count_params())
+        self.tuner.on_epoch_end(self.trial, self.model, epoch, logs=logs)
+        if epoch + 1 >= (self.params.get("epochs") or float("inf")):
+            self.tuner.oracle.stop(self.trial, None)  # it was at its end anyway
+
+
+class ForwardBatches(Forward):
+    """Calls the tuner's batch hooks too; apart, for a loop that has none to call runs many batches at once."""
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.tuner.on_batch_begin(self.trial, self.model, batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.tuner.on_batch_end(self.trial, self.model, batch, logs)
+
+
+def forward(tuner: Any, trial: Any) -> Forward:
+    """Give the callback that calls the tuner's hooks, those of batches only where a subclass has its own.
+
+    Args:
+        tuner: Whose.
+        trial: Of which trial.
+
+    Returns:
+        The callback.
+
+    Example:
+        >>> import keras_tuner
+        >>> from kopt.tuning.tuner import Tuner
+        >>> tuner = Tuner.__new__(Tuner)
+        >>> tuner.oracle = keras_tuner.Oracle("loss")
+        >>> type(forward(tuner, None)).__name__
+        'Forward'
+    """
+    kind, stock = type(tuner), keras_tuner.Tuner
+    own = kind.on_batch_begin is not stock.on_batch_begin or kind.on_batch_end is not stock.on_batch_end
+    return (ForwardBatches if own else Forward)(tuner, trial)
+
+
+def data_of(
+    tuner: Any, execution: int, args: Sequence[Any], given: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Give the arguments of one execution's fit: the whole data, or a fold's share of them.
+
+    Args:
+        tuner: Its folds and seed are used.
+        execution: Which, from 0; a fold's executions follow one another.
+        args: Positional arguments of `search`.
+        given: Named ones.
+
+    Returns:
+        Positional and named arguments of `fit`.
+
+    Example:
+        >>> import numpy as np, types
+        >>> tuner = types.SimpleNamespace(folds=2, executions=2, seed=0, hypermodel=None)
+        >>> args, named = data_of(tuner, 0, [np.arange(4)], {"y": np.array([0, 0, 1, 1])})
+        >>> args[0].tolist(), named["y"].tolist(), named["validation_data"][0].tolist()
+        ([1, 2], [0, 1], [0, 3])
+    """
+    args, named = list(args), dict(given)
+    groups = named.pop("groups", None)
+    if tuner.folds == 1:
+        return args, named
+    fold, seed = execution // (tuner.executions // tuner.folds), tuner.seed or 0
+    if isinstance(tuner.hypermodel, HyperModel) and tuner.hypermodel.brings_data():
+        return args, named | {"fold": (fold, tuner.folds, seed)}
+    whole = dict(zip(DATA, args)) | {name: named[name] for name in DATA if name in named}
+    rows = folds_of(whole["y"], tuner.folds, groups=groups, seed=seed)[fold]
+    weights = named.get("sample_weight")
+    validation = tuple(take(part, rows.validation) for part in (whole["x"], whole["y"], weights) if part is not None)
+    args = [take(part, rows.train) for part in args[:2]] + args[2:]
+    named |= {name: take(named[name], rows.train) for name in (*DATA, "sample_weight") if named.get(name) is not None}
+    return args, named | {"validation_data": validation}
+
+
+def execute(
+    tuner: Any, trial: Any, execution: int, progress: Progress, callbacks: Sequence[Any], args: Any, named: Any
+) -> Any:
+    """Build and train one model of a trial, from its last epoch on where another process has begun with it.
+
+    Args:
+        tuner: Whose hypermodel and hooks are used.
+        trial: KerasTuner's trial.
+        execution: Which of the trial's models, from 0.
+        progress: How far the trial is.
+        callbacks: The user's; copied.
+        args: Positional arguments of `fit`.
+        named: Named ones.
+
+    Returns:
+        What the hypermodel's `fit` returned; a History has the epochs before too.
+
+    Raises:
+        FailedTrialError: When the model has more parameters than it may.
+
+    Example:
+        >>> execute.__name__
+        'execute'
+    """
+    hp, before = trial.hyperparameters, list(progress.epochs)
+    if tuner.seed is not None:
+        keras.utils.set_random_seed(seed_of(tuner.seed, int(trial.trial_id), execution))
+    model = tuner.fresh_model(hp)
+    require_size(tuner, trial, model)
+    own = [forward(tuner, trial), Checkpoint(progress, tuner.oracle.objective)]
+    named = named | {"callbacks": [*tuner.copied(callbacks, trial, execution), *own]}
+    if before:
+        named["initial_epoch"] = named.get("initial_epoch", 0) + len(before)
+    result = tuner.hypermodel.fit(hp, model, *args, **named)
+    tuner.save_build(trial.trial_id, model)
+    if before and isinstance(result, keras.callbacks.History):
+        names = list(dict.fromkeys(name for logs in [*before, result.history] for name in logs))
+        result.history = {
+            name: [logs[name] for logs in before if name in logs] + result.history.get(name, []) for name in names
+        }
+    return result
+
+
+def require_size(tuner: Any, trial: Any, model: Any) -> None:
+    """Leave a model out that is too large; samplers learn that such are bad."""
+    limit = tuner.max_parameters
+    if limit is not None and model.built and model.count_params() > limit:
+        tuner.oracle.stop(trial, "oversized")
+        raise keras_tuner.errors.FailedTrialError(
+            f"The model must have <= {limit} parameters, got {model.count_params()}."
+        )

@@ -1,0 +1,151 @@
+"""Place: a search's folder, where locks say which trials are still run by someone."""
+
+import contextlib
+import datetime
+import fcntl
+import os
+import pathlib
+import shutil
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import IO, Any
+
+from kopt.checks import require
+
+__all__ = ["Heartbeat", "Place"]
+
+
+class Place:
+    """A search's folder on one host, or on a file system with locks that several share.
+
+    Whoever runs a trial holds a lock on a file of it, which the kernel frees when the process ends in whatever way: so
+    that a trial whose lock is free is known to be lost at once.
+
+    Args:
+        folder: The search's folder; made where it is not there.
+
+    Raises:
+        ValueError: When the folder cannot be written to.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     place = Place(root)
+        ...     lock = place.hold(7)
+        ...     held = place.is_free(7)
+        ...     lock.close()
+        ...     held, place.is_free(7)
+        (False, True)
+
+    Source:
+        flock(2).
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        self.folder = pathlib.Path(folder)
+        self.locks = self.folder / "locks"
+        try:
+            self.locks.mkdir(parents=True, exist_ok=True)
+            (self.locks / "search").touch()
+        except OSError as error:
+            raise ValueError(
+                f"directory must be one that can be written to, got {str(folder)!r} ({error.strerror})."
+            ) from error
+        with self.alone():
+            name = self.locks / "name"
+            if not name.exists() or not name.read_text():
+                name.write_text(uuid.uuid4().hex)
+            self.name = name.read_text()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Do something that no other process of this folder does at the same time."""
+        with open(self.locks / "search", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def hold(self, number: int) -> IO[str]:
+        """Say that this process runs a trial, until the file is closed or the process ends."""
+        file = open(self.locks / str(number), "w")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return file
+
+    def is_free(self, number: int) -> bool:
+        """Whether nobody runs a trial."""
+        if not (self.locks / str(number)).exists():
+            return True
+        with open(self.locks / str(number)) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+    def release(self, number: int, lock: IO[str]) -> None:
+        """Say that a trial is no longer run."""
+        (self.locks / str(number)).unlink(missing_ok=True)
+        lock.close()
+
+    def is_lost(self, trial: Any, *, own: bool, grace: float) -> bool:
+        """Whether a running trial's process has ended, as far as this folder can tell; ask while `alone`.
+
+        Args:
+            trial: An Optuna trial that is recorded as running.
+            own: Whether all trials of the study are run from this folder.
+            grace: Seconds after which a trial of which nobody has said where it runs was lost at its very beginning.
+        """
+        where = trial.user_attrs.get("where")
+        if where == self.name or (where is None and own):
+            return self.is_free(trial.number)
+        age = datetime.datetime.now() - trial.datetime_start
+        return where is None and age.total_seconds() > grace
+
+    def clear(self) -> None:
+        """Remove what a former search left.
+
+        Raises:
+            ValueError: When a process is searching here.
+        """
+        busy = [lock.name for lock in self.locks.iterdir() if lock.name.isdigit() and not self.is_free(int(lock.name))]
+        require(not busy, "overwrite", "must be False while another process searches here, it runs trial", busy)
+        for one in self.folder.iterdir():
+            if one.is_dir() and one != self.locks:
+                shutil.rmtree(one)
+            elif one.is_file():
+                one.unlink()
+
+    def trial(self, number: Any) -> pathlib.Path:
+        """A trial's folder, as KerasTuner names it."""
+        return self.folder / f"trial_{number}"
+
+
+class Heartbeat(threading.Thread):
+    """Signs of life of a running trial in a database, for processes on other hosts.
+
+    Args:
+        beat: Writes one.
+        every: Seconds between them, > 0.
+
+    Example:
+        >>> beats = []
+        >>> heart = Heartbeat(lambda: beats.append(1), every=60)
+        >>> heart.start(); heart.stop()
+        >>> len(beats)
+        1
+    """
+
+    def __init__(self, beat: Any, every: float):
+        super().__init__(daemon=True)
+        self.beat, self.every, self.ended = beat, every, threading.Event()
+
+    def run(self) -> None:
+        """Write one at once, and then every so often until `stop`."""
+        self.beat()
+        while not self.ended.wait(self.every):
+            self.beat()
+
+    def stop(self) -> None:
+        """Write no more."""
+        self.ended.set()
+        self.join()

@@ -1,0 +1,137 @@
+"""Lost: trials whose process ended in their middle are queued again, with the same values, but not for ever."""
+
+import warnings
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from kopt.tuning.liveness import Heartbeat, Place
+from kopt.tuning.storage import GRACE, HEARTBEAT
+
+__all__ = ["RETRIES", "Lost", "queue_again"]
+
+RETRIES = 2  # how often a trial is begun again whose process has ended: it may be the trial that ends them
+
+
+class Lost:
+    """Finds the trials that nobody runs any more, and counts those that are not to be run again.
+
+    Args:
+        study: The search's.
+        storage: Where it is.
+        place: The search's folder.
+        own: Whether all trials of the study are run from this folder.
+
+    Example:
+        >>> import optuna, tempfile
+        >>> storage = optuna.storages.InMemoryStorage()
+        >>> study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     begun = study.ask()
+        ...     value = begun.suggest_float("x", 0, 1)
+        ...     running = Lost(study, storage, Place(folder), own=True).requeue()
+        ...     again = study.ask()
+        ...     running, again.number, again.suggest_float("x", 0, 1) == value
+        (0, 1, True)
+    """
+
+    def __init__(self, study: optuna.Study, storage: Any, place: Place, *, own: bool):
+        self.study, self.storage, self.place, self.own = study, storage, place, own
+        self.beats = getattr(storage, "get_heartbeat_interval", lambda: None)() is not None
+
+    def ask(self) -> optuna.Trial:
+        """Begin a trial; its heartbeat is ours."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Heartbeat of storage", UserWarning)
+            return self.study.ask()
+
+    def requeue(self) -> int:
+        """Queue lost trials again, while `place.alone()`.
+
+        Returns:
+            How many trials others run that may still be lost.
+        """
+        if self.beats:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                optuna.storages.fail_stale_trials(self.study)
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        lost = [one for one in running if self.place.is_lost(one, own=self.own, grace=GRACE)]
+        for one in lost:
+            if not self.again(one.number, RETRIES):
+                error = f"The process ended during the trial, {RETRIES + 1} times."
+                self.storage.set_trial_user_attr(self.storage_id(one.number), "error", error)
+            self.study.tell(one.number, state=TrialState.FAIL)
+        known = [one for one in running if self.beats or one.user_attrs.get("where") == self.place.name]
+        return len([one for one in known if one not in lost])
+
+    def again(self, number: int, retries: int) -> bool:
+        """Queue a trial again if it has not been tried so often; with what it reported where it can go on."""
+        trial = self.study.get_trials(deepcopy=False)[number]
+        goes_on = (self.place.trial(number) / "progress.json").exists()
+        return queue_again(self.study, trial, retries, goes_on=goes_on)
+
+    def counted(self) -> list[int]:
+        """Numbers of the trials that count: begun, and not begun again."""
+        trials = self.study.get_trials(deepcopy=False)
+        again = tried_again(trials)
+        return [
+            one.number
+            for one in trials
+            if one.state != TrialState.WAITING and one.number not in again and "surplus" not in one.user_attrs
+        ]
+
+    def heartbeat(self, number: int) -> Heartbeat | None:
+        """Begin with a trial's signs of life where the storage keeps them."""
+        if not self.beats:
+            return None
+        identity = self.storage_id(number)
+        heart = Heartbeat(lambda: self.storage.record_heartbeat(identity), HEARTBEAT)
+        heart.start()
+        return heart
+
+    def storage_id(self, number: int) -> int:
+        study = self.storage.get_study_id_from_name(self.study.study_name)
+        return self.storage.get_trial_id_from_study_id_trial_number(study, number)
+
+
+def queue_again(study: optuna.Study, trial: FrozenTrial, retries: int = RETRIES, *, goes_on: bool = False) -> bool:
+    """Queue a trial's values again, unless they are queued already.
+
+    Args:
+        study: The search's.
+        trial: One that has ended, or will be told to have, without a result.
+        retries: How often the same values may be begun again, >= 0.
+        goes_on: Whether to keep what it has reported, for its last epoch's checkpoint is there.
+
+    Returns:
+        Whether they are queued, or were.
+
+    Example:
+        >>> import optuna
+        >>> study = optuna.create_study()
+        >>> queue_again(study, study.ask().study.trials[0]), queue_again(study, study.trials[1], retries=1)
+        (True, False)
+    """
+    trials = study.get_trials(deepcopy=False)
+    if trial.number in tried_again(trials):
+        return True
+    tries = trial.user_attrs.get("tries", [])
+    if len(tries) >= retries:
+        return False
+    kept = {name: trial.user_attrs[name] for name in ("start",) if name in trial.user_attrs}
+    study.add_trial(
+        optuna.create_trial(
+            state=TrialState.WAITING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=kept | {"tries": [*tries, trial.number]},
+            intermediate_values=trial.intermediate_values if goes_on else None,
+        )
+    )
+    return True
+
+
+def tried_again(trials: list[FrozenTrial]) -> set[int]:
+    return {number for one in trials for number in one.user_attrs.get("tries", [])}

@@ -1,0 +1,153 @@
+"""Objectives: what a search wants more or less of, and what a trial's results say of it."""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import keras_tuner
+import numpy as np
+
+from kopt.checks import require, unknown
+from kopt.keras_internals.tuning import infer_direction
+
+__all__ = ["Measured", "directions", "measured", "objectives_of", "require_reported"]
+
+
+def objectives_of(objective: Any) -> Any:
+    """Give objectives with the way that each should go.
+
+    Args:
+        objective: A metric's name, a `keras_tuner.Objective`, a list of these for a Pareto front, or None where
+            `run_trial` or `HyperModel.fit` returns the one number to minimize. "parameters" is how many the model has.
+
+    Returns:
+        A `keras_tuner.Objective`, a list of at least two, or None.
+
+    Raises:
+        ValueError: When a name does not tell whether more or less of it is better.
+
+    Example:
+        >>> objectives_of("val_accuracy").direction
+        'max'
+    """
+    if objective is None or isinstance(objective, keras_tuner.Objective):
+        return objective
+    if isinstance(objective, (list, tuple)):
+        require(len(objective) > 0, "objective", "must name a metric", objective)
+        several = [objectives_of(one) for one in objective]
+        names = [one.name for one in several]
+        require(len(set(names)) == len(names), "objective", "must name each metric once", names)
+        return several if len(several) > 1 else several[0]
+    require(isinstance(objective, str), "objective", "must be a metric's name or a keras_tuner.Objective", objective)
+    direction = "min" if objective == "parameters" else infer_direction(objective)
+    rule = "must be a keras_tuner.Objective(name, 'min' or 'max') where the name does not tell which is better"
+    require(direction is not None, "objective", rule, objective)
+    return keras_tuner.Objective(objective, direction)
+
+
+def directions(objective: Any) -> dict[str, str]:
+    """Name -> "min" or "max" of each objective.
+
+    Args:
+        objective: As an oracle holds it: one, or several in one.
+
+    Returns:
+        The directions, in the order in which the objectives were named.
+
+    Example:
+        >>> import keras_tuner
+        >>> directions(keras_tuner.Objective("val_loss", "min"))
+        {'val_loss': 'min'}
+    """
+    return getattr(objective, "name_to_direction", None) or {objective.name: objective.direction}
+
+
+class Measured(NamedTuple):
+    """What a trial reached: each metric at its best epoch, and which that was."""
+
+    metrics: dict[str, float]
+    epoch: int
+
+
+def measured(results: Any, objective: Any) -> Measured:
+    """Read what `run_trial` returned.
+
+    Args:
+        results: A History, a number, a mapping of metrics, or a list of these, which are averaged.
+        objective: As an oracle holds it.
+
+    Returns:
+        The metrics at the best epoch, those that are not finite left out of the choice.
+
+    Raises:
+        FatalValueError: When the objective is not among them; the search must not go on.
+        FailedTrialError: When the objective is not finite at any epoch.
+
+    Example:
+        >>> import keras_tuner
+        >>> measured([{"loss": 1}, {"loss": 2}], keras_tuner.Objective("loss", "min")).metrics
+        {'loss': 1.5}
+    """
+    if isinstance(results, (list, tuple)):
+        each = [measured(one, objective) for one in results]
+        names = [name for name in each[0].metrics if all(name in one.metrics for one in each)]
+        means = {name: statistics.fmean(one.metrics[name] for one in each) for name in names}
+        return Measured(means, int(statistics.fmean(one.epoch for one in each)))
+    if isinstance(results, keras.callbacks.History):
+        return best_epoch(by_epoch(results.history), objective)
+    if isinstance(results, Mapping):
+        return best_epoch([results], objective)
+    if isinstance(results, (int, float, np.number)) and not isinstance(results, bool):
+        return best_epoch([{objective.name: float(results)}], objective)
+    raise keras_tuner.errors.FatalTypeError(
+        f"run_trial and HyperModel.fit must return a History, a number, metrics or a list of these, got {results!r}."
+    )
+
+
+def by_epoch(history: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """A history's metrics epoch by epoch; one that is not measured at each has its last ones at the last epochs."""
+    length = max(map(len, history.values()), default=0)
+    return [
+        {name: values[epoch] for name, values in history.items() if len(values) == length} for epoch in range(length)
+    ] or [{}]
+
+
+def best_epoch(epochs: Sequence[Mapping[str, Any]], objective: Any) -> Measured:
+    names = directions(objective)
+    missing = [name for name in names if name not in epochs[0]]
+    if missing:
+        raise keras_tuner.errors.FatalValueError(str(unknown("objective", missing[0], epochs[0])))
+    finite = [
+        (float(objective.get_value(logs)), epoch)
+        for epoch, logs in enumerate(epochs)
+        if all(math.isfinite(logs[name]) for name in names)
+    ]
+    if not finite:
+        raise keras_tuner.errors.FailedTrialError(f"{', '.join(names)} was finite at no epoch.")
+    best = (min if objective.direction == "min" else max)(value for value, _ in finite)
+    epoch = next(epoch for value, epoch in finite if value == best)
+    numbers = {name: float(value) for name, value in epochs[epoch].items() if np.ndim(value) == 0}
+    return Measured(numbers, epoch)
+
+
+def require_reported(names: Iterable[str], reported: Iterable[str]) -> None:
+    """Refuse an objective that training would not report.
+
+    Args:
+        names: The objectives'.
+        reported: What training reports.
+
+    Raises:
+        ValueError: When one is not among them; says the nearest.
+
+    Example:
+        >>> require_reported(["val_acc"], ["accuracy", "loss", "val_accuracy", "val_loss"])
+        Traceback (most recent call last):
+        ValueError: objective must be one of accuracy, loss, val_accuracy, val_loss, got 'val_acc' (did you mean
+        'val_accuracy'?).
+    """
+    for name in names:
+        if name not in reported and name != "parameters":
+            raise unknown("objective", name, reported)

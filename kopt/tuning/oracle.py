@@ -1,0 +1,297 @@
+"""StudyOracle: KerasTuner's oracle over an Optuna study, which is all that it knows."""
+
+import copy
+import dataclasses
+import functools
+import logging
+import math
+import os
+import time
+from typing import IO, Any
+
+import keras_tuner
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from kopt import launched
+from kopt.keras_internals.tuning import DrawnHyperParameters, HookedOracle
+from kopt.tuning.draws import dimension
+from kopt.tuning.liveness import Heartbeat
+from kopt.tuning.lost import Lost
+from kopt.tuning.objectives import directions, measured
+
+__all__ = ["StudyOracle"]
+
+log = logging.getLogger("kopt")
+
+WAIT = 0.2  # seconds between looks at trials that other processes run
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+MESSAGE = 4000  # characters of an error that are kept
+
+
+@dataclasses.dataclass
+class Live:
+    """A trial that this process runs."""
+
+    trial: optuna.Trial
+    lock: IO[str]
+    start: dict[str, Any]  # values that were enqueued
+    heart: Heartbeat | None
+    reported: set[int]  # steps
+    asked: set[str] = dataclasses.field(default_factory=set)
+    stopped: str | None = None  # why, when it was stopped before its end
+
+
+class StudyOracle(HookedOracle):
+    """An oracle whose trials are those of a study: any number of processes share it by its storage.
+
+    KerasTuner's trial ids are Optuna's trial numbers. A hyperparameter is drawn when the model first asks for it.
+
+    Args:
+        objective: What `objectives.objectives_of` gives.
+        max_trials: How many trials, over all processes; None for no limit.
+        study: Where they are.
+        lost: Finds those that nobody runs any more.
+        max_retries_per_trial: How often a trial that raises is run again, with the same values.
+        **settings: Other arguments of `keras_tuner.Oracle`.
+
+    Example:
+        >>> import keras_tuner, optuna, tempfile
+        >>> from kopt.tuning.liveness import Place
+        >>> storage = optuna.storages.InMemoryStorage()
+        >>> study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     lost = Lost(study, storage, Place(folder), own=True)
+        ...     oracle = StudyOracle(keras_tuner.Objective("loss", "min"), 2, study=study, lost=lost)
+        ...     oracle.verbose = 0
+        ...     trial = oracle.create_trial("tuner0")
+        ...     value = trial.hyperparameters.Float("rate", 0, 1)
+        ...     oracle.finish(trial, value)
+        ...     oracle.get_best_trials()[0].hyperparameters.values["rate"] == value == study.best_value
+        True
+    """
+
+    def __init__(
+        self,
+        objective: Any,
+        max_trials: int | None,
+        *,
+        study: optuna.Study,
+        lost: Lost,
+        max_retries_per_trial: int = 0,
+        **settings: Any,
+    ):
+        super().__init__(objective, max_trials, max_retries_per_trial=max_retries_per_trial, **settings)
+        self.study, self.lost, self.place = study, lost, lost.place
+        self.steered: Any = study.sampler
+        self.ongoing_trials: dict[str, Any] = {}
+        self.declared = list(self.hyperparameters.space)
+        self.live: dict[str, Live] = {}
+        self.deadline = math.inf  # in time.time()
+
+    # ---- a trial begins -----------------------------------------------------------------------------------------
+
+    def create_trial(self, tuner_id: str) -> Any:
+        """Begin the next trial; wait while all that is left is run by others, for one of them may be lost."""
+        self.hand_back()
+        while True:
+            with self.place.alone():
+                others = self.lost.requeue()
+                if self.wants_more() and not self.time_is_up():
+                    begun = self.lost.ask()
+                    if not self.is_surplus(begun):
+                        return self.begin(begun, tuner_id)
+            if not others or self.time_is_up():
+                return keras_tuner.engine.trial.Trial(keras_tuner.HyperParameters(), "", "STOPPED")
+            time.sleep(WAIT)
+
+    def wants_more(self) -> bool:
+        """Whether the search is not at its end."""
+        exhausted = self.study.user_attrs.get("exhausted", False)
+        spent = self.lost.counted()
+        return not exhausted and (not self.max_trials or len(spent) < self.max_trials)
+
+    def is_surplus(self, begun: optuna.Trial) -> bool:
+        """Whether processes of two hosts, which no lock keeps apart, have begun the last trial: the later yields."""
+        before = [number for number in self.lost.counted() if number < begun.number]
+        if not self.max_trials or len(before) < self.max_trials:
+            return False
+        begun.set_user_attr("surplus", True)
+        self.study.tell(begun, state=TrialState.FAIL)
+        return True
+
+    def begin(self, begun: optuna.Trial, tuner_id: str) -> Any:
+        lock = self.place.hold(begun.number)
+        begun.set_user_attr("where", self.place.name)
+        given = begun.user_attrs
+        if given.get("tries"):
+            self.move_folder(given["tries"][-1], begun.number)
+        reported = set(self.study.get_trials(deepcopy=False)[begun.number].intermediate_values)
+        live = Live(begun, lock, given.get("start", {}), self.lost.heartbeat(begun.number), reported)
+        hp = DrawnHyperParameters(functools.partial(self.draw, live), self.declared)
+        trial = keras_tuner.engine.trial.Trial(hp, str(begun.number), "RUNNING")
+        self.live[trial.trial_id] = live
+        self.trials[trial.trial_id] = self.ongoing_trials[tuner_id] = trial
+        self.start_order.append(trial.trial_id)
+        launched.began_trial()
+        self.tell_begin(trial)
+        return trial
+
+    def move_folder(self, old: int, new: int) -> None:
+        """Give a lost trial's folder to the one that goes on with it."""
+        if self.place.trial(old).is_dir() and not self.place.trial(new).exists():
+            os.rename(self.place.trial(old), self.place.trial(new))
+
+    def draw(self, live: Live, hp: Any) -> Any:
+        """The value of a hyperparameter that is asked for the first time."""
+        found = dimension(hp)
+        new = not self.tune_new_entries and all(one.name != hp.name for one in self.declared)
+        if found is None or new:
+            return hp.default
+        live.asked.add(hp.name)
+        if hp.name in live.start:
+            try:
+                self.steered.forced[found.name] = found.recorded(live.start[hp.name])
+            except ValueError as error:
+                raise keras_tuner.errors.FatalValueError(f"enqueue(): {error}") from error
+        return found.suggest(live.trial)
+
+    # ---- a trial is under way -----------------------------------------------------------------------------------
+
+    def report(self, trial: Any, value: float, step: int) -> bool:
+        """Tell a value before the trial's end; True when it should be stopped."""
+        live = self.live[trial.trial_id]
+        if step not in live.reported:
+            live.trial.report(float(value), step)
+            live.reported.add(step)
+        if live.trial.should_prune():
+            live.stopped = "pruned"
+        return live.stopped is not None
+
+    def time_is_up(self) -> bool:
+        """Whether the search's time is spent."""
+        return time.time() >= self.deadline
+
+    def stop(self, trial: Any, why: str | None) -> None:
+        """Say why a trial was stopped before its end; None when it was at its end after all."""
+        self.live[trial.trial_id].stopped = why
+
+    # ---- a trial ends -------------------------------------------------------------------------------------------
+
+    def finish(self, trial: Any, results: Any) -> None:
+        """End a trial with what it returned."""
+        self.record(trial, results)
+        trial.status = "COMPLETED"
+        self.end_trial(trial)
+
+    def record(self, trial: Any, results: Any) -> None:
+        """Keep the metrics of what a trial returned."""
+        found = measured(results, self.objective)
+        metrics = dict(found.metrics)
+        metrics.setdefault(self.objective.name, float(self.objective.get_value(metrics)))
+        self.update_trial(trial.trial_id, metrics, step=found.epoch)
+
+    def end_trial(self, trial: Any) -> None:
+        """Tell the study how a trial ended, and free what it held."""
+        live = self.live.pop(trial.trial_id)
+        self.ongoing_trials = {who: one for who, one in self.ongoing_trials.items() if one is not trial}
+        self.end_order.append(trial.trial_id)
+        if live.heart is not None:
+            live.heart.stop()
+        self.update_space(trial.hyperparameters)
+        trial.hyperparameters = trial.hyperparameters.copy()  # nothing is drawn for it any more
+        if never := sorted(set(live.start) - live.asked):
+            log.warning(
+                "trial %s was given values that its model never asked for: %s", trial.trial_id, ", ".join(never)
+            )
+        try:
+            with self.place.alone():
+                self.tell(trial, live)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            log.warning("trial %s took longer than its heartbeat allows and was begun again elsewhere", trial.trial_id)
+        self.place.release(live.trial.number, live.lock)
+        self.tell_end(trial)
+
+    def tell(self, trial: Any, live: Live) -> None:
+        state = TrialState.FAIL
+        if trial.status == "COMPLETED":
+            if trial.metrics.exists(self.objective.name):
+                self.score_trial(trial)
+                trial.score = float(trial.score)
+            state = TrialState.PRUNED if live.stopped else TrialState.COMPLETE
+        elif live.stopped == "oversized":
+            state = TrialState.PRUNED  # without any value: samplers take it for the worst
+        if trial.status == "INVALID":
+            again = self.lost.again(live.trial.number, self.max_retries_per_trial)
+            trial.status = "INVALID" if again else "FAILED"
+        if state == TrialState.FAIL or live.stopped == "oversized":
+            live.trial.set_user_attr("error", (trial.message or "")[-MESSAGE:])
+        if live.stopped:
+            live.trial.set_user_attr("stopped", live.stopped)
+        live.trial.set_user_attr("keras_tuner", plain(trial.get_state()))
+        names = directions(self.objective)
+        values = [trial.metrics.get_best_value(name) for name in names] if state == TrialState.COMPLETE else None
+        self.study.tell(live.trial, values, state)
+        if getattr(self.steered, "exhausted", False):
+            self.study.set_user_attr("exhausted", True)
+
+    def hand_back(self) -> None:
+        """Queue again what this process began and was interrupted in, as by Ctrl-C in a notebook."""
+        for number, live in list(self.live.items()):
+            if live.heart is not None:
+                live.heart.stop()
+            self.place.release(live.trial.number, live.lock)
+            del self.live[number]
+        self.ongoing_trials.clear()
+
+    # ---- what was found -----------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Read the trials that have ended, in whichever process."""
+        for one in self.study.get_trials(deepcopy=False, states=ENDED):
+            state, number = one.user_attrs.get("keras_tuner"), str(one.number)
+            if state is not None and number not in self.trials:
+                self.trials[number] = keras_tuner.engine.trial.Trial.from_state(copy.deepcopy(state))
+                self.trials[number].trial_id = number
+
+    def ranking(self) -> list[Any]:
+        """Trials that have a score, the best first: complete ones before those that were stopped, as Optuna has it.
+
+        Of several objectives, those of the Pareto front come first.
+        """
+        self.refresh()
+        ended = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        several = len(self.study.directions) > 1
+        front = {one.number for one in self.study.best_trials} if several else set()
+        sign = -1 if self.objective.direction == "max" else 1
+
+        def place(one: Any) -> tuple[Any, ...]:
+            score = self.trials[str(one.number)].score
+            return one.state == TrialState.PRUNED, one.number not in front, sign * score, one.number
+
+        scored = [one for one in ended if getattr(self.trials.get(str(one.number)), "score", None) is not None]
+        return [self.trials[str(one.number)] for one in sorted(scored, key=place)]
+
+    def ended(self) -> list[str]:
+        """Numbers of the trials that have ended, the best first."""
+        best = [trial.trial_id for trial in self.ranking()]
+        ended = {str(one.number) for one in self.study.get_trials(deepcopy=False, states=ENDED)}
+        return [*best, *sorted(ended - set(best))]
+
+    def get_best_trials(self, num_trials: int = 1) -> list[Any]:
+        """The best trials of the whole search, whichever process ran them; none that failed."""
+        return self.ranking()[:num_trials]
+
+    def remaining_trials(self) -> int | None:
+        """How many trials are still to be begun; None where there is no limit."""
+        return max(0, self.max_trials - len(self.lost.counted())) if self.max_trials else None
+
+
+def plain(value: Any) -> Any:
+    """A state as JSON has it."""
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,172 @@
+"""What a search is refused for, before anything is trained."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from optuna.distributions import FloatDistribution
+
+from kopt import keras_internals as internals
+from kopt.checks import require
+from kopt.tuning.draws import dimension
+
+__all__ = ["reported_metrics", "require_copyable", "require_counts", "require_finite", "require_rows", "validates"]
+
+
+def require_counts(counts: Mapping[str, Any], keep: Any, seed: Any) -> None:
+    """Refuse counts that are none.
+
+    Args:
+        counts: Argument -> whole number >= 1, or None.
+        keep: A whole number >= 0.
+        seed: A whole number in [0, 2 ** 32), or None.
+
+    Raises:
+        ValueError: When one is something else.
+
+    Example:
+        >>> require_counts({"max_trials": 0}, 3, 0)
+        Traceback (most recent call last):
+        ValueError: max_trials must be a whole number >= 1, got 0.
+    """
+    for name, count in counts.items():
+        require(count is None or (is_whole(count) and count >= 1), name, "must be a whole number >= 1", count)
+    require(is_whole(keep) and keep >= 0, "keep", "must be a whole number >= 0", keep)
+    require(seed is None or (is_whole(seed) and 0 <= seed < 2**32), "seed", "must be in [0, 2 ** 32) or None", seed)
+
+
+def is_whole(count: Any) -> bool:
+    return isinstance(count, (int, np.integer)) and not isinstance(count, bool)
+
+
+def require_copyable(callbacks: Sequence[Any]) -> None:
+    """Refuse a callback of which a trial cannot have its own.
+
+    Args:
+        callbacks: Keras callbacks.
+
+    Raises:
+        ValueError: When one cannot be copied; says which and why.
+
+    Example:
+        >>> import keras, threading
+        >>> callback = keras.callbacks.Callback()
+        >>> callback.lock = threading.Lock()
+        >>> require_copyable([callback])
+        Traceback (most recent call last):
+        ValueError: callbacks must be ones that can be copied, for each trial has its own, got Callback (cannot pickle
+        '_thread.lock' object).
+    """
+    for callback in callbacks:
+        try:
+            copy.deepcopy(callback)
+        except Exception as error:  # whatever the callback's own parts raise
+            rule = "callbacks must be ones that can be copied, for each trial has its own"
+            raise ValueError(f"{rule}, got {type(callback).__name__} ({error}).") from error
+
+
+def require_rows(x: Any, y: Any, given: Mapping[str, Any]) -> None:
+    """Refuse data that cannot be dealt into folds.
+
+    Args:
+        x: Inputs; they must be arrays, or a nest of them.
+        y: Targets, the same.
+        given: The other arguments of `search`; no validation data can be among them.
+
+    Raises:
+        ValueError: When there are others, or validation data.
+
+    Example:
+        >>> require_rows((pair for pair in []), None, {})
+        Traceback (most recent call last):
+        ValueError: x and y must be arrays to be dealt into folds, got 'generator' and 'NoneType'.
+    """
+    kinds = [type(part).__name__ for part in (x, y)]
+    if not (are_arrays(x) and are_arrays(y)):
+        raise ValueError(f"x and y must be arrays to be dealt into folds, got {kinds[0]!r} and {kinds[1]!r}.")
+    require(
+        not validates(given), "folds", "must be 1 with validation data of one's own, for folds are validated on", "more"
+    )
+
+
+def validates(given: Mapping[str, Any]) -> bool:
+    """Whether there are validation data among the arguments of a fit.
+
+    Args:
+        given: The named ones.
+
+    Example:
+        >>> validates({"validation_split": 0.1}), validates({"validation_data": None})
+        (True, False)
+    """
+    return given.get("validation_data") is not None or bool(given.get("validation_split"))
+
+
+def require_finite(space: Sequence[Any]) -> None:
+    """Refuse a space that no grid goes through.
+
+    Args:
+        space: KerasTuner's hyperparameters.
+
+    Raises:
+        ValueError: When one is a number without a step.
+
+    Example:
+        >>> import keras_tuner
+        >>> require_finite([keras_tuner.engine.hyperparameters.Float("rate", 0, 1)])
+        Traceback (most recent call last):
+        ValueError: sampler 'grid' must have a step or options for every hyperparameter, got 'rate'.
+    """
+    for hp in space:
+        found = dimension(hp)
+        endless = (
+            found is not None and isinstance(found.distribution, FloatDistribution) and not found.distribution.step
+        )
+        require(not endless, "sampler 'grid'", "must have a step or options for every hyperparameter", hp.name)
+
+
+def are_arrays(x: Any) -> bool:
+    leaves = keras.tree.flatten(x)
+    return bool(leaves) and all(hasattr(leaf, "shape") and hasattr(leaf, "__getitem__") for leaf in leaves)
+
+
+def reported_metrics(model: Any, x: Any, y: Any, *, validated: bool, callbacks: Sequence[Any] = ()) -> list[str] | None:
+    """Tell what `model.fit` will report, without training.
+
+    Args:
+        model: A compiled model; it is built where it is not.
+        x: Arrays, a nest of them, or a dataset.
+        y: Arrays, where x does not bring them.
+        validated: Whether there are validation data.
+        callbacks: Those of the fit.
+
+    Returns:
+        The names; None where that cannot be known: a model with a training step of its own, a generator, or a callback
+        of the user's, which may add to what is reported.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse", metrics=["mae"])
+        >>> reported_metrics(model, np.eye(2), np.ones((2, 1)), validated=True)
+        ['loss', 'mae', 'val_loss', 'val_mae']
+    """
+    own = internals.has_own_train_step(model) or internals.has_own_test_step(model) or internals.has_own_metrics(model)
+    foreign = [one for one in callbacks if type(one).__module__.partition(".")[0] not in ("keras", "kopt")]
+    lambdas = [one for one in callbacks if isinstance(one, keras.callbacks.LambdaCallback)]
+    if own or foreign or lambdas:
+        return None
+    if isinstance(x, tf.data.Dataset):
+        batch = next(iter(x.take(1)), None)
+    elif are_arrays(x) and are_arrays(y):
+        batch = tuple(keras.tree.map_structure(lambda part: np.asarray(part[:1]), one) for one in (x, y))
+    else:
+        return None
+    if batch is None:
+        return None
+    internals.build(model, keras.utils.unpack_x_y_sample_weight(batch))
+    names = sorted(model.get_metrics_result())
+    return names + [f"val_{name}" for name in names if validated]

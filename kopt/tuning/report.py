@@ -1,0 +1,216 @@
+"""The page of a search: ranking, history, importances, how values relate to results, learning curves."""
+
+import html
+import pathlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import optuna
+from optuna import visualization
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from kopt.checks import needs, require
+from kopt.tuning.draws import dimension
+from kopt.tuning.objectives import directions
+
+__all__ = ["importances_of", "with_values", "write_report"]
+
+ROWS = 50  # of the ranking
+CONTOURS = 4  # the most important hyperparameters, each against each
+STYLE = """body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em }
+table { border-collapse: collapse; font-size: 14px } th, td { padding: 2px 12px 2px 0; text-align: left }
+div.table { overflow-x: auto } tr:nth-child(even) { background: #f4f4f4 }"""
+
+
+def write_report(oracle: Any) -> pathlib.Path:
+    """Write a search's page.
+
+    Args:
+        oracle: The search's `StudyOracle`.
+
+    Returns:
+        Its file, report.html in the search's folder; one file that needs no network.
+
+    Raises:
+        ImportError: When plotly is not installed.
+        ValueError: When no trial is complete.
+
+    Example:
+        >>> import tempfile
+        >>> from kopt.tuning.tuner import Tuner
+        >>> class Search(Tuner):
+        ...     def run_trial(self, trial, **_):
+        ...         return trial.hyperparameters.Float("x", 0, 1) + trial.hyperparameters.Float("y", 0, 1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tuner = Search(max_trials=3, directory=folder)
+        ...     tuner.search(verbose=0)
+        ...     text = write_report(tuner.oracle).read_text()
+        >>> "Parallel Coordinate" in text, "<script src" in text
+        (True, False)
+
+    Source:
+        `optuna.visualization`.
+    """
+    offline = needs("plotly.offline", "tune")
+    study = with_values(oracle)
+    names = list(directions(oracle.objective))
+    finished = [one for one in study.trials if one.state == TrialState.COMPLETE]
+    require(bool(finished), "report()", "must have a complete trial", len(finished))
+    title = f"Search {oracle.place.folder.name}"
+    parts = [f"<h1>{html.escape(title)}</h1>", f"<p>{html.escape(summary(oracle))}</p>", ranking(oracle, names)]
+    for figure in figures(study, names):
+        parts.append(figure.to_html(full_html=False, include_plotlyjs=False))
+    file = oracle.place.folder / "report.html"
+    head = f"<meta charset='utf-8'><title>{html.escape(title)}</title><style>{STYLE}</style>"
+    script = f"<script>{offline.get_plotlyjs()}</script>"
+    file.write_text(f"<!DOCTYPE html><html><head>{head}{script}</head><body>{''.join(parts)}</body></html>")
+    return file
+
+
+def with_values(oracle: Any) -> optuna.Study:
+    """Copy a study with the values themselves where only their places in an order are recorded.
+
+    Args:
+        oracle: The search's `StudyOracle`.
+
+    Returns:
+        A study in memory of the trials that have ended.
+
+    Example:
+        >>> import tempfile
+        >>> from kopt.tuning.tuner import Tuner
+        >>> class Search(Tuner):
+        ...     def run_trial(self, trial, **_):
+        ...         return trial.hyperparameters.Choice("units", [16, 64, 256])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tuner = Search(max_trials=4, directory=folder)
+        ...     tuner.search(verbose=0)
+        ...     {one.params["units"] == one.value for one in with_values(tuner.oracle).trials}
+        {True}
+    """
+    oracle.refresh()
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        copy = optuna.create_study(directions=oracle.study.directions)
+    finally:
+        optuna.logging.set_verbosity(level)
+    for one in oracle.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
+        trial = oracle.trials.get(str(one.number))
+        for hp in trial.hyperparameters.space if trial else ():
+            found = dimension(hp)
+            if found is not None and found.name in one.params:
+                one.params[found.name] = found.value(one.params[found.name])
+                one.distributions[found.name] = shown(found)
+        if one.state == TrialState.COMPLETE or one.values:
+            copy.add_trial(one)
+    return copy
+
+
+def shown(found: Any) -> Any:
+    """What a dimension's values are drawn from, as plots show it."""
+    if found.grid is not None:
+        return CategoricalDistribution(found.grid)
+    if found.hp.__class__.__name__ == "Float" and found.hp.sampling == "reverse_log":
+        return FloatDistribution(found.hp.min_value, found.hp.max_value)
+    return found.distribution
+
+
+def importances_of(study: optuna.Study) -> dict[str, float]:
+    """Tell how much of the difference between trials each hyperparameter explains.
+
+    Args:
+        study: A study with two complete trials or more.
+
+    Returns:
+        Name, with its conditions -> share, the greatest first; of several objectives, the first one's.
+
+    Raises:
+        ValueError: When fewer trials are complete.
+
+    Example:
+        >>> import optuna
+        >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+        >>> for _ in range(30):
+        ...     trial = study.ask()
+        ...     study.tell(trial, trial.suggest_float("matters", 0, 1) + 0 * trial.suggest_float("does_not", 0, 1))
+        FrozenTrial(...
+        >>> next(iter(importances_of(study)))
+        'matters'
+
+    Source:
+        Watanabe et al., PED-ANOVA, 2023; `optuna.importance`.
+    """
+    complete = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    require(complete >= 2, "importances()", "must have two complete trials or more", complete)
+    sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
+    target = None if len(study.directions) == 1 else lambda trial: sign * trial.values[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        for notice in ("PedAnovaImportanceEvaluator computes", "Some regimes for parameter"):  # low targets; few trials
+            warnings.filterwarnings("ignore", notice, UserWarning)
+        found = optuna.importance.get_param_importances(study, target=target)
+    total = sum(found.values()) or 1.0
+    return {name: float(share) / total for name, share in found.items()}
+
+
+def first_value(trial: Any) -> float:
+    return trial.values[0]
+
+
+def figures(study: optuna.Study, names: list[str]) -> Iterator[Any]:
+    """The plots that there is something to show in."""
+    several = len(names) > 1
+    how: dict[str, Any] = {"target": first_value if several else None, "target_name": names[0]}
+    complete = [one for one in study.trials if one.state == TrialState.COMPLETE]
+    asked = {name for one in complete for name in one.params}
+    different = sorted(name for name in asked if len({one.params[name] for one in complete if name in one.params}) > 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if several and len(names) <= 3:
+            yield visualization.plot_pareto_front(study, target_names=names)
+        yield visualization.plot_optimization_history(study, **how)
+        if len(complete) >= 2 and different:
+            shares = importances_of(study)
+            important = [name for name in shares if name in different]
+            yield bars(shares)
+            yield visualization.plot_parallel_coordinate(study, params=important or different, **how)
+            yield visualization.plot_slice(study, params=important or different, **how)
+            if len(important) >= 2:
+                yield visualization.plot_contour(study, params=important[:CONTOURS], **how)
+        if not several and any(one.intermediate_values for one in study.trials):
+            curves = visualization.plot_intermediate_values(study)
+            yield curves.update_layout(title="Learning curves", xaxis_title="epoch", yaxis_title=names[0])
+
+
+def bars(shares: dict[str, float]) -> Any:
+    graph = needs("plotly.graph_objects", "tune")
+    names = list(shares)[::-1]
+    figure = graph.Figure(graph.Bar(x=[shares[name] for name in names], y=names, orientation="h"))
+    return figure.update_layout(title="Importances (PED-ANOVA)", xaxis_title="share of the difference between trials")
+
+
+def summary(oracle: Any) -> str:
+    trials = oracle.study.get_trials(deepcopy=False)
+    counts = {state: sum(one.state == state for one in trials) for state in TrialState}
+    told = ", ".join(f"{count} {state.name.lower()}" for state, count in counts.items() if count)
+    return f"{' and '.join(f'{name} ({way})' for name, way in directions(oracle.objective).items())}; {told}"
+
+
+def ranking(oracle: Any, names: list[str]) -> str:
+    """A table of the best trials, with what ran in them."""
+    best = oracle.ranking()[:ROWS]
+    asked = list(dict.fromkeys(name for trial in best for name in trial.hyperparameters.values))
+    states = {str(one.number): one.state.name.lower() for one in oracle.study.get_trials(deepcopy=False)}
+    rows = [["", "trial", *names, "epoch", "", *asked]]
+    for place, trial in enumerate(best, 1):
+        reached = [f"{trial.metrics.get_best_value(name):.5g}" for name in names]
+        values = [trial.hyperparameters.values.get(name, "") for name in asked]
+        told = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]
+        rows.append([str(place), trial.trial_id, *reached, str(trial.best_step + 1), states[trial.trial_id], *told])
+    cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
+    cells[0] = cells[0].replace("td>", "th>")
+    return f"<div class='table'><table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table></div>"

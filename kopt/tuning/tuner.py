@@ -1,0 +1,284 @@
+"""Tuner: KerasTuner's tuner over an Optuna study, run by as many processes as are started."""
+
+import logging
+import math
+import os
+import pathlib
+import traceback
+from typing import Any
+
+import keras_tuner
+import optuna
+
+from kopt import launched
+from kopt.callbacks.time_budget import seconds
+from kopt.checks import require
+from kopt.keras_internals.tuning import HookedTuner, forgetting_gradients
+from kopt.tuning.checkpoints import Progress, keep_checkpoints
+from kopt.tuning.execution import DATA, data_of, execute
+from kopt.tuning.hope import require_hope, require_success
+from kopt.tuning.hypermodel import HyperModel
+from kopt.tuning.objectives import directions, measured, objectives_of, require_reported
+from kopt.tuning.opening import open_search
+from kopt.tuning.oracle import StudyOracle
+from kopt.tuning.refusals import (
+    reported_metrics,
+    require_copyable,
+    require_counts,
+    require_finite,
+    require_rows,
+    validates,
+)
+from kopt.tuning.report import importances_of, write_report
+from kopt.tuning.samplers import pruner_of, sampler_of
+from kopt.tuning.starts import enqueue_start
+
+__all__ = ["Tuner"]
+
+log = logging.getLogger("kopt")
+
+ORACLE_SETTINGS = (
+    "hyperparameters",
+    "tune_new_entries",
+    "allow_new_entries",
+    "max_retries_per_trial",
+    "max_consecutive_failed_trials",
+)
+
+
+class Tuner(HookedTuner):
+    """A `keras_tuner.Tuner` whose search is an Optuna study: samplers, pruners, and any number of processes.
+
+    Hypermodels, `build(hp)` functions, `run_trial` and the other methods are KerasTuner's. A hyperparameter is drawn
+    when the model first asks for it, so what is recorded is what ran. Run the script in several processes (or by
+    `python -m kopt launch --tuners 4 search.py`) and they share the search; kill any, and its trial goes on elsewhere.
+    Needs a system with flock: Linux or macOS.
+
+    Args:
+        hypermodel: A function or a `keras_tuner.HyperModel`; None where a subclass has its own `run_trial`.
+        objective: A metric's name, a `keras_tuner.Objective`, or several of them for a Pareto front.
+        max_trials: How many trials over all processes and runs of the script, >= 1; None where `timeout` is the limit.
+        timeout: Seconds or "2h": when to begin no more trials, and to stop those under way at the end of their epoch.
+        sampler: As for `samplers.sampler_of`: "tpe", "gp", "cma", "random", "grid", "qmc" or an Optuna sampler.
+        pruner: As for `samplers.pruner_of`: "asha", "hyperband", "median", "wilcoxon", an Optuna pruner or None.
+        storage: None for a journal file in the folder, another journal's path, or a database's URL.
+        folds: How many folds a trial is trained on, >= 1; 1 for `validation_data`. `search(..., groups=)` keeps the
+            examples of a group together.
+        executions_per_trial: How many models are trained for a trial, >= 1, on each fold.
+        keep: How many trials' checkpoints stay on the disk, >= 0.
+        max_parameters: Models with more are not trained; None for no limit.
+        seed: Of the draws, the folds and each model's start, >= 0; None for new ones each time.
+        directory: Where searches are.
+        project_name: The search's folder in it, and the study's name.
+        overwrite: Whether to begin anew instead of going on.
+        **settings: Other arguments of KerasTuner's Tuner and Oracle: `hyperparameters`, `tune_new_entries`,
+            `allow_new_entries`, `max_retries_per_trial`, `max_consecutive_failed_trials` (None, its default here, for a
+            search that ends when all trials fail), `distribution_strategy` and so on.
+
+    Raises:
+        ValueError: When an argument is out of range, the objective's direction is not known, a range is empty, or the
+            storage cannot be reached; before anything is trained.
+
+    Example:
+        >>> import keras, numpy as np, tempfile
+        >>> def build(hp):
+        ...     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        ...     model.compile(keras.optimizers.SGD(hp.Float("rate", 1e-3, 1, sampling="log")), "mse")
+        ...     return model
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tuner = Tuner(build, "val_loss", max_trials=3, directory=folder)
+        ...     tuner.search(np.eye(2), np.ones((2, 1)), validation_data=(np.eye(2), np.ones((2, 1))), verbose=0)
+        ...     len(tuner.study.trials), tuner.study.best_value == tuner.oracle.get_best_trials()[0].score
+        (3, True)
+
+    Source:
+        KerasTuner's Tuner; Akiba et al., Optuna: A Next-generation Hyperparameter Optimization Framework, 2019.
+    """
+
+    def __init__(
+        self,
+        hypermodel: Any = None,
+        objective: Any = None,
+        max_trials: int | None = 10,
+        *,
+        timeout: float | str | None = None,
+        sampler: Any = "tpe",
+        pruner: Any = None,
+        storage: Any = None,
+        folds: int = 1,
+        executions_per_trial: int = 1,
+        keep: int = 3,
+        max_parameters: int | None = None,
+        seed: int | None = 0,
+        directory: str | os.PathLike[str] | None = None,
+        project_name: str | None = None,
+        overwrite: bool = False,
+        **settings: Any,
+    ):
+        counts = {"max_trials": max_trials, "max_parameters": max_parameters}
+        require_counts(counts | {"folds": folds, "executions_per_trial": executions_per_trial}, keep, seed)
+        self.timeout = math.inf if timeout is None else seconds(timeout, "timeout")
+        require(max_trials is not None or timeout is not None, "max_trials", "must be set without a timeout", None)
+        self.folds, self.keep, self.max_parameters, self.seed = folds, keep, max_parameters, seed
+        self.executions = folds * executions_per_trial
+        chosen = objectives_of(objective)
+        several = len(chosen) if isinstance(chosen, list) else 1
+        sampling = sampler_of(sampler, int.from_bytes(os.urandom(4)) if seed is None else seed, objectives=several)
+        pruning = pruner_of(pruner, objectives=several, executions=self.executions)
+        name = project_name or "untitled_project"
+        lost = open_search(
+            pathlib.Path(directory or ".") / name, storage, name, chosen, sampling, pruning, overwrite=overwrite
+        )
+        for_oracle = {key: settings.pop(key) for key in ORACLE_SETTINGS if key in settings}
+        for_oracle.setdefault("max_consecutive_failed_trials", None)
+        oracle = StudyOracle(chosen, max_trials, study=lost.study, lost=lost, seed=seed, **for_oracle)
+        settings |= {"directory": directory, "project_name": name, "executions_per_trial": executions_per_trial}
+        super().__init__(oracle, hypermodel, **settings)
+
+    @property
+    def study(self) -> optuna.Study:
+        """The Optuna study: all trials of all processes, for Optuna's plots and its dashboard."""
+        return self.oracle.study
+
+    def enqueue(self, **values: Any) -> None:
+        """Run a known-good start before anything that is drawn; what it leaves open is drawn. Twice counts once.
+
+        Raises:
+            ValueError: When the model does not ask for a name, or not for such a value.
+        """
+        enqueue_start(self, values)
+
+    def search(self, *args: Any, **kwargs: Any) -> None:
+        """Search, with the arguments of `model.fit`, and `groups=` for folds; see `keras_tuner.Tuner.search`.
+
+        Raises:
+            ValueError: When the objective is not reported or a callback cannot be copied; before anything is trained.
+            RuntimeError: When all trials fail; says how the first did.
+        """
+        self.oracle.deadline = launched.clock_start() + self.timeout
+        callbacks = kwargs.get("callbacks") or []
+        require_copyable(callbacks)
+        if self.trains_itself():
+            self.require_reported(args, kwargs, callbacks)
+        if self.oracle.steered.finite:
+            require_finite(self.oracle.get_space().space)
+        super().search(*args, **kwargs)
+        require_success(self.study)
+
+    def require_reported(self, args: Any, kwargs: Any, callbacks: Any) -> None:
+        """Refuse data that do not fit the folds, and an objective that the training will not report."""
+        x, y = [*args, *(kwargs.get(name) for name in DATA[len(args) :])][:2]
+        own = isinstance(self.hypermodel, HyperModel) and self.hypermodel.brings_data()
+        if self.folds > 1 and not own:
+            require_rows(x, y, kwargs)
+        hp = self.oracle.get_space()
+        model, example = self.fresh_model(hp), self.hypermodel.example(hp) if own else (x, y)
+        validated = own or self.folds > 1 or validates(kwargs)
+        reported = reported_metrics(model, *example, validated=validated, callbacks=callbacks)
+        if reported is not None:
+            require_reported(directions(self.oracle.objective), reported)
+
+    def trains_itself(self) -> bool:
+        """Whether a trial is a `fit` of KerasTuner's or of kopt's, whose results are known beforehand."""
+        stock = (keras_tuner.HyperModel.fit, HyperModel.fit)
+        return type(self).run_trial is Tuner.run_trial and type(self.hypermodel).fit in stock
+
+    # ---- one trial ----------------------------------------------------------------------------------------------
+
+    def attempt(self, trial: Any, *args: Any, **kwargs: Any) -> None:
+        """Run a trial; what it raises is recorded with it, and the search goes on."""
+        try:
+            with forgetting_gradients():
+                results = self.run_trial(trial, *args, **kwargs)
+            if results is not None or not trial.metrics.exists(self.oracle.objective.name):
+                self.oracle.record(trial, results)
+            trial.status = "COMPLETED"
+        except optuna.TrialPruned:
+            self.oracle.stop(trial, "pruned")
+            trial.status = "COMPLETED"
+        except keras_tuner.errors.FatalError as error:
+            trial.status, trial.message = "FAILED", str(error)
+            self.oracle.end_trial(trial)
+            raise
+        except keras_tuner.errors.FailedTrialError as error:
+            trial.status, trial.message = "FAILED", str(error)
+        except Exception:  # the fault boundary: a model may raise anything
+            trial.status, trial.message = "INVALID", traceback.format_exc()
+        if trial.status != "COMPLETED":
+            log.warning("trial %s failed: %s", trial.trial_id, trial.message.strip().splitlines()[-1])
+
+    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+        """Train a trial's models, one for each fold and execution; stop between them where the pruner says so."""
+        callbacks = kwargs.pop("callbacks", None) or []
+        progress = Progress(self.oracle.place.trial(trial.trial_id))
+        results: list[Any] = list(progress.finished)
+        for execution in range(len(results), self.executions):
+            data, named = data_of(self, execution, args, kwargs)
+            results.append(execute(self, trial, execution, progress, callbacks, data, named))
+            if self.executions > 1:
+                found = measured(results[-1], self.oracle.objective)
+                progress.end_execution(found.metrics)
+                if execution + 1 < self.executions and self.stops(trial, execution, found.metrics):
+                    break
+        return results
+
+    def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
+        """Tell the pruner of an epoch; stop the training where it, or the clock, says so."""
+        if self.stops(trial, epoch, logs or {}, measured_now=self.executions == 1):
+            model.stop_training = True
+
+    def stops(self, trial: Any, step: int, metrics: Any, *, measured_now: bool = True) -> bool:
+        """Whether a trial should be stopped after an epoch, or after one of its executions."""
+        if self.oracle.time_is_up():
+            self.oracle.stop(trial, "timeout")
+            return True
+        names = directions(self.oracle.objective)
+        if not measured_now or len(names) > 1 or not self.oracle.objective.has_value(metrics):
+            return False
+        return self.oracle.report(trial, self.oracle.objective.get_value(metrics), step + 1)
+
+    def on_trial_end(self, trial: Any) -> None:
+        """End a trial: tell the study, and keep no more checkpoints than are wanted."""
+        if trial.status == "INVALID":
+            Progress(self.oracle.place.trial(trial.trial_id)).end()  # the next try begins anew
+        super().on_trial_end(trial)
+        Progress(self.oracle.place.trial(trial.trial_id)).end()
+        with self.oracle.place.alone():
+            keep_checkpoints(self.oracle.place.folder, self.oracle.ended(), self.keep)
+        require_hope(self.study, self.oracle.max_consecutive_failed_trials)
+        launched.may_leave(len(self.oracle.end_order))
+
+    # ---- what was found -----------------------------------------------------------------------------------------
+
+    def load_model(self, trial: Any) -> Any:
+        """Build a trial's model, with the weights of its best epoch.
+
+        Raises:
+            ValueError: When its checkpoint is not there, for `keep` are.
+        """
+        there = pathlib.Path(self.checkpoint_file(trial.trial_id)).exists()
+        rule = f"must be one of the keep = {self.keep} best, whose checkpoints are kept in this folder"
+        require(there, "trial", rule, trial.trial_id)
+        model = self.fresh_model(trial.hyperparameters)
+        self.build_again(trial.trial_id, model)
+        model.load_weights(self.checkpoint_file(trial.trial_id))
+        return model
+
+    def importances(self) -> dict[str, float]:
+        """How much of the difference between trials each hyperparameter explains, the most first; they sum to 1.
+
+        Of several objectives, the first one's.
+
+        Raises:
+            ValueError: When fewer than two trials are complete.
+        """
+        return importances_of(self.study)
+
+    def report(self) -> pathlib.Path:
+        """Write the search's page, report.html in its folder, which needs no network.
+
+        Raises:
+            ImportError: When plotly is not installed.
+            ValueError: When no trial is complete.
+        """
+        return write_report(self.oracle)

@@ -1,0 +1,214 @@
+"""A search's storage: cut at any byte, broken, out of reach; locks and heartbeats of those who run trials."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+
+import optuna
+import pytest
+
+from kopt.tuning import Tuner, lost, storage
+from kopt.tuning.liveness import Place
+from kopt.tuning.storage import Journal
+
+
+class Line(Tuner):
+    def run_trial(self, trial, stop_in=None):
+        if trial.trial_id == stop_in:
+            raise KeyboardInterrupt
+        return trial.hyperparameters.Float("x", 0, 1) + trial.hyperparameters.Choice("y", [1, 5, 6])
+
+
+def line(folder, trials: int, **how) -> Line:
+    tuner = Line(max_trials=trials, directory=folder, project_name="line", sampler="random", **how)
+    tuner.oracle.verbose = 0
+    return tuner
+
+
+def test_a_journal_cut_at_any_byte_goes_on_from_its_last_whole_entry(tmp_path, caplog) -> None:
+    first = line(tmp_path, 4)
+    first.search()
+    file = tmp_path / "line" / "journal.log"
+    whole = file.read_bytes()
+    for cut in [0, 1, *random.Random(0).sample(range(len(whole)), 12), len(whole) - 1]:
+        file.write_bytes(whole[:cut])
+        caplog.clear()
+        tuner = line(tmp_path, 4)
+        kept = whole[: whole[:cut].rfind(b"\n") + 1]
+        assert file.read_bytes().startswith(kept)
+        assert ("were cut off" in caplog.text) == (len(kept) < cut)
+        tuner.search()
+        lines = file.read_text().splitlines()
+        assert all(isinstance(json.loads(one), dict) for one in lines)
+        states = [trial.state.name for trial in tuner.study.trials]
+        lost_ones = {number for trial in tuner.study.trials for number in trial.user_attrs.get("tries", [])}
+        assert [state for number, state in enumerate(states) if number not in lost_ones] == ["COMPLETE"] * 4
+
+
+def test_a_journal_that_is_broken_in_its_middle_is_refused(tmp_path) -> None:
+    line(tmp_path, 2).search()
+    file = tmp_path / "line" / "journal.log"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([*lines[:3], lines[3][:10] + "\n", *lines[4:]]))
+    with pytest.raises(
+        ValueError, match=r"^storage must be a whole journal, .*journal.log is broken in line 4, got b'"
+    ):
+        line(tmp_path, 4)
+
+
+def test_a_journal_that_is_cut_while_it_is_searched_is_refused(tmp_path) -> None:
+    journal = Journal(tmp_path / "journal.log")
+    journal.append_logs([{"op_code": 0}])
+    (tmp_path / "journal.log").write_text("")
+    with pytest.raises(ValueError, match="^storage must not be cut while it is searched"):
+        list(journal.read_logs(0))
+    with pytest.raises(ValueError, match="^storage must not be cut while it is searched"):
+        journal.append_logs([{"op_code": 0}])
+
+
+def test_optunas_own_journal_is_broken_for_good_by_half_an_entry(tmp_path) -> None:
+    """The counter-test: what Journal mends, Optuna's own backend does not."""
+    path = tmp_path / "journal.log"
+    path.write_text('{"op_code"')
+    own = optuna.storages.journal.JournalFileBackend(str(path))
+    own.append_logs([{"op_code": 0}])
+    own.append_logs([{"op_code": 0}])
+    with pytest.raises(ValueError):
+        list(own.read_logs(0))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            "postgresql://user:secret@127.0.0.1:1/none",
+            "storage must be one that can be reached, got 'postgresql://user:",
+        ),
+        (
+            "sqlite:////nowhere/at/all.db",
+            "storage must be one that can be reached, got 'sqlite:////nowhere/at/all.db' (",
+        ),
+        ("/nowhere/at/all.log", "storage must be one that can be reached, got '/nowhere/at/all.log' (No such file"),
+        ("nothing://host/a", "storage must be one that can be reached, got 'nothing://host/a' ("),
+        ("://", "storage must be a journal's path or a database's URL, got another text."),
+    ],
+)
+def test_a_storage_out_of_reach_is_one_sentence(given: str, message: str, tmp_path) -> None:
+    with pytest.raises((ValueError, ImportError)) as caught:
+        line(tmp_path, 4, storage=given)
+    if isinstance(caught.value, ImportError):
+        pytest.skip("the database's driver is not installed")
+    assert str(caught.value).startswith(message) and "secret" not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_database_serves_as_well(tmp_path) -> None:
+    for trials in (3, 5):
+        tuner = line(tmp_path, trials, storage=f"sqlite:///{tmp_path}/search.db")
+        tuner.search()
+    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 5
+    assert len({trial.params["x"] for trial in tuner.study.trials}) == 5
+
+
+def test_a_trial_without_a_heartbeat_is_queued_again_from_another_host(tmp_path, monkeypatch) -> None:
+    """Two folders on one database are two hosts; the trial of the first dies with no lock to tell."""
+    monkeypatch.setattr(storage, "HEARTBEAT", 1)
+    monkeypatch.setattr(storage, "GRACE", 1)
+    monkeypatch.setattr(lost, "HEARTBEAT", 1000)  # it lives no sign but the first
+    url = f"sqlite:///{tmp_path}/search.db"
+    dead = line(tmp_path / "one", 1, storage=url)
+    trial = dead.oracle.create_trial("tuner0")
+    value = trial.hyperparameters.Float("x", 0, 1)
+    other = line(tmp_path / "two", 1, storage=url)
+    other.search()  # waits for the trial, for it may be lost, until it is
+    found = other.study.trials
+    assert [one.state.name for one in found] == ["FAIL", "COMPLETE"]
+    assert found[1].params["x"] == value and found[1].user_attrs["tries"] == [0]
+    dead.oracle.record(trial, 0.5)
+    trial.status = "COMPLETED"
+    dead.oracle.end_trial(trial)  # it was not dead after all: its result comes too late, and is not counted
+    assert [one.state.name for one in other.study.trials] == ["FAIL", "COMPLETE"]
+
+
+def test_a_living_heartbeat_keeps_a_trial(tmp_path, monkeypatch) -> None:
+    """The counter-test: with signs of life, the other host leaves the trial alone."""
+    monkeypatch.setattr(storage, "HEARTBEAT", 1)
+    monkeypatch.setattr(storage, "GRACE", 2)
+    monkeypatch.setattr(lost, "HEARTBEAT", 0.2)
+    url = f"sqlite:///{tmp_path}/search.db"
+    alive = line(tmp_path / "one", 2, storage=url)
+    trial = alive.oracle.create_trial("tuner0")
+    other = line(tmp_path / "two", 2, storage=url)
+    begun = other.oracle.create_trial("tuner0")
+    time.sleep(3)
+    with other.oracle.place.alone():
+        assert other.oracle.lost.requeue() == 2
+    for tuner, one in ((alive, trial), (other, begun)):
+        one.status = "FAILED"
+        tuner.oracle.end_trial(one)
+
+
+def test_an_interrupted_trial_is_run_again_with_the_same_values(tmp_path) -> None:
+    tuner = line(tmp_path, 3)
+    with pytest.raises(KeyboardInterrupt):
+        tuner.search(stop_in="1")
+    tuner.search()  # in the same process, as in a notebook
+    states = [trial.state.name for trial in tuner.study.trials]
+    assert states.count("COMPLETE") == 3 and states.count("FAIL") == 1
+
+
+def test_overwriting_begins_anew_but_not_under_another_process(tmp_path) -> None:
+    tuner = line(tmp_path, 2)
+    tuner.search()
+    running = line(tmp_path, 3)
+    trial = running.oracle.create_trial("tuner0")
+    with pytest.raises(
+        ValueError, match=r"^overwrite must be False while another process searches here, .* got \['2'\]"
+    ):
+        line(tmp_path, 2, overwrite=True)
+    running.oracle.finish(trial, 1.0)
+    assert line(tmp_path, 2, overwrite=True).study.trials == []
+    url = f"sqlite:///{tmp_path}/search.db"
+    line(tmp_path, 2, storage=url).search()
+    assert line(tmp_path, 2, storage=url, overwrite=True).study.trials == []
+
+
+def test_of_one_launch_only_the_first_process_overwrites(tmp_path, monkeypatch) -> None:
+    line(tmp_path, 2).search()
+    monkeypatch.setenv("KOPT_TUNER_LAUNCH", "this")
+    first = line(tmp_path, 2, overwrite=True)
+    assert first.study.trials == []
+    first.search()
+    assert len(line(tmp_path, 2, overwrite=True).study.trials) == 2
+
+
+def test_a_study_that_goes_another_way_is_refused(tmp_path) -> None:
+    line(tmp_path, 2)
+    with pytest.raises(ValueError, match="^objective must minimize as the study 'line' in the storage does, got"):
+        line(tmp_path, 2, objective="accuracy")
+
+
+def test_a_lock_is_free_when_its_process_has_ended(tmp_path) -> None:
+    place = Place(tmp_path)
+    code = (
+        f"import fcntl, time; f = open({str(place.locks / '3')!r}, 'w'); fcntl.flock(f, 2); print(1); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-uc", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() and not place.is_free(3)
+        process.kill()
+        process.wait()
+    assert place.is_free(3)
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="^directory must be one that can be written to, got"):
+        line(tmp_path / "file", 2)
+
+
+def test_any_optuna_storage_serves(tmp_path) -> None:
+    tuner = line(tmp_path, 3, storage=optuna.storages.InMemoryStorage())
+    tuner.search()
+    assert len(tuner.study.trials) == 3
