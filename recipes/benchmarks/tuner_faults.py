@@ -2,6 +2,9 @@
 
 Command   python recipes/benchmarks/tuner_faults.py --processes 4 --trials 40
 Shows     how many trials ended, how often they were begun again, and from which epoch they went on
+
+Measured with --every 5 --pause 0.3 on 2 busy cores: 40 kills, of which 11 hit a trial (the others a process that was
+starting, or between trials): 40 trials complete, 11 begun again, all 11 from a checkpoint, none given up, 296 s.
 """
 
 import collections
