@@ -1,7 +1,8 @@
 """The README's table of recipes, from their docstrings and from what three seeds of each reached.
 
-Command   python recipes/benchmarks/gallery.py            trains every recipe that has a target; about 25 minutes
+Command   python recipes/benchmarks/gallery.py            trains every recipe that has a target; about 30 minutes
           python recipes/benchmarks/gallery.py --only vision --only mnist
+          python recipes/benchmarks/gallery.py --folder saved_models   uses the runs that are there, of the same recipes
           python recipes/benchmarks/gallery.py --table    writes the table from results.json, and trains nothing
 """
 
@@ -19,7 +20,10 @@ from typing import Any
 import numpy as np
 import tyro
 
-from kopt.report import found_runs
+from kopt import Recipe
+from kopt.fields import replace
+from kopt.report import Run, found_runs
+from kopt.targets import SEEDS
 from kopt.tasks import better
 
 RECIPES = pathlib.Path(__file__).resolve().parent.parent
@@ -43,12 +47,19 @@ def entry(module: ModuleType, name: str) -> str:
     return " ".join(found[1].split()) if found else ""
 
 
-def measured(name: str) -> dict[str, Any]:
-    """Train a recipe from three seeds by its own command, and read what they reached."""
-    with tempfile.TemporaryDirectory() as folder:
+def runs_of(recipe: Recipe, folder: str) -> list[Run]:
+    """The newest run of each seed of a recipe in a folder, where all three are there."""
+    wanted = [replace(recipe, {"seed": recipe.seed + seed}) for seed in range(SEEDS)]
+    there = {run.recipe: run for run in found_runs(folder)[0]} if pathlib.Path(folder).is_dir() else {}
+    return [there[one] for one in wanted] if all(one in there for one in wanted) else []
+
+
+def measured(name: str, recipe: Recipe, folder: str) -> dict[str, Any]:
+    """What a recipe reached from three seeds by its own command, which is run unless it has been."""
+    if not runs_of(recipe, folder):
         command = [sys.executable, str(RECIPES / f"{name}.py"), "--check-target", "--folder", folder]
         subprocess.run(command, check=True)
-        runs = [run.metrics for run in found_runs(folder)[0]]
+    runs = [run.metrics for run in runs_of(recipe, folder)]
     values, first = [run["value"] for run in runs], runs[0]
     return {
         "metric": first["metric"],
@@ -85,16 +96,19 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
 def main(args: Sequence[str] | None = None) -> None:
     """Measure, keep the results, and write the table into the README."""
 
-    def options(only: tyro.conf.UseAppendAction[tuple[str, ...]] = (), table: bool = False) -> tuple[Any, bool]:
-        return only, table
+    def options(
+        only: tyro.conf.UseAppendAction[tuple[str, ...]] = (), table: bool = False, folder: str | None = None
+    ) -> tuple[Any, bool, str | None]:
+        return only, table, folder
 
-    only, as_it_is = tyro.cli(options, args=args, description=__doc__)
+    only, as_it_is, kept = tyro.cli(options, args=args, description=__doc__)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    recipes = {path.stem: load(path.stem) for path in sorted(RECIPES.glob("*.py"))}
-    with_target = [name for name, one in recipes.items() if getattr(getattr(one, "RECIPE", None), "target", None)]
-    for name in () if as_it_is else only or with_target:
-        results[name] = measured(name)
-        RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+    recipes: dict[str, Any] = {path.stem: getattr(load(path.stem), "RECIPE", None) for path in RECIPES.glob("*.py")}
+    with_target = sorted(name for name, recipe in recipes.items() if recipe is not None and recipe.target is not None)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in () if as_it_is else only or with_target:
+            results[name] = measured(name, recipes[name], kept or folder)
+            RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
     text = README.read_text()
     before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
     README.write_text(before + table(results) + after)
