@@ -41,6 +41,13 @@ def load(name: str) -> ModuleType:
     return module
 
 
+def with_target() -> dict[str, Recipe]:
+    """The recipes that have a target of their own, by name."""
+    found = {path.stem: getattr(load(path.stem), "RECIPE", None) for path in sorted(RECIPES.glob("*.py"))}
+    own = {name: recipe for name, recipe in found.items() if recipe is not None and recipe.name == name}
+    return {name: recipe for name, recipe in own.items() if recipe.target is not None}
+
+
 def entry(module: ModuleType, name: str) -> str:
     """An entry of a recipe's docstring, such as its Result, on one line; empty where there is none."""
     found = re.search(rf"^{name} {{2,}}(.*(?:\n {{4,}}.*)*)", module.__doc__ or "", re.M)
@@ -103,10 +110,9 @@ def main(args: Sequence[str] | None = None) -> None:
 
     only, as_it_is, kept = tyro.cli(options, args=args, description=__doc__)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    recipes: dict[str, Any] = {path.stem: getattr(load(path.stem), "RECIPE", None) for path in RECIPES.glob("*.py")}
-    with_target = sorted(name for name, recipe in recipes.items() if recipe is not None and recipe.target is not None)
+    recipes = with_target()
     with tempfile.TemporaryDirectory() as folder:
-        for name in () if as_it_is else only or with_target:
+        for name in () if as_it_is else only or recipes:
             results[name] = measured(name, recipes[name], kept or folder)
             RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
     text = README.read_text()

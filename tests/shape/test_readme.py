@@ -78,10 +78,8 @@ def test_the_gallery_is_what_the_recipes_say_and_reached() -> None:
     results = json.loads(gallery.RESULTS.read_text())
     shown = README[README.index(gallery.BEGIN) + len(gallery.BEGIN) : README.index(gallery.END)]
     assert shown == gallery.table(results)
-    recipes = {path.stem: getattr(gallery.load(path.stem), "RECIPE", None) for path in gallery.RECIPES.glob("*.py")}
-    assert set(results) == {
-        name for name, recipe in recipes.items() if recipe is not None and recipe.target is not None
-    }
+    recipes = gallery.with_target()
+    assert set(results) == set(recipes)
     for name, found in results.items():
         target = recipes[name].target
         reached = found["mean"] >= target if better(found["metric"]) == "max" else found["mean"] <= target
