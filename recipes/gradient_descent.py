@@ -3,9 +3,8 @@
 Command   python recipes/gradient_descent.py
 Data      made here: y = 2 x, y = 2 x + 1, and a random 10-5-1 ReLU network's outputs
 Baseline  the closed forms, where there are any
-Target    the closed forms to 1e-3
+Target    the closed forms to 1e-3, as its result is
 Time      about 20 s on 2 cores
-Result    each of them to 1e-3
 """
 
 from collections.abc import Sequence
