@@ -7,10 +7,13 @@ import keras
 from kopt.losses import CrossEntropy, Multinomial
 from kopt.metrics import Accuracy, BitsPerCharacter, RecallAt
 
-__all__ = ["Task", "better", "loss_of", "score_of"]
+__all__ = ["PlainTask", "Task", "better", "loss_of", "score_of"]
 
 # Classes; numbers; numbers of the coming times; which of many items; which character comes after each.
 Task = Literal["classification", "regression", "forecast", "ranking", "language"]
+
+# Those that any table or array can be for.
+PlainTask = Literal["classification", "regression", "forecast"]
 
 LOWER = ("mae", "rmse", "rmsle", "bits_per_character", "loss")
 

@@ -1,15 +1,14 @@
 """What people give as data, brought to float32, texts and class numbers, or refused."""
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from kopt.checks import require
+from kopt.tasks import PlainTask
 
-__all__ = ["OwnTask", "as_inputs", "as_plain", "as_targets", "looks_like_classes"]
-
-OwnTask = Literal["classification", "regression", "forecast"]
+__all__ = ["as_inputs", "as_plain", "as_targets", "looks_like_classes"]
 
 FEW = 20  # different whole numbers that look like classes
 WHOLE = 2**24  # whole numbers beyond are not all float32
@@ -130,7 +129,7 @@ def looks_like_classes(y: np.ndarray) -> bool:
     return y.dtype.kind in "bO" or one and y.dtype.kind in "iu" and len(np.unique(y)) <= FEW
 
 
-def as_targets(y: np.ndarray, task: OwnTask) -> tuple[np.ndarray, tuple[str, ...]]:
+def as_targets(y: np.ndarray, task: PlainTask) -> tuple[np.ndarray, tuple[str, ...]]:
     """Bring targets to what a task needs.
 
     Args:

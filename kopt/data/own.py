@@ -11,8 +11,9 @@ import numpy as np
 from kopt.checks import needs, require, unknown
 from kopt.data.base import Baseline, Splits, checksum, registry
 from kopt.data.baselines import boosting, ridge
-from kopt.data.given import OwnTask, as_inputs, as_plain, as_targets, looks_like_classes
+from kopt.data.given import as_inputs, as_plain, as_targets, looks_like_classes
 from kopt.data.shuffled import Shuffled
+from kopt.tasks import PlainTask
 
 __all__ = ["CSV", "Arrays", "arrays", "csv"]
 
@@ -46,7 +47,7 @@ class Arrays(Shuffled):
 
     sha256: str
     _: KW_ONLY
-    task: OwnTask = "classification"
+    task: PlainTask = "classification"
     names: tuple[str, ...] = ()
 
     @property
@@ -98,7 +99,7 @@ class CSV(Shuffled):
     path: str
     _: KW_ONLY
     target: str
-    task: OwnTask = "classification"
+    task: PlainTask = "classification"
     ignore: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     missing: Literal["refuse", "drop"] = "refuse"
@@ -146,7 +147,7 @@ class CSV(Shuffled):
         return boosting(self, splits)
 
 
-def arrays(x: Any, y: Any, *, task: OwnTask | None = None, **fields: Any) -> Arrays:
+def arrays(x: Any, y: Any, *, task: PlainTask | None = None, **fields: Any) -> Arrays:
     """Take arrays as data, for a recipe: they are split as any other, and named by their sha256.
 
     A copy of them is kept as long as this process lives.
@@ -190,7 +191,7 @@ def arrays(x: Any, y: Any, *, task: OwnTask | None = None, **fields: Any) -> Arr
 OPTIONS = ("validation", "test", "seed", "names", "examples")
 
 
-def csv(path: str, *, target: str, task: OwnTask | None = None, **fields: Any) -> CSV:
+def csv(path: str, *, target: str, task: PlainTask | None = None, **fields: Any) -> CSV:
     """Take a CSV file as data, for a recipe.
 
     Args:

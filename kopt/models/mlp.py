@@ -9,7 +9,7 @@ from kopt.checks import require
 from kopt.fields import Number
 from kopt.models.base import Model, registry
 from kopt.models.columns import columns_encoder
-from kopt.tasks import Task
+from kopt.tasks import PlainTask
 
 __all__ = ["MLP"]
 
@@ -32,7 +32,7 @@ class MLP(Model):
         scale: What the raw input is multiplied by first.
         bins: Of each number of a table, see `models.columns.columns_encoder`; >= 0.
         start: What the outputs are before training, about; the targets' mean, where that is far from 0.
-        task: "classification" or "regression".
+        task: "classification", "regression" or "forecast".
 
     Raises:
         ValueError: When an argument is out of range.
@@ -55,7 +55,7 @@ class MLP(Model):
     scale: Number = 1.0
     bins: int = 0
     start: Number = 0.0
-    task: Task = "classification"
+    task: PlainTask = "classification"
 
     def check(self) -> None:
         sized = len(self.inputs) >= 1 and all(size >= 1 for size in self.inputs)

@@ -33,7 +33,7 @@ class Pair(Value):
         (lambda: Training(0), "epochs must be >= 1, got 0."),
         (lambda: Training(1, "all"), "batch_size must be a whole number or 'full', got 'all'."),
         (lambda: Cosine(0.1).warmup(1).then(0.1, at=2), "after must be a Schedule, got 0.1."),
-        (lambda: MLP((4,), 3, task="ranking"), "task must be 'classification' or 'regression', got 'ranking'."),
+        (lambda: MLP((4,), 3, task="rank"), "task must be 'classification' or 'regression' or 'forecast', got 'rank'."),
         (lambda: MLP((4,), 3, units=(0,)), "units must be >= 1 each, got (0,)."),
         (lambda: Recipe("a b", None, model=None, schedule=None), "data must be a Data, got None."),
         (lambda: schedules.registry.make("cosin"), "schedule must be one of clip, constant, cosine, "),
