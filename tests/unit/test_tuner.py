@@ -12,6 +12,8 @@ import optuna
 import pytest
 from examples import RECIPE
 
+from kopt import fields
+from kopt.augment import Jitter
 from kopt.tuning import Choice, HyperModel, Range, Tuner, tuner as tuner_module
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
@@ -157,6 +159,32 @@ def test_folds_and_executions_are_averaged_and_stopped_between(tmp_path) -> None
     assert trials[0].value == 4.5 and trials[0].intermediate_values == {n: float(n) for n in range(1, 8)}
     assert trials[1].state.name == "PRUNED" and trials[1].intermediate_values == {1: 9.0, 2: 10.0, 3: 11.0}
     assert tuner.oracle.get_best_trials(2)[1].score == 10.0
+
+
+def test_wilcoxon_stops_what_is_worse_than_the_best_on_the_same_folds(tmp_path) -> None:
+    folds = [0.0, 5.0, 1.0, 7.0, 3.0, 9.0]  # some are harder than others by more than the trials differ
+    seen: list[float] = []
+
+    class Fits(keras_tuner.HyperModel):
+        def build(self, hp):
+            hp.Float("worse", -1, 1)
+            return build(hp)
+
+        def fit(self, hp, model, x, y, validation_data, **kwargs):
+            seen.append(hp.get("worse"))
+            return {"val_loss": folds[(seen.count(hp.get("worse")) - 1) % len(folds)] + hp.get("worse")}
+
+    tuner = Tuner(Fits(), "val_loss", max_trials=3, folds=len(folds), pruner="wilcoxon", directory=tmp_path)
+    for worse in (0.0, 0.5, -0.5):
+        tuner.enqueue(worse=worse)
+    tuner.search(X, Y, verbose=0)
+    # Of four folds all worse, the one-sided p is 1 / 16, the first below the pruner's 0.1.
+    assert [(one.state.name, one.last_step) for one in tuner.study.trials] == [
+        ("COMPLETE", 5),
+        ("PRUNED", 4),
+        ("COMPLETE", 5),
+    ]
+    assert tuner.study.best_params["worse"] == -0.5
 
 
 def test_each_fold_is_trained_on_its_rows(tmp_path) -> None:
@@ -341,6 +369,23 @@ def test_a_recipe_is_searched_with_folds_and_a_pruner(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"^objective must be one of accuracy, loss, .* got 'val_acc'"):
         tuner.search(verbose=0)
     assert tuner.study.trials == []
+
+
+def test_augmentation_is_searched_by_its_numbers_and_by_its_kind(tmp_path) -> None:
+    kinds = Choice((RECIPE.augment, Jitter(0.1)))
+    ranges = {"augment.height": Range(0, 0.2), "augment.second.turn": Range(0, 0.1), "training.epochs": Range(2, 3)}
+    for name, given in (("numbers", ranges), ("kinds", {"augment": kinds})):
+        hypermodel = HyperModel(RECIPE, given)
+        tuner = Tuner(hypermodel, "val_loss", max_trials=2, directory=tmp_path, project_name=name)
+        tuner.search(verbose=0)
+        assert all(set(trial.params) == set(given) for trial in tuner.study.trials)
+        best = hypermodel.space.fill(tuner.get_best_hyperparameters()[0])
+        params = tuner.study.best_params
+        if name == "numbers":
+            assert fields.read(best, "augment.second.turn") == params["augment.second.turn"]
+            assert tuner.study.best_trial.last_step == best.training.epochs == params["training.epochs"]
+        else:
+            assert repr(best.augment) == params["augment"] and best.augment in kinds.options
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cma", optuna.samplers.RandomSampler(0)])
