@@ -1,10 +1,21 @@
 """A search's storage: cut at any byte, broken, out of reach; locks and heartbeats of those who run trials."""
 
+import contextlib
+import gc
+import glob
 import json
+import os
+import pathlib
 import random
+import shutil
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+import warnings
+from collections.abc import Iterator
 
 import optuna
 import pytest
@@ -25,6 +36,52 @@ def line(folder, trials: int, **how) -> Line:
     tuner = Line(max_trials=trials, directory=folder, project_name="line", sampler="random", **how)
     tuner.oracle.verbose = 0
     return tuner
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """A PostgreSQL server of its own on loopback, which ends with the block."""
+    psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
+    found = shutil.which("initdb") or next(iter(glob.glob("/usr/lib/postgresql/*/bin/initdb")), None)
+    if found is None:
+        pytest.skip("PostgreSQL is not installed")
+    owner = "postgres" if os.getuid() == 0 else None  # it refuses to be run by root
+    folder, program = tempfile.mkdtemp(), pathlib.Path(found)
+    if owner is not None:
+        shutil.chown(folder, owner)
+    how = {"cwd": folder, "user": owner, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([program, "-D", f"{folder}/data", "-A", "trust", "-U", "kopt", "--no-sync"], check=True, **how)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    only_here = ["-h", "127.0.0.1", "-c", "unix_socket_directories=", "-F"]
+    process = subprocess.Popen(
+        [program.with_name("postgres"), "-D", f"{folder}/data", "-p", str(port), *only_here], **how
+    )
+    try:
+        url = f"postgresql://kopt@127.0.0.1:{port}/postgres"
+        for _ in range(100):
+            with contextlib.suppress(psycopg.OperationalError):
+                psycopg.connect(url).close()
+                break
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.send_signal(signal.SIGINT)  # at once, not when the last client has left
+        process.wait()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path) -> Iterator[str]:
+    """A database without anything in it."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/search.db"
+        return
+    with server() as found:
+        yield found
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # Optuna leaves its connections to the collector
+            gc.collect()
 
 
 def test_a_journal_cut_at_any_byte_goes_on_from_its_last_whole_entry(tmp_path, caplog) -> None:
@@ -104,20 +161,19 @@ def test_a_storage_out_of_reach_is_one_sentence(given: str, message: str, tmp_pa
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_database_serves_as_well(tmp_path) -> None:
+def test_a_database_serves_as_well(url, tmp_path) -> None:
     for trials in (3, 5):
-        tuner = line(tmp_path, trials, storage=f"sqlite:///{tmp_path}/search.db")
+        tuner = line(tmp_path, trials, storage=url)
         tuner.search()
     assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 5
     assert len({trial.params["x"] for trial in tuner.study.trials}) == 5
 
 
-def test_a_trial_without_a_heartbeat_is_queued_again_from_another_host(tmp_path, monkeypatch) -> None:
+def test_a_trial_without_a_heartbeat_is_queued_again_from_another_host(url, tmp_path, monkeypatch) -> None:
     """Two folders on one database are two hosts; the trial of the first dies with no lock to tell."""
     monkeypatch.setattr(storage, "HEARTBEAT", 1)
     monkeypatch.setattr(storage, "GRACE", 1)
     monkeypatch.setattr(lost, "HEARTBEAT", 1000)  # it lives no sign but the first
-    url = f"sqlite:///{tmp_path}/search.db"
     dead = line(tmp_path / "one", 1, storage=url)
     trial = dead.oracle.create_trial("tuner0")
     value = trial.hyperparameters.Float("x", 0, 1)
@@ -132,12 +188,11 @@ def test_a_trial_without_a_heartbeat_is_queued_again_from_another_host(tmp_path,
     assert [one.state.name for one in other.study.trials] == ["FAIL", "COMPLETE"]
 
 
-def test_a_living_heartbeat_keeps_a_trial(tmp_path, monkeypatch) -> None:
+def test_a_living_heartbeat_keeps_a_trial(url, tmp_path, monkeypatch) -> None:
     """The counter-test: with signs of life, the other host leaves the trial alone."""
     monkeypatch.setattr(storage, "HEARTBEAT", 1)
     monkeypatch.setattr(storage, "GRACE", 2)
     monkeypatch.setattr(lost, "HEARTBEAT", 0.2)
-    url = f"sqlite:///{tmp_path}/search.db"
     alive = line(tmp_path / "one", 2, storage=url)
     trial = alive.oracle.create_trial("tuner0")
     other = line(tmp_path / "two", 2, storage=url)
