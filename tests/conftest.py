@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
+import gc  # noqa: E402
 import pathlib  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
@@ -15,9 +16,15 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+from kopt.fields import Value  # noqa: E402
 from kopt.keras_internals.tuning import forgetting_gradients  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Call a test by the value that it is of."""
+    return repr(val)[:60] if isinstance(val, Value) else None
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +37,15 @@ def forgotten_programs() -> Iterator[None]:
     """Free what a test has traced: thousands of programs would fill 12 GB, which every garbage collection walks."""
     with forgetting_gradients():
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fast_collection() -> Iterator[None]:
+    """Leave a million older objects out of garbage collections, for Keras collects at each new session."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from kopt.losses import CrossEntropy
 from kopt.metrics import Accuracy
 from kopt.training import Loop, TrainStep
 
-every_augmentation = pytest.mark.parametrize("value", AUGMENTATIONS, ids=repr)
+every_augmentation = pytest.mark.parametrize("value", AUGMENTATIONS)
 
 
 def batch(value: Augmentation) -> tuple[np.ndarray, np.ndarray]:

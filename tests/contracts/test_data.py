@@ -9,7 +9,7 @@ from kopt.data import Data, Split, look
 from kopt.data.shuffled import Shuffled
 from kopt.tasks import better
 
-every_data = pytest.mark.parametrize("data", DATA, ids=lambda data: repr(data)[:60])
+every_data = pytest.mark.parametrize("data", DATA)
 SHUFFLED = [data for data in DATA if isinstance(data, Shuffled)]
 
 
@@ -53,7 +53,7 @@ def test_no_row_is_in_two_splits(data: Data) -> None:
     assert not (train & validation or train & test or validation & test)
 
 
-@pytest.mark.parametrize("data", SHUFFLED, ids=lambda data: repr(data)[:60])
+@pytest.mark.parametrize("data", SHUFFLED)
 def test_the_test_split_does_not_depend_on_the_validation_share(data: Data) -> None:
     other = fields.replace(data, {"validation": 0.3})
     for one, same in zip(columns(data.load().test), columns(other.load().test)):

@@ -9,7 +9,7 @@ from kopt.fields import replace
 from kopt.models import Model
 from kopt.training import fit
 
-every_model = pytest.mark.parametrize("value", MODELS, ids=repr)
+every_model = pytest.mark.parametrize("value", MODELS)
 
 
 def batch(value: Model) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from kopt import fields
 from kopt.registry import snake_case
 from kopt.regularizers import Regularizer, attach, get
 
-every_regularizer = pytest.mark.parametrize("regularizer", REGULARIZERS, ids=repr)
+every_regularizer = pytest.mark.parametrize("regularizer", REGULARIZERS)
 WEIGHTS = np.random.default_rng(0).normal(size=(4, 4)).astype("float32")
 START = np.random.default_rng(1).normal(size=(4, 4)).astype("float32")
 

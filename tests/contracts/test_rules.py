@@ -11,7 +11,7 @@ from kopt.optimizers import Optimizer
 from kopt.rules import Rule
 from kopt.training import minimize
 
-every_rule = pytest.mark.parametrize("rule", RULES, ids=repr)
+every_rule = pytest.mark.parametrize("rule", RULES)
 
 
 def lists(seed: int) -> list[tf.Tensor]:

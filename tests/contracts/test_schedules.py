@@ -9,7 +9,7 @@ from examples import SCHEDULES
 from kopt import fields
 from kopt.schedules import Schedule
 
-every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+every_schedule = pytest.mark.parametrize("schedule", SCHEDULES)
 TIMES = np.linspace(0, 30, 61)
 
 

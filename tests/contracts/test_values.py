@@ -52,7 +52,7 @@ NAMES = (
     | {name: getattr(select, name) for name in select.__all__}
 )
 
-every_value = pytest.mark.parametrize("value", VALUES, ids=repr)
+every_value = pytest.mark.parametrize("value", VALUES)
 
 
 @pytest.mark.parametrize("family", EXAMPLES)

@@ -20,7 +20,6 @@ W = np.array([[1.0, -2.0], [0.5, 3.0]], "float32")
         (L1L2(0.1, 0.2), 0.1 * 6.5 + 0.2 * 14.25, 0.1 * np.sign(W) + 0.4 * W),
         (L1L2(0.1, 0.2, samples=5), 0.01 * 6.5 + 0.02 * 14.25, 0.01 * np.sign(W) + 0.04 * W),
     ],
-    ids=repr,
 )
 def test_value_and_gradient(regularizer, value: float, gradient: np.ndarray) -> None:
     weights = tf.Variable(W)
@@ -37,7 +36,6 @@ def test_value_and_gradient(regularizer, value: float, gradient: np.ndarray) -> 
         (L2(0.3), keras.regularizers.L2(0.3)),
         (L1L2(0.3, 0.2), keras.regularizers.L1L2(0.3, 0.2)),
     ],
-    ids=repr,
 )
 def test_keras_agrees_to_the_bit(ours, theirs) -> None:
     assert float(ours(W)) == float(theirs(W))

@@ -26,7 +26,7 @@ EXTRAS = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "rate", "theirs"), PAIRS, ids=repr)
+@pytest.mark.parametrize(("rule", "rate", "theirs"), PAIRS)
 @pytest.mark.parametrize("jit", [False, True])
 def test_keras_agrees(rule, rate, theirs, jit: bool, network, points) -> None:
     x, y = points
@@ -56,7 +56,6 @@ def test_keras_arguments_do_what_they_do_in_keras(extra, network, points) -> Non
         (rules.Adam(epsilon=1e-12), "Adam", {"eps": 1e-12}),
         (rules.AdamW(epsilon=1e-12, weight_decay=0.1), "AdamW", {"eps": 1e-12, "weight_decay": 0.1}),
     ],
-    ids=repr,
 )
 def test_torch_agrees(rule, name: str, arguments: dict) -> None:
     torch = pytest.importorskip("torch", reason="torch is in the extra [peers]")

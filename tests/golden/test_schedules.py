@@ -48,7 +48,6 @@ keras_schedules = keras.optimizers.schedules
         (Constant(0.1).then(Step(0.01, 0.5, every=4), at=8), lambda t: 0.1 if t < 8 else 0.01 * 0.5 ** ((t - 8) // 4)),
         (Step(0.1, 0.9, every=10) * 3, lambda t: 0.3 * 0.9 ** (t // 10)),
     ],
-    ids=repr,
 )
 def test_closed_form(schedule: Schedule, formula) -> None:
     np.testing.assert_allclose(schedule.table(40), [formula(int(t)) for t in STEPS], rtol=1e-6, atol=1e-9)
@@ -68,7 +67,6 @@ def test_closed_form(schedule: Schedule, formula) -> None:
             optax.join_schedules([optax.constant_schedule(0.1), optax.constant_schedule(0.02)], [6]),
         ),
     ],
-    ids=repr,
 )
 def test_other_libraries_agree(schedule: Schedule, theirs) -> None:
     np.testing.assert_allclose(schedule.table(40), [float(theirs(int(t))) for t in STEPS], rtol=2e-6, atol=1e-8)
@@ -128,7 +126,6 @@ def torch_rates(name: str, steps: int = 40, base: float = 0.1, **arguments) -> l
             },
         ),
     ],
-    ids=repr,
 )
 def test_torch_agrees(schedule: Schedule, name: str, arguments: dict) -> None:
     steps = arguments.get("total_steps", 40)
@@ -154,7 +151,6 @@ def test_torch_agrees(schedule: Schedule, name: str, arguments: dict) -> None:
         ),
         (OneCycle(0.1, duration=40, rise=0.25), optax.cosine_onecycle_schedule(40, 0.1, 0.25, 25, 1e4)),
     ],
-    ids=repr,
 )
 def test_keras_optax_and_numpy_agree(schedule: Schedule, theirs) -> None:
     np.testing.assert_allclose(schedule.table(40), [float(theirs(int(t))) for t in STEPS], rtol=3e-6, atol=2e-8)
@@ -194,7 +190,6 @@ def test_keras_optax_and_numpy_agree(schedule: Schedule, theirs) -> None:
         (Linear(0.1, duration=20).clip(0.03, 0.06), lambda t: min(max(0.1 * (1 - min(t / 20, 1)), 0.03), 0.06)),
         (Linear(0.1, duration=20).delay(5), lambda t: 0.1 * (1 - min(max(t - 5, 0) / 20, 1))),
     ],
-    ids=repr,
 )
 def test_more_closed_forms(schedule: Schedule, formula) -> None:
     np.testing.assert_allclose(schedule.table(40), [formula(int(t)) for t in STEPS], rtol=2e-6, atol=1e-9)

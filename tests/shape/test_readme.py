@@ -55,7 +55,7 @@ def test_commands_name_files_and_extras_that_are_there(command: str) -> None:
 
 def test_ci_runs_the_readmes_test_command() -> None:
     command = 'python -m pip install -e ".[dev]" && python -m pytest'
-    assert command in COMMANDS
+    assert sum(line.startswith(command) for line in COMMANDS) == 1
     assert "README.md" in (ROOT / ".ci" / "run").read_text()
 
 

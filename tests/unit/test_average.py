@@ -41,7 +41,7 @@ def averaged_by_torch(trajectory, average):
 
 
 @pytest.mark.parametrize("how", ["fit", "fit, 5 steps", "loop", "loop, jit"])
-@pytest.mark.parametrize("of", [EMA(0.9), SWA(0.5), LAWA(2)], ids=repr)
+@pytest.mark.parametrize("of", [EMA(0.9), SWA(0.5), LAWA(2)])
 def test_averages_are_torchs(of, how: str, network, points) -> None:
     followed, model = network("adam"), network("adam", steps_per_execution=5 if "5" in how else 1)
     trajectory = Trajectory()
