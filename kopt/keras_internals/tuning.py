@@ -64,9 +64,6 @@ class DrawnHyperParameters(keras_tuner.HyperParameters):
 class HookedOracle(keras_tuner.Oracle):
     """An oracle that keeps its state elsewhere than in KerasTuner's files."""
 
-    def _set_project_dir(self, directory: Any, project_name: str) -> None:
-        super()._set_project_dir(directory, project_name)
-
     def _save_trial(self, trial: Any) -> None:
         pass
 
