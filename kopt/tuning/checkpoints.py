@@ -137,9 +137,9 @@ def keep_checkpoints(folder: pathlib.Path, ended: Sequence[str], keep: int) -> N
         ...     [str(path.relative_to(folder)) for path in folder.rglob("*.h5")]
         ['trial_2/checkpoint.weights.h5']
     """
-    for number in ended[keep:]:
-        trial = folder / f"trial_{number}"
+    unwanted = {f"trial_{number}" for number in ended[keep:]}
+    for trial in [path for path in folder.iterdir() if path.name in unwanted]:
         for name in (BEST, SHAPES):
             (trial / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # there is something of the user's in it, or it was never there
+        with contextlib.suppress(OSError):  # there is something of the user's in it
             trial.rmdir()
