@@ -63,7 +63,7 @@ class Dimension(NamedTuple):
             return value
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if self.grid is not None:
-            require(number and value in self.grid, self.hp.name, f"must be one of {list(self.grid)}", value)
+            require(value in self.grid, self.hp.name, f"must be one of {list(self.grid)}", value)
             return self.grid.index(value)
         low, high = self.hp.min_value, self.hp.max_value
         require(number and low <= value <= high, self.hp.name, f"must be in [{low}, {high}]", value)

@@ -43,7 +43,8 @@ def folds_of(y: Any, folds: int, *, groups: Any = None, seed: int = 0) -> list[F
     Source:
         scikit-learn's StratifiedKFold and GroupKFold.
     """
-    targets = np.asarray(keras.tree.flatten(y)[0] if isinstance(y, (dict, tuple)) else y)
+    outputs = isinstance(y, (dict, tuple)) or isinstance(y, list) and all(np.ndim(one) for one in y)
+    targets = np.asarray(keras.tree.flatten(y)[0] if outputs else y)
     if groups is None:
         require(len(targets) >= folds, "folds", f"must be <= {len(targets)}, the number of examples", folds)
         labels = class_of(targets)

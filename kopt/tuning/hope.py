@@ -58,4 +58,5 @@ def failed(trial: Any) -> bool:
 
 def failure(trials: list[Any], which: str) -> RuntimeError:
     first = trials[0]
-    return RuntimeError(f"{which} failed; trial {first.number}, the first, by:\n{first.user_attrs['error']}")
+    told = f"{which} failed; trial {first.number}, the first, by:\n{first.user_attrs['error'].rstrip()}"
+    return RuntimeError(f"{told}\nWhen that is mended, overwrite=True begins the search anew.")

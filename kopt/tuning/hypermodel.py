@@ -1,6 +1,6 @@
 """HyperModel: any value with ranges, as KerasTuner takes it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -21,6 +21,8 @@ from kopt.tuning.folds import folds_of
 from kopt.tuning.space import Choice, Range, Space
 
 __all__ = ["HyperModel"]
+
+DATA = ("x", "y", "validation_data", "validation_split", "sample_weight", "class_weight", "groups")
 
 
 class HyperModel(keras_tuner.HyperModel):
@@ -73,6 +75,17 @@ class HyperModel(keras_tuner.HyperModel):
         x, y = self._data(self.space.fill(hp)).train
         return x[:1], y[:1]
 
+    def require_no_data(self, args: Sequence[Any], given: Mapping[str, Any]) -> None:
+        """Refuse data, or what says something of data, beside a recipe's own.
+
+        Raises:
+            ValueError: When there are any among the arguments of `search`.
+        """
+        named = [name for name in DATA if given.get(name) is not None]
+        recipe: Any = self.space.value
+        rule = f"must be called without data, the recipe trains on {recipe.data!r}"
+        require(not args and not named, "search()", rule, named or len(args))
+
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
         """Train the model: a recipe as `run` trains it, a model value by `model.fit`.
 
@@ -82,8 +95,7 @@ class HyperModel(keras_tuner.HyperModel):
         recipe = self.space.fill(hp)
         if not isinstance(recipe, Recipe):
             return model.fit(*args, **kwargs)
-        given = [*args, *(name for name in ("x", "y", "validation_data") if name in kwargs)]
-        require(not given, "search()", f"must be called without data, the recipe trains on {recipe.data!r}", len(given))
+        self.require_no_data(args, kwargs)
         splits = self._data(recipe, kwargs.pop("fold", None))
         verbose = kwargs.pop("verbose", "auto") not in (0, "0")
         return train(recipe, model, splits, verbose=verbose, **kwargs)

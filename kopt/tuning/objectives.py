@@ -32,7 +32,11 @@ def objectives_of(objective: Any) -> Any:
         >>> objectives_of("val_accuracy").direction
         'max'
     """
-    if objective is None or isinstance(objective, keras_tuner.Objective):
+    if objective is None:
+        return None
+    if isinstance(objective, keras_tuner.Objective):
+        known = objective.direction in ("min", "max")
+        require(known, "objective", "must have the direction 'min' or 'max'", objective.direction)
         return objective
     if isinstance(objective, (list, tuple)):
         require(len(objective) > 0, "objective", "must name a metric", objective)
@@ -107,22 +111,25 @@ def measured(results: Any, objective: Any) -> Measured:
 
 
 def by_epoch(history: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """A history's metrics epoch by epoch; one that is not measured at each has its last ones at the last epochs."""
+    """A history's metrics epoch by epoch; those of n epochs are taken for those of every (epochs // n)th."""
     length = max(map(len, history.values()), default=0)
-    return [
-        {name: values[epoch] for name, values in history.items() if len(values) == length} for epoch in range(length)
-    ] or [{}]
+    epochs: list[dict[str, Any]] = [{} for _ in range(length)]
+    for name, values in history.items():
+        for place, value in enumerate(values, 1):
+            epochs[place * (length // len(values)) - 1][name] = value
+    return epochs or [{}]
 
 
 def best_epoch(epochs: Sequence[Mapping[str, Any]], objective: Any) -> Measured:
     names = directions(objective)
-    missing = [name for name in names if name not in epochs[0]]
+    reported = {name for logs in epochs for name in logs}
+    missing = [name for name in names if name not in reported]
     if missing:
-        raise keras_tuner.errors.FatalValueError(str(unknown("objective", missing[0], epochs[0])))
+        raise keras_tuner.errors.FatalValueError(str(unknown("objective", missing[0], reported)))
     finite = [
         (float(objective.get_value(logs)), epoch)
         for epoch, logs in enumerate(epochs)
-        if all(math.isfinite(logs[name]) for name in names)
+        if all(math.isfinite(logs.get(name, math.nan)) for name in names)
     ]
     if not finite:
         raise keras_tuner.errors.FailedTrialError(f"{', '.join(names)} was finite at no epoch.")

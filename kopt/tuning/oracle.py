@@ -16,7 +16,8 @@ from optuna.trial import TrialState
 
 from kopt import launched
 from kopt.keras_internals.tuning import DrawnHyperParameters, HookedOracle
-from kopt.tuning.draws import dimension
+from kopt.tuning.definitions import Definitions
+from kopt.tuning.draws import Dimension, dimension
 from kopt.tuning.liveness import Heartbeat
 from kopt.tuning.lost import Lost
 from kopt.tuning.objectives import directions, measured
@@ -84,6 +85,8 @@ class StudyOracle(HookedOracle):
     ):
         super().__init__(objective, max_trials, max_retries_per_trial=max_retries_per_trial, **settings)
         self.study, self.lost, self.place = study, lost, lost.place
+        self.definitions = Definitions(study)
+        self.definitions.require_objectives(list(directions(self.objective)))
         self.steered: Any = study.sampler
         self.ongoing_trials: dict[str, Any] = {}
         self.declared = list(self.hyperparameters.space)
@@ -145,7 +148,7 @@ class StudyOracle(HookedOracle):
 
     def draw(self, live: Live, hp: Any) -> Any:
         """The value of a hyperparameter that is asked for the first time."""
-        found = dimension(hp)
+        found = self.dimension(hp)
         new = not self.tune_new_entries and all(one.name != hp.name for one in self.declared)
         if found is None or new:
             return hp.default
@@ -156,6 +159,11 @@ class StudyOracle(HookedOracle):
             except ValueError as error:
                 raise keras_tuner.errors.FatalValueError(f"enqueue(): {error}") from error
         return found.suggest(live.trial)
+
+    def dimension(self, hp: Any) -> Dimension | None:
+        """What a hyperparameter is drawn from, under the name that it has in this study."""
+        found = dimension(hp)
+        return None if found is None else self.definitions.named(found)
 
     # ---- a trial is under way -----------------------------------------------------------------------------------
 

@@ -1,10 +1,12 @@
 """What a search is refused for, before anything is trained."""
 
 import copy
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import keras_tuner
 import numpy as np
 import tensorflow as tf
 from optuna.distributions import FloatDistribution
@@ -12,30 +14,77 @@ from optuna.distributions import FloatDistribution
 from kopt import keras_internals as internals
 from kopt.checks import require
 from kopt.tuning.draws import dimension
+from kopt.tuning.folds import folds_of
 
-__all__ = ["reported_metrics", "require_copyable", "require_counts", "require_finite", "require_rows", "validates"]
+__all__ = [
+    "reported_metrics",
+    "require_copyable",
+    "require_counts",
+    "require_finite",
+    "require_kinds",
+    "require_rows",
+    "validates",
+]
+
+# Arguments of `Tuner`: the least that they may be, and whether they may be None.
+COUNTS = (
+    ("max_trials", 1, True),
+    ("max_parameters", 1, True),
+    ("folds", 1, False),
+    ("executions_per_trial", 1, False),
+    ("keep", 0, False),
+    ("max_retries_per_trial", 0, False),
+    ("max_consecutive_failed_trials", 1, True),
+)
+KINDS: dict[str, tuple[Any, str]] = {
+    "hypermodel": ((Callable, keras_tuner.HyperModel), "a function or a keras_tuner.HyperModel"),
+    "directory": ((str, os.PathLike), "a path"),
+    "project_name": (str, "a text"),
+    "overwrite": (bool, "a bool"),
+    "hyperparameters": (keras_tuner.HyperParameters, "KerasTuner's HyperParameters"),
+    "distribution_strategy": (tf.distribute.Strategy, "a tf.distribute.Strategy"),
+}
 
 
-def require_counts(counts: Mapping[str, Any], keep: Any, seed: Any) -> None:
+def require_counts(given: Mapping[str, Any]) -> None:
     """Refuse counts that are none.
 
     Args:
-        counts: Argument -> whole number >= 1, or None.
-        keep: A whole number >= 0.
-        seed: A whole number in [0, 2 ** 32), or None.
+        given: Argument of `Tuner` -> what was given for it.
 
     Raises:
-        ValueError: When one is something else.
+        ValueError: When one is not a whole number in its range.
 
     Example:
-        >>> require_counts({"max_trials": 0}, 3, 0)
+        >>> require_counts({"max_trials": 0})
         Traceback (most recent call last):
         ValueError: max_trials must be a whole number >= 1, got 0.
     """
-    for name, count in counts.items():
-        require(count is None or (is_whole(count) and count >= 1), name, "must be a whole number >= 1", count)
-    require(is_whole(keep) and keep >= 0, "keep", "must be a whole number >= 0", keep)
+    for name, least, can_be_none in COUNTS:
+        count = given.get(name, least)
+        found = can_be_none if count is None else is_whole(count) and count >= least
+        require(found, name, f"must be a whole number >= {least}", count)
+    seed = given.get("seed")
     require(seed is None or (is_whole(seed) and 0 <= seed < 2**32), "seed", "must be in [0, 2 ** 32) or None", seed)
+
+
+def require_kinds(given: Mapping[str, Any]) -> None:
+    """Refuse arguments of a wrong kind.
+
+    Args:
+        given: Argument of `Tuner` -> what was given for it.
+
+    Raises:
+        ValueError: When one is of another kind; says which it may be.
+
+    Example:
+        >>> require_kinds({"overwrite": "no"})
+        Traceback (most recent call last):
+        ValueError: overwrite must be a bool, got 'no'.
+    """
+    for name, (kind, told) in KINDS.items():
+        value = given.get(name)
+        require(value is None or isinstance(value, kind), name, f"must be {told}", value)
 
 
 def is_whole(count: Any) -> bool:
@@ -49,7 +98,7 @@ def require_copyable(callbacks: Sequence[Any]) -> None:
         callbacks: Keras callbacks.
 
     Raises:
-        ValueError: When one cannot be copied; says which and why.
+        ValueError: When they are no list, or one cannot be copied; says which and why.
 
     Example:
         >>> import keras, threading
@@ -60,6 +109,8 @@ def require_copyable(callbacks: Sequence[Any]) -> None:
         ValueError: callbacks must be ones that can be copied, for each trial has its own, got Callback (cannot pickle
         '_thread.lock' object).
     """
+    listed = isinstance(callbacks, (list, tuple))
+    require(listed, "callbacks", "must be a list of Keras callbacks", type(callbacks).__name__)
     for callback in callbacks:
         try:
             copy.deepcopy(callback)
@@ -68,28 +119,46 @@ def require_copyable(callbacks: Sequence[Any]) -> None:
             raise ValueError(f"{rule}, got {type(callback).__name__} ({error}).") from error
 
 
-def require_rows(x: Any, y: Any, given: Mapping[str, Any]) -> None:
-    """Refuse data that cannot be dealt into folds.
+def require_rows(x: Any, y: Any, given: Mapping[str, Any], *, folds: int, seed: int) -> None:
+    """Refuse data whose rows do not fit each other, or that cannot be dealt into folds.
 
     Args:
-        x: Inputs; they must be arrays, or a nest of them.
+        x: Inputs; arrays, or a nest of them, where there are folds.
         y: Targets, the same.
-        given: The other arguments of `search`; no validation data can be among them.
+        given: The other arguments of `search`; no validation data can be among them where there are folds.
+        folds: How many, >= 1.
+        seed: Of the dealing.
 
     Raises:
-        ValueError: When there are others, or validation data.
+        ValueError: When there are none, or others.
 
     Example:
-        >>> require_rows((pair for pair in []), None, {})
+        >>> require_rows((pair for pair in []), None, {}, folds=2, seed=0)
         Traceback (most recent call last):
         ValueError: x and y must be arrays to be dealt into folds, got 'generator' and 'NoneType'.
+        >>> require_rows(np.eye(3), np.ones(2), {}, folds=1, seed=0)
+        Traceback (most recent call last):
+        ValueError: y must be 3 rows, as x has, got 2.
     """
-    kinds = [type(part).__name__ for part in (x, y)]
-    if not (are_arrays(x) and are_arrays(y)):
-        raise ValueError(f"x and y must be arrays to be dealt into folds, got {kinds[0]!r} and {kinds[1]!r}.")
-    require(
-        not validates(given), "folds", "must be 1 with validation data of one's own, for folds are validated on", "more"
-    )
+    require(x is not None, "x", "must be data to train on", None)
+    weights = given.get("sample_weight")
+    parts = {name: part for name, part in (("x", x), ("y", y), ("sample_weight", weights)) if are_arrays(part)}
+    if folds > 1:
+        validated = validates(given)
+        rule = "must be 1 with validation data of one's own, for folds are validated on"
+        require(not validated, "folds", rule, folds)
+        if "x" not in parts or "y" not in parts:
+            kinds = [type(part).__name__ for part in (x, y)]
+            raise ValueError(f"x and y must be arrays to be dealt into folds, got {kinds[0]!r} and {kinds[1]!r}.")
+        known = weights is None or "sample_weight" in parts
+        require(known, "sample_weight", "must be an array to be dealt into folds", type(weights).__name__)
+    if "x" in parts:
+        rows = keras.tree.flatten(x)[0].shape[0]
+        for name, part in parts.items():
+            for leaf in keras.tree.flatten(part):
+                require(leaf.shape[0] == rows, name, f"must be {rows} rows, as x has", leaf.shape[0])
+    if folds > 1:
+        folds_of(y, folds, groups=given.get("groups"), seed=seed)
 
 
 def validates(given: Mapping[str, Any]) -> bool:
@@ -130,7 +199,7 @@ def require_finite(space: Sequence[Any]) -> None:
 
 def are_arrays(x: Any) -> bool:
     leaves = keras.tree.flatten(x)
-    return bool(leaves) and all(hasattr(leaf, "shape") and hasattr(leaf, "__getitem__") for leaf in leaves)
+    return bool(leaves) and all(getattr(leaf, "shape", ()) and hasattr(leaf, "__getitem__") for leaf in leaves)
 
 
 def reported_metrics(model: Any, x: Any, y: Any, *, validated: bool, callbacks: Sequence[Any] = ()) -> list[str] | None:

@@ -13,7 +13,6 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from kopt.checks import needs, require
-from kopt.tuning.draws import dimension
 from kopt.tuning.objectives import directions
 
 __all__ = ["importances_of", "with_values", "write_report"]
@@ -101,7 +100,7 @@ def with_values(oracle: Any) -> optuna.Study:
     for one in oracle.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
         trial = oracle.trials.get(str(one.number))
         for hp in trial.hyperparameters.space if trial else ():
-            found = dimension(hp)
+            found = oracle.dimension(hp)
             if found is not None and found.name in one.params:
                 one.params[found.name] = found.value(one.params[found.name])
                 one.distributions[found.name] = shown(found)
@@ -154,7 +153,7 @@ def importances_of(study: optuna.Study) -> dict[str, float]:
             warnings.filterwarnings("ignore", notice, UserWarning)
         found = optuna.importance.get_param_importances(study, target=target)
     total = sum(found.values()) or 1.0
-    return {name: float(share) / total for name, share in found.items()}
+    return {name: float(share) / total for name, share in sorted(found.items(), key=lambda one: (-one[1], one[0]))}
 
 
 def first_value(trial: Any) -> float:

@@ -136,11 +136,12 @@ def sampler_of(sampler: str | BaseSampler, seed: int, *, objectives: int = 1) ->
         >>> sampler_of("tpe", seed=0).fresh
         True
     """
+    one_only = sampler == "cma" or isinstance(sampler, samplers.CmaEsSampler)
+    require(objectives == 1 or not one_only, "sampler", "must be one for several objectives", sampler)
     if isinstance(sampler, BaseSampler):
         return Steered(lambda _: sampler, seed, fresh=False)
     if sampler not in get_args(SamplerName):
         raise unknown("sampler", sampler, get_args(SamplerName))
-    require(objectives == 1 or sampler != "cma", "sampler", "must be one for several objectives", sampler)
     if sampler == "gp":
         require_torch()
     if sampler in ("gp", "qmc"):

@@ -1,9 +1,10 @@
 """Known-good starts: values that a search tries before it draws any."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras_tuner
+import numpy as np
 
 from kopt.checks import require, unknown
 from kopt.tuning.draws import dimension
@@ -19,7 +20,7 @@ def enqueue_start(tuner: Any, values: Mapping[str, Any]) -> None:
         values: Hyperparameter -> value; what is left open is drawn.
 
     Raises:
-        ValueError: When the model does not ask for a name, or not for such a value.
+        ValueError: When the model does not ask for a name, or not for such a value, or no trial is left to be begun.
 
     Example:
         >>> import tempfile
@@ -35,39 +36,42 @@ def enqueue_start(tuner: Any, values: Mapping[str, Any]) -> None:
         0.25
     """
     require(bool(values), "enqueue()", "must be given values", dict(values))
+    values = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
     known = asked_for(tuner, values)
     for name, value in values.items():
-        definitions = [hp for hp in known.space if hp.name == name]
-        require_value(tuner, name, value, definitions, sorted({hp.name for hp in known.space}))
+        require_value(tuner, name, value, known)
     with tuner.oracle.place.alone():
         before = [one.user_attrs.get("start") for one in tuner.study.get_trials(deepcopy=False)]
-        if dict(values) not in before:
-            tuner.study.enqueue_trial({}, user_attrs={"start": dict(values)})
+        if values not in before:
+            room = tuner.oracle.remaining_trials() != 0
+            require(room, "max_trials", "must leave a trial to be begun for a start", tuner.oracle.max_trials)
+            tuner.study.enqueue_trial({}, user_attrs={"start": values})
 
 
-def asked_for(tuner: Any, values: Mapping[str, Any]) -> Any:
-    """What the model asks for with these values; what it asks for with others too."""
-    known = tuner.oracle.get_space()
-    if tuner.hypermodel is not None and tuner.trains_itself():
-        for name, value in values.items():
-            definitions = [hp for hp in known.space if hp.name == name]
-            if definitions:
-                require_value(tuner, name, value, definitions, [])
-        asked = keras_tuner.HyperParameters()
-        asked.values = dict(values)
+def asked_for(tuner: Any, values: Mapping[str, Any]) -> list[Any]:
+    """The definitions that hold with these values; of names that the model does not ask for then, all there are."""
+    known = tuner.oracle.get_space().space
+    if tuner.hypermodel is None or not tuner.trains_itself():
+        return known
+    asked = keras_tuner.HyperParameters()
+    asked.values = dict(values)
+    try:
         tuner.hypermodel.build(asked)
-        known.merge([hp for hp in asked.space if hp not in known.space])
-    return known
+    except Exception:  # a value that no definition takes may break the model anywhere
+        for name, value in values.items():
+            require_value(tuner, name, value, [*known, *asked.space])
+        raise
+    held = [hp for hp in asked.space if asked.is_active(hp)]
+    names = {hp.name for hp in held}
+    return held + [hp for hp in known if hp.name not in names]
 
 
-def require_value(tuner: Any, name: str, value: Any, definitions: Any, names: Any) -> None:
+def require_value(tuner: Any, name: str, value: Any, known: Sequence[Any]) -> None:
     """Refuse a value that no definition of a name takes."""
-    if not definitions:
-        if tuner.trains_itself():
-            raise unknown("enqueue()", name, names)
-        return  # a `fit` or `run_trial` of the user's may ask for it; the trial's end says when none did
     refusals = []
-    for hp in definitions:
+    for hp in known:
+        if hp.name != name:
+            continue
         found = dimension(hp)
         try:
             require(found is not None or value == hp.default, name, f"must be {hp.default}", value)
@@ -76,4 +80,8 @@ def require_value(tuner: Any, name: str, value: Any, definitions: Any, names: An
             return
         except ValueError as error:
             refusals.append(error)
-    raise refusals[0]
+    if refusals:
+        raise refusals[0]
+    if tuner.trains_itself():
+        raise unknown("enqueue()", name, {hp.name for hp in known})
+    # A `fit` or `run_trial` of the user's may ask for it; the trial's end says when none did.

@@ -22,6 +22,7 @@ __all__ = ["HEARTBEAT", "Journal", "open_storage", "open_study"]
 log = logging.getLogger("kopt")
 
 HEARTBEAT = 20  # seconds between a trial's signs of life in a database
+ENTRY = b'{"op_code":'  # how every entry begins
 GRACE = 3 * HEARTBEAT  # seconds without one after which its process is taken for dead
 
 
@@ -35,25 +36,26 @@ class Journal(JournalFileBackend):
         path: The file; made where it is not there.
 
     Raises:
-        ValueError: When the file is broken elsewhere than at its end.
+        ValueError: When the file is no journal, or broken elsewhere than at its end; it is left as it is.
 
     Example:
         >>> import tempfile, pathlib
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = pathlib.Path(folder) / "journal.log"
-        ...     Journal(path).append_logs([{"a": 1}])
-        ...     _ = path.write_text(path.read_text() + '{"b"')
+        ...     Journal(path).append_logs([{"op_code": 1}])
+        ...     _ = path.write_text(path.read_text() + '{"op_co')
         ...     journal = Journal(path)
-        ...     journal.append_logs([{"c": 2}])
+        ...     journal.append_logs([{"op_code": 2}])
         ...     list(journal.read_logs(0))
-        [{'a': 1}, {'c': 2}]
+        [{'op_code': 1}, {'op_code': 2}]
     """
 
     def __init__(self, path: str | os.PathLike[str]):
         super().__init__(str(path))
         self.path, self.size = pathlib.Path(path), 0
         with self.held() as file:
-            require_entries(file, self.path)
+            require_journal(file, self.path)
+            cut_half_entry(file, self.path)
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Read the entries from a number on."""
@@ -68,6 +70,7 @@ class Journal(JournalFileBackend):
         """
         text = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in logs)
         with self.held() as file:
+            cut_half_entry(file, self.path)
             file.seek(0, os.SEEK_END)
             file.write(text.encode())
             file.flush()
@@ -84,11 +87,10 @@ class Journal(JournalFileBackend):
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Any]:
-        """The file, whole to its last entry, while nobody else writes."""
+        """The file, while nobody else writes."""
         with open(self.path, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             self.require_grown()
-            cut_half_entry(file, self.path)
             yield file
 
 
@@ -106,15 +108,18 @@ def cut_half_entry(file: Any, path: pathlib.Path) -> None:
     log.warning("%s ended within an entry: the %d bytes after the last whole one were cut off", path, size - whole)
 
 
-def require_entries(file: Any, path: pathlib.Path) -> None:
-    """Refuse a journal that is broken in its middle; nothing can tell what is missing."""
+def require_journal(file: Any, path: pathlib.Path) -> None:
+    """Refuse a file that is none, or one that is broken in its middle, for nothing can tell what is missing."""
     file.seek(0)
-    for number, line in enumerate(file, 1):
+    *lines, half = file.read().split(b"\n")
+    for number, line in enumerate(lines, 1):
         try:
-            whole = isinstance(json.loads(line), dict)
-        except ValueError:
+            whole = "op_code" in json.loads(line)
+        except (ValueError, TypeError):
             whole = False
         require(whole, "storage", f"must be a whole journal, {path} is broken in line {number}", line[:40])
+    begun = half.startswith(ENTRY) or ENTRY.startswith(half)
+    require(begun, "storage", f"must be a journal, {path} ends otherwise", half[:40])
 
 
 def open_storage(
@@ -123,7 +128,8 @@ def open_storage(
     """Open what a search is kept in.
 
     Args:
-        storage: None for a journal in the folder, a journal's path, a database's URL, or any Optuna storage.
+        storage: None for a journal in the folder, a journal's path, a database's URL (not one in memory alone), or any
+            Optuna storage.
         folder: The search's folder.
         stale: Called with the study and a trial of a database whose process has shown no sign of life for long.
 
@@ -142,18 +148,22 @@ def open_storage(
     """
     if isinstance(storage, BaseStorage):
         return optuna.storages.get_storage(storage)
+    named = storage is None or isinstance(storage, (str, os.PathLike))
+    require(named, "storage", "must be a path, a database's URL or an Optuna storage", storage)
     text = str(folder / "journal.log" if storage is None else storage)
     if "://" not in text:
         try:
             return JournalStorage(Journal(text))
         except OSError as error:
             raise unreachable(text, error.strerror) from error
+    in_memory = text in ("sqlite://", "sqlite:///:memory:")
+    require(not in_memory, "storage", "must be kept in a file, sqlite:///search.db", text)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             how: Any = {"heartbeat_interval": HEARTBEAT, "grace_period": GRACE, "heartbeat_stale_trial_callback": stale}
             return optuna.storages.get_storage(RDBStorage(text, **how))
-    except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.NoSuchModuleError) as error:
+    except (sqlalchemy.exc.DatabaseError, sqlalchemy.exc.NoSuchModuleError) as error:
         shown = sqlalchemy.engine.make_url(text).render_as_string(hide_password=True)
         raise unreachable(shown, str(error).splitlines()[0]) from error
     except sqlalchemy.exc.ArgumentError as error:

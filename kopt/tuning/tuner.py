@@ -1,5 +1,6 @@
 """Tuner: KerasTuner's tuner over an Optuna study, run by as many processes as are started."""
 
+import inspect
 import logging
 import math
 import os
@@ -26,6 +27,7 @@ from kopt.tuning.refusals import (
     require_copyable,
     require_counts,
     require_finite,
+    require_kinds,
     require_rows,
     validates,
 )
@@ -115,8 +117,11 @@ class Tuner(HookedTuner):
         overwrite: bool = False,
         **settings: Any,
     ):
-        counts = {"max_trials": max_trials, "max_parameters": max_parameters}
-        require_counts(counts | {"folds": folds, "executions_per_trial": executions_per_trial}, keep, seed)
+        given = {name: value for name, value in locals().items() if name != "settings"} | settings
+        require_kinds(given)
+        require_counts(given)
+        trains = hypermodel is not None or type(self).run_trial is not Tuner.run_trial
+        require(trains, "hypermodel", "must be given where run_trial is not one's own", hypermodel)
         self.timeout = math.inf if timeout is None else seconds(timeout, "timeout")
         require(max_trials is not None or timeout is not None, "max_trials", "must be set without a timeout", None)
         self.folds, self.keep, self.max_parameters, self.seed = folds, keep, max_parameters, seed
@@ -152,27 +157,40 @@ class Tuner(HookedTuner):
         """Search, with the arguments of `model.fit`, and `groups=` for folds; see `keras_tuner.Tuner.search`.
 
         Raises:
-            ValueError: When the objective is not reported or a callback cannot be copied; before anything is trained.
+            ValueError: When data do not fit each other or the folds, the objective is not reported, or a callback
+                cannot be copied; before anything is trained.
             RuntimeError: When all trials fail; says how the first did.
         """
         self.oracle.deadline = launched.clock_start() + self.timeout
         callbacks = kwargs.get("callbacks") or []
         require_copyable(callbacks)
+        require(kwargs.get("groups") is None or self.folds > 1, "groups", "must be None without folds", "groups")
         if self.trains_itself():
-            self.require_reported(args, kwargs, callbacks)
+            self.require_trainable(args, kwargs, callbacks)
         if self.oracle.steered.finite:
             require_finite(self.oracle.get_space().space)
-        super().search(*args, **kwargs)
+        try:
+            super().search(*args, **kwargs)
+        finally:
+            self.oracle.hand_back()  # when interrupted, the trial may go on elsewhere
         require_success(self.study)
 
-    def require_reported(self, args: Any, kwargs: Any, callbacks: Any) -> None:
-        """Refuse data that do not fit the folds, and an objective that the training will not report."""
+    def require_trainable(self, args: Any, kwargs: Any, callbacks: Any) -> None:
+        """Refuse data that do not fit, and an objective that the training will not report."""
         x, y = [*args, *(kwargs.get(name) for name in DATA[len(args) :])][:2]
         own = isinstance(self.hypermodel, HyperModel) and self.hypermodel.brings_data()
-        if self.folds > 1 and not own:
-            require_rows(x, y, kwargs)
+        if own:
+            self.hypermodel.require_no_data(args, kwargs)
+        else:
+            require_rows(x, y, kwargs, folds=self.folds, seed=self.seed or 0)
         hp = self.oracle.get_space()
-        model, example = self.fresh_model(hp), self.hypermodel.example(hp) if own else (x, y)
+        try:
+            model = self.fresh_model(hp)
+        except keras_tuner.errors.FailedTrialError:
+            return  # this one is too large, others may not be
+        require(getattr(model, "compiled", False), "hypermodel", "must give a compiled model", type(model).__name__)
+        inspect.signature(model.fit).bind(*args, **{name: one for name, one in kwargs.items() if name != "groups"})
+        example = self.hypermodel.example(hp) if own else (x, y)
         validated = own or self.folds > 1 or validates(kwargs)
         reported = reported_metrics(model, *example, validated=validated, callbacks=callbacks)
         if reported is not None:
@@ -258,6 +276,7 @@ class Tuner(HookedTuner):
         """
         there = pathlib.Path(self.checkpoint_file(trial.trial_id)).exists()
         rule = f"must be one of the keep = {self.keep} best, whose checkpoints are kept in this folder"
+        rule += ", trained with the callbacks that `fit` was given"
         require(there, "trial", rule, trial.trial_id)
         model = self.fresh_model(trial.hyperparameters)
         self.build_again(trial.trial_id, model)

@@ -61,7 +61,9 @@ def test_a_failure_is_recorded_and_the_search_goes_on(tmp_path, caplog) -> None:
 
 def test_when_all_fail_the_first_error_is_shown(tmp_path) -> None:
     tuner = faulty(tmp_path, KeyError("first"), KeyError("second"))
-    with pytest.raises(RuntimeError, match=r"(?s)^all 2 trials failed; trial 0, the first, by:.*KeyError: 'first'"):
+    with pytest.raises(
+        RuntimeError, match=r"(?s)^all 2 trials failed; trial 0, the first, by:.*KeyError: 'first'\nWhen"
+    ):
         tuner.search()
     assert tuner.oracle.get_best_trials() == [] and tuner.get_best_hyperparameters() == []
     with pytest.raises(RuntimeError, match="^all 2 trials failed"):
