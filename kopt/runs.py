@@ -21,6 +21,7 @@ from kopt.report import Evidence, Run, run_folder, told, write_run
 from kopt.serving import encoded, served
 from kopt.tasks import better
 from kopt.training import Loop, TrainStep
+from kopt.training.engine import Jit
 
 MOST_OUTPUTS = 2**24  # numbers, of the outputs that a report is made from
 
@@ -147,6 +148,7 @@ def train(
     *,
     callbacks: Sequence[Any] = (),
     verbose: bool = True,
+    jit: Jit = "auto",
     **arguments: Any,
 ) -> keras.callbacks.History:
     """Train a recipe's model on its training split, validating on its validation split.
@@ -157,6 +159,7 @@ def train(
         splits: The data.
         callbacks: More callbacks.
         verbose: Whether to show progress.
+        jit: As for `Loop`.
         **arguments: Arguments of `Loop.fit` that go before the recipe's.
 
     Returns:
@@ -175,7 +178,7 @@ def train(
         "validation_data": splits.validation,
     }
     step = TrainStep(model, micro_batches=training.micro_batches, clip=recipe.clip, augment=recipe.augment)
-    loop = Loop(model, seed=recipe.seed, step=step)
+    loop = Loop(model, jit=jit, seed=recipe.seed, step=step)
     return loop.fit(*splits.train, callbacks=[*own, *callbacks], verbose=int(verbose), **fields | arguments)
 
 

@@ -481,6 +481,24 @@ def test_memory_is_free_after_each_trial(tmp_path) -> None:
     assert found[25][0] - found[10][0] < 15 * 100
 
 
+@pytest.mark.parametrize(("jit", "trials"), [(False, 12), (True, 6)])
+def test_memory_is_free_after_each_trial_of_a_recipe(jit: bool, trials: int, tmp_path) -> None:
+    """Without XLA, of which TensorFlow frees no program: the second is the counter-test."""
+    found: list[float] = []
+
+    class Counting(Tuner):
+        def on_trial_end(self, trial):
+            super().on_trial_end(trial)
+            keras.backend.clear_session()
+            gc.collect()
+            found.append(resident())
+
+    hypermodel = HyperModel(fields.replace(RECIPE, {"augment": None}), {"schedule.rate": Range(1e-3, 0.1)}, jit=jit)
+    Counting(hypermodel, "loss", max_trials=trials, sampler="random", directory=tmp_path).search(verbose=0)
+    growth = (found[-1] - found[1]) / (trials - 2)
+    assert growth > 8 if jit else growth < 5
+
+
 def test_memory_is_not_free_with_tensorflow_alone(tmp_path, monkeypatch) -> None:
     """The counter-test: each traced optimizer leaves its graph in TensorFlow's registry of gradients."""
     monkeypatch.setattr(tuner_module, "forgetting_gradients", contextlib.nullcontext)
