@@ -395,7 +395,7 @@ def test_samplers(sampler: Any, tmp_path) -> None:
 
 def test_gp_where_torch_is_installed(tmp_path) -> None:
     pytest.importorskip("torch")
-    assert line(tmp_path, 13, sampler="gp").study.best_value < 0.1
+    assert line(tmp_path, 16, sampler="gp").study.best_value < 0.1
 
 
 def test_a_grid_ends_when_every_combination_was_tried(tmp_path) -> None:
