@@ -1,22 +1,30 @@
 """How good searches are: kopt's tuner, KerasTuner and Optuna alone, with equal trials.
 
 Command   python recipes/benchmarks/tuner_regret.py --works branin hartmann conditional --seeds 20
-          python recipes/benchmarks/tuner_regret.py --works digits --seeds 3 --trials 20
+          python recipes/benchmarks/tuner_regret.py --works digits --methods kopt-tpe kopt-tpe+asha --seeds 6
 Shows     the median of the regret (functions) or of the best validation loss (training) with its quartiles, and the
           seconds that a trial costs beside its work
 Target    hartmann at 40 trials: kopt-tpe <= 1/3 and kopt-gp <= 1/20 of KerasTuner random's regret; kopt-tpe <= 0.02 s a
           trial at 200 trials with the journal; "asha" as good as no pruning, with <= 60 % of the epochs
 
-Measured on 2 cores that other work kept busy (load 5 to 9), median [quartiles] of the regret:
-hartmann, 40 trials, 20 seeds: kopt-tpe 0.492 [0.249, 0.620], kt-random 1.910 [1.385, 2.208]: 0.26 of it.
-branin, 30 trials, 20 seeds: kopt-tpe 0.329 [0.208, 0.547], kt-random 1.310 [0.201, 3.206].
-conditional, 50 trials, 20 seeds: kopt-tpe 0.037 [0.014, 0.207], kt-random 0.128 [0.105, 0.233].
-hartmann, 40 trials, 5 seeds: kopt-gp 0.036 [0.007, 0.249], optuna-gp 0.005 [0.004, 0.250], kopt-cma 1.131.
-A trial of kopt-tpe on hartmann with the journal costs 0.010 s of the processor on average over 200 trials; on the wall,
-under that load, 0.017 s at 40 trials and 0.065 s at 200: the target was not met, and not measured on a free machine.
-digits, 12 trials, 2 seeds, best validation loss: kopt-tpe+asha 0.1381 with 159 epochs; without pruning 0.1345 with 324
-(tpe as Optuna has it): 49 % of the epochs, but not the same score.
-Not run: rosenbrock, electricity, sentiment, KerasTuner's Bayesian search and Hyperband.
+Measured on 2 cores, mostly beside other work; median [quartiles] of the regret. tpe's settings were chosen on other
+seeds, gp's on 20 others, and then looked at on these.
+hartmann, 40 trials, 20 seeds: kt-random 1.910 [1.385, 2.208], kopt-tpe 0.492 [0.249, 0.620] (0.26 of it), optuna-tpe
+0.550, kopt-cma 0.960; 60 seeds: kt-random 1.876, kopt-gp 0.077 [0.020, 0.194] (0.041 of it), optuna-gp 0.186.
+hartmann, 50 trials, 5 seeds: kt-bayesian 0.200 with 1.3 s a trial, kopt-tpe 0.245, kopt-gp (with a noise of its own, as
+Optuna has it) 0.0015 with 0.2 s a trial.
+branin, 30 trials, 20 seeds: kt-random 1.310 [0.201, 3.206], kopt-tpe 0.329 [0.208, 0.547], kopt-cma 0.784, optuna-tpe
+0.282; 50 trials, 5 seeds: kt-bayesian 0.045 with 1.9 s a trial, kopt-tpe 0.106, kopt-gp (as before) 0.000.
+conditional, 50 trials, 20 seeds: kt-random 0.128, kopt-tpe 0.037 [0.014, 0.207], kopt-cma 0.151, optuna-tpe 0.051.
+rosenbrock, 100 trials, 20 seeds: kt-random 93.8 [71.1, 135.8], kopt-tpe 6.30 [4.66, 7.06], kopt-cma 5.85, optuna-tpe
+5.87.
+A trial of kopt-tpe with the journal costs, the machine doing nothing else: 0.006 s at 50 trials, 0.011 s at 200.
+Best validation loss of 20 trials, and the epochs that they took:
+digits, 6 seeds: kopt-tpe 0.1273 [0.1262, 0.1315] with 540, kopt-tpe+asha 0.1298 [0.1181, 0.1351] with 237 (44 %);
+3 seeds: kt-random 0.1260, kt-bayesian 0.1171 [0.1159, 0.1214], each with 540.
+electricity, 3 seeds: kopt-tpe 0.1565 with 240, kopt-tpe+asha 0.1565 with 135 (56 %); kt-random 0.1589 with 240.
+sentiment, 3 seeds: kopt-tpe 0.4531 with 400, kopt-tpe+asha 0.4541 with 186 (47 %).
+Not run: kt-hyperband; kt-bayesian on conditional, rosenbrock, electricity and sentiment; kt-random on sentiment.
 """
 
 import dataclasses
