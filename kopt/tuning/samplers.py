@@ -119,9 +119,9 @@ def sampler_of(sampler: str | BaseSampler, seed: int, *, objectives: int = 1) ->
     """Give the sampler of a name.
 
     Args:
-        sampler: "tpe" (a good first choice), "gp" (few, costly trials over numbers; needs torch and scipy), "cma" (many
-            trials over numbers; needs cmaes), "random", "grid" (every combination once), "qmc" (random, but evenly
-            spread; needs scipy), or any Optuna sampler.
+        sampler: "tpe" (a good first choice), "gp" (few, costly trials over numbers without conditions; needs torch and
+            scipy), "cma" (many trials over numbers; needs cmaes), "random", "grid" (every combination once), "qmc"
+            (random, but evenly spread; needs scipy), or any Optuna sampler.
         seed: Of the search, >= 0; an Optuna sampler has its own.
         objectives: How many there are.
 
