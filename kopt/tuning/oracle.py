@@ -98,6 +98,7 @@ class StudyOracle(HookedOracle):
     def create_trial(self, tuner_id: str) -> Any:
         """Begin the next trial; wait while all that is left is run by others, for one of them may be lost."""
         self.hand_back()
+        told = False
         while True:
             with self.place.alone():
                 others = self.lost.requeue()
@@ -107,6 +108,9 @@ class StudyOracle(HookedOracle):
                         return self.begin(begun, tuner_id)
             if not others or self.time_is_up():
                 return keras_tuner.engine.trial.Trial(keras_tuner.HyperParameters(), "", "STOPPED")
+            if not told:
+                log.info("waiting for %d trials that other processes run, for they may be lost", others)
+                told = True
             time.sleep(WAIT)
 
     def wants_more(self) -> bool:

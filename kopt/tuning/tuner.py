@@ -164,7 +164,8 @@ class Tuner(HookedTuner):
         self.oracle.deadline = launched.clock_start() + self.timeout
         callbacks = kwargs.get("callbacks") or []
         require_copyable(callbacks)
-        require(kwargs.get("groups") is None or self.folds > 1, "groups", "must be None without folds", "groups")
+        groups = kwargs.get("groups")
+        require(groups is None or self.folds > 1, "groups", "must be None without folds", type(groups).__name__)
         if self.trains_itself():
             self.require_trainable(args, kwargs, callbacks)
         if self.oracle.steered.finite:

@@ -42,7 +42,7 @@ def search(folder, trials: int, options: list[Any], raises: Any = None, **how: A
 def test_an_interrupted_search_goes_on_in_another_tuner_of_the_same_process(overwrite: bool, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         search(tmp_path, 3, [2, 64], KeyboardInterrupt)
-    tuner = search(tmp_path, 3, [2, 64], overwrite=overwrite)
+    tuner = search(tmp_path, 3, [2, 64], overwrite=overwrite, timeout=60)
     states = [trial.state.name for trial in tuner.study.trials]
     assert states == ["COMPLETE"] * 3 if overwrite else sorted(states) == ["COMPLETE"] * 3 + ["FAIL"]
 

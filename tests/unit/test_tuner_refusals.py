@@ -70,7 +70,7 @@ def test_arguments(given: dict[str, Any], message: str, tmp_path) -> None:
         ({"folds": 2}, (X, Y), {"sample_weight": [1.0] * 40}, "sample_weight must be an array to be dealt into folds"),
         ({"folds": 2}, (X, Y), {"groups": np.arange(3)}, "groups must be 40, one for each example, got 3."),
         ({"folds": 3}, (X, Y), {"groups": np.arange(40) % 2}, "folds must be <= 2, the number of groups, got 3."),
-        ({}, (X, Y), {"groups": np.arange(40)}, "groups must be None without folds, got 'groups'."),
+        ({}, (X, Y), {"groups": np.arange(40)}, "groups must be None without folds, got 'ndarray'."),
         ({}, (X[:30], Y), {}, "y must be 30 rows, as x has, got 40."),
         ({}, (), {}, "x must be data to train on, got None."),
         ({}, (X, Y), {"epoch": 3}, "got an unexpected keyword argument 'epoch'"),
