@@ -3,6 +3,7 @@
 Nothing else in kopt may touch a private name. A hook is here because nothing public serves.
 """
 
+from kopt.keras_internals.additive import kinds_of_added, kinds_of_losses, require_additive
 from kopt.keras_internals.fitting import (
     data_adapter,
     epoch_logs,
@@ -45,25 +46,22 @@ from kopt.keras_internals.optimizers import (
     decay_before_updates,
     raw,
 )
+from kopt.keras_internals.portions import Kinds, Portion, denominators, portion_loss, separate_losses, track_portion
 from kopt.keras_internals.step import (
-    Portion,
     build_optimizer,
     compute_loss,
-    denominators,
     either,
     forward,
     keeps_infinity,
     make_function,
-    portion_loss,
     scale_of,
-    separate_losses,
     track_loss,
-    track_portion,
     update,
     update_unchecked,
 )
 
 __all__ = [
+    "Kinds",
     "ListOptimizer",
     "LiveFloat",
     "LiveRate",
@@ -92,6 +90,8 @@ __all__ = [
     "is_of_arrays",
     "is_trainer",
     "keeps_infinity",
+    "kinds_of_added",
+    "kinds_of_losses",
     "make_function",
     "metrics_reset_in_graph",
     "owned_variables",
@@ -102,6 +102,7 @@ __all__ = [
     "raw",
     "regularizer_place",
     "remove_metric",
+    "require_additive",
     "retrace",
     "scale_of",
     "separate_losses",

@@ -7,11 +7,13 @@ import tensorflow as tf
 
 
 def rows(batch: Any) -> Any:
-    """How many examples there are."""
+    """Return how many examples there are, a constant where that is known while a program is traced."""
     leaf = next(leaf for leaf in tf.nest.flatten(batch) if leaf is not None)
     if isinstance(leaf, tf.RaggedTensor):
         return leaf.nrows()
-    return tf.cast(leaf.dense_shape[0], tf.int32) if isinstance(leaf, tf.SparseTensor) else tf.shape(leaf)[0]
+    if isinstance(leaf, tf.SparseTensor):
+        return tf.cast(leaf.dense_shape[0], tf.int32)
+    return tf.shape(leaf)[0] if leaf.shape[0] is None else tf.constant(leaf.shape[0])
 
 
 def sliced(batch: Any, start: Any, stop: Any) -> Any:
@@ -28,10 +30,15 @@ def sliced(batch: Any, start: Any, stop: Any) -> Any:
 
 
 def parts(batch: Any, examples: Any, count: int) -> list[Any]:
-    """A batch in so many parts, as even as they can be."""
+    """Cut a batch into so many parts, as even as can be; fewer where it is known to have fewer examples.
+
+    Where the number of examples is not known, parts may be empty, but never the last one of a batch that is not.
+    """
+    known = tf.get_static_value(examples)
+    count = count if known is None else max(1, min(count, int(known)))
     if count == 1:
         return [batch]
-    edges = [examples * number // count for number in range(count + 1)]
+    edges = [(examples if known is None else int(known)) * number // count for number in range(count + 1)]
     return [sliced(batch, start, stop) for start, stop in zip(edges, edges[1:])]
 
 

@@ -48,7 +48,11 @@ def place(model: Any, name: str, hook: Hook) -> None:
     require(not (own and reads), "model", rule, model.name)
     if not calls:
         vars(model)["kopt_set_step"] = vars(model).get("train_step")  # what somebody has set there
-        vars(model)["train_step"] = hooked(model, current) if own else TrainStep(model)
+        alone = model.distribute_strategy.num_replicas_in_sync == 1
+        # A callback that only watches must not train otherwise than fit without it.
+        vars(model)["train_step"] = (
+            hooked(model, current) if own else TrainStep(model, sparse="keras" if alone else "dense")
+        )
 
 
 def remove(model: Any, hook: Hook) -> None:

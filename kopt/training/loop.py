@@ -19,7 +19,7 @@ from kopt.training.program import Program
 from kopt.training.progress import ProgressBar
 from kopt.training.sources import Source
 from kopt.training.test_step import TestStep
-from kopt.training.train_step import TrainStep
+from kopt.training.train_step import Sparse, TrainStep, require_sparse
 
 __all__ = ["Loop", "fit"]
 
@@ -39,6 +39,8 @@ class Loop:
         seed: Of the order of examples, >= 0; drawn from NumPy's global generator at each fit when None, so that
             `keras.utils.set_random_seed` rules it.
         budget: Bytes of arrays that may lie on the device, >= 0; None for a quarter of the free memory.
+        sparse: Gradients of embeddings: "dense" adds up those of a row first, "keras" does as Keras' own step, whose
+            adaptive optimizers square them first; a model with a train_step of its own does as Keras.
 
     Raises:
         ValueError: When the model is not compiled or an argument is out of range.
@@ -65,6 +67,7 @@ class Loop:
         step: Callable[[Any], Any] | None = None,
         seed: int | None = None,
         budget: int | None = None,
+        sparse: Sparse = "dense",
     ):
         require(internals.is_trainer(model), "model", "must be a Keras model", model)
         require(model.compiled, "model", "must be compiled", model.name)
@@ -78,12 +81,15 @@ class Loop:
         require(whole, "seed", "must be a whole number in [0, 2 ** 64)", seed)
         size = budget is None or budget == 0 or is_count(budget)
         require(size, "budget", "must be a whole number >= 0, in bytes", budget)
+        require_sparse(sparse, alone)
+        mine = sparse == "dense" or step is None
+        require(mine, "sparse", "must be given to the step where one is given: TrainStep(model, sparse='keras')", sparse)
         self.model, self.engine, self.seed, self.budget = model, engine, seed, budget
         self.own_step = step is not None and not isinstance(step, TrainStep)
         own_step, own_test = internals.has_own_train_step(model), internals.has_own_test_step(model)
         self.buildable = not own_step
         steps: dict[Phase, Callable[[Any], Any]] = {
-            "train": hooked(model, step or (model.train_step if own_step else TrainStep(model))),
+            "train": hooked(model, step or (model.train_step if own_step else TrainStep(model, sparse=sparse))),
             "test": model.test_step if own_test else TestStep(model),
         }
         self.passes, self.chief = Passes(model, steps, jit), is_chief(own)
@@ -109,7 +115,7 @@ class Loop:
         validation_batch_size: int | None = None,
         validation_freq: Any = 1,
     ) -> keras.callbacks.History:
-        """Train, as `keras.Model.fit` does.
+        """Train, as `keras.Model.fit` does; embeddings under adaptive optimizers only with `Loop(sparse="keras")`.
 
         Args:
             x: Inputs: arrays, a nest of them, a tf.data.Dataset, a PyDataset or a generator.

@@ -8,7 +8,7 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.keras_internals import Portion
 from kopt.training.batches import rows
-from kopt.training.train_step import summed
+from kopt.training.portions import Measured, counted, summed
 
 __all__ = ["TestStep"]
 
@@ -35,7 +35,7 @@ class TestStep:
     __test__ = False  # no test class of pytest's
 
     def __init__(self, model: Any):
-        self.model = model
+        self.model, self.measured = model, Measured(model)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TestStep) and other.model is self.model
@@ -54,15 +54,20 @@ class TestStep:
         """
         model = self.model
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        several = tf.distribute.get_strategy().num_replicas_in_sync > 1
-        if several:
-            internals.separate_losses(model)
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            return self.of_share(x, y, sample_weight)
         predictions = internals.forward(model, x, training=False)
-        if several:
-            portion = Portion(rows(x), summed(rows(x)), summed)
-            loss = internals.portion_loss(model, portion, x, y, predictions, sample_weight, training=False)
-            internals.track_portion(model, loss, portion.examples)
-        else:
-            loss = internals.compute_loss(model, x, y, predictions, sample_weight, training=False)
-            internals.track_loss(model, loss, rows(x))
+        loss = internals.compute_loss(model, x, y, predictions, sample_weight, training=False)
+        internals.track_loss(model, loss, rows(x))
         return model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
+
+    def of_share(self, x: Any, y: Any, sample_weight: Any) -> Any:
+        """Count one replica's share of a batch, which may be empty."""
+        model = self.model
+        internals.separate_losses(model)
+        predictions = internals.forward(model, x, training=False)
+        kinds = self.measured.kinds(x, y, predictions, sample_weight, training=False)
+        portion = Portion(rows(x), summed(rows(x)), summed, kinds=kinds)
+        loss = internals.portion_loss(model, portion, x, y, predictions, sample_weight, training=False)
+        internals.track_portion(model, loss, portion)
+        return counted(model, x, y, predictions, sample_weight)

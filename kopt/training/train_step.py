@@ -3,7 +3,7 @@
 import contextvars
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -11,11 +11,11 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.augment import Augmentation
 from kopt.checks import require
-from kopt.keras_internals import Portion
 from kopt.knobs import Knob, held_knob
 from kopt.training.after_update import Update, after_update, before_update, needed
-from kopt.training.batches import parts, rows
+from kopt.training.batches import rows
 from kopt.training.clips import Clip
+from kopt.training.portions import Measured, Portions, at_places, dense, summed, total
 
 __all__ = ["TrainStep", "skipped"]
 
@@ -25,31 +25,41 @@ log = logging.getLogger("kopt")
 checking = contextvars.ContextVar("checking", default=True)
 
 
+Sparse = Literal["dense", "keras"]
+
+
 class TrainStep:
     """One training step on one batch, from what `compile` was given, the same on any number of replicas.
 
     gradient = d loss(model(x), y) / d weights over the whole batch of every replica; it is summed over the replicas,
     then clipped, then the optimizer updates once. It is the step that `training.Loop` runs, and can be a model's
-    `train_step` in plain `model.fit`. On one device, without micro-batches, it does exactly what Keras' own step does.
+    `train_step` in plain `model.fit`. On one device, without micro-batches, it does what Keras' own step does, to the
+    bit, but for the gradients of embeddings: they are made dense, because Keras' adaptive optimizers square the rows of
+    an embedding before they add up duplicates, which is another algorithm; `sparse="keras"` does as Keras.
 
-    Losses are divided by what the whole batch has: examples, elements that a mask leaves, or weights; what a model's
-    own compute_loss adds is taken for a mean over examples. Penalties of weights count once. Gradients are made dense
-    first: Keras' adaptive optimizers square the rows of an embedding before they add up duplicates. An optimizer's own
-    clipping sees the summed gradient too. A step whose gradient is not finite on any replica is skipped on all (a
-    LossScaleOptimizer lowers its scale) and counted, see `skipped`.
+    Losses add up over micro-batches and replicas. One that gives a number an example is divided by what the whole batch
+    has: examples, elements that a mask leaves, or weights. One that gives a number a batch counts by its examples where
+    it is a mean and as it is where it is a sum; which, is measured on a few made-up rows before the step is traced, and
+    one that is neither, such as Dice, is refused. So are those that layers add; what a model's own compute_loss adds
+    must be a mean over examples. Penalties of weights count once. An optimizer's own clipping sees the summed gradient
+    too. A step whose gradient is not finite on any replica is skipped on all (a LossScaleOptimizer lowers its scale) and
+    counted, see `skipped`.
 
     Args:
         model: A compiled Keras model. Its BatchNormalization layers are made to share their statistics over replicas,
             with a line in the log.
         micro_batches: In how many parts a replica computes its batch, one after the other, so that the activations of
             one are in memory at a time; >= 1. The update is the whole batch's but for layers that look across examples
-            (BatchNormalization) or draw random numbers (Dropout).
+            (BatchNormalization: each part by its own statistics), draw random numbers (Dropout), or change at each
+            call (SpectralNormalization). A part without examples, as of a short last batch, does nothing.
         clip: A `training.clips` value, or None.
         augment: A `kopt.augment` value that changes each training batch in the program first, or None.
+        sparse: Gradients of few rows, of embeddings: "dense" makes them dense, "keras" gives them to the optimizer as
+            they are, on one device without micro-batches.
 
     Raises:
         ValueError: When an argument is out of range; when called, when the optimizer accumulates gradients over steps
-            (Keras' way) on several replicas or beside micro-batches.
+            (Keras' way) on several replicas or beside micro-batches, or a loss of parts does not add up.
 
     Example:
         >>> import keras, numpy as np
@@ -64,7 +74,13 @@ class TrainStep:
     """
 
     def __init__(
-        self, model: Any, *, micro_batches: int = 1, clip: Clip | None = None, augment: Augmentation | None = None
+        self,
+        model: Any,
+        *,
+        micro_batches: int = 1,
+        clip: Clip | None = None,
+        augment: Augmentation | None = None,
+        sparse: Sparse = "dense",
     ):
         require(internals.is_trainer(model), "model", "must be a Keras model", model)
         whole = isinstance(micro_batches, int) and not isinstance(micro_batches, bool) and micro_batches >= 1
@@ -72,7 +88,9 @@ class TrainStep:
         require(clip is None or isinstance(clip, Clip), "clip", "must be a clip, such as GlobalNorm(1.0)", clip)
         known = augment is None or isinstance(augment, Augmentation)
         require(known, "augment", "must be an augmentation, such as augment.Shift(0.1)", augment)
+        require_sparse(sparse, micro_batches == 1 and model.distribute_strategy.num_replicas_in_sync == 1)
         self.model, self.micro_batches, self.clip, self.augment = model, micro_batches, clip, augment
+        self.sparse, self.measured = sparse, Measured(model)
         with model.distribute_strategy.scope():
             self.changed = augment.make() if augment else None
         if model.compiled:
@@ -85,7 +103,7 @@ class TrainStep:
         return hash(self.key())
 
     def key(self) -> tuple[Any, ...]:
-        return id(self.model), self.micro_batches, self.clip, self.augment
+        return id(self.model), self.micro_batches, self.clip, self.augment, self.sparse
 
     def __call__(self, data: Any) -> dict[str, Any]:
         """Update the weights for one batch.
@@ -112,7 +130,7 @@ class TrainStep:
             if replicas > 1:
                 internals.separate_losses(model)
                 share_statistics(model, replicas)
-            gradients, loss, logs = self.in_portions(data, weights)
+            gradients, loss, logs = Portions(model, self.micro_batches, weights, self.measured).of_batch(data)
         if weights:
             self.update(gradients, weights, loss=lambda: summed(loss), examples=lambda: summed(rows(data)))
         return logs()
@@ -126,49 +144,9 @@ class TrainStep:
             loss = internals.compute_loss(model, x, y, predictions, sample_weight, training=True)
             internals.track_loss(model, loss, rows(x))
             scaled = model.optimizer.scale_loss(loss)
-        gradients = [dense(gradient) for gradient in tape.gradient(scaled, weights)]
-        return gradients, loss, lambda: model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
-
-    def in_portions(self, data: Any, weights: Sequence[Any]) -> tuple[list[Any], Any, Callable[[], Any]]:
-        """This replica's gradients and loss, summed over its micro-batches; then what gives the logs."""
-        model, count = self.model, self.micro_batches
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        examples, all_examples = rows(x), summed(rows(x))
-        totals = self.totals(x, y, sample_weight) if count > 1 else None
-        sums: list[Any] = [None] * len(weights)
-        whole_loss: Any = 0.0
-        logs: Any = None
-        for number, part in enumerate(parts((x, y, sample_weight), examples, count)):
-            portion = Portion(rows(part[0]), all_examples, summed, totals)
-            # One after the other: the activations of one portion are in memory at a time.
-            with tf.control_dependencies([one for one in sums if one is not None]):
-                part = tf.nest.map_structure(lambda leaf: None if leaf is None else tf.identity(leaf), part)
-                gradients, loss, predictions = self.of_portion(portion, part, weights)
-            whole_loss += loss
-            sums = [added(one, gradient) for one, gradient in zip(sums, gradients)]
-            if number < count - 1:
-                model.compute_metrics(part[0], part[1], predictions, sample_weight=part[2])
-            else:
-                logs = lambda: model.compute_metrics(part[0], part[1], predictions, sample_weight=part[2])
-        return sums, whole_loss, logs
-
-    def of_portion(self, portion: Portion, part: Any, weights: Sequence[Any]) -> tuple[list[Any], Any, Any]:
-        """The gradients of a portion's share of the loss, that share, and the predictions."""
-        model, (x, y, sample_weight) = self.model, part
-        with tf.GradientTape() as tape:
-            predictions = internals.forward(model, x, training=True)
-            loss = internals.portion_loss(model, portion, x, y, predictions, sample_weight, training=True)
-            internals.track_portion(model, loss, portion.examples)
-            share = tf.cast(portion.examples, loss.dtype) / tf.cast(portion.all_examples, loss.dtype)
-            loss *= share
-            scaled = model.optimizer.scale_loss(loss)
-        return [dense(gradient) for gradient in tape.gradient(scaled, weights)], loss, predictions
-
-    def totals(self, x: Any, y: Any, sample_weight: Any) -> list[Any]:
-        """What the compiled losses divide by over the whole batch; only masks need the model, the rest is pruned."""
-        predictions = internals.forward(self.model, x, training=False)
-        found = internals.denominators(self.model, y, predictions, sample_weight)
-        return [None if one is None else summed(one) for one in found]
+        gradients = tape.gradient(scaled, weights)
+        gradients = gradients if self.sparse == "keras" else [dense(gradient) for gradient in gradients]
+        return gradients, tf.reduce_mean(loss), lambda: model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
 
     def update(self, gradients: Sequence[Any], weights: Sequence[Any], **measured: Callable[[], Any]) -> None:
         """Sum the gradients over replicas, clip them, and let the optimizer update, unless they are not finite."""
@@ -179,7 +157,7 @@ class TrainStep:
         reduced, before = summed([gradients[place] for place in places]), before_update(self.model)
         scale = tf.identity(internals.scale_of(optimizer)) if needed(self.model, "gradients") else None
         if checking.get():
-            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in reduced])
+            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(numbers(gradient))) for gradient in reduced])
             count = skipped(self.model).value
             clipped = at_places(places, self.clipped(reduced, [weights[place] for place in places]), len(weights))
             internals.update(optimizer, clipped, weights, finite, lambda: count.assign(count + 1))
@@ -187,14 +165,16 @@ class TrainStep:
             finite = tf.constant(True)
             internals.update_unchecked(optimizer, gradients, weights)
         if before:
-            unscaled = lambda: at_places(places, [one / tf.cast(scale, one.dtype) for one in reduced], len(weights))
-            after_update(Update(self.model, before, finite, gradients=unscaled, **measured), self.model)
+            unscaled = lambda: [dense(one) / tf.cast(scale, one.dtype) for one in reduced]
+            every = lambda: at_places(places, unscaled(), len(weights))
+            after_update(Update(self.model, before, finite, gradients=every, **measured), self.model)
 
     def clipped(self, gradients: Sequence[Any], weights: Sequence[Any]) -> Sequence[Any]:
         if self.clip is None:
             return gradients
-        parameters = [tf.convert_to_tensor(weight) for weight in weights]
-        return self.clip(gradients, parameters, internals.scale_of(self.model.optimizer))
+        parameters, whole = [tf.convert_to_tensor(weight) for weight in weights], [dense(one) for one in gradients]
+        found = self.clip(whole, parameters, internals.scale_of(self.model.optimizer))
+        return [like(one, dense_one, clipped) for one, dense_one, clipped in zip(gradients, whole, found)]
 
     def needs_no_check(self) -> bool:
         """Whether an infinite gradient is sure to leave infinite weights or state, so that a later look finds it."""
@@ -249,24 +229,21 @@ def share_statistics(model: Any, replicas: int) -> None:
             log.info("%s: synchronized, so that %d replicas share their statistics", layer.name, replicas)
 
 
-def summed(values: Any) -> Any:
-    """The sum over replicas."""
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-        return values
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+def require_sparse(sparse: Any, plain: bool) -> None:
+    """Raise ValueError unless gradients of few rows can be treated so."""
+    require(sparse in ("dense", "keras"), "sparse", "must be 'dense' or 'keras'", sparse)
+    require(sparse == "dense" or plain, "sparse", "must be 'dense' on several replicas and beside micro-batches", sparse)
 
 
-def added(one: Any, other: Any) -> Any:
-    return other if one is None else one if other is None else one + other
+def numbers(gradient: Any) -> Any:
+    """Return a gradient's numbers, those of its few rows where it has no others."""
+    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
-def dense(gradient: Any) -> Any:
-    return tf.convert_to_tensor(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
-
-
-def at_places(places: Sequence[int], values: Sequence[Any], size: int) -> list[Any]:
-    """A list of a size with values at some places, None at the others."""
-    found: list[Any] = [None] * size
-    for place, value in zip(places, values):
-        found[place] = value
-    return found
+def like(gradient: Any, whole: Any, clipped: Any) -> Any:
+    """Return a clipped gradient with the rows of the one that was clipped: duplicates add up to what it is."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return clipped
+    factors = tf.where(whole == 0, tf.ones_like(whole), clipped / whole)
+    values = gradient.values * tf.gather(factors, gradient.indices)
+    return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
