@@ -79,7 +79,7 @@ class Diagnosis(Callback):
     def on_train_end(self, logs: Any = None) -> None:
         losses, validation = self.curves["loss"], self.curves["val_loss"]
         both = sorted(losses.keys() & validation.keys())  # validation may come every few epochs
-        if len(both) >= LEAST_EPOCHS:
+        if len(both) >= LEAST_EPOCHS and np.isfinite(list(losses.values())).all():
             curves = {"loss": [losses[epoch] for epoch in both], "val_loss": [validation[epoch] for epoch in both]}
             self.verdicts = diagnose(curves, epochs=[epoch + 1 for epoch in both])
         else:

@@ -209,7 +209,11 @@ class PlateauCallback(keras.callbacks.ReduceLROnPlateau):
     def count(self, epoch: int, current: float) -> None:
         """Count an epoch by its value of the metric, as `ReduceLROnPlateau.on_epoch_end` does."""
         if self.monitor_op is None:
-            self._set_monitor_op()
+            try:
+                self._set_monitor_op()
+            except ValueError:
+                rule = f"must be 'min' or 'max' for {self.monitor!r}, whose better direction Keras does not know"
+                require(False, "mode", rule, self.mode)
         if self.in_cooldown():
             self.cooldown_counter -= 1
             self.wait = 0
