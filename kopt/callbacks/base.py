@@ -74,6 +74,7 @@ class Placed(Callback):
         if len(parts) != len(self.parts) or any(one is not other for one, other in zip(parts, self.parts)):
             self.place_anew()
             self.parts = self.parts_now()
+            model.train_function = None  # what was traced, and is watched, is of the parts before
         if model.train_function is None:
             model.make_train_function()  # model.fit would call the one that compile has dropped
         self.function = model.train_function

@@ -141,8 +141,9 @@ class LearningRate(Placed):
             steered.begin_epoch(epoch)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        due, parts = batch and not self.looked, self.parts
         super().on_train_batch_begin(batch)
-        if batch and not self.looked:
+        if due and self.parts is parts:  # else the step is still to be traced
             self.look(batch)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
