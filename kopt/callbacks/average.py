@@ -4,24 +4,23 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from kopt.callbacks.averaging import EMA, LAWA, SWA, Averaging
-from kopt.callbacks.base import registry
+from kopt.callbacks.base import Placed, registry
 from kopt.checks import require
-from kopt.keras_internals import rated_optimizers, raw
+from kopt.keras_internals import has_weights, raw
 from kopt.knobs import held_knob, held_slots
 from kopt.training.after_update import Update
 from kopt.training.evaluation_weights import EvaluationWeights
-from kopt.training.installing import install, remove
+from kopt.training.installing import holder, install, remove, require_at_work
 from kopt.training.statistics import refresh_statistics
 
 __all__ = ["Average"]
 
 
 @registry.register
-class Average(keras.callbacks.Callback):
+class Average(Placed):
     """Average the weights over the run; validation, checkpoints, files and the trained model have the average.
 
     Training itself goes on from its own weights. From the end of an epoch to the beginning of the next, during
@@ -64,31 +63,46 @@ class Average(keras.callbacks.Callback):
         self.averaged: Averaged
 
     @property
-    def spans_epochs(self) -> bool:
+    def spans_epochs(self) -> bool:  # type: ignore[override]
         """Whether Loop may run several epochs in one program."""
         return isinstance(self.of, EMA)
 
     def set_model(self, model: Any) -> None:
         """Put the average into the training step, before the training function is made."""
+        self.running, self.first = False, True
         super().set_model(model)
-        require(model.built, "model", "must be built before its weights are averaged", model.name)
-        twice = any(optimizer.use_ema for optimizer in rated_optimizers(model.optimizer))
+
+    def place(self) -> None:
+        model = self.model
+        require(has_weights(model), "model", "must be built before its weights are averaged", model.name)
+        twice = any(optimizer.use_ema for optimizer in self.optimizers.values())
         require(not twice, "use_ema", "must be False in an optimizer beside Average", twice)
         self.averaged = install(model, "Average", self.of, lambda: Averaged(model, self.of))
+
+    def place_anew(self) -> None:
+        """Go on with the weights and the optimizer that are trained now; a weight that is new in it stood still."""
+        before = self.averaged
+        before.evaluation.hide()
+        remove(self.model, before)
+        self.place()
+        self.averaged.go_on_from(before)
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.running, self.first = True, True
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.running = True
+        self.follow()
         evaluation, count = self.averaged.evaluation, self.averaged.count
         if self.first and (epoch == 0 or not evaluation.untouched()):
             evaluation.forget()
             count.set(0)
-        self.first = False
         evaluation.hide()
-        self.folded = (
-            isinstance(self.of, EMA) or isinstance(self.of, SWA) and epoch < self.of.start * self.params["epochs"]
-        )
+        epochs = (self.params or {}).get("epochs")
+        known = epochs is not None or not isinstance(self.of, SWA) or self.of.start == 0
+        require(known, "epochs", f"must be known for {self.of!r}, from a callback's set_params", epochs)
+        self.first = False
+        self.folded = isinstance(self.of, EMA) or isinstance(self.of, SWA) and epoch < self.of.start * (epochs or 0)
 
     def on_test_begin(self, logs: Any = None) -> None:
         if self.running:
@@ -99,6 +113,9 @@ class Average(keras.callbacks.Callback):
             self.averaged.evaluation.hide()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        require(not self.first, "on_epoch_begin", "must be called before on_epoch_end for Average to act", epoch)
+        if isinstance(self.of, EMA):
+            require_at_work(self.averaged, self.model)
         self.show()
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -135,13 +152,24 @@ class Averaged:
 
     def __init__(self, model: Any, of: Averaging):
         self.of, self.evaluation = of, EvaluationWeights(model)
-        holder = rated_optimizers(model.optimizer)[0]
-        self.count = held_knob(holder, "kopt_average_count", 0, "int64")
+        self.count = held_knob(holder(model), "kopt_average_count", 0, "int64")
         self.variables: Sequence[Any] = [raw(array) for array in self.evaluation.arrays] + [raw(self.count.value)]
         if isinstance(of, LAWA):
             rows = [tf.TensorSpec([of.window, *weight.shape], weight.dtype) for weight in self.evaluation.weights]
-            self.window = held_slots(holder, "kopt_average_window", rows).arrays
+            self.window = held_slots(holder(model), "kopt_average_window", rows).arrays
         self.fold = tf.function(self._fold, autograph=False)
+
+    def go_on_from(self, before: "Averaged") -> None:
+        """Take up an average in the middle of a run, by other weights or held by another optimizer."""
+        places = {id(weight): place for place, weight in enumerate(before.evaluation.weights)}
+        for new, weight in enumerate(self.evaluation.weights):
+            old = places.get(id(weight))
+            self.evaluation.arrays[new].assign(weight if old is None else before.evaluation.arrays[old])
+            if isinstance(self.of, LAWA):
+                rows = tf.broadcast_to(tf.convert_to_tensor(weight), self.window[new].shape)
+                self.window[new].assign(rows if old is None else before.window[old])
+        self.count.set(int(float(before.count)))
+        self.evaluation.forget()
 
     def after_update(self, update: Update) -> None:
         if not isinstance(self.of, EMA):

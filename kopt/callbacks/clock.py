@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from kopt.checks import require
+from kopt.keras_internals import applied_gradients
 from kopt.knobs import Knob
 from kopt.schedules import Schedule
 
@@ -45,11 +46,14 @@ class Clock:
 
     def __init__(self, schedule: Schedule, unit: Unit, optimizer: Any, name: str):
         self.schedule, self.unit, self.optimizer, self.name = schedule, unit, optimizer, name
+        self.epoch_updates = 0.0  # until a run begins
         self.active = Knob(0.0)
         self.base, self.origin, self.unit_updates, self.run_units = (Knob(1.0, "float64") for _ in range(4))
+        self.epochs: int | None = None
         self.steps: int | None = None
         self.counts_steps = True  # whether `epoch_start` is needed after the run's first epoch
-        self.epoch_start = 0
+        self.epoch_start = self.given = 0
+        self.each_step = 1.0  # gradients that a training step gives the optimizer
         self.started = False
 
     def __repr__(self) -> str:
@@ -65,8 +69,11 @@ class Clock:
 
     def exact(self, updates: Any) -> Any:
         """The same in float64, for numbers that are computed with before they are cast."""
-        time = read(self.base) + (ops.cast(updates, "float64") - read(self.origin)) / read(self.unit_updates)
-        return self.schedule.resolve(read(self.run_units)).formula(ops.maximum(time, 0.0))
+        return self.schedule.resolve(read(self.run_units)).formula(ops.maximum(self.time(updates), 0.0))
+
+    def time(self, updates: Any) -> Any:
+        """The time in the run at a number of updates."""
+        return read(self.base) + (ops.cast(updates, "float64") - read(self.origin)) / read(self.unit_updates)
 
     def updates(self) -> int:
         """How many updates the optimizer has made."""
@@ -76,14 +83,21 @@ class Clock:
         """The values at the updates since the epoch began."""
         return ops.convert_to_numpy(self.value(np.arange(self.epoch_start, self.updates())))
 
-    def begin_run(self, epochs: int, steps: int | None) -> None:
-        """Take the run's length, in epochs and in batches an epoch where that is known; refuse what does not fit it."""
+    @property
+    def accumulated(self) -> int:
+        """How many gradients make an update."""
+        return self.optimizer.gradient_accumulation_steps or 1
+
+    def begin_run(self, epochs: int | None, steps: int | None) -> None:
+        """Take the run's length, in epochs and in batches an epoch where these are known; refuse what needs them."""
         opened = self.schedule.total is None
         needed = self.unit == "run" or (self.unit == "step" and opened)
         require(not needed or steps is not None, "steps_per_epoch", f"must be known for {self!r}", steps)
-        self.steps, self.started = steps, False
-        accumulated = self.optimizer.gradient_accumulation_steps or 1
-        self.epoch_updates = float("inf") if steps is None else steps / accumulated
+        known = epochs is not None or not (needed or opened)
+        require(known, "epochs", f"must be known for {self!r}, from a callback's set_params", epochs)
+        self.epochs, self.steps, self.started, self.each_step = epochs, steps, False, 1.0
+        self.epoch_updates = float("inf") if steps is None else steps / self.accumulated
+        epochs = float("inf") if epochs is None else epochs
         run_updates = epochs * self.epoch_updates
         run = {"step": run_updates, "epoch": float(epochs), "run": 1.0}[self.unit]
         self.unit_updates.set({"step": 1.0, "epoch": self.epoch_updates, "run": run_updates}[self.unit])
@@ -98,22 +112,57 @@ class Clock:
         learned = self.steps is None and self.unit == "epoch"
         if self.started and not learned and not self.counts_steps:
             return
-        updates = self.updates()
-        if learned and self.started:
-            self.unit_updates.set(updates - self.epoch_start)
+        given = applied_gradients(self.optimizer)
+        if learned and self.started and given > self.given:  # an epoch may have made no update
+            self.unit_updates.set((given - self.given) / self.accumulated)
         if learned or not self.started:
-            self.base.set(self.time_at(epoch, updates))
-            self.origin.set(updates)
-        self.epoch_start, self.started = updates, True
+            self.base.set(self.time_at(epoch, given))
+            self.origin.set(self.updates())
+        self.epoch_start, self.given, self.started = self.updates(), given, True
         self.active.set(1.0)
 
-    def time_at(self, epoch: int, updates: int) -> float:
-        """The run's time when an epoch begins."""
-        if self.unit == "epoch":
-            return float(epoch)
+    def time_at(self, epoch: int, given: int) -> float:
+        """The run's time when an epoch begins, by when the optimizer has been given so many gradients."""
         if self.steps is None:
-            return 0.0 if epoch == 0 else float(updates)
-        return epoch * self.epoch_updates / float(self.unit_updates)
+            return float(epoch) if self.unit == "epoch" else 0.0 if epoch == 0 else float(self.updates())
+        # As in a run without a break, where what an epoch leaves over is part of the next one's first update.
+        before = epoch * self.steps
+        start = max(given - before, 0)
+        return ((start + before) // self.accumulated - start // self.accumulated) / float(self.unit_updates)
+
+    def measure_step(self, steps: int | None) -> None:
+        """Measure how many gradients a step gives, from so many steps since the run or the optimizer began."""
+        if steps:
+            self.each_step_gives((applied_gradients(self.optimizer) - self.given) / steps or 1.0)
+
+    def each_step_gives(self, gradients: float) -> None:
+        """Know that a training step gives the optimizer so many gradients, where that is not one."""
+        share, self.each_step = gradients / self.each_step, gradients
+        if self.steps is None or share == 1.0:
+            return
+        self.epoch_updates *= share
+        if self.unit != "step":
+            self.unit_updates.set(float(self.unit_updates) * share)
+            return
+        self.base.set(float(self.base) * share)
+        if self.schedule.total is None:
+            self.run_units.set(float(self.run_units) * share)
+
+    def go_on_from(self, before: "Clock") -> None:
+        """Take up the time of a clock whose optimizer has been replaced in the middle of the run."""
+        before.active.set(0.0)
+        if before is self or not before.epoch_updates:
+            return
+        self.counts_steps = before.counts_steps
+        self.begin_run(before.epochs, before.steps)
+        if before.started:
+            self.each_step_gives(before.each_step)
+            if before.steps is None:
+                self.unit_updates.set(float(before.unit_updates) * before.accumulated / self.accumulated)
+            self.base.set(float(before.time(before.updates())))
+            self.origin.set(self.updates())
+            self.epoch_start, self.given, self.started = self.updates(), applied_gradients(self.optimizer), True
+            self.active.set(1.0)
 
 
 def require_unit(unit: Any) -> None:

@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 
-from kopt.callbacks.base import registry
+from kopt.callbacks.base import Callback, registry
 from kopt.checks import require
 
 __all__ = ["Diagnosis", "Verdict", "diagnose"]
@@ -41,7 +40,7 @@ class Verdict(NamedTuple):
 
 
 @registry.register
-class Diagnosis(keras.callbacks.Callback):
+class Diagnosis(Callback):
     """Say at the end of training what its curves show: see `diagnose`. The verdicts are in the attribute `verdicts`.
 
     Args:
@@ -67,25 +66,30 @@ class Diagnosis(keras.callbacks.Callback):
         require(verbose in (0, 1), "verbose", "must be 0 or 1", verbose)
         self.verbose = verbose
         self.verdicts: list[Verdict] = []
-        self.curves: dict[str, list[float]] = {}
+        self.curves: dict[str, dict[int, float]] = {"loss": {}, "val_loss": {}}
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self.curves = {}
+        self.curves = {"loss": {}, "val_loss": {}}
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        for name in ("loss", "val_loss"):
-            if name in (logs or {}):
-                self.curves.setdefault(name, []).append(float(logs[name]))
+        for name, curve in self.curves.items():
+            if (logs or {}).get(name) is not None:
+                curve[epoch] = float(logs[name])
 
     def on_train_end(self, logs: Any = None) -> None:
-        whole = {name: curve for name, curve in self.curves.items() if len(curve) == len(self.curves["loss"])}
-        self.verdicts = diagnose(whole) if whole else []
+        losses, validation = self.curves["loss"], self.curves["val_loss"]
+        both = sorted(losses.keys() & validation.keys())  # validation may come every few epochs
+        if len(both) >= LEAST_EPOCHS and np.isfinite(list(losses.values())).all():
+            curves = {"loss": [losses[epoch] for epoch in both], "val_loss": [validation[epoch] for epoch in both]}
+            self.verdicts = diagnose(curves, epochs=[epoch + 1 for epoch in both])
+        else:
+            self.verdicts = diagnose({"loss": list(losses.values())}, epochs=[one + 1 for one in losses])
         if self.verbose:
             for verdict in self.verdicts:
                 print(verdict)
 
 
-def diagnose(history: Mapping[str, Sequence[float]]) -> list[Verdict]:
+def diagnose(history: Mapping[str, Sequence[float]], epochs: Sequence[int] | None = None) -> list[Verdict]:
     """Tell over-fitting, under-fitting, plateaus, divergence, a bad rate and noisy validation from a history.
 
     It looks at "loss" and "val_loss" alone, relative to their own first values, so that it serves any loss that falls
@@ -93,6 +97,7 @@ def diagnose(history: Mapping[str, Sequence[float]]) -> list[Verdict]:
 
     Args:
         history: Name -> a value an epoch, as `History.history`.
+        epochs: The epochs' numbers; from 1 when None.
 
     Returns:
         The verdicts; none where nothing is wrong, or after fewer than 6 epochs.
@@ -115,16 +120,18 @@ def diagnose(history: Mapping[str, Sequence[float]]) -> list[Verdict]:
     validation = np.asarray(history["val_loss"], "float64") if "val_loss" in history else None
     same = validation is None or len(validation) == len(losses)
     require(same, "history", "must have as many validation losses as losses", history.get("val_loss"))
+    numbers = np.arange(1, len(losses) + 1) if epochs is None else np.asarray(epochs)
+    require(len(numbers) == len(losses), "epochs", "must be as many as losses", epochs)
     if not np.isfinite(losses).all():
         return [diverged(f"the loss is {losses[-1]:g} at the end")]
     if len(losses) < LEAST_EPOCHS:
         return []
-    train = Curve(losses)
+    train = Curve(losses, numbers)
     if train.end > train.start + max(0.1 * abs(train.start), 3 * train.noise) or train.rise > 0.5 * max(
         train.fall, 1e-12
     ):
         return [diverged(f"the loss was {train.least:.3g} at its least and is {train.end:.3g} at the end")]
-    judged = Curve(validation) if validation is not None and np.isfinite(validation).all() else None
+    judged = Curve(validation, numbers) if validation is not None and np.isfinite(validation).all() else None
     return [verdict for rule in RULES if (verdict := rule(train, judged))]
 
 
@@ -133,6 +140,7 @@ class Curve:
     """What rules look at in a loss by epoch."""
 
     values: np.ndarray
+    epochs: np.ndarray
 
     @property
     def start(self) -> float:
@@ -153,8 +161,8 @@ class Curve:
 
     @property
     def least_epoch(self) -> int:
-        """Counted from 1, in the middle of its window."""
-        return int(self.smooth.argmin()) + self.window // 2 + 1
+        """The number of the epoch in the middle of its window."""
+        return int(self.epochs[int(self.smooth.argmin()) + self.window // 2])
 
     @property
     def end(self) -> float:

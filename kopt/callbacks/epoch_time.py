@@ -3,15 +3,13 @@
 import time
 from typing import Any
 
-import keras
-
-from kopt.callbacks.base import registry
+from kopt.callbacks.base import Callback, registry
 
 __all__ = ["EpochTime"]
 
 
 @registry.register
-class EpochTime(keras.callbacks.Callback):
+class EpochTime(Callback):
     """Log the wall-clock seconds of each epoch, validation included, as "seconds".
 
     Put it before callbacks that should see it in the logs.
@@ -28,9 +26,16 @@ class EpochTime(keras.callbacks.Callback):
         Folklore.
     """
 
+    def set_model(self, model: Any) -> None:
+        """Begin to count: a loop of the user's may tell of the ends of epochs alone."""
+        super().set_model(model)
+        self.started = time.perf_counter()
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        now = time.perf_counter()
         if logs is not None:
-            logs["seconds"] = time.perf_counter() - self.started
+            logs["seconds"] = now - self.started
+        self.started = now

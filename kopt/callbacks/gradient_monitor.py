@@ -7,23 +7,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kopt.callbacks.base import registry
+from kopt.callbacks.base import Placed, registry
 from kopt.checks import require
-from kopt.keras_internals import rated_optimizers, raw
+from kopt.keras_internals import raw
 from kopt.knobs import held_slots
 from kopt.select import parameters
 from kopt.training.after_update import Update
 from kopt.training.arguments import is_count
-from kopt.training.installing import install, remove
+from kopt.training.installing import holder, install, remove, require_at_work
 
 __all__ = ["GradientMonitor"]
 
 NORMS = ("gradient_norm", "update_norm", "weight_norm")
-SUMS = "gradient_monitor"  # among a program's logs
 
 
 @registry.register
-class GradientMonitor(keras.callbacks.Callback):
+class GradientMonitor(Placed):
     """Log the norms of gradients, updates and weights, the ratio of the last two, and the gradient noise scale.
 
     In an epoch's logs stand "gradient_norm", "update_norm" and "weight_norm", L2 norms, the means over the updates that
@@ -72,28 +71,44 @@ class GradientMonitor(keras.callbacks.Callback):
     def set_model(self, model: Any) -> None:
         """Put the measurement into the training step, before the training function is made."""
         super().set_model(model)
-        settings = self.every, self.per_layer, self.noise
+        self.start()
+        self.fresh = True
+
+    def place(self) -> None:
+        model, settings = self.model, (self.every, self.per_layer, self.noise)
         self.measured = install(model, "GradientMonitor", settings, lambda: Measured(model, *settings))
+
+    def place_anew(self) -> None:
+        """Measure the weights that are trained now; what was measured of others in the epoch is left out."""
+        remove(self.model, self.measured)
+        self.place()
+        self.start()
+
+    def start(self) -> None:
+        """Leave out what has been measured so far."""
+        self.before = keras.ops.convert_to_numpy(self.measured.sums)
 
     @property
     def watched(self) -> dict[str, Any]:
-        """The sums since the variables were made, among a program's logs."""
-        return {SUMS: self.measured.sums.value}
+        """The sums since the variables were made."""
+        return {"sums": self.measured.sums.value}
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.fresh = True
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.follow()
         if self.fresh:
-            self.before = keras.ops.convert_to_numpy(self.measured.sums)
+            self.start()
             if epoch == 0:
                 self.measured.forget()
         self.fresh = False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        logs = {} if logs is None else logs
-        sums = np.asarray(logs.pop(SUMS)) if SUMS in logs else keras.ops.convert_to_numpy(self.measured.sums)
-        logs.update(self.measured.told(sums - self.before))
+        require_at_work(self.measured, self.model)
+        sums = np.asarray(self.taken()[0]["sums"])
+        if logs is not None:
+            logs.update(self.measured.told(sums - self.before))
         self.before = sums
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -122,12 +137,12 @@ class Measured:
     def __init__(self, model: Any, every: int, per_layer: bool, noise: bool):
         self.every, self.noise = every, noise
         self.needs = frozenset({"before", "gradients"}) | (frozenset({"examples"}) if noise else frozenset())
-        weights, holder = model.trainable_weights, rated_optimizers(model.optimizer)[0]
+        weights, held_by = model.trainable_weights, holder(model)
         self.groups = {"": list(range(len(weights)))} | (layers(model) if per_layer else {})
         size = 1 + len(NORMS) * len(self.groups) + 3
-        (self.sums,) = held_slots(holder, "kopt_gradient_sums", [tf.TensorSpec([size], "float64")]).arrays
+        (self.sums,) = held_slots(held_by, "kopt_gradient_sums", [tf.TensorSpec([size], "float64")]).arrays
         kept = [*weights, tf.TensorSpec([], "int64")]
-        arrays = held_slots(holder, "kopt_gradient_last", kept).arrays if noise else []
+        arrays = held_slots(held_by, "kopt_gradient_last", kept).arrays if noise else []
         self.last, self.kept = arrays[:-1], arrays[-1:]
         self.variables: Sequence[Any] = [raw(one) for one in (self.sums, *arrays)]
 

@@ -3,23 +3,22 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from kopt.callbacks.base import registry
+from kopt.callbacks.base import Placed, registry
 from kopt.checks import require
-from kopt.keras_internals import rated_optimizers, raw
+from kopt.keras_internals import raw
 from kopt.knobs import held_slots
 from kopt.select import Selector, parameters
 from kopt.training.after_update import Update
 from kopt.training.arguments import is_count
-from kopt.training.installing import install, remove
+from kopt.training.installing import holder, install, remove, require_at_work
 
 __all__ = ["LayerRates"]
 
 
 @registry.register
-class LayerRates(keras.callbacks.Callback):
+class LayerRates(Placed):
     """Multiply the learning rate of chosen parameters: discriminative rates, decay by depth, gradual unfreezing.
 
     parameter <- parameter + multiplier * update, exactly at every update, whatever optimizer, schedule, weight decay
@@ -73,14 +72,18 @@ class LayerRates(keras.callbacks.Callback):
         self.scaled: ScaledUpdates
 
     @property
-    def spans_epochs(self) -> bool:
+    def spans_epochs(self) -> bool:  # type: ignore[override]
         """Whether Loop may run several epochs in one program: not where epochs unfreeze layers."""
         return self.unfreeze is None
 
     def set_model(self, model: Any) -> None:
         """Choose the parameters, and put the multipliers into the training step before it is traced."""
+        self.epoch = 0
         super().set_model(model)
-        averages = any(optimizer.use_ema for optimizer in rated_optimizers(model.optimizer))
+
+    def place(self) -> None:
+        model = self.model
+        averages = any(optimizer.use_ema for optimizer in self.optimizers.values())
         require(not averages, "use_ema", "must be False in an optimizer beside LayerRates", averages)
         for selector in self.rates:
             selector.choose(model)  # refuses one that chooses nothing
@@ -93,10 +96,26 @@ class LayerRates(keras.callbacks.Callback):
                 multipliers[place], self.heights[place] = own * self.depth_decay**height, height
         self.multipliers = multipliers
         self.scaled = install(model, "LayerRates", None, lambda: ScaledUpdates(model))
+        self.write(self.epoch)
+
+    def place_anew(self) -> None:
+        """Multiply the updates of the weights that are trained now."""
+        remove(self.model, self.scaled)
+        self.place()
+
+    def write(self, epoch: int) -> None:
+        """Set the multipliers of an epoch."""
+        self.epoch, reached = epoch, len(self.heights) if self.unfreeze is None else epoch // self.unfreeze
+        self.scaled.set([one if height <= reached else 0.0 for one, height in zip(self.multipliers, self.heights)])
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        reached = len(self.heights) if self.unfreeze is None else epoch // self.unfreeze
-        self.scaled.set([one if height <= reached else 0.0 for one, height in zip(self.multipliers, self.heights)])
+        self.follow()
+        self.write(epoch)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        require_at_work(self.scaled, self.model)
+        if self.unfreeze is not None:
+            self.write(epoch + 1)  # for a loop of the user's that tells of the ends of epochs alone
 
     def on_train_end(self, logs: Any = None) -> None:
         self.close()
@@ -117,8 +136,8 @@ class ScaledUpdates:
     changes_weights = True
 
     def __init__(self, model: Any):
-        holder, count = rated_optimizers(model.optimizer)[0], len(model.trainable_weights)
-        (self.multipliers,) = held_slots(holder, "kopt_layer_rates", [tf.TensorSpec([count], "float32")]).arrays
+        kept = [tf.TensorSpec([len(model.trainable_weights)], "float32")]
+        (self.multipliers,) = held_slots(holder(model), "kopt_layer_rates", kept).arrays
         self.variables: Sequence[Any] = [raw(self.multipliers)]
 
     def set(self, multipliers: Sequence[float]) -> None:

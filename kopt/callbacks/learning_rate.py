@@ -2,28 +2,32 @@
 
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
 from kopt import schedules
-from kopt.callbacks.base import registry
+from kopt.callbacks.base import Placed, registry
 from kopt.callbacks.clock import Clock, Unit, read, require_unit, schedule_of
 from kopt.checks import require
-from kopt.keras_internals import install_rate, installed_rate, rated_optimizers, retrace
+from kopt.keras_internals import install_rate, installed_rate, retrace
 from kopt.knobs import Knob, held_knob
 from kopt.schedules import Schedule
+from kopt.training.installing import own_step
 
 __all__ = ["LearningRate", "lower_rate", "multiplier"]
 
 
 @registry.register
-class LearningRate(keras.callbacks.Callback):
+class LearningRate(Placed):
     """Set the learning rate by a schedule, exactly, at every update, in `model.fit` and in `kopt.fit`.
 
     rate = schedule(time in the run) * multiplier. The formula is traced into the training program: it holds for any
     `steps_per_execution`, counts updates where gradients are accumulated, and costs the host nothing per step. Put it
     before callbacks that should see "learning_rate" in an epoch's logs: the rate last used.
+
+    It sets the rate of every optimizer that the training step updates by, several where the model has a train_step of
+    its own, or of the one that is named. Where a callback compiles the model or replaces its optimizer, it goes on with
+    the new one. "learning_rate_..." are in the logs too, by the optimizers' names, where there are several.
 
     The rate lives in the optimizer's own variable, so files saved with and without this callback are alike. A run's
     time starts with its epoch 0: a second fit starts over, one with `initial_epoch` goes on. When training ends, the
@@ -35,11 +39,13 @@ class LearningRate(keras.callbacks.Callback):
         unit: What the schedule's time counts: "step" (updates), "epoch", or "run" (0 to 1 over the whole run). With
             data of unknown size an epoch's length is that of the one before; the first is taken at its start.
         per_step: Whether to keep the rate of every update of the run in the attribute `rates`.
+        optimizer: The attribute of the model that is the optimizer, such as "d_optimizer"; None for all.
         **fields: Fields of the schedule that is named.
 
     Raises:
         ValueError: When an argument is out of range; in fit, when the optimizer was compiled with a schedule, when two
-            callbacks set the rate, or when the number of steps an epoch is needed and not known.
+            callbacks set the rate, when the number of steps an epoch is needed and not known, or when the training
+            step updates by no optimizer that it can find.
 
     Example:
         >>> import keras, numpy as np
@@ -54,8 +60,18 @@ class LearningRate(keras.callbacks.Callback):
         `keras.callbacks.LearningRateScheduler`, which sets the rate from outside, once an epoch.
     """
 
-    def __init__(self, schedule: Schedule | str, *, unit: Unit = "step", per_step: bool = False, **fields: Any):
-        super().__init__()
+    any_stretch = True
+
+    def __init__(
+        self,
+        schedule: Schedule | str,
+        *,
+        unit: Unit = "step",
+        per_step: bool = False,
+        optimizer: str | None = None,
+        **fields: Any,
+    ):
+        super().__init__(optimizer)
         if isinstance(schedule, str):
             schedule = schedules.registry.make(schedule, **fields)
             fields = {}
@@ -63,61 +79,105 @@ class LearningRate(keras.callbacks.Callback):
         require(not fields, "fields", "must be left out where a schedule is given", sorted(fields))
         require_unit(unit)
         self.schedule, self.unit, self.per_step = schedule, unit, per_step
-        self.steered: list[SteeredRate] = []
+        self.steered: dict[str, SteeredRate] = {}
         self.rates = np.zeros(0, "float32")
+        self.begun = self.looked = self.measured = False
 
     def set_model(self, model: Any) -> None:
         """Install the schedule, before the training function is made; keep the last fit's where it is the same."""
+        self.begun = self.looked = self.measured = False
         super().set_model(model)
-        self.steered = []
-        for optimizer in rated_optimizers(model.optimizer):
-            installed = installed_rate(optimizer)
-            if installed is None or not installed.owner.follows(self.schedule, self.unit):
-                with model.distribute_strategy.scope():
-                    steered = SteeredRate(self.schedule, self.unit, model, optimizer)
-                installed = install_rate(optimizer, steered, steered)
-                steered.variable = installed.variable
-                retrace(model)
-            installed.owner.counts_steps = self.per_step
-            self.steered.append(installed.owner)
+
+    def place(self) -> None:
+        self.steered = {name: self.steer(optimizer) for name, optimizer in self.optimizers.items()}
+
+    def steer(self, optimizer: Any) -> "SteeredRate":
+        """Give an optimizer's steered rate, put there where it is not."""
+        installed = installed_rate(optimizer)
+        if installed is None or not installed.owner.follows(self.schedule, self.unit):
+            with self.model.distribute_strategy.scope():
+                steered = SteeredRate(self.schedule, self.unit, optimizer)
+            installed = install_rate(optimizer, steered, steered)
+            steered.live = installed
+            retrace(self.model)
+        installed.owner.counts_steps = self.per_step
+        return installed.owner
+
+    def place_anew(self) -> None:
+        """Go on, in time, with other optimizers."""
+        before = self.steered
+        self.place()
+        first = next(iter(before.values()))
+        for name, steered in self.steered.items():
+            steered.go_on_from(before.get(name, first))
+        for one in before.values():
+            if all(one is not steered for steered in self.steered.values()):
+                one.active.set(0.0)
+        self.looked = False
 
     @property
-    def spans_epochs(self) -> bool:
+    def spans_epochs(self) -> bool:  # type: ignore[override]
         """Whether Loop may run several epochs in one program: not where the rates of every step are read after each."""
         return not self.per_step
 
     @property
     def watched(self) -> dict[str, Any]:
-        """The variables of the rates of the last update, by their names in the logs."""
-        several = {f"learning_rate_{steered.optimizer.name}": steered.variable.value for steered in self.steered}
-        return {"learning_rate": self.steered[0].variable.value} | (several if len(self.steered) > 1 else {})
+        """The variables of the rates of the last update, by the optimizers' names."""
+        return {name: steered.live.variable.value for name, steered in self.steered.items()}
 
     def on_train_begin(self, logs: Any = None) -> None:
-        for steered in self.steered:
+        for steered in self.steered.values():
             owner = installed_rate(steered.optimizer).owner  # type: ignore[union-attr]
             require(owner is steered, "callbacks", "must hold one that sets the learning rate", [owner, steered])
-            steered.begin_run(self.params["epochs"], self.params["steps"])
+            steered.begin_run((self.params or {}).get("epochs"), (self.params or {}).get("steps"))
         self.rates = np.zeros(0, "float32")
+        self.begun = True
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        for steered in self.steered:
+        self.follow()
+        if not self.begun:
+            self.on_train_begin()  # a loop of the user's may leave it out
+        for steered in self.steered.values():
             steered.begin_epoch(epoch)
 
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        due, parts = batch and not self.looked, self.parts
+        super().on_train_batch_begin(batch)
+        if due and self.parts is parts:  # else the step is still to be traced
+            self.look(batch)
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self.per_step:
-            rates = self.steered[0].values_of_epoch() * float(self.steered[0].multiplier)
-            self.rates = np.concatenate([self.rates, rates])
+        require(self.begun, "on_epoch_begin", "must be called before on_epoch_end for LearningRate to act", epoch)
+        if not (self.looked and self.measured):
+            self.look(next(iter(self.steered.values())).steps)
+            self.measured = True  # from a whole epoch
+        values = self.taken()[0]
+        used = {name: steered for name, steered in self.steered.items() if steered.live.used}
+        if self.per_step and used:
+            first = next(iter(used.values()))
+            self.rates = np.concatenate([self.rates, first.values_of_epoch() * float(first.multiplier)])
         if logs is not None:
-            for name, variable in self.watched.items():
-                if name not in logs:  # Loop's programs leave it there
-                    logs[name] = float(variable.numpy())
+            several = len(used) > 1 or self.optimizer is not None
+            for place, name in enumerate(used):
+                names = ["learning_rate"] * (place == 0) + [f"learning_rate_{name}"] * several
+                logs.update({whole: float(values[name]) for whole in names if whole not in logs})
+
+    def look(self, steps: int | None) -> None:
+        """See which optimizers the training step updates by, now that it has been traced, and how often a step."""
+        used = [steered for steered in self.steered.values() if steered.live.used]
+        rule = f"must be one that the training step of {self.model.name!r} updates by, for LearningRate to act"
+        require(bool(used) or not self.model.trainable_weights, "optimizer", rule, sorted(self.steered))
+        if own_step(self.model) and not self.measured:
+            for steered in used:
+                steered.measure_step(steps)
+        self.looked = True
 
     def on_train_end(self, logs: Any = None) -> None:
         self.close()
 
     def close(self) -> None:
         """Leave the rate to the optimizer again, at its last value."""
-        for steered in self.steered:
+        for steered in self.steered.values():
             steered.active.set(0.0)
 
 
@@ -127,22 +187,23 @@ class SteeredRate(Clock):
     Args:
         schedule: The schedule.
         unit: What its time counts.
-        model: The model that is trained.
         optimizer: The optimizer whose rate it is.
     """
 
-    def __init__(self, schedule: Schedule, unit: Unit, model: Any, optimizer: Any):
+    def __init__(self, schedule: Schedule, unit: Unit, optimizer: Any):
         super().__init__(schedule, unit, optimizer, "LearningRate")
-        self.model, self.multiplier = model, multiplier(optimizer)
-        self.variable: Any = None
+        self.multiplier = multiplier(optimizer)
+        self.live: Any = None
 
     def __call__(self, updates: Any) -> Any:
         scheduled = self.value(updates) * read(self.multiplier)
-        return ops.where(read(self.active) > 0, scheduled, ops.convert_to_tensor(self.variable))
+        return ops.where(read(self.active) > 0, scheduled, ops.convert_to_tensor(self.live.variable))
 
-    @property
-    def runs_eagerly(self) -> bool:
-        return self.model.run_eagerly
+    def go_on_from(self, before: "Clock") -> None:
+        """Take up the time, and the multiplier, of an optimizer that has been replaced in the middle of the run."""
+        super().go_on_from(before)
+        if isinstance(before, SteeredRate) and before is not self:
+            self.multiplier.set(float(before.multiplier))
 
     @property
     def steers(self) -> bool:

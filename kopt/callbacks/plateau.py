@@ -3,23 +3,26 @@
 import math
 from typing import Any
 
-from kopt.callbacks.base import registry
+from kopt.callbacks.awaited import Awaited
+from kopt.callbacks.base import Placed, registry
 from kopt.callbacks.learning_rate import lower_rate
 from kopt.checks import require
-from kopt.keras_internals import PlateauCallback, rated_optimizers
+from kopt.keras_internals import PlateauCallback, applied_gradients, rate_variable
 from kopt.knobs import Knob, held_knob
+from kopt.training.installing import own_step
 
 __all__ = ["ReduceOnPlateau"]
 
 
 @registry.register
-class ReduceOnPlateau(PlateauCallback):
+class ReduceOnPlateau(Placed, PlateauCallback):
     """Multiply the learning rate by a factor when a metric has stopped improving; Keras' arguments and rules.
 
     After `patience` epochs without an improvement of more than `min_delta`, rate <- max(rate * factor, min_lr), and
     `cooldown` epochs pass before counting begins again. Under `LearningRate` the schedule goes on and its multiplier is
     lowered; without, the optimizer's rate is. The best value and both counters are saved with the optimizer, so that a
-    resumed run (`initial_epoch`, BackupAndRestore) is as an uninterrupted one; a run from epoch 0 starts over.
+    resumed run (`initial_epoch`, BackupAndRestore) is as an uninterrupted one; a run from epoch 0 starts over. Epochs
+    that do not log the metric, such as those without validation, are not counted.
 
     Args:
         monitor: A name in the logs.
@@ -30,9 +33,12 @@ class ReduceOnPlateau(PlateauCallback):
         min_delta: The least improvement that counts, >= 0.
         cooldown: Epochs to rest after a change, >= 0.
         min_lr: The least rate, >= 0.
+        optimizer: The attribute of the model that is the optimizer, such as "d_optimizer"; None for all that the
+            training step updates by.
 
     Raises:
-        ValueError: When an argument is out of range; in fit, when the logs do not hold the metric.
+        ValueError: When an argument is out of range; in fit, when the optimizer was compiled with a schedule; at the
+            end of training, when no epoch has logged the metric.
 
     Example:
         >>> import keras, numpy as np
@@ -60,6 +66,7 @@ class ReduceOnPlateau(PlateauCallback):
         min_delta: float = 1e-4,
         cooldown: int = 0,
         min_lr: float = 0.0,
+        optimizer: str | None = None,
     ):
         require(0 < factor < 1, "factor", "must be in (0, 1)", factor)
         require(mode in ("auto", "min", "max"), "mode", "must be 'auto', 'min' or 'max'", mode)
@@ -67,30 +74,80 @@ class ReduceOnPlateau(PlateauCallback):
         for name, value in counts.items():
             require(value >= 0, name, "must be >= 0", value)
         self.knobs: dict[str, Knob] = {}
-        super().__init__(
-            monitor, factor, patience, verbose, mode, **{k: v for k, v in counts.items() if k != "patience"}
-        )
-        self.fresh = True
+        how = {"monitor": monitor, "factor": factor, "verbose": verbose, "mode": mode}
+        super().__init__(optimizer, **how, **counts)
+        self.awaited, self.fresh, self.last = Awaited(monitor), True, -1
+        self.given: dict[str, int] = {}
 
     def set_model(self, model: Any) -> None:
         """Find or make the counters, which the optimizer holds."""
+        self.fresh = True
         super().set_model(model)
-        optimizer = rated_optimizers(model.optimizer)[0]
-        with model.distribute_strategy.scope():
+        self.awaited.begin()
+        self.given = {name: applied_gradients(one) for name, one in self.optimizers.items()}
+
+    def place(self) -> None:
+        optimizers = list(self.optimizers.values())
+        for one in optimizers:
+            rate_variable(one)  # refuses a schedule
+        with self.model.distribute_strategy.scope():
             for name, start in (("best", math.nan), ("wait", 0.0), ("cooldown_counter", 0.0)):
-                self.knobs[name] = held_knob(optimizer, f"kopt_plateau_{self.monitor}_{name}", start, "float64")
+                self.knobs[name] = held_knob(optimizers[0], f"kopt_plateau_{self.monitor}_{name}", start, "float64")
+
+    def place_anew(self) -> None:
+        """Go on counting, for another optimizer."""
+        before = {name: float(knob) for name, knob in self.knobs.items()}
+        self.place()
+        for name, value in before.items():
+            self.knobs[name].set(value)
+        self.given = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.fresh = True
+        self.awaited.begin()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        if self.fresh and epoch == 0:
+        self.follow()
+        self.begin(epoch)
+
+    def begin(self, epoch: int) -> None:
+        """Start over where this is the first epoch of a run, or of a loop of the user's that tells of no run."""
+        if self.fresh and (epoch == 0 or not self.params):
             self.best, self.wait, self.cooldown_counter = None, 0, 0
+        if self.fresh:
+            self.awaited.begin(seen=self.best is not None)
         self.fresh = False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        require(self.monitor in (logs or {}), "monitor", f"must be one of {sorted(logs or {})}", self.monitor)
-        super().on_epoch_end(epoch, logs)
+        self.begin(epoch)
+        self.last, logs = epoch, {} if logs is None else logs
+        current = self.awaited.found(epoch, logs)
+        lowered = self.lowered()
+        for name, optimizer in lowered.items():
+            shown = "learning_rate" if len(lowered) == 1 else f"learning_rate_{name}"
+            logs.setdefault(shown, float(optimizer.learning_rate))
+        if current is not None:
+            self.count(epoch, current)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.awaited.require_seen(whole=self.last + 1 == (self.params or {}).get("epochs"))
+
+    def lowered(self) -> dict[str, Any]:
+        """The optimizers whose rates it lowers: those that the training step updates by, or the one that is named."""
+        if self.optimizer is not None or not own_step(self.model):
+            return self.optimizers
+        return {name: one for name, one in self.optimizers.items() if applied_gradients(one) > self.given.get(name, 0)}
+
+    def lower_rates(self, epoch: int) -> bool:
+        """Lower every rate; False when all are at `min_lr` already."""
+        optimizers = self.lowered()
+        rule = f"must be one that the training step of {self.model.name!r} updates by, for ReduceOnPlateau to act"
+        require(bool(optimizers), "optimizer", rule, sorted(self.optimizers))
+        lowered = [name for name, optimizer in optimizers.items() if self.lower(optimizer)]
+        for name in lowered if self.verbose > 0 else []:
+            whose = f" of {name}" if len(optimizers) > 1 else ""
+            print(f"\nEpoch {epoch + 1}: the learning rate{whose} is lowered by {self.factor}.")
+        return bool(lowered)
 
     def lower(self, optimizer: Any) -> bool:
         """Lower one optimizer's rate; False when it is at `min_lr` already."""

@@ -5,21 +5,22 @@ from typing import Any
 import keras
 from keras import ops
 
-from kopt.callbacks.base import registry
+from kopt.callbacks.base import Placed, registry
 from kopt.callbacks.clock import Clock, Unit, read, require_unit, schedule_of
 from kopt.checks import require
 from kopt.fields import number_paths
 from kopt.fields import read as read_field
-from kopt.keras_internals import inner_optimizer, retrace, set_dropout
+from kopt.keras_internals import retrace, set_dropout
 from kopt.knobs import Knob
 from kopt.optimizers import Optimizer
 from kopt.schedules import Schedule
+from kopt.training.installing import own_step
 
 __all__ = ["Scheduled"]
 
 
 @registry.register
-class Scheduled(keras.callbacks.Callback):
+class Scheduled(Placed):
     """Set a number by a schedule over the run: weight decay, momentum, penalties, dropout, or any scalar variable.
 
     A number of the rule of a kopt `Optimizer`, named by its path, follows inside the training program, exactly at every
@@ -32,10 +33,12 @@ class Scheduled(keras.callbacks.Callback):
             `Knob`, or a scalar `keras.Variable`.
         schedule: What the number is over time.
         unit: What the schedule's time counts: "step" (updates), "epoch", or "run" (0 to 1 over the whole run).
+        optimizer: The attribute of the model that is the optimizer whose rule, or updates, are meant, such as
+            "d_optimizer"; needed where a model with a train_step of its own has several.
 
     Raises:
-        ValueError: When an argument is of the wrong kind; in fit, when the optimizer's rule has no such number, or the
-            number of steps an epoch is needed and not known.
+        ValueError: When an argument is of the wrong kind; in fit, when the optimizer's rule has no such number, there
+            are several optimizers, or the number of steps an epoch is needed and not known.
 
     Example:
         >>> import keras, numpy as np
@@ -53,8 +56,10 @@ class Scheduled(keras.callbacks.Callback):
         Smith, A Disciplined Approach to Neural Network Hyper-Parameters, 2018: cyclical momentum and weight decay.
     """
 
-    def __init__(self, target: str | Knob | Any, schedule: Schedule, *, unit: Unit = "epoch"):
-        super().__init__()
+    def __init__(
+        self, target: str | Knob | Any, schedule: Schedule, *, unit: Unit = "epoch", optimizer: str | None = None
+    ):
+        super().__init__(optimizer)
         scalar = isinstance(target, (str, Knob)) or isinstance(target, keras.Variable) and target.shape == ()
         dropout = isinstance(target, keras.layers.Dropout) and target.rate > 0
         rule = "must be a path into the rule, a Dropout with a rate > 0, a Knob or a scalar variable"
@@ -67,8 +72,11 @@ class Scheduled(keras.callbacks.Callback):
 
     def set_model(self, model: Any) -> None:
         """Put the schedule into the optimizer's rule; keep the one of the last fit where it is the same."""
+        self.begun = self.measured = False
         super().set_model(model)
-        optimizer = inner_optimizer(model.optimizer)
+
+    def place(self) -> None:
+        optimizer, model = self.only_optimizer(), self.model
         if not isinstance(self.target, str):
             with model.distribute_strategy.scope():
                 self.clock = Clock(self.schedule, self.unit, optimizer, "Scheduled")
@@ -92,18 +100,39 @@ class Scheduled(keras.callbacks.Callback):
             retrace(model)
         self.clock = installed
 
+    def place_anew(self) -> None:
+        """Go on, in time, with another optimizer."""
+        before = self.clock
+        self.place()
+        self.clock.go_on_from(before)
+
+    def only_optimizer(self) -> Any:
+        """The one optimizer whose updates are counted."""
+        found = self.optimizers
+        first, one = next(iter(found.values())), len(found) == 1 or not own_step(self.model)
+        require(one, "optimizer", f"must name one of {sorted(found)}, whose updates are counted", self.optimizer)
+        return first
+
     def on_train_begin(self, logs: Any = None) -> None:
         if isinstance(self.target, str):
-            owner = inner_optimizer(self.model.optimizer).live[self.target]
+            owner = self.clock.optimizer.live[self.target]
             require(owner is self.clock, "callbacks", f"must hold one that sets {self.target}", [owner, self.clock])
-        self.clock.begin_run(self.params["epochs"], self.params["steps"])
+        self.clock.begin_run((self.params or {}).get("epochs"), (self.params or {}).get("steps"))
+        self.begun = True
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.follow()
+        if not self.begun:
+            self.on_train_begin()  # a loop of the user's may leave it out
         self.clock.begin_epoch(epoch)
         if not isinstance(self.target, str):
             self.variable.assign(self.clock.value(self.clock.updates()))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        require(self.begun, "on_epoch_begin", "must be called before on_epoch_end for Scheduled to act", epoch)
+        if own_step(self.model) and not self.measured:
+            self.clock.measure_step(self.clock.steps)
+        self.measured = True
         if logs is not None:
             by_path = isinstance(self.target, str)
             name = self.target if by_path else self.target.name

@@ -6,14 +6,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kopt.callbacks.base import registry
+from kopt.callbacks.base import Placed, registry
 from kopt.callbacks.learning_rate import lower_rate
 from kopt.checks import require
-from kopt.keras_internals import rated_optimizers, raw
+from kopt.keras_internals import rate_variable, raw
 from kopt.knobs import held_knob, held_slots
 from kopt.training.after_update import Update, working
 from kopt.training.arguments import is_count
-from kopt.training.installing import install, remove
+from kopt.training.installing import holder, install, remove, require_at_work
 
 __all__ = ["SpikeGuard"]
 
@@ -22,7 +22,7 @@ WARMUP = 50.0  # updates before a spike can be told
 
 
 @registry.register
-class SpikeGuard(keras.callbacks.Callback):
+class SpikeGuard(Placed):
     """Go back to the last good state when the loss spikes or gradients stay non-finite, lower the rate, and go on.
 
     The loss has spiked when its average over about 5 updates is more than `deviations` times its mean absolute
@@ -73,18 +73,32 @@ class SpikeGuard(keras.callbacks.Callback):
 
     def set_model(self, model: Any) -> None:
         """Put the watch over the loss into the training step, before the training function is made."""
+        self.good: Sequence[Any] = ()
+        self.fresh, self.epoch = True, 0
         super().set_model(model)
-        self.optimizers = rated_optimizers(model.optimizer)
-        settings = self.deviations, self.patience
+
+    def place(self) -> None:
+        model, settings = self.model, (self.deviations, self.patience)
         self.watch = install(model, "SpikeGuard", settings, lambda: LossWatch(model, *settings))
+        for optimizer in self.rated:
+            rate_variable(optimizer)  # refuses a schedule
         with model.distribute_strategy.scope():
-            self.spent = held_knob(self.optimizers[0], "kopt_spikes", 0.0)
+            self.spent = held_knob(holder(model), "kopt_spikes", 0.0)
+
+    def place_anew(self) -> None:
+        """Watch over what is trained now, with what is known of its losses."""
+        watch, spent = self.watch, self.spent
+        remove(self.model, watch)
+        self.place()
+        self.watch.watched.assign(watch.watched)
+        self.spent.set(float(spent))
+        self.good = ()
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self.good: Sequence[Any] = ()
-        self.fresh = True
+        self.good, self.fresh = (), True
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.follow()
         if self.fresh and epoch == 0:
             self.spent.set(0.0)
             self.watch.restart()
@@ -92,16 +106,20 @@ class SpikeGuard(keras.callbacks.Callback):
         self.before = float(self.spent)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        super().on_train_batch_begin(batch)
         if not self.good:
             self.keep()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self.watch.alarmed():
+        if self.watch.alarmed() and self.good:
             self.go_back()
-        elif self.updates() - self.kept >= self.every:
+        elif not self.good or self.updates() - self.kept >= self.every:
             self.keep()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        require(not self.fresh, "on_epoch_begin", "must be called before on_epoch_end for SpikeGuard to act", epoch)
+        require_at_work(self.watch, self.model)
+        require(bool(self.good), "on_train_batch_end", "must be called after each batch for SpikeGuard to act", epoch)
         if logs is not None:
             logs["spikes"] = float(self.spent) - self.before
 
@@ -114,11 +132,16 @@ class SpikeGuard(keras.callbacks.Callback):
         remove(self.model, self.watch)
 
     def updates(self) -> int:
-        return int(keras.ops.convert_to_numpy(self.optimizers[0].iterations))
+        return int(keras.ops.convert_to_numpy(self.rated[0].iterations))
+
+    @property
+    def rated(self) -> list[Any]:
+        """The optimizers with rates."""
+        return list(self.optimizers.values())
 
     def state(self) -> list[Any]:
         """What training changes, but for the number of updates; metrics last."""
-        model, time = self.model, {id(one.iterations) for one in self.optimizers}
+        model, time = self.model, {id(one.iterations) for one in self.rated}
         kept = [*model.variables, *model.optimizer.variables]
         kept = [raw(variable) for variable in kept if id(variable) not in time]
         kept += [variable for hook in working(model) for variable in hook.variables]
@@ -136,13 +159,13 @@ class SpikeGuard(keras.callbacks.Callback):
             self.model.reset_metrics()  # those of the epoch that the copy is of
         spent = float(self.spent)
         if spent >= self.tries:
-            rate = float(self.optimizers[0].learning_rate)
+            rate = float(self.rated[0].learning_rate)
             raise RuntimeError(
                 f"the loss has spiked {int(spent) + 1} times, the last time in epoch {self.epoch + 1} at the learning "
                 f"rate {rate:g}: the rate is too high, or examples are broken. The model has its last good state."
             )
         self.spent.set(spent + 1)
-        for optimizer in self.optimizers:
+        for optimizer in self.rated:
             lower_rate(optimizer, self.factor)
 
 
@@ -163,8 +186,7 @@ class LossWatch:
 
     def __init__(self, model: Any, deviations: float, patience: int):
         self.deviations, self.patience = deviations, patience
-        holder = rated_optimizers(model.optimizer)[0]
-        (self.watched,) = held_slots(holder, "kopt_loss_watch", [tf.TensorSpec([6], "float32")]).arrays
+        (self.watched,) = held_slots(holder(model), "kopt_loss_watch", [tf.TensorSpec([6], "float32")]).arrays
         self.variables: Sequence[Any] = [raw(self.watched)]
 
     def restart(self) -> None:

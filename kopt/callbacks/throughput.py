@@ -5,17 +5,15 @@ from typing import Any
 
 import keras
 
-from kopt.callbacks.base import registry
+from kopt.callbacks.base import Callback, registry
+from kopt.checks import require
 from kopt.keras_internals import examples_counted
-from kopt.training.hooks import TIMES, Times
 
 __all__ = ["Throughput"]
 
-EXAMPLES = "throughput_examples"  # among a program's logs
-
 
 @registry.register
-class Throughput(keras.callbacks.Callback):
+class Throughput(Callback):
     """Log the examples a second of each epoch, and how long a step takes.
 
     In an epoch's logs stand "examples_per_second" and "step_seconds", both of training alone, without validation. In
@@ -38,20 +36,27 @@ class Throughput(keras.callbacks.Callback):
 
     any_stretch = True
     spans_epochs = True
-    told_times = True
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
+        require(model.compiled, "model", "must be compiled for its examples to be counted", model.name)
         self.counter = examples_counted(model)
+        self.start()
 
     @property
     def watched(self) -> dict[str, Any]:
-        """The examples of the epoch so far, among a program's logs."""
-        return {EXAMPLES: self.counter}
+        """The examples of the epoch so far."""
+        return {"examples": self.counter}
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.started, self.steps = time.perf_counter(), 0
-        self.looked = False
+        self.start()
+
+    def start(self) -> None:
+        """Begin to count: a loop of the user's may tell of the ends of epochs alone."""
+        self.started, self.steps, self.looked, self.before = time.perf_counter(), 0, False, self.counted()
+
+    def counted(self) -> float:
+        return float(keras.ops.convert_to_numpy(self.counter))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.steps = batch + 1
@@ -61,19 +66,21 @@ class Throughput(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.look()
-        logs = {} if logs is None else logs
-        examples = float(logs.pop(EXAMPLES, self.examples)) or float("nan")
-        times: Times | None = logs.pop(TIMES, None)
+        told = self.values is not None
+        values, times = self.taken()
+        examples = float(values["examples"] if told else self.examples) or float("nan")
         seconds, steps = (self.seconds, self.steps) if times is None else (times.seconds, times.steps)
-        logs |= {"examples_per_second": examples / seconds, "step_seconds": seconds / steps}
-        if times is not None:
+        self.start()
+        if logs is None:
+            return
+        logs |= {"examples_per_second": examples / seconds, "step_seconds": seconds / (steps or float("nan"))}
+        if times is not None and steps:
             waited = times.waited / steps
             logs |= {"data_seconds": waited, "compute_seconds": seconds / steps - waited}
 
     def look(self) -> None:
         """Take the time and the examples when the training part of an epoch is over; validation counts its own."""
         if not self.looked:
-            self.seconds, self.examples = time.perf_counter() - self.started, float(
-                keras.ops.convert_to_numpy(self.counter)
-            )
-            self.looked = True
+            self.seconds, counted = time.perf_counter() - self.started, self.counted()
+            # A loop of the user's may not reset the metrics.
+            self.examples, self.looked = counted - self.before if counted >= self.before else counted, True

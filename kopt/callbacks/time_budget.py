@@ -5,9 +5,7 @@ import re
 import time
 from typing import Any
 
-import keras
-
-from kopt.callbacks.base import registry
+from kopt.callbacks.base import Callback, registry
 from kopt.checks import require
 
 __all__ = ["TimeBudget"]
@@ -18,7 +16,7 @@ SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 @registry.register
-class TimeBudget(keras.callbacks.Callback):
+class TimeBudget(Callback):
     """Stop training when it has taken so long, by the clock on the wall.
 
     It stops after an update, in the middle of an epoch, which is then validated and logged as any other; in `Loop` not
@@ -50,6 +48,11 @@ class TimeBudget(keras.callbacks.Callback):
     def __init__(self, budget: float | str):
         super().__init__()
         self.budget = seconds(budget)
+
+    def set_model(self, model: Any) -> None:
+        """Begin to count: a loop of the user's may not tell of its beginning."""
+        super().set_model(model)
+        self.on_train_begin()
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.end = time.monotonic() + self.budget

@@ -26,6 +26,11 @@ def flat_layers(model: Any) -> list[Any]:
     return list(model._flatten_layers())
 
 
+def has_weights(model: Any) -> bool:
+    """Whether all weights of a model exist: it is built or, where it has no call of its own, all its layers are."""
+    return model.built or len(model._layers) > 0 and all(layer.built for layer in flat_layers(model)[1:])
+
+
 def owned_variables(model: Any) -> list[tuple[Any, tuple[Any, ...]]]:
     """Every weight a model can train, frozen ones included, with the layers around it; shared ones once.
 

@@ -1,6 +1,8 @@
 """Numbers of layers and optimizers that programs read live: dropout rates, learning rates."""
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -42,19 +44,20 @@ class LiveRate(tf.__internal__.types.Tensor):
 
     Keras calls a callable learning rate inside its update, and writes what looks like a tensor as a plain number into
     files: so files made with and without one are alike. Its setter would untrack the variable, hence `install_rate`.
+    Only an update writes the variable: whoever else reads the rate changes nothing.
     """
 
     def __init__(self, optimizer: Any, formula: Callable[[Any], Any], owner: Any):
         self.optimizer, self.formula, self.owner = optimizer, formula, owner
         self.variable = optimizer._learning_rate
+        self.updating = 0  # replicas may be in their updates at once
+        self.used = False  # whether a step has been traced, or run eagerly, that updates by it
 
     def __call__(self) -> Any:
-        """The rate for the update that is being traced; from outside a program, the rate last used."""
-        if tf.executing_eagerly() and not self.owner.runs_eagerly:
+        """The rate of the next update, in a program or in an update; else the rate last used."""
+        if tf.executing_eagerly() and not self.updating:
             return self.variable
-        rate = tf.cast(self.formula(self.optimizer.iterations), self.variable.dtype)
-        self.variable.assign(rate)
-        return rate
+        return tf.cast(self.formula(self.optimizer.iterations), self.variable.dtype)
 
     def __float__(self) -> float:
         return float(self.variable.numpy())
@@ -66,6 +69,48 @@ class LiveRate(tf.__internal__.types.Tensor):
 
     dtype = property(lambda self: self.variable.dtype)
     shape = property(lambda self: self.variable.shape)
+
+
+UPDATING: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("updating", default=None)
+
+
+@contextlib.contextmanager
+def updates_seen(optimizers: Iterable[Any]) -> Iterator[list[Any]]:
+    """Collect which of some optimizers update while a step is traced, or run eagerly."""
+    for optimizer in optimizers:
+        observe(optimizer)
+    seen: list[Any] = []
+    token = UPDATING.set(seen)
+    try:
+        yield seen
+    finally:
+        UPDATING.reset(token)
+
+
+def observe(optimizer: Any) -> None:
+    """Make each update of an optimizer tell that it is one, and leave its rate in the variable of a LiveRate."""
+    if "_backend_update_step" in vars(optimizer):
+        return
+    apply, update = optimizer._backend_apply_gradients, optimizer._backend_update_step
+
+    def applying(*arguments: Any, **named: Any) -> Any:
+        seen, rate = UPDATING.get(), optimizer._learning_rate
+        if seen is not None:
+            seen.append(optimizer)
+        if not isinstance(rate, LiveRate):
+            return apply(*arguments, **named)
+        rate.updating, rate.used = rate.updating + 1, True
+        try:
+            return apply(*arguments, **named)
+        finally:
+            rate.updating -= 1
+
+    def updating(grads: Any, trainable_variables: Any, learning_rate: Any) -> Any:
+        if isinstance(optimizer._learning_rate, LiveRate):
+            optimizer._learning_rate.variable.assign(learning_rate)
+        return update(grads, trainable_variables, learning_rate)
+
+    optimizer._backend_apply_gradients, optimizer._backend_update_step = applying, updating
 
 
 def inner_optimizer(optimizer: Any) -> Any:
@@ -99,6 +144,7 @@ def install_rate(optimizer: Any, formula: Callable[[Any], Any], owner: Any) -> A
     require(
         settable, "learning_rate", f"must be a number in an optimizer that {owner} steers", optimizer._learning_rate
     )
+    observe(optimizer)
     optimizer._learning_rate = LiveRate(optimizer, formula, owner)
     return optimizer._learning_rate
 
@@ -109,21 +155,71 @@ def rate_variable(optimizer: Any) -> Any:
     Raises:
         ValueError: When the optimizer was compiled with a schedule.
     """
-    rate = optimizer._learning_rate
+    rate = inner_optimizer(optimizer)._learning_rate
     rate = rate.variable if isinstance(rate, LiveRate) else rate
-    require(isinstance(rate, keras.Variable), "learning_rate", "must be a number in an optimizer to be swept", rate)
+    require(isinstance(rate, keras.Variable), "learning_rate", "must be a number in an optimizer whose rate is to be set", rate)
     return rate
 
 
-class PlateauCallback(keras.callbacks.ReduceLROnPlateau):
-    """Keras' counting of epochs without improvement, with what it does about them left to `lower`."""
+def applied_gradients(optimizer: Any) -> int:
+    """How many gradients an optimizer has been given; where it accumulates several, an update takes several."""
+    return int(keras.ops.convert_to_numpy(inner_optimizer(optimizer)._iterations))
 
-    def lower(self, optimizer: Any) -> bool:
-        """Lower one optimizer's rate; False when it cannot go lower."""
+
+def optimizers_of(model: Any, own_step: bool, chosen: str | None = None) -> dict[str, Any]:
+    """The optimizers with rates that a model's training step may update by, by name.
+
+    Keras' own step updates by `model.optimizer`; a step of the model's own by any that is an attribute of the model,
+    named so; those of a MultiOptimizer have names of their own.
+
+    Args:
+        model: The model.
+        own_step: Whether the step is the model's own.
+        chosen: The attribute of the only one; None for all.
+
+    Raises:
+        ValueError: When there is none, or none of that name.
+    """
+    attributes = {name: value for name, value in vars(model).items() if not name.startswith("_")}
+    if not own_step and chosen is None:
+        attributes = {"optimizer": attributes.get("optimizer")}
+    several = {name: value for name, value in attributes.items() if isinstance(value, (list, tuple, dict))}
+    for name, value in several.items():
+        attributes |= {f"{name}[{place}]": one for place, one in enumerate(keras.tree.flatten(value))}
+    found = {name: one for name, one in attributes.items() if isinstance(one, keras.optimizers.Optimizer)}
+    require(bool(found), "model", "must be compiled, or have an optimizer as an attribute", model.name)
+    require(chosen in (None, *found), "optimizer", f"must be an optimizer of the model, of {sorted(found)}", chosen)
+    named: dict[str, Any] = {}
+    for name, optimizer in found.items():
+        rated = rated_optimizers(optimizer) if chosen in (None, name) else []
+        for place, one in enumerate(one for one in rated if all(one is not other for other in named.values())):
+            whole = name if len(rated) == 1 else one.name
+            named[whole if whole not in named else f"{whole}_{place}"] = one
+    require(bool(named), "optimizer", "must be built where it holds others", sorted(found))
+    return named
+
+
+class PlateauCallback(keras.callbacks.ReduceLROnPlateau):
+    """Keras' counting of epochs without improvement, with what it does about them left to `lower_rates`."""
+
+    def lower_rates(self, epoch: int) -> bool:
+        """Lower the rates; False when none can go lower."""
         raise NotImplementedError
 
-    def _reduce_optimizer_lr(self, optimizer: Any, epoch: int, name: str = "") -> bool:
-        lowered = self.lower(inner_optimizer(optimizer))
-        if lowered and self.verbose > 0:
-            print(f"\nEpoch {epoch + 1}: the learning rate{f' of {name}' if name else ''} is lowered by {self.factor}.")
-        return lowered
+    def count(self, epoch: int, current: float) -> None:
+        """Count an epoch by its value of the metric, as `ReduceLROnPlateau.on_epoch_end` does."""
+        if self.monitor_op is None:
+            try:
+                self._set_monitor_op()
+            except ValueError:
+                rule = f"must be 'min' or 'max' for {self.monitor!r}, whose better direction Keras does not know"
+                require(False, "mode", rule, self.mode)
+        if self.in_cooldown():
+            self.cooldown_counter -= 1
+            self.wait = 0
+        if self._is_improvement(current, self.best):
+            self.best, self.wait = current, 0
+        elif not self.in_cooldown():
+            self.wait += 1
+            if self.wait >= self.patience and self.lower_rates(epoch):
+                self.cooldown_counter, self.wait = self.cooldown, 0

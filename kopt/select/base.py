@@ -8,7 +8,7 @@ import keras
 
 from kopt.checks import require
 from kopt.fields import Value
-from kopt.keras_internals import owned_variables
+from kopt.keras_internals import has_weights, owned_variables
 from kopt.registry import Registry
 
 __all__ = ["Parameter", "Selector", "parameters", "registry"]
@@ -53,7 +53,7 @@ def parameters(model: Any) -> list[Parameter]:
         [('a/kernel', 0), ('a/bias', 0), ('b/kernel', 1), ('b/bias', 1)]
     """
     require(isinstance(model, keras.Model), "model", "must be a Keras model", model)
-    require(model.built, "model", "must be built", model.name)
+    require(has_weights(model), "model", "must be built", model.name)
     owned = owned_variables(model)
     tops = [next((layer for layer in layers if not isinstance(layer, keras.Model)), model) for _, layers in owned]
     depths = {top: depth for depth, top in enumerate(dict.fromkeys(map(id, tops)))}

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import tensorflow as tf
 
 from kopt import keras_internals as internals
+from kopt.checks import require
 
 
 class Update:
@@ -14,8 +15,7 @@ class Update:
     Attributes:
         weights: The trainable weights, updated.
         before: Their values before, where a hook needs them.
-        count: Updates that the optimizer has made.
-        rate: The learning rate of the last one.
+        count: Updates that the first of the optimizers has made.
         made: Whether it is one: not where gradients are accumulated, or not finite.
         finite: Whether the gradient was finite.
     """
@@ -27,10 +27,11 @@ class Update:
         finite: Any,
         **measured: Callable[[], Any],
     ):
-        optimizer = internals.rated_optimizers(model.optimizer)[0]
         self.weights, self.before, self.finite = model.trainable_weights, before.values, finite
-        self.count = tf.convert_to_tensor(optimizer.iterations)
-        self.rate, self.made = tf.convert_to_tensor(optimizer.learning_rate), self.count > before.count
+        counts = [tf.convert_to_tensor(optimizer.iterations) for optimizer in before.optimizers]
+        moved = [count > old for count, old in zip(counts, before.counts)]
+        # A step that updates by none of the model's optimizers has a way of its own, and is an update.
+        self.count, self.made = counts[0], tf.reduce_any(moved) if before.updating() else finite
         self.measured, self.found = measured, dict[str, Any]()
 
     # Not cached_property: before Python 3.12 it holds a lock that replicas share while they wait for one another.
@@ -60,11 +61,15 @@ class Hook(Protocol):
     """What a callback has traced into the training step.
 
     Attributes:
+        name: What errors call it.
+        at_work: Whether a training step has been traced, or run eagerly, that calls it.
         variables: What `after_update` changes besides weights.
         needs: What of an update it reads: "before", "gradients", "loss", "examples".
         changes_weights: Whether it does; such hooks come first.
     """
 
+    name: str
+    at_work: bool
     variables: Sequence[Any]
     needs: frozenset[str]
     changes_weights: bool
@@ -90,11 +95,24 @@ class HookedStep:
         return hash((self.model, self.step))
 
     def __call__(self, data: Any) -> Any:
-        before = before_update(self.model)
-        logs = self.step(data)
+        if not working(self.model):
+            return self.step(data)
+        for hook in working(self.model):
+            refuse_reading(self.model, hook)
+        optimizers = list(internals.optimizers_of(self.model, True).values())
+        with internals.updates_seen(optimizers) as seen:
+            before = before_update(self.model, optimizers, lambda: bool(seen))
+            logs = self.step(data)
         if before:
             after_update(Update(self.model, before, tf.constant(True)), self.model)
         return logs
+
+
+def refuse_reading(model: Any, hook: Hook) -> None:
+    """Refuse a hook that reads what a step of the model's own does not tell."""
+    reads = sorted(hook.needs - {"before"})
+    rule = f"must not have a train_step of its own, for {hook.name} reads the {' and the '.join(reads)}"
+    require(not reads, "model", rule, model.name)
 
 
 def working(model: Any) -> tuple[Hook, ...]:
@@ -110,19 +128,32 @@ def needed(model: Any, what: str) -> bool:
 class Before(NamedTuple):
     """What hooks want to know of a step's beginning: the updates so far and, where one needs them, the weights."""
 
-    count: Any
+    optimizers: Sequence[Any]
+    counts: Sequence[Any]
     values: Sequence[Any]
+    updating: Callable[[], bool]
 
 
-def before_update(model: Any) -> Before | None:
-    """Read it; None where no hook is at work."""
+def before_update(
+    model: Any, optimizers: Sequence[Any] | None = None, updating: Callable[[], bool] = lambda: True
+) -> Before | None:
+    """Read it; None where no hook is at work.
+
+    Args:
+        model: The model.
+        optimizers: Those that the step may update by; the model's when None.
+        updating: Tells after the step whether it updates by one of them.
+    """
     if not working(model):
         return None
-    count = tf.identity(internals.rated_optimizers(model.optimizer)[0].iterations)
-    return Before(count, [tf.identity(weight) for weight in model.trainable_weights] if needed(model, "before") else ())
+    optimizers = internals.rated_optimizers(model.optimizer) if optimizers is None else optimizers
+    counts = [tf.identity(optimizer.iterations) for optimizer in optimizers]
+    values = [tf.identity(weight) for weight in model.trainable_weights] if needed(model, "before") else ()
+    return Before(optimizers, counts, values, updating)
 
 
 def after_update(update: Update, model: Any) -> None:
     """Call what is at work."""
     for hook in working(model):
+        hook.at_work = True
         hook.after_update(update)

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.knobs import held_knob, held_slots
+from kopt.training.installing import holder
 
 
 class EvaluationWeights:
@@ -19,13 +20,13 @@ class EvaluationWeights:
     """
 
     def __init__(self, model: Any):
-        holder = internals.rated_optimizers(model.optimizer)[0]
         self.model, self.strategy = model, model.distribute_strategy
         self.weights = list(model.trainable_weights)
+        held_by = holder(model)
         with self.strategy.scope():
-            self.arrays = held_slots(holder, "kopt_evaluation", self.weights).arrays
-            self.shown = held_knob(holder, "kopt_evaluation_shown", 0.0)
-            self.size = held_knob(holder, "kopt_evaluation_size", 0.0, "float64")
+            self.arrays = held_slots(held_by, "kopt_evaluation", self.weights).arrays
+            self.shown = held_knob(held_by, "kopt_evaluation_shown", 0.0)
+            self.size = held_knob(held_by, "kopt_evaluation_size", 0.0, "float64")
         self.exchange = tf.function(self._exchange, autograph=False)
 
     def show(self) -> None:

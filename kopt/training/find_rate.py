@@ -96,7 +96,7 @@ def find_rate(
 ) -> RateCurve:
     """Train with rates from low to high, one an update, and suggest one; then put everything back, to the bit.
 
-    rate(t) = low * (high / low) ** (t / (steps - 1)). The sweep runs inside Loop's training program. Weights,
+    Where the optimizer accumulates gradients, an update's loss is the mean over its batches. rate(t) = low * (high / low) ** (t / (steps - 1)). The sweep runs inside Loop's training program. Weights,
     statistics, seeds, the optimizer and its rate, metrics and counters are afterwards as if nothing had happened.
 
     Args:
@@ -151,13 +151,14 @@ def find_rate(
         sweep = install(model, "find_rate", (low, high, steps), lambda: Sweep(variable, rates))
         try:
             sweep.begin()
+            needed = (steps + 1) * (rated[0].gradient_accumulation_steps or 1)
             for epoch in itertools.count():
-                before = sweep.taken()
-                whole = min(known or steps + 1, steps + 1)
+                before = sweep.batches()
+                whole = min(known or needed, needed - before)
                 loop.fit(data, y, initial_epoch=epoch, epochs=epoch + 1, steps_per_epoch=whole, verbose=0, **how)
                 if sweep.taken() == steps + 1:
                     break
-                require(sweep.taken() == before + whole, "x", f"must give {steps + 1} batches", sweep.taken())
+                require(sweep.batches() == before + whole, "x", f"must give {needed} batches", sweep.batches())
             losses = keras.ops.convert_to_numpy(sweep.losses)[1:]
         finally:
             remove(model, sweep)
@@ -229,23 +230,32 @@ class Sweep:
         how: dict[str, Any] = {"trainable": False, "aggregation": "only_first_replica"}
         self.rate, self.rates = rate, tf.constant(np.append(rates, rates[-1]), rate.dtype)
         self.losses = keras.Variable(np.zeros(len(rates) + 1, "float32"), name="losses", **how)
-        self.place = keras.Variable(0, dtype="int32", name="place", **how)
-        self.variables: Sequence[Any] = [internals.raw(one) for one in (self.losses, self.place, rate)]
+        self.total = keras.Variable(0.0, dtype="float32", name="total", **how)  # over the batches of the next update
+        self.counts = keras.Variable(np.zeros(3, "int32"), dtype="int32", name="counts", **how)
+        self.variables: Sequence[Any] = [internals.raw(one) for one in (self.losses, self.total, self.counts, rate)]
 
     def begin(self) -> None:
         """Start at the lowest rate."""
-        self.place.assign(0)
+        self.counts.assign(np.zeros(3, "int32"))
+        self.total.assign(0.0)
         self.rate.assign(self.rates[0])
 
     def taken(self) -> int:
         """How many losses there are."""
-        return int(keras.ops.convert_to_numpy(self.place))
+        return int(keras.ops.convert_to_numpy(self.counts)[0])
+
+    def batches(self) -> int:
+        """How many batches there were."""
+        return int(keras.ops.convert_to_numpy(self.counts)[2])
 
     def after_update(self, update: Update) -> None:
-        place = tf.convert_to_tensor(self.place)
-        last = tf.minimum(place, self.losses.shape[0] - 1)
-        old = tf.convert_to_tensor(self.losses)
-        here = tf.range(self.losses.shape[0]) == place
-        self.losses.assign(tf.where(here, tf.cast(update.loss, "float32"), old))
-        self.place.assign(last + 1)
-        self.rate.assign(tf.gather(self.rates, tf.minimum(last + 1, self.losses.shape[0] - 1)))
+        place, since, batches = tf.unstack(tf.convert_to_tensor(self.counts))  # losses, batches since the last, all
+        total = tf.convert_to_tensor(self.total) + tf.cast(update.loss, "float32")
+        ended = update.made | ~update.finite  # a batch of several of an update, otherwise
+        here = (tf.range(self.losses.shape[0]) == place) & ended
+        mean = total / tf.cast(since + 1, "float32")
+        self.losses.assign(tf.where(here, mean, tf.convert_to_tensor(self.losses)))
+        self.total.assign(tf.where(ended, 0.0, total))
+        place = tf.minimum(place + tf.cast(ended, "int32"), self.losses.shape[0])
+        self.counts.assign(tf.stack([place, tf.where(ended, 0, since + 1), batches + 1]))
+        self.rate.assign(tf.gather(self.rates, tf.minimum(place, self.losses.shape[0] - 1)))

@@ -1,7 +1,7 @@
 """Callbacks as a loop sees them: what calls they need, and which of them a worker may call."""
 
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import keras
 
@@ -12,6 +12,7 @@ BATCH_HOOKS: dict[Phase, tuple[str, ...]] = {
     "test": ("on_test_batch_begin", "on_test_batch_end"),
     "predict": ("on_predict_batch_begin", "on_predict_batch_end"),
 }
+EPOCH_HOOKS = ("on_epoch_begin", "on_epoch_end")
 # Keras' callbacks that write files: of several workers only the chief may.
 WRITERS = (
     keras.callbacks.CSVLogger,
@@ -19,7 +20,7 @@ WRITERS = (
     keras.callbacks.RemoteMonitor,
     keras.callbacks.TensorBoard,
 )
-TIMES = "times"  # of an epoch, in the logs of callbacks that say `told_times`
+# Keras' callbacks that do nothing at an epoch's ends but log its numbers.
 LOGGERS = (keras.callbacks.CSVLogger, keras.callbacks.History)
 
 
@@ -31,11 +32,46 @@ class Times(NamedTuple):
     waited: float
 
 
-@runtime_checkable
-class Closing(Protocol):
-    """A callback that has something to put away when training is over, even when it raised."""
+class Callback(keras.callbacks.Callback):
+    """A callback that declares what it needs of a loop. What is declared holds for the hooks of the class that says it.
 
-    def close(self) -> None: ...
+    Attributes:
+        any_stretch: Whether its batch hooks are content with any number of steps between two calls.
+        spans_epochs: Whether nothing is lost when several epochs run before its hooks are called for each: they change
+            nothing that training reads, and read nothing but the logs and what `told` has left.
+        chief_only: Whether only the chief of several workers may call it.
+    """
+
+    any_stretch = False
+    spans_epochs = False
+    chief_only = False
+    values: Mapping[str, Any] | None = None
+    times: Times | None = None
+
+    def set_model(self, model: Any) -> None:
+        """Begin with a model: nothing is told of it yet."""
+        super().set_model(model)
+        self.values = self.times = None
+
+    @property
+    def watched(self) -> dict[str, Any]:
+        """Return the variables whose values at the end of each epoch `Loop` is to tell, by name."""
+        return {}
+
+    def told(self, values: Mapping[str, Any] | None, times: Times) -> None:
+        """Take the watched values and the times of an epoch from `Loop`, before `on_epoch_end` is called for it."""
+        self.values, self.times = values, times
+
+    def taken(self) -> tuple[dict[str, Any], Times | None]:
+        """Return the watched values of the epoch that ends, and its times where `Loop` has told them."""
+        values, times = self.values, self.times
+        self.values = self.times = None
+        if values is None:
+            values = {name: keras.ops.convert_to_numpy(variable) for name, variable in self.watched.items()}
+        return dict(values), times
+
+    def close(self) -> None:
+        """Put away what training needed, even when it raised."""
 
 
 class Restoring(keras.callbacks.Callback):
@@ -62,30 +98,52 @@ def for_worker(callbacks: Sequence[Any], chief: bool) -> list[Any]:
 
 
 def watches_batches(callback: Any, phase: Phase) -> bool:
-    """Whether a callback has batch hooks of its own and is not content with any number of steps between their calls."""
-    if getattr(callback, "any_stretch", False):
-        return False
-    hooks = BATCH_HOOKS[phase]
-    own = [getattr(getattr(callback, hook), "__func__", None) for hook in hooks]
-    return any(function is not getattr(keras.callbacks.Callback, hook) for function, hook in zip(own, hooks))
+    """Whether a callback has batch hooks that are not declared to be content with any number of steps between calls."""
+    return not (unchanged(callback, BATCH_HOOKS[phase]) or declares(callback, "any_stretch", BATCH_HOOKS[phase]))
 
 
 def spans_epochs(callback: Any) -> bool:
     """Whether nothing is lost when several epochs run before a callback's hooks are called for each.
 
-    So it is with callbacks that have none, with Keras' loggers, and with those that say `spans_epochs`: they change
-    nothing at an epoch's end, and read nothing but the logs, with the numbers that they have put into `watched`.
+    So it is with callbacks that have none, with Keras' loggers, and with those that declare `spans_epochs`; never with
+    hooks that nobody has declared, be they a subclass's or set on the instance.
     """
-    hooks = ("on_epoch_begin", "on_epoch_end")
-    none = all(getattr(type(callback), hook) is getattr(keras.callbacks.Callback, hook) for hook in hooks)
-    return none or type(callback) in LOGGERS or getattr(callback, "spans_epochs", False)
+    return unchanged(callback, EPOCH_HOOKS) or declares(callback, "spans_epochs", EPOCH_HOOKS)
+
+
+def declares(callback: Any, flag: str, hooks: Sequence[str]) -> bool:
+    """Whether a class declares a flag, and the callback's hooks are still that class's own."""
+    logs_only = lambda kind: flag == "spans_epochs" and kind in LOGGERS
+    kind = next((one for one in type(callback).__mro__ if flag in vars(one) or logs_only(one)), None)
+    said = kind is not None and (logs_only(kind) or bool(getattr(callback, flag)))
+    return said and unchanged(callback, hooks, kind)
+
+
+def unchanged(callback: Any, hooks: Sequence[str], kind: Any = keras.callbacks.Callback) -> bool:
+    """Whether what is called as a callback's hooks are the functions of a class: not a subclass's, nor the instance's."""
+    own = [getattr(getattr(callback, hook, None), "__func__", None) for hook in hooks]
+    return all(function is getattr(kind, hook, callback) for function, hook in zip(own, hooks))
 
 
 def watched(callbacks: Sequence[Any]) -> dict[str, Any]:
-    """The variables whose values at the end of an epoch callbacks want in its logs, by name."""
-    return {name: one for callback in callbacks for name, one in getattr(callback, "watched", {}).items()}
+    """The variables that callbacks watch, by their names and the number of the callback that watches."""
+    every = enumerate(watching(callbacks))
+    return {f"{number} {name}": variable for number, one in every for name, variable in one.watched.items()}
+
+
+def tell(callbacks: Sequence[Any], values: Mapping[str, Any], times: Times) -> None:
+    """Hand each callback the values of what it watches, and an epoch's times; logs hold neither."""
+    for number, one in enumerate(watching(callbacks)):
+        names = {name: f"{number} {name}" for name in one.watched}
+        there = all(whole in values for whole in names.values())  # not where a step of the user's gives no dictionary
+        one.told({name: values[whole] for name, whole in names.items()} if there else None, times)
+
+
+def watching(callbacks: Sequence[Any]) -> list[Callback]:
+    """The callbacks that watch a variable."""
+    return [one for one in callbacks if isinstance(one, Callback) and one.watched]
 
 
 def listed(callbacks: Any) -> list[Any]:
-    """Callbacks as fit takes them, one or several, as a list."""
-    return [] if callbacks is None else list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    """Callbacks as fit takes them, one or several, nested or not, as a list."""
+    return [] if callbacks is None else list(keras.tree.flatten(callbacks))

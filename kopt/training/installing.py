@@ -5,7 +5,8 @@ from typing import Any
 
 from kopt import keras_internals as internals
 from kopt.checks import require
-from kopt.training.after_update import Hook, HookedStep, working
+from kopt.training.after_update import Hook, HookedStep, refuse_reading, working
+from kopt.training.program import Program
 from kopt.training.train_step import TrainStep
 
 
@@ -26,26 +27,26 @@ def install(model: Any, name: str, settings: Hashable, make: Callable[[], Any]) 
         ValueError: When it reads gradients or losses, and the model has a train_step of its own.
     """
     made = vars(model).setdefault("kopt_hooks_made", {})
-    whole = name, settings, model.optimizer, tuple(map(id, model.trainable_weights))
+    whole = name, settings, holder(model), tuple(map(id, model.trainable_weights))
     if whole not in made:
         with model.distribute_strategy.scope():
             made[whole] = make()
+        made[whole].name, made[whole].at_work = name, False
     hook = made[whole]
     if hook not in working(model):
-        place(model, name, hook)
+        place(model, hook)
         vars(model)["kopt_hooks"] = tuple(sorted([*working(model), hook], key=lambda one: not one.changes_weights))
         trace_anew(model)
     return hook
 
 
-def place(model: Any, name: str, hook: Hook) -> None:
+def place(model: Any, hook: Hook) -> None:
     """Make the model's train_step call hooks, where it does not yet."""
     current = model.train_step
     calls = isinstance(current, (TrainStep, HookedStep))
     own = isinstance(current, HookedStep) if calls else internals.has_own_train_step(model)
-    reads = sorted(hook.needs - {"before"})
-    rule = f"must not have a train_step of its own, for {name} reads the {' and the '.join(reads)}"
-    require(not (own and reads), "model", rule, model.name)
+    if own:
+        refuse_reading(model, hook)
     if not calls:
         vars(model)["kopt_set_step"] = vars(model).get("train_step")  # what somebody has set there
         alone = model.distribute_strategy.num_replicas_in_sync == 1
@@ -53,6 +54,24 @@ def place(model: Any, name: str, hook: Hook) -> None:
         vars(model)["train_step"] = (
             hooked(model, current) if own else TrainStep(model, sparse="keras" if alone else "dense")
         )
+
+
+def require_at_work(hook: Hook, model: Any) -> None:
+    """Refuse a training that has not called a hook."""
+    rule = f"must train by its train_step, in fit, kopt.fit or a loop that calls it, for {hook.name} to act"
+    require(hook.at_work or not model.trainable_weights, "model", rule, model.name)
+
+
+def holder(model: Any) -> Any:
+    """The optimizer that holds what callbacks save: the first of those that a model may train by."""
+    return next(iter(internals.optimizers_of(model, own_step(model)).values()))
+
+
+def own_step(model: Any) -> bool:
+    """Whether the step that trains a model is neither Keras' own nor a TrainStep."""
+    step = model.train_function.step if isinstance(model.train_function, Program) else vars(model).get("train_step")
+    step = step.step if isinstance(step, HookedStep) else step
+    return internals.has_own_train_step(model) if step is None else not isinstance(step, TrainStep)
 
 
 def remove(model: Any, hook: Hook) -> None:

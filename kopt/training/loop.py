@@ -11,7 +11,7 @@ from kopt.checks import require
 from kopt.distribute import from_chief, is_chief
 from kopt.training.arguments import is_count, require_fit, require_sizes
 from kopt.training.engine import Engine, Jit, source
-from kopt.training.hooks import Closing, Phase, for_worker, listed, spans_epochs, watches_batches
+from kopt.training.hooks import Callback, Phase, for_worker, listed, spans_epochs, watches_batches
 from kopt.training.installing import hooked
 from kopt.training.passes import Passes
 from kopt.training.predictions import Predictions
@@ -279,7 +279,7 @@ class Loop:
         if self.own_step:
             self.model.train_function = None
         for callback in called.callbacks:
-            if isinstance(callback, Closing):
+            if isinstance(callback, Callback):
                 callback.close()
 
     def steps_a_call(self, callbacks: Sequence[Any], phase: Phase) -> int | None:

@@ -2,17 +2,18 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.distribute import is_chief, over_workers, workers
 from kopt.training.engine import Jit
-from kopt.training.hooks import TIMES, Phase, Times, watched
+from kopt.training.hooks import Phase, Times, spans_epochs, tell, watched, watches_batches
 from kopt.training.program import Program
 from kopt.training.sources import Source
+from kopt.training.stretches import Pace
 from kopt.training.test_step import TestStep
 from kopt.training.train_step import TrainStep, skipped
 
@@ -32,8 +33,7 @@ class Passes:
 
     def __init__(self, model: Any, steps: Mapping[Phase, Callable[[Any], Any]], jit: Jit):
         self.model, self.steps, self.jit = model, steps, jit
-        self.watched: dict[str, Any] = {}
-        self.told_times = False
+        self.called: Sequence[Any] = ()
         self.skipped_before = 0
 
     def epochs(
@@ -41,25 +41,26 @@ class Passes:
     ) -> None:
         """Train from one epoch to before another, validating every so many or after the listed ones."""
         model, logs = self.model, None
-        self.watched = watched(called.callbacks) | self.counted
-        self.told_times = any(getattr(callback, "told_times", False) for callback in called.callbacks)
+        self.called = called.callbacks
         self.skipped_before = sum(int(tf.convert_to_tensor(count)) for count in self.counted.values())
         called.on_train_begin()
+        if data.pace.asked is None and any(watches_batches(one, "train") for one in self.called):
+            data.pace = Pace(model.steps_per_execution)  # a batch hook was set after the data were made ready
         begin = epoch = internals.initial_epoch(model, initial)
         stop = False
         while epoch < epochs and not stop:
             called.on_epoch_begin(epoch)
             # The first epoch is alone: callbacks begin with it, and it shows how long one takes.
             spanned = self.span(data, epoch, epochs) if epoch > begin else []
-            for place, logs in enumerate(spanned):
+            for place, (logs, values, times) in enumerate(spanned):
                 if place:
                     called.on_epoch_begin(epoch)
-                self.tell_skipped(epoch, logs)
+                self.tell(epoch, values, times)
                 called.on_epoch_end(epoch, logs)
                 epoch += 1
             if not spanned:
-                logs = self.over("train", data, epoch, called)
-                self.tell_skipped(epoch, logs)
+                logs, values, times = self.over("train", data, epoch, called)
+                self.tell(epoch, values, times)
                 if validation is not None and due(epoch, freq):
                     logs |= {f"val_{name}": value for name, value in self.evaluated(validation, called).items()}
                 called.on_epoch_end(epoch, logs)
@@ -69,13 +70,16 @@ class Passes:
             model.optimizer.finalize_variable_values(model.trainable_weights)
         called.on_train_end(logs=logs)
 
-    def over(self, phase: Phase, data: Source, epoch: int, callbacks: Any) -> dict[str, Any]:
+    def over(self, phase: Phase, data: Source, epoch: int, callbacks: Any) -> "Told":
         """Go once through the data; the logs."""
-        model, logs, extra, times = self.model, {}, {}, Times(0, 0.0, 0.0)
+        model, logs, times = self.model, {}, Times(0, 0.0, 0.0)
+        values: dict[str, Any] = {}
         begin, end = getattr(callbacks, f"on_{phase}_batch_begin"), getattr(callbacks, f"on_{phase}_batch_end")
         program = self.install(phase)
         for work in data.epoch(epoch):
             begin(work.first)
+            if getattr(model, f"{phase}_function") is not program:  # a callback has compiled the model
+                program = self.install(phase)
             started = time.perf_counter()
             found = program(work)
             took = time.perf_counter() - started
@@ -83,16 +87,18 @@ class Passes:
                 continue  # there was nothing left
             times = Times(times.steps + work.ran, times.seconds + took, times.waited + work.waited)
             logs = found
-            extra = {name: found.pop(name) for name in program.watched if isinstance(found, dict)}
+            values = {name: found.pop(name) for name in program.watched if isinstance(found, dict)}
             data.pace.measure(work.ran, took, data.known or work.ran)
             end(work.last, logs)
             if self.agreed_stop(phase, data):
                 break
-        extra |= {TIMES: times} if phase == "train" and self.told_times else {}
-        return (dict(logs) if logs and program.logs == "metrics" else internals.epoch_logs(model, logs)) | extra
+        whole = dict(logs) if logs and program.logs == "metrics" else internals.epoch_logs(model, logs)
+        return Told(whole, values, times)
 
-    def span(self, data: Source, epoch: int, last: int) -> list[dict[str, Any]]:
-        """Train for several epochs in one call, where there is time for that; the logs of each."""
+    def span(self, data: Source, epoch: int, last: int) -> list["Told"]:
+        """Train for several epochs in one call, where there is time for that and callbacks allow it; what each gave."""
+        if any(watches_batches(one, "train") or not spans_epochs(one) for one in self.called):
+            return []
         work = data.span(epoch, last)
         program = self.install("train")
         if work is None or not program.spans:
@@ -101,11 +107,9 @@ class Passes:
         program(work)
         took = time.perf_counter() - started
         data.pace.measure(work.steps, took, work.steps)
-        logs = work.logs or []
-        if self.told_times:
-            times = Times(work.steps // len(work.parts), took / len(work.parts), 0.0)
-            logs = [log | {TIMES: times} for log in logs]
-        return logs
+        times = Times(work.steps // len(work.parts), took / len(work.parts), 0.0)
+        apart = [{name: logs.pop(name) for name in program.watched} for logs in work.logs or []]
+        return [Told(logs, values, times) for logs, values in zip(work.logs or [], apart)]
 
     def agreed_stop(self, phase: Phase, data: Source | None = None) -> bool:
         """Whether any worker wants to stop; they then agree on the next stretch too, for its end is a collective."""
@@ -126,7 +130,7 @@ class Passes:
             of_metrics = isinstance(step, (TrainStep, TestStep)) and not internals.has_own_metrics(model)
             program = Program(model, step, self.jit, "metrics" if of_metrics else "step")
             setattr(model, name, program)
-        program.watched = self.watched if phase == "train" else {}
+        program.watched = watched(self.called) | self.counted if phase == "train" else {}
         return program
 
     def evaluated(self, data: Source, callbacks: Any) -> dict[str, float]:
@@ -134,7 +138,7 @@ class Passes:
         self.model.stop_evaluating = False
         data.running = False  # from the beginning
         callbacks.on_test_begin()
-        logs = internals.plain_logs(self.over("test", data, 0, callbacks))
+        logs = internals.plain_logs(self.over("test", data, 0, callbacks).logs)
         callbacks.on_test_end(logs)
         return logs
 
@@ -143,14 +147,23 @@ class Passes:
         """The number of skipped steps, by its name in a program's logs; nothing where the step does not count them."""
         return {SKIPPED: skipped(self.model).value} if isinstance(self.steps["train"], TrainStep) else {}
 
-    def tell_skipped(self, epoch: int, logs: dict[str, Any]) -> None:
-        """Say how many steps an epoch has skipped, which its logs hold."""
-        so_far = int(logs.pop(SKIPPED, 0))
+    def tell(self, epoch: int, values: Mapping[str, Any], times: Times) -> None:
+        """Hand callbacks what they watch of an epoch, and say how many steps it has skipped."""
+        tell(self.called, values, times)
+        so_far = int(values.get(SKIPPED, 0))
         if so_far > self.skipped_before and is_chief(self.model.distribute_strategy):
             count = so_far - self.skipped_before
             said = "1 step was" if count == 1 else f"{count} steps were"
             log.warning("epoch %d: %s skipped, for its gradient was not finite", epoch + 1, said)
         self.skipped_before = so_far
+
+
+class Told(NamedTuple):
+    """What an epoch gave: its logs, the values of what is watched, and its times."""
+
+    logs: dict[str, Any]
+    values: dict[str, Any]
+    times: Times
 
 
 def due(epoch: int, frequency: Any) -> bool:

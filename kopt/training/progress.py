@@ -4,14 +4,15 @@ import sys
 import time
 from typing import Any
 
-import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from kopt.training.hooks import Callback
 
 __all__ = ["ProgressBar"]
 
 
-class ProgressBar(keras.callbacks.Callback):
+class ProgressBar(Callback):
     """One line an epoch: a live bar on a terminal, plain text elsewhere.
 
     Shows the epoch, the step, the loss and metrics so far, the learning rate where a callback before it logs one, the
@@ -42,38 +43,54 @@ class ProgressBar(keras.callbacks.Callback):
         self.live = self.console.is_terminal if live is None else live
         self.bar: Progress | None = None
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        self.training, self.begun, self.epochs, self.steps = True, time.perf_counter(), 0, 0
+    def set_model(self, model: Any) -> None:
+        """Begin to count: a loop of the user's may tell of the ends of epochs alone."""
+        super().set_model(model)
+        self.begin()
+
+    def begin(self) -> None:
+        self.begun, self.epochs, self.steps, self.epoch_steps = time.perf_counter(), 0, 0, 0
         self.first: int | None = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.training = True
+        self.begin()
+
+    def told_of(self, name: str) -> Any:
+        """What `set_params` has told of a run, or None."""
+        return (self.params or {}).get(name)
+
+    def title(self, epoch: int) -> str:
+        return f"epoch {epoch + 1}" + (f"/{self.told_of('epochs')}" if self.told_of("epochs") else "")
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.first = epoch if self.first is None else self.first
-        self.title, self.epoch_steps = f"epoch {epoch + 1}/{self.params['epochs']}", 0
+        self.epoch_steps = 0
         if self.live:
             columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
             self.bar = Progress(*columns, TextColumn("{task.fields[logs]}"), console=self.console, transient=True)
-            self.task = self.bar.add_task(self.title, total=self.params["steps"], logs="")
+            self.task = self.bar.add_task(self.title(epoch), total=self.told_of("steps"), logs="")
             self.bar.start()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.epoch_steps = batch + 1
         if self.bar:
-            steps = self.params["steps"]
+            steps = self.told_of("steps")
             done = self.epochs + (self.epoch_steps / steps if steps else 0.0)
             self.bar.update(self.task, completed=self.epoch_steps, logs=f"{shown(logs)}  {self.pace(done)}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.close()
-        self.epochs, self.steps = self.epochs + 1, self.steps + (self.epoch_steps or self.params["steps"] or 0)
+        self.epochs, self.steps = self.epochs + 1, self.steps + (self.epoch_steps or self.told_of("steps") or 0)
         self.epoch_steps = 0
-        print(f"{self.title}  {shown(logs)}  {self.pace(self.epochs)}", flush=True)
+        print(f"{self.title(epoch)}  {shown(logs)}  {self.pace(self.epochs)}", flush=True)
 
     def pace(self, epochs: float) -> str:
         """How long training has taken for so many epochs, how fast it goes, and how long it may still take."""
         seconds = time.perf_counter() - self.begun
-        examples = self.params.get("examples")
+        examples, whole = self.told_of("examples"), self.told_of("epochs")
         count, what = (epochs * examples, "examples") if examples else (self.steps + self.epoch_steps, "steps")
-        left = (self.params["epochs"] - (self.first or 0) - epochs) * seconds / epochs if epochs else 0.0
+        left = (whole - (self.first or 0) - epochs) * seconds / epochs if epochs and whole else 0.0
         ending = f"  {left:.0f} s left" if left else ""
         return f"{seconds:.1f} s  {count / seconds:,.0f} {what}/s{ending}"
 

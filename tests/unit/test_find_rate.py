@@ -130,7 +130,7 @@ def test_bad_arguments(arguments, message: str, network, points) -> None:
 
 def test_bad_models(network, points) -> None:
     scheduled = network(keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)))
-    with pytest.raises(ValueError, match="learning_rate must be a number in an optimizer to be swept"):
+    with pytest.raises(ValueError, match="learning_rate must be a number in an optimizer whose rate is to be set"):
         find_rate(scheduled, *points)
     with pytest.raises(ValueError, match="model must be a compiled Keras model"):
         find_rate(keras.Sequential([keras.Input((10,)), keras.layers.Dense(1)]), *points)

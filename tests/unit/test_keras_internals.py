@@ -311,7 +311,7 @@ def test_the_variable_of_a_rate_is_what_the_optimizer_uses() -> None:
     optimizer.apply([keras.ops.ones(1)], [weight])
     assert float(weight.numpy()[0]) == 0.75 and float(optimizer.learning_rate) == 0.25
     scheduled = keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.5))
-    with pytest.raises(ValueError, match="learning_rate must be a number in an optimizer to be swept"):
+    with pytest.raises(ValueError, match="learning_rate must be a number in an optimizer whose rate is to be set"):
         internals.rate_variable(scheduled)
 
 
