@@ -1,16 +1,47 @@
 """KerasTuner's private hooks under names of kopt's own; imported by kopt.tuning alone, for KerasTuner loads late."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras_tuner
+from keras_tuner.src.engine.oracle import Display
 from tensorflow.python.framework import ops
 
-__all__ = ["DrawnHyperParameters", "HookedOracle", "HookedTuner", "forgetting_gradients", "infer_direction"]
+from kopt.checks import require
+from kopt.keras_internals.resuming import build_optimizers, optimized_places
+
+__all__ = [
+    "DrawnHyperParameters",
+    "HookedOracle",
+    "HookedTuner",
+    "ScopedHyperParameters",
+    "forgetting_gradients",
+    "infer_direction",
+]
 
 
-class DrawnHyperParameters(keras_tuner.HyperParameters):
+class ScopedHyperParameters(keras_tuner.HyperParameters):
+    """Hyperparameters whose conditional scopes may stand in others, on the same parent or on a conditional one.
+
+    KerasTuner looks a scope's parent up under the conditions that hold there, under which it was not defined.
+    """
+
+    def _exists(self, name: str, conditions: Any = None) -> bool:
+        return bool(self._hps.get(name)) if conditions is None else super()._exists(name, conditions)
+
+    def copy(self) -> "ScopedHyperParameters":
+        """Return hyperparameters of the same space and values, from which nothing is drawn."""
+        return ScopedHyperParameters.of(self)
+
+    @staticmethod
+    def of(hp: Any) -> "ScopedHyperParameters":
+        """Return a copy of KerasTuner's."""
+        return ScopedHyperParameters.from_config(hp.get_config())
+
+
+class DrawnHyperParameters(ScopedHyperParameters):
     """Hyperparameters of which each is drawn the moment the model first asks for it.
 
     KerasTuner draws a whole space before the model is built, so values that never ran are recorded, and of two
@@ -50,19 +81,59 @@ class DrawnHyperParameters(keras_tuner.HyperParameters):
             )
 
     def get(self, name: str) -> Any:
-        full = self._get_name(name)
-        if full not in self.values:
-            for hp in self.declared:
-                if hp.name == full and self.is_active(hp):
-                    self._retrieve(hp)
+        self._draw_declared(self._get_name(name))
         return super().get(name)
+
+    def _exists(self, name: str, conditions: Any = None) -> bool:
+        if conditions is None:
+            self._draw_declared(name)
+        return super()._exists(name, conditions)
+
+    def _draw_declared(self, name: str) -> None:
+        if name not in self.values:
+            for hp in self.declared:
+                if hp.name == name and self.is_active(hp):
+                    self._retrieve(hp)
 
     def ensure_active_values(self) -> None:
         """Nothing: the values are exact, and KerasTuner's method would drop those whose namesake is inactive."""
 
 
+class LateDisplay(Display):
+    """Shows the values of a trial once they are drawn, and again at its end where more were drawn since."""
+
+    def __init__(self, oracle: Any, verbose: Any):
+        super().__init__(oracle, verbose)
+        self.shown: dict[str, Any] = {}
+
+    def show_hyperparameter_table(self, trial: Any) -> None:
+        """Print KerasTuner's table: value, best value so far, hyperparameter."""
+        values = dict(trial.hyperparameters.values)
+        if self.verbose >= 1 and values != self.shown.get(trial.trial_id, {}):
+            super().show_hyperparameter_table(trial)
+            print()
+            self.shown = {trial.trial_id: values}
+
+
+class Trials(dict[str, Any]):
+    """Trials by their numbers, with hyperparameters that models can be built from, also those read from records."""
+
+    def __setitem__(self, number: str, trial: Any) -> None:
+        if not isinstance(trial.hyperparameters, ScopedHyperParameters):
+            trial.hyperparameters = ScopedHyperParameters.of(trial.hyperparameters)
+        super().__setitem__(number, trial)
+
+
 class HookedOracle(keras_tuner.Oracle):
     """An oracle that keeps its state elsewhere than in KerasTuner's files."""
+
+    def __init__(self, *args: Any, **settings: Any):
+        super().__init__(*args, **settings)
+        self._display, self.trials = LateDisplay(self, self._display.verbose), Trials()
+
+    def get_space(self) -> ScopedHyperParameters:
+        """Return all hyperparameters that are known, at their defaults."""
+        return ScopedHyperParameters.of(self.hyperparameters)
 
     def _save_trial(self, trial: Any) -> None:
         pass
@@ -74,12 +145,17 @@ class HookedOracle(keras_tuner.Oracle):
         """Nothing: the study is the state."""
 
     def tell_begin(self, trial: Any) -> None:
-        """Print a trial's table, as KerasTuner does."""
+        """Print that a trial begins, as KerasTuner does."""
         self._display.on_trial_begin(trial)
 
+    def tell_drawn(self, trial: Any) -> None:
+        """Print the values that were drawn, once the model is built, beside the best so far."""
+        self._display.show_hyperparameter_table(trial)
+
     def tell_end(self, trial: Any) -> None:
-        """Print a trial's result, as KerasTuner does."""
+        """Print a trial's result, as KerasTuner does, and its values where they were not shown yet."""
         self._display.on_trial_end(trial)
+        self._display.show_hyperparameter_table(trial)
 
 
 class HookedTuner(keras_tuner.Tuner):
@@ -96,16 +172,30 @@ class HookedTuner(keras_tuner.Tuner):
         """Clear Keras' session and build the model, with the compile arguments that the tuner overrides."""
         return self._try_build(hp)
 
-    def build_again(self, trial_id: str, model: Any) -> None:
-        """Make the weights of a model without an Input, and of its optimizer."""
-        if not model.built:
-            model.build_from_config(keras_tuner.src.utils.load_json(self._get_build_config_fname(trial_id)))
-        if getattr(model, "optimizer", None) is not None and not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
+    def scope(self) -> Any:
+        """Where models are built and loaded: the scope of the tuner's distribution strategy, if there is one."""
+        strategy = self.distribution_strategy
+        return contextlib.nullcontext() if strategy is None else strategy.scope()
 
-    def save_build(self, trial_id: str, model: Any) -> None:
-        """Save the shapes that a model without an Input was built with; `load_model` needs them."""
-        keras_tuner.src.utils.save_json(self._get_build_config_fname(trial_id), model.get_build_config())
+    def loaded(self, trial_id: str, hp: Any, symbolic: Callable[[Any], Any]) -> Any:
+        """Build a trial's model as it was, and load its checkpoint.
+
+        Raises:
+            ValueError: When a model without an Input cannot be built from what it was trained on.
+        """
+        file = self._get_build_config_fname(trial_id)
+        how = keras_tuner.src.utils.load_json(file) if os.path.exists(file) else {}
+        model = self.fresh_model(hp)
+        with self.scope():
+            build_again(model, how, symbolic)
+            build_optimizers(model, how.get("optimizers", {"optimizer": None}))
+            model.load_weights(self.checkpoint_file(trial_id))
+        return model
+
+    def save_build(self, trial_id: str, model: Any, inputs: Any) -> None:
+        """Save what a model without an Input was built with, and what its optimizers update; `loaded` needs both."""
+        how = dict(model.get_build_config() or {}) | {"inputs": inputs, "optimizers": optimized_places(model)}
+        keras_tuner.src.utils.save_json(self._get_build_config_fname(trial_id), how)
 
     def checkpoint_file(self, trial_id: str) -> str:
         """Where `load_model` looks for a trial's weights."""
@@ -122,6 +212,27 @@ class HookedTuner(keras_tuner.Tuner):
 
     def reload(self) -> None:
         """Nothing: the study is the state."""
+
+
+def build_again(model: Any, how: Any, symbolic: Callable[[Any], Any]) -> None:
+    """Make the weights of a model without an Input: by its own `build`, or by a call on what it was trained on."""
+    if all(layer.built for layer in model._flatten_layers()):
+        return
+    own = not getattr(model.build, "_is_default", False)
+    if not own and how.get("inputs") is not None:
+        model(symbolic(how["inputs"]), training=False)
+    elif own or "input_shape" in how or "shapes_dict" in how:
+        model.build_from_config(tupled(how))
+    rule = "must have an Input or a build(input_shape), or be called on its inputs by the hypermodel, to be loaded"
+    require(model.built, "model", rule, type(model).__name__)
+
+
+def tupled(value: Any) -> Any:
+    """Return shapes as they were before JSON made lists of them."""
+    if isinstance(value, dict):
+        return {name: tupled(one) for name, one in value.items()}
+    whole = isinstance(value, list) and all(one is None or isinstance(one, int) for one in value)
+    return tuple(value) if whole else [tupled(one) for one in value] if isinstance(value, list) else value
 
 
 def infer_direction(metric: str) -> str | None:

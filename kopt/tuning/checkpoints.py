@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import logging
 import os
 import pathlib
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +13,11 @@ import keras
 import numpy as np
 
 from kopt import distribute
+from kopt.tuning.snapshot import StartAnew, Watched, read_snapshot, restore, take_snapshot, write_snapshot
 
-__all__ = ["Checkpoint", "Progress", "keep_checkpoints"]
+__all__ = ["Checkpoint", "Progress", "discard", "keep_checkpoints"]
+
+log = logging.getLogger("kopt")
 
 BEST = "checkpoint.weights.h5"  # KerasTuner's name, for `load_model`
 SHAPES = "build_config.json"  # KerasTuner's name
@@ -36,11 +41,14 @@ class Progress:
 
     def __init__(self, folder: pathlib.Path):
         self.folder, self.file = folder, folder / "progress.json"
-        found = json.loads(self.file.read_text()) if self.file.exists() else {}
+        found = read_json(self.file)
+        self.of: dict[str, Any] = found.get("of", {})  # what decides what its numbers mean
+        self.values: dict[str, Any] | None = found.get("values")  # of the hyperparameters, when its model was built
         self.finished: list[dict[str, float]] = found.get("finished", [])  # what each ended execution reached
         self.epochs: list[dict[str, float]] = found.get("epochs", [])  # of the execution that is under way
-        self.weights: str | None = found.get("weights")  # after its last epoch
-        self.best: float | None = found.get("best")  # objective of the checkpoint, over all executions
+        self.last: str | None = found.get("last")  # name of the weights and the snapshot after its last epoch
+        self.best_before: float | None = found.get("best_before")  # objective of the checkpoint, of ended executions
+        self.best: float | None = found.get("best") if self.last else self.best_before  # of this one's epochs too
 
     def write(self) -> None:
         """Write it, all or nothing."""
@@ -50,28 +58,73 @@ class Progress:
         unfinished.write_text(json.dumps(fields))
         os.replace(unfinished, self.file)
         for old in self.folder.glob("last-*"):
-            if old.name != self.weights:
+            if self.last is None or not old.name.startswith(f"{self.last}."):
                 old.unlink()
 
     def end_execution(self, metrics: dict[str, float]) -> None:
         """Begin with the next execution."""
         self.finished.append(metrics)
-        self.epochs, self.weights = [], None
+        self.epochs, self.last, self.best_before = [], None, self.best
         self.write()
+
+    def begin_anew(self) -> None:
+        """Begin the execution that is under way anew."""
+        self.epochs, self.last, self.best = [], None, self.best_before
+        self.write()
+
+    def changed(self, of: dict[str, Any]) -> list[str]:
+        """Take down what decides what the trial's numbers mean; return what of it is another than before."""
+        before, self.of = self.of, of
+        began = bool(self.finished or self.epochs)
+        return sorted(name for name in {*of, *before} if of.get(name) != before.get(name)) if began else []
+
+    def require_values(self, values: dict[str, Any]) -> None:
+        """Take down the values that a model is built with.
+
+        Raises:
+            StartAnew: When they are others than before.
+        """
+        before, self.values = self.values, dict(values)
+        if (self.finished or self.epochs) and before != self.values:
+            raise StartAnew("its hyperparameters are others", whole=True)
+
+    def restart(self) -> None:
+        """Begin the trial anew."""
+        self.end()
+        self.finished, self.best, self.best_before = [], None, None
 
     def end(self) -> None:
         """Remove what only an unfinished trial needs."""
-        self.epochs, self.weights = [], None
-        for one in [*self.folder.glob("last-*"), *self.folder.glob("progress.*")]:
+        self.epochs, self.last = [], None
+        for one in [*self.folder.glob("last-*"), *self.folder.glob("progress.*"), *self.folder.glob("part-*")]:
             one.unlink()
 
 
+def read_json(file: pathlib.Path) -> dict[str, Any]:
+    """Return what a file holds; nothing where it is not there, or a machine that lost its power left it broken."""
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        log.warning("%s is broken: the trial begins anew", file)
+        return {}
+
+
 class Checkpoint(keras.callbacks.Callback):
-    """Save the weights, with the optimizer's, of the best and of the last epoch; load the last where there is one.
+    """Save the weights, with the optimizer's, of the best and of the last epoch; go on from the last where there is one.
+
+    The best epoch's is saved in any loop that calls `set_model` and `on_epoch_end`. To go on, it must also call
+    `on_train_begin`, once, and begin with the epoch that `initial_epoch` says, as `fit` does; another begins anew.
+    What goes on exactly: weights, optimizers, Keras' seeds, NumPy's and Python's random numbers, and what callbacks
+    keep in plain attributes. What does not: the place in a generator or a shuffled `tf.data.Dataset`, and random
+    numbers that a compiled step draws by `tf.random`.
 
     Args:
         progress: The trial's.
         objective: What the best epoch is the best of; where it is not in the logs, the last epoch is.
+        first: The first epoch's number, where `fit` is to begin.
+        made: Seed generators that are none of the model's.
 
     Example:
         >>> import keras, keras_tuner, numpy as np, pathlib, tempfile
@@ -81,36 +134,80 @@ class Checkpoint(keras.callbacks.Callback):
         ...     callback = Checkpoint(Progress(pathlib.Path(folder)), keras_tuner.Objective("loss", "min"))
         ...     _ = model.fit(np.eye(2), np.ones((2, 1)), epochs=2, verbose=0, callbacks=[callback])
         ...     sorted(path.name for path in pathlib.Path(folder).iterdir())
-        ['checkpoint.weights.h5', 'last-2.weights.h5', 'progress.json']
+        ['checkpoint.weights.h5', 'last-2.npz', 'last-2.weights.h5', 'progress.json']
     """
 
-    def __init__(self, progress: Progress, objective: Any):
+    def __init__(self, progress: Progress, objective: Any, *, first: int = 0, made: Sequence[Any] = ()):
         super().__init__()
-        self.progress, self.objective = progress, objective
+        self.progress, self.objective, self.made = progress, objective, made
+        self.beside: Sequence[Any] = ()  # the other callbacks of the fit
+        self.goes_on = progress.last is not None
+        self.logs = list(progress.epochs)
+        self.next: int | None = first  # the next epoch, where training can be gone on with
+        self.watched: Watched | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
-        if self.progress.weights is not None:
-            self.model.load_weights(self.progress.folder / self.progress.weights)
+        if self.watched is not None:
+            self.refuse("it has more than one fit")
+            self.progress.epochs, self.progress.last = [], None
+            return
+        self.watched = Watched(self.beside)
+        if self.goes_on:
+            self.restore(self.progress.folder / f"{self.progress.last}", self.watched)
+
+    def restore(self, last: pathlib.Path, watched: Watched) -> None:
+        """Go on from the last epoch's files."""
+        try:
+            snapshot = read_snapshot(last.with_suffix(".npz"))
+            restore(snapshot, last.with_suffix(".weights.h5"), self.model, self.made, watched)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise StartAnew(f"its checkpoint is broken, {error}") from error
+
+    def refuse(self, why: str) -> None:
+        """Note that training cannot be gone on with; begin anew where it has been."""
+        self.next = None
+        if self.goes_on:
+            raise StartAnew(why)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch != self.next:
+            self.refuse(f"its fit does not begin with epoch {self.next}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if not distribute.is_chief(self.model.distribute_strategy):
+        if self.watched is None or epoch != self.next:
+            self.refuse(f"its fit does not begin with epoch {self.next}")
+        else:
+            self.next = epoch + 1
+        logs = logs or {}
+        self.logs.append({name: float(value) for name, value in logs.items() if np.ndim(value) == 0})
+        if distribute.is_chief(self.model.distribute_strategy):
+            self.save(logs)
+
+    def save(self, logs: Any) -> None:
+        """Save what is the best, and, where training goes on, what it goes on from."""
+        progress, best, goes_on = self.progress, self.is_best(logs), self.next is not None
+        # A fit that was told to stop does not go on: were it lost now, it would go on from the epoch before.
+        goes_on = goes_on and not self.model.stop_training
+        if not best and not goes_on:
             return
-        progress, logs = self.progress, logs or {}
         progress.folder.mkdir(parents=True, exist_ok=True)
-        last = progress.folder / f"last-{epoch + 1}.weights.h5"
-        self.model.save_weights(last, overwrite=True)
-        if self.is_best(logs):
+        weights = progress.folder / f"last-{len(self.logs)}.weights.h5"
+        self.model.save_weights(weights, overwrite=True)
+        if best:
             linked = progress.folder / f"part-{BEST}"
             linked.unlink(missing_ok=True)
-            os.link(last, linked)
+            os.link(weights, linked)
             os.replace(linked, progress.folder / BEST)
-        progress.epochs.append({name: float(value) for name, value in logs.items() if np.ndim(value) == 0})
-        progress.weights = last.name
-        progress.write()
+        if goes_on and self.watched is not None:
+            write_snapshot(take_snapshot(self.model, self.made, self.watched), weights.with_name(f"last-{len(self.logs)}.npz"))
+            progress.epochs, progress.last = list(self.logs), f"last-{len(self.logs)}"
+            progress.write()
+        else:
+            weights.unlink()
 
     def is_best(self, logs: Any) -> bool:
         if not self.objective.has_value(logs):
-            return True
+            return self.progress.best is None  # another epoch's is known, as with validation_freq
         value, best = float(self.objective.get_value(logs)), self.progress.best
         better = np.isfinite(value) and (best is None or bool(self.objective.better_than(value, best)))
         if better:
@@ -118,13 +215,38 @@ class Checkpoint(keras.callbacks.Callback):
         return better
 
 
-def keep_checkpoints(folder: pathlib.Path, ended: Sequence[str], keep: int) -> None:
-    """Remove the checkpoints of all ended trials but the best ones.
+def discard(folder: pathlib.Path) -> None:
+    """Remove all that training has left in a trial's folder, and the folder where nothing else is in it.
+
+    Args:
+        folder: The trial's.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     folder = pathlib.Path(root) / "trial_0"
+        ...     folder.mkdir()
+        ...     (folder / "checkpoint.weights.h5").touch()
+        ...     discard(folder)
+        ...     folder.exists()
+        False
+    """
+    if not folder.is_dir():
+        return
+    Progress(folder).end()
+    for name in (BEST, SHAPES):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # there is something of the user's in it
+        folder.rmdir()
+
+
+def keep_checkpoints(folder: pathlib.Path, ended: Sequence[str], kept: Sequence[str]) -> None:
+    """Remove the checkpoints of all ended trials but some.
 
     Args:
         folder: The search's folder.
-        ended: Numbers of the trials that have ended, the best first.
-        keep: How many checkpoints to keep, >= 0.
+        ended: Numbers of the trials that have ended.
+        kept: Numbers of those whose checkpoints are to stay.
 
     Example:
         >>> import tempfile, pathlib
@@ -133,13 +255,10 @@ def keep_checkpoints(folder: pathlib.Path, ended: Sequence[str], keep: int) -> N
         ...     for number in "012":
         ...         (folder / f"trial_{number}").mkdir()
         ...         (folder / f"trial_{number}" / "checkpoint.weights.h5").touch()
-        ...     keep_checkpoints(folder, ["2", "0", "1"], keep=1)
+        ...     keep_checkpoints(folder, ["2", "0", "1"], kept=["2"])
         ...     [str(path.relative_to(folder)) for path in folder.rglob("*.h5")]
         ['trial_2/checkpoint.weights.h5']
     """
-    unwanted = {f"trial_{number}" for number in ended[keep:]}
+    unwanted = {f"trial_{number}" for number in {*ended} - {*kept}}
     for trial in [path for path in folder.iterdir() if path.name in unwanted]:
-        for name in (BEST, SHAPES):
-            (trial / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # there is something of the user's in it
-            trial.rmdir()
+        discard(trial)

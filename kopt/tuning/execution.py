@@ -1,44 +1,64 @@
 """Execution: one training of a trial's model, on one fold, and what it tells the tuner at each epoch."""
 
+import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import keras_tuner
+import optuna
 
+from kopt.keras_internals.resuming import called_last, seeds_made
 from kopt.tuning.checkpoints import Checkpoint, Progress
 from kopt.tuning.folds import folds_of, take
 from kopt.tuning.hypermodel import HyperModel
-from kopt.tuning.objectives import directions
+from kopt.tuning.inputs import inputs_of
+from kopt.tuning.objectives import best_epoch, directions
 from kopt.tuning.samplers import seed_of
+from kopt.tuning.snapshot import StartAnew
 
 __all__ = ["data_of", "execute", "forward"]
+
+log = logging.getLogger("kopt")
 
 DATA = ("x", "y")
 
 
+class Stopped(BaseException):
+    """Ends a loop that goes on although its trial was stopped; no `except Exception` of a user's is to keep it."""
+
+
 class Forward(keras.callbacks.Callback):
-    """Calls the tuner's epoch hooks.
+    """Calls the tuner's epoch hooks, from `fit` or from any loop that calls `set_model` and `on_epoch_end`.
 
     Args:
         tuner: Whose.
         trial: Of which trial.
+        epochs: How many there are, where the loop does not say so by `set_params`; None where nobody knows.
     """
 
-    def __init__(self, tuner: Any, trial: Any):
+    def __init__(self, tuner: Any, trial: Any, epochs: int | None = None):
         super().__init__()
-        self.tuner, self.trial = tuner, trial
+        self.tuner, self.trial, self.epochs = tuner, trial, epochs
         self.counts = "parameters" in directions(tuner.oracle.objective)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.require_running()
         self.tuner.on_epoch_begin(self.trial, self.model, epoch, logs=logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.require_running()
         if self.counts and logs is not None:
             logs["parameters"] = float(self.model.count_params())
         self.tuner.on_epoch_end(self.trial, self.model, epoch, logs=logs)
-        if epoch + 1 >= (self.params.get("epochs") or float("inf")):
+        if epoch + 1 >= ((self.params or {}).get("epochs") or self.epochs or float("inf")):
             self.tuner.oracle.stop(self.trial, None)  # it was at its end anyway
+
+    def require_running(self) -> None:
+        """Leave a loop that does not obey `model.stop_training`."""
+        if self.tuner.oracle.is_stopped(self.trial):
+            raise Stopped
 
 
 class ForwardBatches(Forward):
@@ -51,12 +71,13 @@ class ForwardBatches(Forward):
         self.tuner.on_batch_end(self.trial, self.model, batch, logs)
 
 
-def forward(tuner: Any, trial: Any) -> Forward:
+def forward(tuner: Any, trial: Any, epochs: int | None = None) -> Forward:
     """Give the callback that calls the tuner's hooks, those of batches only where a subclass has its own.
 
     Args:
         tuner: Whose.
         trial: Of which trial.
+        epochs: How many there are, where that is known.
 
     Returns:
         The callback.
@@ -71,7 +92,7 @@ def forward(tuner: Any, trial: Any) -> Forward:
     """
     kind, stock = type(tuner), keras_tuner.Tuner
     own = kind.on_batch_begin is not stock.on_batch_begin or kind.on_batch_end is not stock.on_batch_end
-    return (ForwardBatches if own else Forward)(tuner, trial)
+    return (ForwardBatches if own else Forward)(tuner, trial, epochs)
 
 
 def data_of(
@@ -135,23 +156,58 @@ def execute(
         >>> execute.__name__
         'execute'
     """
-    hp, before = trial.hyperparameters, list(progress.epochs)
+    try:
+        return trained(tuner, trial, execution, progress, callbacks, args, named)
+    except StartAnew as why:
+        if why.whole:
+            raise
+        log.warning("trial %s begins its execution %d anew: %s", trial.trial_id, execution, why)
+        progress.begin_anew()
+        if tuner.executions == 1:  # else each is reported at its end
+            tuner.oracle.forget_reports(trial)
+        return trained(tuner, trial, execution, progress, callbacks, args, named)
+
+
+def trained(
+    tuner: Any, trial: Any, execution: int, progress: Progress, callbacks: Sequence[Any], args: Any, named: Any
+) -> Any:
+    """Do what `execute` does, or raise StartAnew where it cannot go on from where it was."""
+    hp, fit = trial.hyperparameters, tuner.hypermodel.fit
+    if progress.last and not takes(fit, "initial_epoch"):
+        raise StartAnew("its fit takes no initial_epoch")
     if tuner.seed is not None:
-        keras.utils.set_random_seed(seed_of(tuner.seed, int(trial.trial_id), execution))
-    model = tuner.fresh_model(hp)
-    require_size(tuner, trial, model)
-    own = [forward(tuner, trial), Checkpoint(progress, tuner.oracle.objective)]
-    named = named | {"callbacks": [*tuner.copied(callbacks, trial, execution), *own]}
-    if before:
-        named["initial_epoch"] = named.get("initial_epoch", 0) + len(before)
-    result = tuner.hypermodel.fit(hp, model, *args, **named)
-    tuner.save_build(trial.trial_id, model)
-    if before and isinstance(result, keras.callbacks.History):
-        names = list(dict.fromkeys(name for logs in [*before, result.history] for name in logs))
-        result.history = {
-            name: [logs[name] for logs in before if name in logs] + result.history.get(name, []) for name in names
-        }
+        keras.utils.set_random_seed(seed_of(tuner.seed, tuner.oracle.first_number(trial), execution))
+    with seeds_made() as made:
+        model = tuner.fresh_model(hp)
+        unbuilt = not model.built
+        require_size(tuner, trial, model)
+        tuner.oracle.tell_drawn(trial)
+        progress.require_values(hp.values)
+        first = named.get("initial_epoch", 0) + len(progress.epochs)
+        checkpoint = Checkpoint(progress, tuner.oracle.objective, first=first, made=made)
+        others = [*tuner.copied(callbacks, trial, execution), forward(tuner, trial, named.get("epochs"))]
+        checkpoint.beside = others
+        given = named | {"callbacks": [*others, checkpoint]} | ({"initial_epoch": first} if first else {})
+        with called_last(checkpoint):
+            try:
+                result = fit(hp, model, *args, **given)
+            except Stopped:
+                result = reached(checkpoint.logs, tuner.oracle.objective)
+    tuner.save_build(trial.trial_id, model, inputs_of(args, named) if unbuilt else None)
     return result
+
+
+def reached(logs: Sequence[Mapping[str, Any]], objective: Any) -> dict[str, float]:
+    """Return the metrics of the best epoch of a loop that was left."""
+    if not any(objective.has_value(one) for one in logs):
+        raise optuna.TrialPruned
+    return best_epoch(logs, objective).metrics
+
+
+def takes(function: Any, name: str) -> bool:
+    """Whether a function can be given an argument by its name."""
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
 
 
 def require_size(tuner: Any, trial: Any, model: Any) -> None:

@@ -41,6 +41,7 @@ class Live:
     heart: Heartbeat | None
     reported: set[int]  # steps
     asked: set[str] = dataclasses.field(default_factory=set)
+    last: int = 0  # step that a try before, of other data or another model, has reported: no pruner is asked until then
     stopped: str | None = None  # why, when it was stopped before its end
 
 
@@ -175,11 +176,30 @@ class StudyOracle(HookedOracle):
         """Tell a value before the trial's end; True when it should be stopped."""
         live = self.live[trial.trial_id]
         if step not in live.reported:
-            live.trial.report(float(value), step)
+            if step <= live.last:  # Optuna would keep the value before
+                number = self.lost.storage_id(live.trial.number)
+                self.lost.storage.set_trial_intermediate_value(number, step, float(value))
+            else:
+                live.trial.report(float(value), step)
             live.reported.add(step)
-        if live.trial.should_prune():
+        if step >= live.last and live.trial.should_prune():
             live.stopped = "pruned"
         return live.stopped is not None
+
+    def forget_reports(self, trial: Any) -> None:
+        """Let a trial that begins anew report all its steps anew."""
+        live = self.live[trial.trial_id]
+        live.last = max(live.reported, default=live.last)
+        live.reported.clear()
+
+    def first_number(self, trial: Any) -> int:
+        """The number of a trial's first try, by which all its tries are seeded."""
+        live = self.live[trial.trial_id]
+        return live.trial.user_attrs.get("tries", [live.trial.number])[0]
+
+    def is_stopped(self, trial: Any) -> bool:
+        """Whether a trial was to stop before its end."""
+        return self.live[trial.trial_id].stopped is not None
 
     def time_is_up(self) -> bool:
         """Whether the search's time is spent."""

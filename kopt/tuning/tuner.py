@@ -8,6 +8,7 @@ import pathlib
 import traceback
 from typing import Any
 
+import keras
 import keras_tuner
 import optuna
 
@@ -15,10 +16,11 @@ from kopt import launched
 from kopt.callbacks.time_budget import seconds
 from kopt.checks import require
 from kopt.keras_internals.tuning import HookedTuner, forgetting_gradients
-from kopt.tuning.checkpoints import Progress, keep_checkpoints
+from kopt.tuning.checkpoints import Progress, discard, keep_checkpoints
 from kopt.tuning.execution import DATA, data_of, execute
 from kopt.tuning.hope import require_hope, require_success
 from kopt.tuning.hypermodel import HyperModel
+from kopt.tuning.inputs import symbolic
 from kopt.tuning.objectives import directions, measured, objectives_of, require_reported
 from kopt.tuning.opening import open_search
 from kopt.tuning.oracle import StudyOracle
@@ -33,7 +35,9 @@ from kopt.tuning.refusals import (
 )
 from kopt.tuning.report import importances_of, write_report
 from kopt.tuning.samplers import pruner_of, sampler_of
+from kopt.tuning.snapshot import StartAnew
 from kopt.tuning.starts import enqueue_start
+from kopt.tuning.terms import terms_of
 
 __all__ = ["Tuner"]
 
@@ -179,20 +183,24 @@ class Tuner(HookedTuner):
     def require_trainable(self, args: Any, kwargs: Any, callbacks: Any) -> None:
         """Refuse data that do not fit, and an objective that the training will not report."""
         x, y = [*args, *(kwargs.get(name) for name in DATA[len(args) :])][:2]
-        own = isinstance(self.hypermodel, HyperModel) and self.hypermodel.brings_data()
-        if own:
+        brings = isinstance(self.hypermodel, HyperModel) and self.hypermodel.brings_data()
+        if brings:
             self.hypermodel.require_no_data(args, kwargs)
-        else:
+        elif x is not None or self.folds > 1:
             require_rows(x, y, kwargs, folds=self.folds, seed=self.seed or 0)
         hp = self.oracle.get_space()
         try:
             model = self.fresh_model(hp)
         except keras_tuner.errors.FailedTrialError:
             return  # this one is too large, others may not be
-        require(getattr(model, "compiled", False), "hypermodel", "must give a compiled model", type(model).__name__)
+        own = type(model).fit is not keras.Model.fit  # which may have its own data, and need no compile
+        require(own or model.compiled, "hypermodel", "must give a compiled model", type(model).__name__)
+        require(own or brings or x is not None, "x", "must be data to train on", None)
         inspect.signature(model.fit).bind(*args, **{name: one for name, one in kwargs.items() if name != "groups"})
-        example = self.hypermodel.example(hp) if own else (x, y)
-        validated = own or self.folds > 1 or validates(kwargs)
+        if own:
+            return
+        example = self.hypermodel.example(hp) if brings else (x, y)
+        validated = brings or self.folds > 1 or validates(kwargs)
         reported = reported_metrics(model, *example, validated=validated, callbacks=callbacks)
         if reported is not None:
             require_reported(directions(self.oracle.objective), reported)
@@ -213,11 +221,13 @@ class Tuner(HookedTuner):
                 self.oracle.record(trial, results)
             trial.status = "COMPLETED"
         except optuna.TrialPruned:
-            self.oracle.stop(trial, "pruned")
+            if not self.oracle.is_stopped(trial):
+                self.oracle.stop(trial, "pruned")
             trial.status = "COMPLETED"
         except keras_tuner.errors.FatalError as error:
             trial.status, trial.message = "FAILED", str(error)
             self.oracle.end_trial(trial)
+            discard(self.oracle.place.trial(trial.trial_id))
             raise
         except keras_tuner.errors.FailedTrialError as error:
             trial.status, trial.message = "FAILED", str(error)
@@ -230,6 +240,22 @@ class Tuner(HookedTuner):
         """Train a trial's models, one for each fold and execution; stop between them where the pruner says so."""
         callbacks = kwargs.pop("callbacks", None) or []
         progress = Progress(self.oracle.place.trial(trial.trial_id))
+        if changed := progress.changed(terms_of(self, args, kwargs)):
+            self.begin_anew(trial, progress, f"other {', '.join(changed)}")
+        try:
+            return self.executed(trial, progress, callbacks, args, kwargs)
+        except StartAnew as why:
+            self.begin_anew(trial, progress, str(why))
+            return self.executed(trial, progress, callbacks, args, kwargs)
+
+    def begin_anew(self, trial: Any, progress: Progress, why: str) -> None:
+        """Forget how far a trial was, for its numbers would be mixed with others."""
+        log.warning("trial %s begins anew: %s", trial.trial_id, why)
+        progress.restart()
+        self.oracle.forget_reports(trial)
+
+    def executed(self, trial: Any, progress: Progress, callbacks: Any, args: Any, kwargs: Any) -> list[Any]:
+        """Train the models that are not trained yet."""
         results: list[Any] = list(progress.finished)
         for execution in range(len(results), self.executions):
             data, named = data_of(self, execution, args, kwargs)
@@ -263,9 +289,16 @@ class Tuner(HookedTuner):
         super().on_trial_end(trial)
         Progress(self.oracle.place.trial(trial.trial_id)).end()
         with self.oracle.place.alone():
-            keep_checkpoints(self.oracle.place.folder, self.oracle.ended(), self.keep)
+            self.keep_checkpoints()
         require_hope(self.study, self.oracle.max_consecutive_failed_trials)
         launched.may_leave(len(self.oracle.end_order))
+
+    def keep_checkpoints(self) -> None:
+        """Keep the checkpoints of the best trials; those of lost ones are for the tries that go on with them."""
+        counted = set(self.oracle.lost.counted())
+        ended = [number for number in self.oracle.ended() if int(number) in counted]
+        best = [number for number in ended[: self.keep] if self.oracle.get_trial(number).score is not None]
+        keep_checkpoints(self.oracle.place.folder, ended, best)
 
     # ---- what was found -----------------------------------------------------------------------------------------
 
@@ -273,16 +306,14 @@ class Tuner(HookedTuner):
         """Build a trial's model, with the weights of its best epoch.
 
         Raises:
-            ValueError: When its checkpoint is not there, for `keep` are.
+            ValueError: When its checkpoint is not there, for `keep` are; or when a model without an Input, which was
+                trained on what cannot be looked at, cannot be built.
         """
         there = pathlib.Path(self.checkpoint_file(trial.trial_id)).exists()
         rule = f"must be one of the keep = {self.keep} best, whose checkpoints are kept in this folder"
         rule += ", trained with the callbacks that `fit` was given"
         require(there, "trial", rule, trial.trial_id)
-        model = self.fresh_model(trial.hyperparameters)
-        self.build_again(trial.trial_id, model)
-        model.load_weights(self.checkpoint_file(trial.trial_id))
-        return model
+        return self.loaded(trial.trial_id, trial.hyperparameters, symbolic)
 
     def importances(self) -> dict[str, float]:
         """How much of the difference between trials each hyperparameter explains, the most first; they sum to 1.

@@ -1,0 +1,125 @@
+"""What training goes on from beside a model's weights: its optimizers' places, its seeds, the random numbers of all."""
+
+import contextlib
+import functools
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.random import seed_generator
+from tensorflow.python.eager import context
+
+from kopt.keras_internals.step import build_optimizer
+
+__all__ = [
+    "build_optimizers",
+    "called_last",
+    "optimized_places",
+    "random_states",
+    "seed_states",
+    "seeds_made",
+    "set_random_states",
+]
+
+
+def optimizers_of(model: Any) -> dict[str, Any]:
+    """Return the optimizers that a model holds by itself, in a list or in a dictionary, by the names that it has."""
+    found: dict[str, Any] = {}
+    for name, held in vars(model).items():
+        if name.startswith("_self_"):
+            continue  # TensorFlow's own tracking
+        parts = held if isinstance(held, Mapping) else dict(enumerate(held)) if isinstance(held, (list, tuple)) else {}
+        for path, one in {name: held, **{f"{name}/{key}": part for key, part in parts.items()}}.items():
+            if isinstance(one, keras.optimizers.Optimizer):
+                found[path] = one
+    return found
+
+
+def optimized_places(model: Any) -> dict[str, list[int] | None]:
+    """Return the places, among a model's variables, of what each of its built optimizers updates; None for all."""
+    places = {id(variable): place for place, variable in enumerate(model.variables)}
+    built = {name: one for name, one in optimizers_of(model).items() if one.built}
+    updated = {name: [id(variable) for variable in one._trainable_variables] for name, one in built.items()}
+    return {
+        name: [places[one] for one in updated[name]] if updated[name] and places.keys() >= {*updated[name]} else None
+        for name in built
+    }
+
+
+def build_optimizers(model: Any, places: Mapping[str, Sequence[int] | None]) -> None:
+    """Make the state of a built model's optimizers, without which Keras leaves their part of a weights file out.
+
+    Args:
+        model: A built model.
+        places: What `optimized_places` gave for one like it.
+    """
+    variables, optimizers = model.variables, optimizers_of(model)
+    with model.distribute_strategy.scope():
+        for name, chosen in places.items():
+            if name in optimizers:
+                weights = model.trainable_variables if chosen is None else [variables[place] for place in chosen]
+                build_optimizer(optimizers[name], weights)
+
+
+def seed_states(model: Any, made: Sequence[Any]) -> list[Any]:
+    """Return the variables of a model's seed generators and of those made beside it; weights files lack them."""
+    weights = {id(weight) for weight in model.weights}
+    states = [one for one in model.variables if id(one) not in weights] + [one.state for one in made]
+    return list({id(state): state for state in states}.values())
+
+
+@contextlib.contextmanager
+def seeds_made() -> Iterator[list[Any]]:
+    """Give a list that holds the seed generators which are made in a block: those of augmentations are no model's."""
+    made: list[Any] = []
+    stock = keras.random.SeedGenerator.__init__
+
+    @functools.wraps(stock)
+    def init(self: Any, *args: Any, **named: Any) -> None:
+        stock(self, *args, **named)
+        made.append(self)
+
+    keras.random.SeedGenerator.__init__ = init
+    try:
+        yield made
+    finally:
+        keras.random.SeedGenerator.__init__ = stock
+
+
+def random_states() -> dict[str, Any]:
+    """Return the states of the generators that all of a process draws from: Python's, NumPy's, TensorFlow's, Keras'."""
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "tensorflow": context.context()._rng.getstate() if context.global_seed() is not None else None,
+        "keras": np.asarray(seed_generator.global_seed_generator().state),
+    }
+
+
+def set_random_states(states: Mapping[str, Any]) -> None:
+    """Set what `random_states` returned."""
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    if states["tensorflow"] is not None and context.global_seed() is not None:
+        context.context()._rng.setstate(states["tensorflow"])
+    seed_generator.global_seed_generator().state.assign(states["keras"])
+
+
+@contextlib.contextmanager
+def called_last(callback: Any) -> Iterator[None]:
+    """Make every CallbackList that holds a callback call it last, and tell it of the others by `beside`, in a block."""
+    stock = keras.callbacks.CallbackList.set_model
+
+    def set_model(self: Any, model: Any) -> None:
+        others = [one for one in self.callbacks if one is not callback]
+        if len(others) < len(self.callbacks):
+            self.callbacks, callback.beside = [*others, callback], others
+        stock(self, model)
+
+    keras.callbacks.CallbackList.set_model = set_model
+    try:
+        yield
+    finally:
+        keras.callbacks.CallbackList.set_model = stock

@@ -1,0 +1,219 @@
+"""Snapshot: what a training needs to go on as if it had not ended, beside the weights: seeds and callbacks' counters."""
+
+import json
+import pathlib
+import pickle
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kopt.keras_internals.resuming import (
+    build_optimizers,
+    optimized_places,
+    random_states,
+    seed_states,
+    set_random_states,
+)
+
+__all__ = ["StartAnew", "Watched", "read_snapshot", "restore", "take_snapshot", "write_snapshot"]
+
+FLOATS = ("bfloat16",)  # NumPy's files do not know it
+
+
+class StartAnew(BaseException):
+    """Ends an execution that cannot go on from its snapshot; no `except Exception` of a user's is to keep it.
+
+    Args:
+        why: A sentence's end.
+        whole: Whether the executions before must be begun anew too.
+
+    Example:
+        >>> StartAnew("its weights are others").whole
+        False
+    """
+
+    def __init__(self, why: str, *, whole: bool = False):
+        super().__init__(why)
+        self.whole = whole
+
+
+class Watched:
+    """What callbacks keep in plain attributes, and what of it has changed since training began.
+
+    Args:
+        callbacks: Those of a fit, after `on_train_begin`.
+
+    Example:
+        >>> import keras
+        >>> stopping = keras.callbacks.EarlyStopping("loss", patience=3)
+        >>> watched = Watched([stopping])
+        >>> stopping.wait = 2
+        >>> watched.changed()
+        [['EarlyStopping', {'wait': 2}]]
+    """
+
+    def __init__(self, callbacks: Sequence[Any]):
+        self.callbacks = list(callbacks)
+        self.start = [{name: pickle.dumps(one) for name, one in plain(callback)} for callback in self.callbacks]
+
+    def changed(self) -> list[list[Any]]:
+        """Return [class, {attribute: value}] of each callback; what a user set beforehand is not among them."""
+        return [
+            [
+                type(callback).__name__,
+                {name: one for name, one in plain(callback) if pickle.dumps(one) != start.get(name)},
+            ]
+            for callback, start in zip(self.callbacks, self.start)
+        ]
+
+    def restore(self, states: Sequence[Sequence[Any]]) -> None:
+        """Set what `changed` returned of callbacks of the same classes in the same order; others are left alone."""
+        left = list(self.callbacks)
+        for kind, attributes in states:
+            callback = next((one for one in left if type(one).__name__ == kind), None)
+            if callback is not None:
+                left.remove(callback)
+                for name, value in attributes.items():
+                    setattr(callback, name, value)
+
+
+def plain(callback: Any) -> list[tuple[str, Any]]:
+    """Return the attributes of a callback that hold numbers, texts, arrays and nests of these alone."""
+    return [(name, value) for name, value in vars(callback).items() if name != "params" and is_plain(value)]
+
+
+def is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return type(value) is dict and all(is_plain(key) and is_plain(one) for key, one in value.items())
+    if isinstance(value, (list, tuple)):
+        return type(value) in (list, tuple) and all(map(is_plain, value))
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "biufcSU" or value.dtype.name in FLOATS
+    return value is None or isinstance(value, (bool, int, float, str, np.generic))
+
+
+def take_snapshot(model: Any, made: Sequence[Any], watched: Watched) -> dict[str, Any]:
+    """Return what training has changed beside the weights.
+
+    Args:
+        model: The model that is trained.
+        made: Seed generators that are none of the model's.
+        watched: Its fit's callbacks.
+
+    Returns:
+        A nest of plain values.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dropout(0.5)])
+        >>> sorted(take_snapshot(model, [], Watched([])))
+        ['callbacks', 'places', 'random', 'seeds', 'weights']
+    """
+    return {
+        "callbacks": watched.changed(),
+        "places": optimized_places(model),
+        "random": random_states(),
+        "seeds": [np.asarray(state) for state in seed_states(model, made)],
+        "weights": described_weights(model),
+    }
+
+
+def described_weights(model: Any) -> list[list[Any]]:
+    return [[list(weight.shape), str(weight.dtype)] for weight in model.weights]
+
+
+def restore(snapshot: Mapping[str, Any], weights: pathlib.Path, model: Any, made: Sequence[Any], watched: Any) -> None:
+    """Put a model, its optimizers, its callbacks and all random numbers where they were.
+
+    Args:
+        snapshot: What `take_snapshot` returned.
+        weights: The weights file of the same moment.
+        model: A model that was built alike, in a fit that begins.
+        made: Seed generators that are none of the model's.
+        watched: Its fit's callbacks.
+
+    Raises:
+        StartAnew: When the model is another.
+
+    Example:
+        >>> restore({"weights": [], "seeds": [1]}, pathlib.Path("no"), keras.Sequential([keras.Input((2,))]), [], None)
+        Traceback (most recent call last):
+        kopt.tuning.snapshot.StartAnew: its seed generators are others
+    """
+    states = seed_states(model, made)
+    if described_weights(model) != snapshot["weights"]:
+        raise StartAnew("its weights are others")
+    if len(states) != len(snapshot["seeds"]):
+        raise StartAnew("its seed generators are others")
+    build_optimizers(model, snapshot["places"])
+    model.load_weights(weights)
+    for state, value in zip(states, snapshot["seeds"]):
+        state.assign(value)
+    watched.restore(snapshot["callbacks"])
+    set_random_states(snapshot["random"])
+
+
+def write_snapshot(snapshot: Any, path: pathlib.Path) -> None:
+    """Write a nest of plain values into an .npz file: its arrays, and the rest as JSON that says where they are.
+
+    Args:
+        snapshot: Dictionaries, lists, tuples, numbers, texts and arrays.
+        path: The file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder) / "snapshot.npz"
+        ...     write_snapshot({"a": [1, (2.5, None)], "b": np.arange(2)}, path)
+        ...     read_snapshot(path)
+        {'a': [1, (2.5, None)], 'b': array([0, 1])}
+    """
+    arrays: list[np.ndarray] = []
+    text = json.dumps(packed(snapshot, arrays))
+    np.savez(path, np.array(text), *arrays)
+
+
+def read_snapshot(path: pathlib.Path) -> Any:
+    """Read what `write_snapshot` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The same nest.
+
+    Example:
+        >>> read_snapshot.__name__
+        'read_snapshot'
+    """
+    with np.load(path, allow_pickle=False) as file:
+        return unpacked(json.loads(str(file["arr_0"])), file)
+
+
+def packed(value: Any, arrays: list[np.ndarray]) -> Any:
+    """Return a nest as JSON has it: [kind, content], arrays by their number."""
+    if isinstance(value, Mapping):
+        return ["dict", [[packed(key, arrays), packed(one, arrays)] for key, one in value.items()]]
+    if isinstance(value, (list, tuple)):
+        return [type(value).__name__, [packed(one, arrays) for one in value]]
+    if isinstance(value, (np.ndarray, np.generic)):
+        array = np.asarray(value)
+        arrays.append(array.view(np.uint16) if array.dtype.name in FLOATS else array)
+        return ["scalar" if isinstance(value, np.generic) else "array", [len(arrays), array.dtype.name]]
+    return value
+
+
+def unpacked(value: Any, file: Any) -> Any:
+    """Return the nest that `packed` was given."""
+    if not isinstance(value, list):
+        return value
+    kind, content = value
+    if kind == "dict":
+        return {unpacked(key, file): unpacked(one, file) for key, one in content}
+    if kind in ("array", "scalar"):
+        number, dtype = content
+        array = file[f"arr_{number}"]
+        array = array.view(dtype) if dtype in FLOATS else array
+        return array[()] if kind == "scalar" else array
+    return [unpacked(one, file) for one in content] if kind == "list" else tuple(unpacked(one, file) for one in content)
