@@ -41,6 +41,7 @@ __all__ = [
     "command_line",
     "data",
     "distribute",
+    "exit_codes",
     "fields",
     "fit",
     "load_model",
@@ -60,7 +61,12 @@ __all__ = [
 
 # Loaded on first use: these import matplotlib, KerasTuner and Optuna.
 LATE_MODULES = ("report", "tuning")
-LATE_NAMES = {"plot": "kopt.report", "run": "kopt.runs", "run_command": "kopt.targets"}
+LATE_NAMES = {
+    "exit_codes": "kopt.exits",
+    "plot": "kopt.report",
+    "run": "kopt.runs",
+    "run_command": "kopt.targets",
+}
 
 
 def __getattr__(name: str) -> Any:
