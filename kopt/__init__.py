@@ -24,7 +24,8 @@ from kopt import (  # noqa: E402
     select,
     training,
 )
-from kopt.knobs import Knob, load_model  # noqa: E402
+from kopt.knobs import Knob  # noqa: E402
+from kopt.loading import load_model  # noqa: E402
 from kopt.recipe import Command, Recipe, Training, command_line  # noqa: E402
 from kopt.training import Loop, fit  # noqa: E402
 

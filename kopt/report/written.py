@@ -104,7 +104,7 @@ def write_metrics(
         metrics[LACKING] = {**metrics.get(LACKING, {}), **lacking}
     if folder is not None and (also := written(folder, {"metrics.json": lambda path: write_json(path, metrics)})):
         metrics[LACKING] = {**metrics.get(LACKING, {}), **also}
-    return run._replace(metrics=metrics)
+    return Run(run.folder, run.recipe, run.history, metrics)
 
 
 def write_report(folder: pathlib.Path, run: Run, evidence: Evidence) -> Run:
