@@ -24,7 +24,8 @@ from kopt import (  # noqa: E402
     select,
     training,
 )
-from kopt.knobs import Knob, load_model  # noqa: E402
+from kopt.knobs import Knob  # noqa: E402
+from kopt.loading import load_model  # noqa: E402
 from kopt.recipe import Command, Recipe, Training, command_line  # noqa: E402
 from kopt.training import Loop, fit  # noqa: E402
 
@@ -41,6 +42,7 @@ __all__ = [
     "command_line",
     "data",
     "distribute",
+    "exit_codes",
     "fields",
     "fit",
     "load_model",
@@ -60,7 +62,12 @@ __all__ = [
 
 # Loaded on first use: these import matplotlib, KerasTuner and Optuna.
 LATE_MODULES = ("report", "tuning")
-LATE_NAMES = {"plot": "kopt.report", "run": "kopt.runs", "run_command": "kopt.targets"}
+LATE_NAMES = {
+    "exit_codes": "kopt.exits",
+    "plot": "kopt.report",
+    "run": "kopt.runs",
+    "run_command": "kopt.targets",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,5 @@
 """The command `kopt`, also `python -m kopt`."""
 
-import pathlib
 import signal
 import sys
 from collections.abc import Sequence
@@ -9,12 +8,16 @@ from typing import Any
 import rich.box
 import rich.console
 import rich.table
+import rich.text
 import tensorflow as tf
 import tyro
 
 from kopt import checks, distribute
+from kopt.exits import exit_codes
 from kopt.launch import launch, launch_tuners
-from kopt.report import compare_figure, differences, found_runs, read_run
+from kopt.places import as_path
+from kopt.report import Run, compare_figure, differences, found_runs, read_run, read_runs
+from kopt.texts import clipped, printable
 
 __all__ = ["main"]
 
@@ -41,9 +44,9 @@ def show(folder: tyro.conf.Positional[str]) -> None:
         folder: saved_models/<recipe>/<run>.
     """
     run = read_run(folder)
-    print(run.recipe)
+    print(printable(run.recipe))
     for name, value in run.metrics.items():
-        print(f"{name:14} {value}")
+        print(f"{clipped(name):14} {clipped(value)}")
 
 
 def compare(folders: tyro.conf.Positional[tuple[str, ...]], picture: str = "compare.png") -> None:
@@ -53,16 +56,18 @@ def compare(folders: tyro.conf.Positional[tuple[str, ...]], picture: str = "comp
         folders: saved_models/<recipe>/<run>, two or more.
         picture: Where the picture goes.
     """
-    place = pathlib.Path(picture)
+    place = as_path(picture, "picture")
     known = place.parent.is_dir() and place.suffix in (".png", ".svg", ".pdf")
     checks.require(known, "picture", "must be a .png, .svg or .pdf in a folder that is there", picture)
-    runs = [read_run(folder) for folder in folders]
-    table = rich.table.Table("", *(f"{run.recipe.name} {run.folder.name}" for run in runs), box=rich.box.SIMPLE)
-    for name, row in differences(runs):
-        table.add_row(name, *row)
-    rich.console.Console(width=None if sys.stdout.isatty() else WIDE).print(table)
-    compare_figure(runs).savefig(picture, dpi=110)
-    print(f"picture: {picture}")
+    found, broken = read_runs(folders)
+    left_out(broken)
+    checks.require(len(found) >= 2, "folders", "must be of two whole runs or more", len(found))
+    print_table(["", *map(called, found)], [[name, *row] for name, row in differences(found)])
+    try:
+        compare_figure(found).savefig(place, dpi=110)
+    except OSError as error:
+        raise ValueError(f"picture must be one that can be written, got {picture!r} ({error.strerror}).") from error
+    print(f"picture: {printable(picture)}")
 
 
 def runs(folder: str = "saved_models", sort: str = "folder") -> None:
@@ -73,18 +78,42 @@ def runs(folder: str = "saved_models", sort: str = "folder") -> None:
         sort: "folder"; "value" for the best of each score first; "seconds", "parameters" for the least first.
     """
     found, broken = found_runs(folder, sort)
-    table = rich.table.Table("run", "metric", "value", "baseline", "seconds", "parameters", box=rich.box.SIMPLE)
-    for run in found:
-        results = run.metrics
-        numbers = [f"{results[name]:.4f}" for name in ("value", "baseline")]
-        rest = f"{results['seconds']:.1f}", f"{results['parameters']:,}"
-        table.add_row(f"{run.recipe.name}/{run.folder.name}", results["metric"], *numbers, *rest)
     if found:
-        rich.console.Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+        print_table(["run", "metric", "value", "baseline", "seconds", "parameters"], [row_of(run) for run in found])
     else:
-        print(f"no runs in {folder}: they are <folder>/<recipe>/<run>")
-    for sentence in broken:
-        print(f"left out: {sentence}", file=sys.stderr)
+        print(f"no runs in {printable(folder)}: they are <folder>/<recipe>/<run>")
+    for run in found:
+        if "unfinished" in run.metrics:
+            print(f"unfinished: {called(run)}: {clipped(run.metrics['unfinished'])}", file=sys.stderr)
+    left_out(broken)
+
+
+def row_of(run: Run) -> list[str]:
+    """A run in the list of runs."""
+    results = run.metrics
+    value = "-" if results["value"] is None else f"{results['value']:.4f}"
+    numbers = f"{results['baseline']:.4f}", f"{results['seconds']:.1f}", f"{results['parameters']:,}"
+    return [called(run), results["metric"], value, *numbers]
+
+
+def called(run: Run) -> str:
+    return f"{run.recipe.name}/{run.folder.name}"
+
+
+def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of texts from files: no markup, no control characters."""
+    plain = lambda text: rich.text.Text(clipped(text))
+    table = rich.table.Table(box=rich.box.SIMPLE)
+    for name in names:
+        table.add_column(plain(name))
+    for row in rows:
+        table.add_row(*map(plain, row))
+    rich.console.Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+
+
+def left_out(sentences: Sequence[str]) -> None:
+    for sentence in sentences:
+        print(f"left out: {printable(sentence)}", file=sys.stderr)
 
 
 def cluster(
@@ -128,13 +157,8 @@ def main(args: Sequence[str] | None = None) -> None:
     if given[:1] == ["launch"] and script is not None:
         given.insert(script, "--")
     commands: dict[str, Any] = {"compare": compare, "devices": devices, "launch": cluster, "runs": runs, "show": show}
-    try:
+    with exit_codes():
         tyro.extras.subcommand_cli_from_dict(commands, prog="kopt", description=__doc__, args=given)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -1,18 +1,14 @@
 """Knobs and slots: live numbers and arrays that are saved with the model."""
 
-import io
-import os
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 
-__all__ = ["Knob", "Slots", "held_knob", "held_slots", "load_model"]
+__all__ = ["Knob", "Slots", "held_knob", "held_slots"]
 
-PREFIX = "kopt_"  # of the attributes by which optimizers hold Knobs
+PREFIX = "kopt_"  # of the attributes by which optimizers hold Knobs and Slots
 
 
 @keras.saving.register_keras_serializable(package="kopt")
@@ -138,45 +134,3 @@ def held_slots(holder: Any, name: str, like: Sequence[Any]) -> Slots:
     if not same:
         setattr(holder, name, Slots(shapes, dtypes))
     return getattr(holder, name)
-
-
-def load_model(path: str | os.PathLike[str], **arguments: Any) -> Any:
-    """Load a `.keras` file as Keras does, and the Knobs and Slots that its optimizer held: counters, averages.
-
-    `keras.saving.load_model` gives the same model, but a fresh optimizer has no place for them and Keras drops them.
-
-    Args:
-        path: A `.keras` file.
-        **arguments: As for `keras.saving.load_model`.
-
-    Returns:
-        The model.
-
-    Example:
-        >>> import keras, tempfile
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-        >>> model.compile("adam", "mse")
-        >>> model.optimizer.build(model.trainable_variables)
-        >>> held_knob(model.optimizer, "kopt_multiplier", 0.5).set(0.25)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     model.save(f"{folder}/model.keras")
-        ...     float(load_model(f"{folder}/model.keras").optimizer.kopt_multiplier)
-        0.25
-    """
-    model = keras.saving.load_model(path, **arguments)
-    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
-        holder, group = model.optimizer, file.get("optimizer", {})
-        while holder is not None:
-            for name in (name for name in group if name.startswith(PREFIX)):
-                restore(holder, name, group[name]["vars"])
-            holder, group = getattr(holder, "inner_optimizer", None), group.get("inner_optimizer", {})
-    return model
-
-
-def restore(holder: Any, name: str, store: Any) -> None:
-    """Make what an optimizer held, from a file."""
-    arrays = [store[str(place)] for place in range(len(store))]
-    if len(arrays) == 1 and arrays[0].shape == ():
-        held_knob(holder, name, 0.0, arrays[0].dtype.name).set(arrays[0][()])
-    else:
-        held_slots(holder, name, arrays).load_own_variables(store)

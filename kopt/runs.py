@@ -1,11 +1,12 @@
 """run(recipe): the straight line from a recipe to a run folder."""
 
 import contextlib
+import logging
 import os
 import pathlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -17,11 +18,13 @@ from kopt.data import Baseline, Split, Splits
 from kopt.data.base import take
 from kopt.optimizers import Optimizer
 from kopt.recipe import Recipe
-from kopt.report import Evidence, Run, run_folder, told, write_run
+from kopt.report import Evidence, Run, run_folder, told, write_metrics, write_report, write_result
 from kopt.serving import encoded, served
+from kopt.stopping import Stopping
 from kopt.tasks import better
 from kopt.training import Loop, TrainStep
 from kopt.training.engine import Jit
+from kopt.texts import clipped, printable
 
 MOST_OUTPUTS = 2**24  # numbers, of the outputs that a report is made from
 
@@ -30,6 +33,10 @@ __all__ = ["build", "run", "train"]
 
 def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verbose: bool = True) -> Run:
     """Train a recipe from its seed to a run folder: data, devices, model, regularizer, optimizer, loop, report.
+
+    The result of training is written first. Whatever ends the run after the first update, Ctrl-C and SIGTERM too, the
+    model as it was then and its history are kept, and "unfinished" in metrics.json says why. A plot or a card that
+    cannot be written is told, and left out.
 
     Args:
         recipe: What to do.
@@ -41,6 +48,7 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
 
     Raises:
         ImportError: When the data's package is not installed.
+        NotWritten: When the trained model could not be written anywhere.
         ValueError: When the folder cannot be written to, a device is not there, or data and model do not fit.
 
     Example:
@@ -63,7 +71,7 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
     devices = distribute.choose(recipe.devices, collectives=recipe.collectives)
     chief = distribute.is_chief(devices.strategy)
     place = run_folder(folder, recipe.name) if chief else contextlib.nullcontext((None, None))
-    with place as (unfinished, final), told(verbose and chief) as log:
+    with Stopping() as stopping, place as (unfinished, final), told(verbose and chief) as log:
         final = pathlib.Path(distribute.text_from_chief(devices.strategy, str(final)))
         log.info("devices: %s", devices.reason)
         keras.utils.set_random_seed(recipe.seed)
@@ -74,17 +82,15 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
         model = build(recipe, splits, devices.strategy)
         log.info("model: %r, %s parameters", recipe.model, f"{model.count_params():,}")
         log.info("update: %r by %r, penalty %r", recipe.schedule, recipe.rule, recipe.regularizer)
-        started = time.perf_counter()
-        history = train(recipe, model, splits, verbose=verbose).history
-        seconds = time.perf_counter() - started
-        metrics = results(recipe, model, splits, baseline)
-        metrics |= {"seconds": seconds, "devices": devices.reason}
-        done = Run(final, recipe, history, metrics)
-        evidence = seen(recipe, model, raw.test, splits.test)
-        if unfinished is not None:
-            write_run(unfinished, done, served(recipe, model, encoder), splits.checksum, evidence)
-        log.info("test %s: %.4f, %s %.4f%s", *said(metrics))
-        log.info("run folder: %s", final)
+        with stopping.held():
+            trained = train_until_stopped(recipe, model, splits, stopping, verbose)
+            done = Run(final, recipe, trained.history, known(recipe, model, baseline, trained, devices.reason))
+            if unfinished is not None and trained.updates:
+                done = write_result(unfinished, done, served(recipe, model, encoder), splits.checksum)
+            if trained.error is not None:
+                raise trained.error
+        done = scored_and_reported(unfinished, done, model, raw, splits)
+        tell(done, log)
     distribute.from_chief(devices.strategy, [0])  # a worker that ended before the folder is there would end the chief
     return done
 
@@ -182,19 +188,63 @@ def train(
     return loop.fit(*splits.train, callbacks=[*own, *callbacks], verbose=int(verbose), **fields | arguments)
 
 
-def results(recipe: Recipe, model: keras.Model, splits: Splits, baseline: Baseline) -> dict[str, Any]:
-    """The score on the test split, beside the baseline and the target."""
-    logs = Loop(model).evaluate(*splits.test, verbose=0)
-    metric = recipe.data.score().name
+class Trained(NamedTuple):
+    """What training gave: the history so far, its updates and seconds, and what ended it before its time."""
+
+    history: dict[str, list[float]]
+    updates: int
+    seconds: float
+    stopped: str | None
+    error: BaseException | None
+
+
+def train_until_stopped(
+    recipe: Recipe, model: keras.Model, splits: Splits, stopping: Stopping, verbose: bool
+) -> Trained:
+    """Train; an error is given back, for what there was before it is kept."""
+    started = time.perf_counter()
+    error: BaseException | None = None
+    try:
+        train(recipe, model, splits, callbacks=[stopping], verbose=verbose)
+    except BaseException as raised:  # whatever it is, it is raised when the result is written
+        error = raised
+    updates = int(model.optimizer.iterations)
+    history = model.history.history if updates else {}
+    epochs = f"after {len(history.get('loss', ()))} of {recipe.training.epochs} epochs"
+    by = stopping.name if error is None else f"{type(error).__name__}: {clipped(error)}".rstrip(": ")
+    stopped = None if by is None else f"training was ended {epochs}, by {by}"
+    return Trained(history or {"loss": []}, updates, time.perf_counter() - started, stopped, error)
+
+
+def known(
+    recipe: Recipe, model: keras.Model, baseline: Baseline, trained: Trained, devices: str
+) -> dict[str, Any]:
+    """The results before anything is scored."""
     return {
-        "metric": metric,
-        "value": logs[metric],
-        "loss": logs["loss"],
+        "metric": recipe.data.score().name,
+        "value": None,
+        "loss": None,
         "target": recipe.target,
         "baseline": baseline.value,
         "baseline_name": baseline.name,
         "parameters": model.count_params(),
+        "seconds": trained.seconds,
+        "devices": devices,
+        "unfinished": trained.stopped or "it was not scored",
     }
+
+
+def scored_and_reported(
+    folder: pathlib.Path | None, done: Run, model: keras.Model, raw: Splits, splits: Splits
+) -> Run:
+    """Score the model on the test split and write the report; without a folder, only take part in the scoring."""
+    logs = Loop(model).evaluate(*splits.test, verbose=0)
+    scores = {"value": logs[done.metrics["metric"]], "loss": logs["loss"]}
+    done = write_metrics(folder, done, scores | {"unfinished": "its report was not written"})
+    evidence = seen(done.recipe, model, raw.test, splits.test)
+    if folder is not None:
+        done = write_report(folder, done, evidence)
+    return write_metrics(folder, done, {"unfinished": None})
 
 
 def seen(recipe: Recipe, model: keras.Model, raw: Split, part: Split) -> Evidence:
@@ -214,6 +264,13 @@ def sizes(splits: Splits) -> list[str]:
     return [str(len(part.y)) for part in (splits.train, splits.validation, splits.test)]
 
 
-def said(metrics: Mapping[str, Any]) -> tuple[Any, ...]:
+def tell(done: Run, log: logging.Logger) -> None:
+    """Say what was reached, and what is not in the folder."""
+    metrics = done.metrics
     target = "" if metrics["target"] is None else f", target {metrics['target']:.4f}"
-    return metrics["metric"], metrics["value"], metrics["baseline_name"], metrics["baseline"], target
+    reached = metrics["metric"], metrics["value"], metrics["baseline_name"], metrics["baseline"], target
+    log.info("test %s: %.4f, %s %.4f%s", *reached)
+    lacking = ", ".join(f"{name} ({why})" for name, why in metrics.get("not_written", {}).items())
+    if lacking:
+        log.warning("could not be written: %s", lacking)
+    log.info("run folder: %s", printable(done.folder))

@@ -1,16 +1,17 @@
 """What a recipe script does: one run, or a few seeds against the recipe's target."""
 
 import os
-import sys
 
 import numpy as np
 
 from kopt.checks import require
+from kopt.exits import exit_codes
 from kopt.fields import replace
 from kopt.recipe import Command, Recipe
 from kopt.report import Run
 from kopt.runs import run
 from kopt.tasks import better
+from kopt.texts import printable
 
 __all__ = ["check_target", "run_command"]
 
@@ -28,7 +29,8 @@ def run_command(command: Command) -> Run:
 
     Raises:
         SystemExit: With --check-target: with code 0 when the target is reached, with 1 when it is missed; with 2 and a
-            sentence when something is refused, with 130 after Ctrl-C.
+            sentence when something is refused, with 1 when the model could not be written, with 130 after Ctrl-C, with
+            143 after SIGTERM.
 
     Example:
         >>> import kopt, tempfile
@@ -43,15 +45,11 @@ def run_command(command: Command) -> Run:
     Source:
         See `run` and `check_target`.
     """
-    try:
+    with exit_codes():
         if command.check_target:
             raise SystemExit(0 if check_target(command.of, folder=command.folder) else 1)
         return run(command.of, folder=command.folder)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    raise AssertionError  # exit_codes lets nothing through
 
 
 def check_target(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models") -> bool:
@@ -87,7 +85,7 @@ def check_target(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_mode
     for seed in range(recipe.seed, recipe.seed + SEEDS):
         done = run(replace(recipe, {"seed": seed}), folder=folder, verbose=False)
         values.append(done.metrics["value"])
-        print(f"seed {seed}: {told(done)}, {done.metrics['seconds']:.0f} s, {done.folder}", flush=True)
+        print(f"seed {seed}: {told(done)}, {done.metrics['seconds']:.0f} s, {printable(done.folder)}", flush=True)
     name, mean = done.metrics["metric"], float(np.mean(values))
     reached = mean >= recipe.target if better(name) == "max" else mean <= recipe.target
     spread = float(np.std(values, ddof=1))

@@ -17,7 +17,6 @@ import tensorflow as tf
 
 import kopt
 from kopt.models import MLP
-from kopt.recipe import script_line
 from kopt.regularizers import L2
 from kopt.report.gallery import curves_figure
 from kopt.rules import Adam, GradientDescent, Momentum, Nesterov
@@ -51,9 +50,10 @@ EXERCISES: dict[str, tuple[Any, Any, Any, Any]] = {
 }
 
 
+@kopt.exit_codes()
 def main(args: Sequence[str] | None = None) -> Path:
     """Run the exercises and draw their losses in one picture."""
-    quick, folder = script_line(args, description=__doc__)
+    quick, folder = kopt.recipe.script_line(args, description=__doc__)
     lines, network = {}, {}
     for name, (loss, start, rate, closed_form) in EXERCISES.items():
         found = minimize(loss, start, GradientDescent(), rate=rate, steps=100 if quick else 1000)

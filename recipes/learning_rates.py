@@ -43,6 +43,7 @@ def told(values: np.ndarray) -> str:
     return f"{values.mean():.4f} +- {values.std(ddof=min(1, len(values) - 1)):.4f}"
 
 
+@kopt.exit_codes()
 def main(args: Sequence[str] | None = None) -> Path:
     """Draw all schedules, train the contenders, print the differences and leave both in a run folder."""
     quick, folder = script_line(args, description=__doc__)

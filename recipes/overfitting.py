@@ -47,6 +47,7 @@ def told(entry: Entry) -> str:
     return f"{entry.name:14} {chosen:35} test log loss {loss}, accuracy {accuracy}"
 
 
+@kopt.exit_codes()
 def main(args: Sequence[str] | None = None) -> Path:
     """Choose each contender's strength, train it from every seed, and leave a table and a picture in a run folder."""
     quick, folder = script_line(args, description=__doc__)

@@ -41,12 +41,15 @@ def virtual_devices(count: int) -> None:
 def trained(args: Sequence[str], devices: str, folder: Path) -> kopt.report.Run:
     """Train in a process of its own, for TensorFlow's devices are set once a process, and read what it left."""
     command = [sys.executable, __file__, *args, "--devices", devices, "--folder", str(folder)]
-    shown = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    found = re.findall(r"^(?:devices|test|run folder): .*$", shown, re.M)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(done.returncode)  # it has said why
+    found = re.findall(r"^(?:devices|test|run folder): .*$", done.stdout, re.M)
     print("\n".join(found[:2]), flush=True)
     return read_run(found[-1].removeprefix("run folder: "))
 
 
+@kopt.exit_codes()
 def main(args: Sequence[str] | None = None) -> Path | kopt.report.Run:
     """Train on each, and print how far apart they are; with --devices, train on those."""
     args = sys.argv[1:] if args is None else args

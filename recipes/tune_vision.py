@@ -46,6 +46,7 @@ class Search(kopt.Command):
         kopt.checks.require(self.trials >= 1, "trials", "must be >= 1", self.trials)
 
 
+@kopt.exit_codes()
 def main(args: Sequence[str] | None = None) -> kopt.report.Run:
     """Search, print the ranking, and leave the best recipe's run folder."""
     search = Search(kopt.fields.replace(RECIPE, {"name": "tune_vision", "target": 0.98}))

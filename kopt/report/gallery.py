@@ -10,6 +10,7 @@ import numpy as np
 from kopt import schedules
 from kopt.checks import require
 from kopt.schedules import Constant, Cosine, Linear, Schedule
+from kopt.texts import in_picture
 
 __all__ = ["SCHEDULES", "curves_figure", "schedules_figure"]
 
@@ -61,7 +62,7 @@ def schedules_figure(shown: Sequence[Schedule] = SCHEDULES) -> matplotlib.figure
     panels = grid(len(shown), 4, figsize=(13, 1.8 * -(-len(shown) // 4)), shared=True)
     for axes, schedule in zip(panels, shown):
         axes.plot(TIMES, keras.ops.convert_to_numpy(schedule(TIMES)), linewidth=2, color="#1b6ca8")
-        axes.set_title(repr(schedule), fontsize=6.5, loc="left")
+        axes.set_title(in_picture(repr(schedule)), fontsize=6.5, loc="left")
         axes.set(ylim=(-0.02, 1.05), xlim=(0, 100))
     return panels[0].figure
 
@@ -95,9 +96,9 @@ def curves_figure(
     places = grid(len(panels), min(columns, max(1, len(panels))), figsize=(5.5 * min(columns, len(panels)), 4 * rows))
     for place, (title, lines) in zip(places, panels.items()):
         for name, values in lines.items():
-            place.plot(np.arange(1, len(values) + 1), np.maximum(values, 1e-12), label=name, linewidth=2)
+            place.plot(np.arange(1, len(values) + 1), np.maximum(values, 1e-12), label=in_picture(name), linewidth=2)
         place.set(**{"yscale": "log", "ylabel": "loss"} | axes)
-        place.set_title(title, fontsize=10, loc="left")
+        place.set_title(in_picture(title), fontsize=10, loc="left")
         place.legend(frameon=False, fontsize=9)
     return places[0].figure
 

@@ -8,6 +8,7 @@ from kopt.fields import written_arguments
 from kopt.recipe import Recipe
 from kopt.report.evidence import Evidence, worst
 from kopt.report.run import Run
+from kopt.texts import in_markdown, printable
 
 __all__ = ["model_card"]
 
@@ -50,16 +51,16 @@ def model_card(run: Run, evidence: Evidence, pictures: Sequence[str]) -> str:
     metrics = run.metrics
     rows = [("this run", metrics["value"]), (metrics["baseline_name"], metrics["baseline"])]
     rows += [("target", metrics["target"])] if metrics["target"] is not None else []
-    table = "\n".join(f"| {name} | {value:.4f} |" for name, value in rows)
-    findings = "\n".join(f"- {finding}" for finding in [*gap(run), *diagnose(run.history)])
+    table = "\n".join(f"| {in_markdown(name)} | {value:.4f} |" for name, value in rows)
+    findings = "\n".join(f"- {in_markdown(finding)}" for finding in [*gap(run), *diagnose(run.history)])
     shown = "\n\n".join(f"![{PICTURES[name]}](plots/{name}.png)" for name in pictures)
     return f"""# {run.recipe.name}, {run.folder.name}
 
-| test {metrics["metric"]} | |
+| test {in_markdown(metrics["metric"])} | |
 |---|---|
 {table}
 
-{metrics["parameters"]:,} parameters, trained in {metrics["seconds"]:.1f} s on {metrics["devices"]}.
+{metrics["parameters"]:,} parameters, trained in {metrics["seconds"]:.1f} s on {in_markdown(metrics["devices"])}.
 
 What the curves say:
 
@@ -70,7 +71,7 @@ What the curves say:
 {"" if "worst" in pictures else worst_table(evidence)}The recipe:
 
 ```python
-{written_recipe(run.recipe)}
+{in_code(written_recipe(run.recipe))}
 ```
 
 The model takes raw input. Load it with kopt installed:
@@ -79,7 +80,7 @@ The model takes raw input. Load it with kopt installed:
 import keras, kopt, tensorflow as tf
 model = keras.saving.load_model("model.keras")
 run = kopt.report.read_run(".")
-{call(evidence)}
+{in_code(call(evidence))}
 ```
 """
 
@@ -113,14 +114,14 @@ def gap(run: Run) -> list[str]:
 
 def worst_table(evidence: Evidence) -> str:
     """The examples with the largest errors, with a heading."""
-    rows = [[*map(cell, words), f"{error:.3f}"] for *words, error in worst(evidence)]
+    rows = [[*map(in_markdown, words), f"{error:.3f}"] for *words, error in worst(evidence)]
     lines = ["| input | target | output | error |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "The largest errors on the test split:\n\n" + "\n".join(lines) + "\n\n"
 
 
-def cell(text: Any) -> str:
-    """A text that keeps to its cell."""
-    return " ".join(str(text).replace("|", "\\|").split())
+def in_code(text: str) -> str:
+    """Code that does not end its own block; a text's backtick is written as Python may write it."""
+    return "\n".join(printable(line) for line in text.replace("`", "\\x60").split("\n"))
 
 
 def written_recipe(recipe: Recipe) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from kopt.report.evidence import Evidence, errors, recalls, surprise
 from kopt.report.plots import RATE, TRAIN, VALIDATION, plain
 from kopt.tasks import Task
+from kopt.texts import in_picture
 
 __all__ = ["evidence_figure", "worst_images"]
 
@@ -70,7 +71,7 @@ def worst_images(evidence: Evidence, count: int = 12) -> matplotlib.figure.Figur
         image = x[row] / max(x.max(), 1)
         axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray_r")
         said, meant = evidence.called(int(evidence.outputs[row].argmax())), evidence.called(int(evidence.y[row]))
-        axes.set_title(f"{meant}, said {said}", fontsize=9, color=RATE if said == meant else VALIDATION)
+        axes.set_title(in_picture(f"{meant}, said {said}"), fontsize=9, color=RATE if said == meant else VALIDATION)
     for axes in figure.axes:
         axes.set_axis_off()
     return figure
@@ -87,7 +88,7 @@ def confusion(evidence: Evidence) -> matplotlib.figure.Figure:
     figure = matplotlib.figure.Figure(figsize=(5.2, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [evidence.called(number) for number in range(classes)]
+    names = [in_picture(evidence.called(number)) for number in range(classes)]
     axes.set(xlabel="output", ylabel="target", xticks=range(classes), yticks=range(classes))
     axes.set_xticklabels(names, rotation=45 if max(map(len, names)) > 3 else 0)
     axes.set_yticklabels(names)

@@ -11,6 +11,7 @@ import numpy as np
 
 from kopt.checks import require
 from kopt.schedules import Schedule
+from kopt.texts import in_picture
 from kopt.training import RateCurve
 from kopt.training.find_rate import Method
 
@@ -50,7 +51,11 @@ def plot(value: Any) -> matplotlib.figure.Figure:
     require(isinstance(history, Mapping), "value", "must be a schedule, a History, a run or a RateCurve", value)
     assert history is not None
     recipe = getattr(value, "recipe", None)
-    return history_figure(history) if recipe is None else history_figure(history, recipe.name, recipe.schedule)
+    if recipe is None:
+        return history_figure(history)
+    # The course of the whole run that was planned, of which this one may have had a part.
+    schedule = recipe.schedule.resolve(float(recipe.training.epochs))
+    return history_figure(history, recipe.name, schedule)
 
 
 def schedule_figure(schedule: Schedule) -> matplotlib.figure.Figure:
@@ -66,7 +71,7 @@ def schedule_figure(schedule: Schedule) -> matplotlib.figure.Figure:
     axes = plain(figure.subplots())
     axes.plot(times, keras.ops.convert_to_numpy(schedule(times)), color=TRAIN, linewidth=2)
     axes.set(xlabel="time", ylabel="rate", xlim=(0, end), ylim=(0, None))
-    axes.set_title(repr(schedule), fontsize=10, loc="left")
+    axes.set_title(in_picture(repr(schedule)), fontsize=10, loc="left")
     return figure
 
 
@@ -107,7 +112,7 @@ def history_figure(
     """
     validated = [name for name in history if f"val_{name}" in history and name not in ("loss", "penalty")]
     panels = [name for name in ("loss", *validated[:1], *MEASURED, "learning_rate") if name in history]
-    require(bool(panels), "history", "must hold a loss", sorted(history))
+    require(any(len(history[name]) for name in panels), "history", "must hold a loss", sorted(history))
     heights = [3 if name != "learning_rate" else 1.6 for name in panels]
     figure = matplotlib.figure.Figure(figsize=(7, sum(heights) + 0.6), layout="constrained")
     rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
@@ -118,7 +123,7 @@ def history_figure(
             layer_curves(plain(axes), name, history)
         else:
             curve(plain(axes), name, history)
-    rows[0].set_title(title, fontsize=12, loc="left")
+    rows[0].set_title(in_picture(title), fontsize=12, loc="left")
     rows[-1].set(xlabel="epoch", xlim=(0, None))
     rows[-1].xaxis.get_major_locator().set_params(integer=True)
     figure.align_ylabels()
@@ -128,15 +133,14 @@ def history_figure(
 def curve(axes: Any, name: str, history: Mapping[str, Sequence[float]]) -> None:
     """Training and validation by epoch, each with its last value."""
     for label, key, color in (("training", name, TRAIN), ("validation", f"val_{name}", VALIDATION)):
-        if key in history:
-            values = history[key]
+        if len(values := history.get(key, ())):
             epochs = np.arange(1, len(values) + 1)
             axes.plot(
                 epochs, values, color=color, linewidth=2, marker="o", markersize=3, label=f"{label} {values[-1]:.4f}"
             )
-    if name == "loss" and min(history[name]) > 0:
+    if name == "loss" and above_zero(history[name]):
         axes.set_yscale("log")
-    axes.set_ylabel(name.replace("_", " "))
+    axes.set_ylabel(in_picture(name.replace("_", " ")))
     axes.legend(frameon=False, fontsize=9)
 
 
@@ -146,7 +150,7 @@ def layer_curves(axes: Any, name: str, history: Mapping[str, Sequence[float]]) -
     colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(1, len(layers))))
     epochs = np.arange(1, len(history[name]) + 1)
     for key, color in zip(layers, colors):
-        axes.plot(epochs, history[key], color=color, linewidth=1, label=key.partition("/")[2])
+        axes.plot(epochs, history[key], color=color, linewidth=1, label=in_picture(key.partition("/")[2]))
     axes.plot(epochs, history[name], color=RATE, linewidth=2, label="all")
     axes.set(yscale="log", ylabel=name.replace("_", " "))
     if 0 < len(layers) <= LEGEND:
@@ -161,6 +165,12 @@ def rate_curve(axes: Any, rates: Sequence[float], schedule: Schedule | None) -> 
         axes.plot(times, keras.ops.convert_to_numpy(schedule.resolve(float(epochs))(times)), color=RATE, linewidth=2)
     axes.plot(np.arange(1, epochs + 1), rates, color=RATE, linewidth=0 if schedule else 2, marker="o", markersize=3)
     axes.set(ylabel="learning rate", ylim=(0, None))
+
+
+def above_zero(values: Sequence[float]) -> bool:
+    """Whether a logarithmic axis has something to show, and leaves nothing out that is a number."""
+    numbers = [value for value in values if math.isfinite(value)]
+    return bool(numbers) and min(numbers) > 0
 
 
 def plain(axes: Any) -> Any:

@@ -53,7 +53,9 @@ def shows(thing: Any) -> bool:
 
 NO_EXAMPLE = {
     "Command",
-    "write_run",
+    "write_metrics",
+    "write_report",
+    "write_result",
     "schedule_figure",
     "history_figure",
     "Program",

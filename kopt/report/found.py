@@ -1,0 +1,87 @@
+"""Finding runs: those that are whole, and why the others are not."""
+
+import math
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from kopt.checks import require
+from kopt.places import as_path
+from kopt.report.read import read_run
+from kopt.report.run import Run
+from kopt.report.run_folder import UNFINISHED, left_behind
+from kopt.tasks import better
+from kopt.texts import printable
+
+__all__ = ["found_runs", "read_runs"]
+
+FILES = ("recipe.json", "metrics.json", "history.csv", "model.keras")  # a folder with one of them is a run's
+
+
+def found_runs(root: str | os.PathLike[str], sort: str = "folder") -> tuple[list[Run], list[str]]:
+    """Find the runs in a folder of runs.
+
+    Args:
+        root: Where the recipes' folders are.
+        sort: "folder" for their names, and with them their times; "value" for the best of each score first; or another
+            result: "seconds", "parameters", the least first. Runs without that result come last.
+
+    Returns:
+        The runs; and a sentence for each folder that is damaged, or that a killed run has left.
+
+    Raises:
+        ValueError: When there is no such folder, or no run has that result.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     found_runs(root)
+        ([], [])
+
+    Source:
+        `ls`.
+    """
+    place = as_path(root)
+    require(place.is_dir(), "folder", "must be one with runs", str(root))
+    folders = [path for path in sorted(place.glob("*/*")) if not path.name.startswith(UNFINISHED)]
+    runs, broken = read_runs(path for path in folders if any((path / name).exists() for name in FILES))
+    broken += left_behind(place)
+    if sort == "folder" or not runs:
+        return runs, broken
+    known = sorted({name for run in runs for name, value in run.metrics.items() if is_number(value)})
+    require(sort in known, "sort", f"must be one of folder, {', '.join(map(printable, known))}", sort)
+
+    def order(run: Run) -> tuple[bool, str, float]:
+        value, score = run.metrics.get(sort), run.metrics["metric"]
+        if not is_number(value) or math.isnan(value):
+            return True, score, 0.0
+        higher = sort == "value" and better(score) == "max"
+        return False, score if sort == "value" else "", -value if higher else value
+
+    return sorted(runs, key=order), broken
+
+
+def read_runs(folders: Iterable[str | os.PathLike[str]]) -> tuple[list[Run], list[str]]:
+    """Read run folders, and leave out those that are damaged.
+
+    Args:
+        folders: saved_models/<recipe>/<run>, any number of them.
+
+    Returns:
+        The runs; and a sentence for each that was left out.
+
+    Example:
+        >>> read_runs(["nowhere"])
+        ([], ["folder must be a run's, with a recipe.json, got 'nowhere'."])
+    """
+    runs, broken = [], []
+    for folder in folders:
+        try:
+            runs.append(read_run(folder))
+        except ValueError as error:
+            broken.append(str(error))
+    return runs, broken
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,90 @@
+"""Reading a run's folder, which may be damaged in any way."""
+
+import csv
+import io
+import json
+import os
+from typing import Any
+
+from kopt.checks import require
+from kopt.fields import from_json
+from kopt.places import as_path
+from kopt.recipe import Recipe
+from kopt.report.run import Run
+from kopt.texts import clipped
+
+__all__ = ["read_run"]
+
+RESULTS = ("metric", "value", "baseline", "seconds", "parameters")
+# What a text that is no run's can raise: Python's readers, and Keras where it builds values.
+READING = (csv.Error, LookupError, OSError, RecursionError, ValueError)
+DAMAGE = (*READING, ArithmeticError, AttributeError, ImportError, TypeError)
+
+
+def read_run(folder: str | os.PathLike[str]) -> Run:
+    """Read a run's folder; the model is in its `model.keras`, for `kopt.load_model`.
+
+    Args:
+        folder: saved_models/<recipe>/<run>.
+
+    Returns:
+        The run. One that was interrupted has no score: its "value" is None, and "unfinished" among the results says
+        why.
+
+    Raises:
+        ValueError: When it is no run's folder, or a file in it is damaged; says which.
+
+    Example:
+        >>> read_run("nowhere")
+        Traceback (most recent call last):
+        ValueError: folder must be a run's, with a recipe.json, got 'nowhere'.
+
+    Source:
+        The reverse of `write_result`.
+    """
+    place = as_path(folder)
+    readers = {"recipe.json": recipe_of, "history.csv": history_of, "metrics.json": metrics_of}
+    for name in readers:
+        require((place / name).is_file(), "folder", f"must be a run's, with a {name}", str(folder))
+    found: dict[str, Any] = {}
+    for name, reader in readers.items():
+        try:
+            found[name] = reader((place / name).read_text(encoding="utf-8"))
+        except DAMAGE as error:
+            why = clipped(str(error) or type(error).__name__)
+            raise ValueError(f"folder must be a run's, with a whole {name}, got {str(folder)!r} ({why}).") from error
+    return Run(place, found["recipe.json"], found["history.csv"], found["metrics.json"])
+
+
+def recipe_of(text: str) -> Recipe:
+    recipe = from_json(json.dumps(json.loads(text)["recipe"]))
+    require(isinstance(recipe, Recipe), "recipe", "must be a Recipe", type(recipe).__name__)
+    return recipe
+
+
+def history_of(text: str) -> dict[str, list[float]]:
+    header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    require(header[:1] == ["epoch"] and "loss" in header, "columns", "must be epoch, loss and others", header)
+    require(len(set(header)) == len(header), "columns", "must differ", header)
+    for line, row in enumerate(rows, 2):
+        require(len(row) == len(header), f"line {line}", f"must have {len(header)} cells", len(row))
+    require(text.endswith("\n"), "the last line", "must end", rows[-1:])
+    return {name: [number(row[place]) for row in rows] for place, name in enumerate(header) if name != "epoch"}
+
+
+def number(text: str) -> float:
+    return float(text) if text else float("nan")
+
+
+def metrics_of(text: str) -> dict[str, Any]:
+    metrics = json.loads(text)
+    require(isinstance(metrics, dict), "metrics", "must be names and values", metrics)
+    absent = [name for name in RESULTS if name not in metrics]
+    require(not absent, "metrics", f"must have {', '.join(RESULTS)}", sorted(metrics))
+    require(isinstance(metrics["metric"], str), "metric", "must be a text", metrics["metric"])
+    for name in RESULTS[1:]:
+        value = metrics[name]
+        if not (value is None and name == "value" and "unfinished" in metrics):
+            require(isinstance(value, (int, float)) and not isinstance(value, bool), name, "must be a number", value)
+            float(value)  # an integer of any length is JSON
+    return metrics
