@@ -41,6 +41,7 @@ class Passes:
     ) -> None:
         """Train from one epoch to before another, validating every so many or after the listed ones."""
         model, logs = self.model, None
+        data.reset()
         self.watched = watched(called.callbacks) | self.counted
         self.told_times = any(getattr(callback, "told_times", False) for callback in called.callbacks)
         self.skipped_before = sum(int(tf.convert_to_tensor(count)) for count in self.counted.values())
@@ -132,7 +133,7 @@ class Passes:
     def evaluated(self, data: Source, callbacks: Any) -> dict[str, float]:
         """Evaluate on a source; the logs as numbers."""
         self.model.stop_evaluating = False
-        data.running = False  # from the beginning
+        data.reset()
         callbacks.on_test_begin()
         logs = internals.plain_logs(self.over("test", data, 0, callbacks))
         callbacks.on_test_end(logs)

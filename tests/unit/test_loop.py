@@ -239,7 +239,7 @@ def test_keras_debugging_limit_of_epochs_counts(network, points) -> None:
         (lambda m, x, y: Loop(m, engine="fast"), "engine must be 'auto', 'resident' or 'stream', got 'fast'."),
         (lambda m, x, y: Loop(m, jit="yes"), "jit must be 'auto', True or False, got 'yes'."),
         (lambda m, x, y: Loop(m, seed=-1), "seed must be a whole number in [0, 2 ** 64), got -1."),
-        (lambda m, x, y: Loop(keras.Sequential(name="raw")), "model must be compiled, got 'raw'."),
+        (lambda m, x, y: fit(keras.Sequential(name="raw"), x, y), "model must be compiled, got 'raw'."),
         (lambda m, x, y: fit(m, x, y, batch_size=0), "batch_size must be >= 1 or 'full', got 0."),
         (lambda m, x, y: fit(m, x, y, batch_size=2.5), "batch_size must be >= 1 or 'full', got 2.5."),
         (lambda m, x, y: fit(m, x, y, epochs=-1), "epochs must be a whole number >= 0, got -1."),
