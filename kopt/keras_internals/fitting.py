@@ -30,11 +30,11 @@ def are_arrays(x: Any, y: Any, sample_weight: Any) -> bool:
     return can_convert_arrays((x, y, sample_weight))
 
 
-def is_data(x: Any, y: Any, sample_weight: Any) -> bool:
-    """Whether fit takes data of this kind."""
+def is_data(x: Any) -> bool:
+    """Whether fit takes data of this kind, which is not arrays."""
     loaders = data_adapters.is_tf_dataset, data_adapters.is_torch_dataloader, data_adapters.is_grain_dataset
     kinds = DataAdapter, keras.utils.PyDataset, types.GeneratorType
-    return are_arrays(x, y, sample_weight) or isinstance(x, kinds) or any(is_loader(x) for is_loader in loaders)
+    return isinstance(x, kinds) or any(is_loader(x) for is_loader in loaders)
 
 
 def is_of_arrays(adapter: Any) -> bool:

@@ -19,9 +19,13 @@ def require_data(name: str, x: Any, y: Any, sample_weight: Any) -> None:
         y: Targets.
         sample_weight: Weights of examples.
     """
-    known = internals.is_data(x, y, sample_weight)
-    rule = "must be arrays, a nest of them (lists of numbers are none), a tf.data.Dataset, a PyDataset, a generator or "
-    require(known, name, rule + "a DataLoader", odd(x, y, sample_weight))
+    kinds = "must be arrays, a nest of them (lists of numbers are none), a tf.data.Dataset, a PyDataset, a generator "
+    of_arrays = internals.are_arrays(x, None, None)
+    require(of_arrays or internals.is_data(x), name, kinds + "or a DataLoader", x)
+    if of_arrays:
+        for whose, part in (("y", y), ("sample_weight", sample_weight)):
+            fits = internals.are_arrays(part, None, None)
+            require(fits, whose, "must be arrays or a nest of them (lists of numbers are none)", part)
     if not internals.are_arrays(x, y, sample_weight):
         return
     for whose, part in ((name, x), ("y", y), ("sample_weight", sample_weight)):
@@ -40,11 +44,6 @@ def parts_of(validation_data: Any) -> tuple[Any, Any, Any] | None:
     rule = "must be (x, y), (x, y, sample_weight) or a dataset"
     require(1 <= size <= 3, "validation_data", rule, f"{size} parts")
     return keras.utils.unpack_x_y_sample_weight(validation_data)
-
-
-def odd(*parts: Any) -> Any:
-    """Return the first part that is no array nor a nest of them."""
-    return next((part for part in parts if not internals.are_arrays(part, None, None)), None)
 
 
 def is_floating(leaf: Any) -> bool:

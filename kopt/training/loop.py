@@ -83,7 +83,7 @@ class Loop:
         require(whole, "seed", "must be a whole number in [0, 2 ** 64)", seed)
         size = budget is None or is_whole(budget)
         require(size, "budget", "must be a whole number >= 0, in bytes", budget)
-        require_own_step(model, step)
+        require_own_step(model, model.train_step if step is None else step)
         self.model, self.engine, self.seed, self.budget = model, engine, seed, budget
         self.own_step = step is not None and not isinstance(step, TrainStep)
         own_step, own_test = internals.has_own_train_step(model), internals.has_own_test_step(model)
