@@ -2,10 +2,16 @@
 
 import difflib
 import importlib
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["needs", "require", "unknown"]
+__all__ = ["is_among", "needs", "require", "shown", "unknown"]
+
+LONGEST = 160  # characters of a value in a sentence
+SHORT = reprlib.Repr()
+SHORT.maxtuple = SHORT.maxlist = SHORT.maxset = SHORT.maxfrozenset = SHORT.maxdict = 20
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = LONGEST
 
 
 def require(condition: bool, name: str, rule: str, value: Any) -> None:
@@ -26,7 +32,42 @@ def require(condition: bool, name: str, rule: str, value: Any) -> None:
         ValueError: every must be > 0, got 0.
     """
     if not condition:
-        raise ValueError(f"{name} {rule}, got {value!r}.")
+        raise ValueError(f"{name} {rule}, got {shown(value)}.")
+
+
+def shown(value: Any) -> str:
+    """Return a value as it stands in a sentence: on one line, cut in the middle where it is long.
+
+    Args:
+        value: Anything; of a long list only the first elements are looked at.
+
+    Returns:
+        Its `repr`, of at most 160 characters.
+
+    Example:
+        >>> len(shown(list(range(10**6)))), shown((1, "a"))
+        (75, "(1, 'a')")
+    """
+    text = " ".join(SHORT.repr(value).split())
+    half = (LONGEST - 3) // 2
+    return text if len(text) <= LONGEST else f"{text[:half]}...{text[-half:]}"
+
+
+def is_among(value: Any, *options: Any) -> bool:
+    """Tell whether a value is one of some options, type and all: 1 is not True, and an array is nothing of the kind.
+
+    Args:
+        value: Anything.
+        *options: Texts, numbers, True, False, None.
+
+    Returns:
+        Whether it is.
+
+    Example:
+        >>> is_among(1, "auto", True, False), is_among(True, "auto", True, False)
+        (False, True)
+    """
+    return any(type(value) is type(option) and value == option for option in options)
 
 
 def unknown(kind: str, name: Any, known: Iterable[str]) -> ValueError:
@@ -48,7 +89,7 @@ def unknown(kind: str, name: Any, known: Iterable[str]) -> ValueError:
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return ValueError(f"{kind} must be one of {', '.join(names)}, got {name!r}{hint}.")
+    return ValueError(f"{kind} must be one of {', '.join(names)}, got {shown(name)}{hint}.")
 
 
 def needs(module: str, extra: str) -> Any:

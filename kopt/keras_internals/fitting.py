@@ -1,11 +1,18 @@
 """Private parts of fit: its data, its metrics, its logs."""
 
+import types
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from keras.src.trainers import data_adapters
 from keras.src.trainers.data_adapters import array_slicing, get_data_adapter
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter, can_convert_arrays
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 from keras.src.utils.python_utils import pythonify_logs
 
 
@@ -18,9 +25,65 @@ def data_adapter(x: Any, y: Any, sample_weight: Any, *, shuffle: Any, **how: Any
     return get_data_adapter(x=x, y=y, sample_weight=sample_weight, shuffle=shuffle and ordered, **how)
 
 
+def are_arrays(x: Any, y: Any, sample_weight: Any) -> bool:
+    """Whether fit takes these for arrays, or nests of them."""
+    return can_convert_arrays((x, y, sample_weight))
+
+
+def is_data(x: Any) -> bool:
+    """Whether fit takes data of this kind, which is not arrays."""
+    loaders = data_adapters.is_tf_dataset, data_adapters.is_torch_dataloader, data_adapters.is_grain_dataset
+    kinds = DataAdapter, keras.utils.PyDataset, types.GeneratorType
+    return isinstance(x, kinds) or any(is_loader(x) for is_loader in loaders)
+
+
 def is_of_arrays(adapter: Any) -> bool:
     """Whether an adapter's data are arrays."""
     return isinstance(adapter, ArrayDataAdapter)
+
+
+def is_of_dataset(adapter: Any) -> bool:
+    """Whether an adapter's data are a tf.data.Dataset."""
+    return isinstance(adapter, TFDatasetAdapter)
+
+
+def is_of_py_dataset(adapter: Any) -> bool:
+    """Whether an adapter's data are a PyDataset, whose length may change from epoch to epoch."""
+    return isinstance(adapter, PyDatasetAdapter)
+
+
+def is_endless(adapter: Any) -> bool:
+    """Whether an adapter's data are a dataset that says that it has no end."""
+    if not is_of_dataset(adapter):
+        return False
+    cardinality = adapter._dataset.cardinality
+    return int(cardinality() if callable(cardinality) else cardinality) == tf.data.INFINITE_CARDINALITY
+
+
+def looks_at_data_first(model: Any) -> bool:
+    """Whether fit and evaluate take a batch of a new iterator before they begin, to build a model of a strategy."""
+    return model._distribute_strategy is not None
+
+
+def sparse_targets(model: Any, y: Any) -> Iterator[tuple[np.ndarray, int, int | None]]:
+    """Each target of a sparse categorical loss: its labels, the number of classes, the label that is left out.
+
+    Nothing of a model whose outputs have no shapes that are known without data, as a subclassed one's.
+    """
+    compiled = model._compile_loss
+    if compiled is None or not compiled.built or not isinstance(model, (keras.Sequential, keras.src.models.Functional)):
+        return
+    outputs = keras.tree.pack_sequence_as(compiled._y_pred_build_structure, model.outputs)
+    for path, loss, _, name in compiled._flat_losses:
+        if getattr(loss, "fn", None) is not keras.losses.sparse_categorical_crossentropy:
+            continue
+        labels, output = y, outputs
+        for key in path:
+            output = output[key]
+            labels = labels[name if isinstance(labels, Mapping) and key not in labels else key]
+        classes = output.shape[loss._fn_kwargs.get("axis", -1)]
+        if classes is not None:
+            yield np.asarray(labels), classes, loss._fn_kwargs.get("ignore_class")
 
 
 def tensors(adapter: Any) -> Any:

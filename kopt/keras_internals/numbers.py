@@ -2,7 +2,7 @@
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -123,6 +123,13 @@ def inner_optimizer(optimizer: Any) -> Any:
 def rated_optimizers(optimizer: Any) -> list[Any]:
     """The optimizers that hold learning rates: one, or those of a MultiOptimizer."""
     return [inner_optimizer(inner) for inner in getattr(inner_optimizer(optimizer), "optimizers", [optimizer])]
+
+
+def unknown_weights(optimizer: Any, weights: Sequence[Any]) -> list[Any]:
+    """The weights that an optimizer which is built has not been built for."""
+    built = [one for one in rated_optimizers(optimizer) if one.built]
+    known = {id(variable) for one in built for variable in one._trainable_variables}
+    return [weight for weight in weights if built and id(weight) not in known]
 
 
 def installed_rate(optimizer: Any) -> Any | None:

@@ -1,22 +1,29 @@
-"""What fit and evaluate refuse, before any work is done."""
+"""What fit, evaluate and predict refuse of their settings, before any work is done."""
 
+import math
 from collections.abc import Collection
 from typing import Any
 
+import keras
 import numpy as np
 
-from kopt.checks import require
+from kopt.checks import is_among, require
+
+HOOKS = [name for name in vars(keras.callbacks.Callback) if name.startswith(("on_", "set_"))]
 
 
 def require_fit(
     x: Any, batch_size: Any, verbose: Any, validation_split: Any, validation_freq: Any, counts: dict[str, Any]
 ) -> None:
+    """Refuse what fit and evaluate cannot do."""
     require(x is not None, "x", "must be given", x)
-    require(batch_size in (None, "full") or is_count(batch_size), "batch_size", "must be >= 1 or 'full'", batch_size)
+    sized = is_among(batch_size, None, "full") or is_count(batch_size)
+    require(sized, "batch_size", "must be >= 1 or 'full'", batch_size)
     for name, value in counts.items():
-        require(value == 0 or is_count(value), name, "must be a whole number >= 0", value)
-    require(verbose in ("auto", 0, 1, 2), "verbose", "must be 'auto', 0, 1 or 2", verbose)
-    require(0 <= validation_split < 1, "validation_split", "must be in [0, 1)", validation_split)
+        require(is_whole(value), name, "must be a whole number >= 0", value)
+    require(is_among(verbose, "auto", 0, 1, 2, False, True), "verbose", "must be 'auto', 0, 1 or 2", verbose)
+    share = validation_split is None or is_number(validation_split) and 0 <= validation_split < 1
+    require(share, "validation_split", "must be in [0, 1)", validation_split)
     several = isinstance(validation_freq, Collection) and all(map(is_count, validation_freq))
     require(
         several or is_count(validation_freq), "validation_freq", "must be >= 1 or epochs from 1 on", validation_freq
@@ -24,9 +31,37 @@ def require_fit(
 
 
 def require_sizes(**sizes: Any) -> None:
+    """Refuse sizes that are no whole numbers."""
     for name, value in sizes.items():
         require(value is None or is_count(value), name, "must be a whole number >= 1", value)
 
 
+def require_shuffle(shuffle: Any) -> None:
+    """Refuse orders that there are not."""
+    known = isinstance(shuffle, np.bool_) or is_among(shuffle, True, False, 1, 0, "batch")
+    require(known, "shuffle", "must be True, False or 'batch'", shuffle)
+
+
+def called_of(callbacks: Any) -> list[Any]:
+    """Return callbacks as fit takes them, one or several, as a list; refuse what has no hooks to be called."""
+    asked = callbacks.callbacks if isinstance(callbacks, keras.callbacks.CallbackList) else callbacks
+    found = [] if asked is None else keras.tree.flatten(asked)
+    for one in found:
+        hooks = not isinstance(one, type) and all(callable(getattr(one, hook, None)) for hook in HOOKS)
+        require(hooks, "callbacks", "must be a Keras callback or a list of them", one)
+    return found
+
+
 def is_count(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 1
+    """Tell whether a value is a whole number >= 1."""
+    return is_whole(value) and int(value) >= 1
+
+
+def is_whole(value: Any) -> bool:
+    """Tell whether a value is a whole number >= 0."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 0
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a finite number."""
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)

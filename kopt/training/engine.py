@@ -16,6 +16,8 @@ from kopt import keras_internals as internals
 from kopt.checks import require
 from kopt.distribute import workers
 from kopt.training.batches import is_optional, rows
+from kopt.training.class_weights import Weigh, weighing
+from kopt.training.data_arguments import require_data, require_labels
 from kopt.training.sources import Resident, Source, Stream
 from kopt.training.stretches import Arrays
 
@@ -45,6 +47,8 @@ def source(
     buildable: bool = True,
     epochs: int = 1,
     sharded: bool = True,
+    name: str = "x",
+    cut: str | None = None,
 ) -> Source:
     """Choose how an epoch's data come, and say why in the log.
 
@@ -64,18 +68,26 @@ def source(
         epochs: How many epochs a stretch may hold.
         sharded: Whether a worker may see the shard of a dataset that its options ask for, and not all of it.
         buildable: Whether Keras can build the model from its call, as it can where its steps are Keras' own.
+        name: What the caller calls x.
+        cut: What the caller calls steps_per_epoch; without a name, a dataset that has no end is taken too.
     """
     full, most = batch_size == "full", keras.config.max_steps_per_epoch()
     steps_per_epoch = min(steps_per_epoch or most, most) if most else steps_per_epoch
-    how = {"shuffle": shuffle, "class_weight": class_weight, "batch_size": None if full else batch_size}
+    require_data(name, x, y, sample_weight)
+    how = {"shuffle": shuffle, "batch_size": None if full else batch_size}
     adapter = internals.data_adapter(x, y, sample_weight, steps_per_epoch=steps_per_epoch, **how)
-    arrays = None if shuffle == "batch" else arrays_of(adapter, batch_size, bool(shuffle), seed)
+    endless = cut is not None and not steps_per_epoch and internals.is_endless(adapter)
+    require(not endless, cut or name, "must be given for a dataset that has no end", steps_per_epoch)
+    require(adapter.num_batches != 0, name, "must not be empty", "0 examples")
+    weigh = weighing(class_weight, list(getattr(model, "output_names", ())))
+    arrays = None if shuffle == "batch" else arrays_of(adapter, batch_size, bool(shuffle), seed, weigh)
     if engine == "resident" and isinstance(x, tf.data.Dataset):
-        arrays = read(adapter, seed)
+        arrays = read(adapter, seed, weigh)
     known = internals.is_of_arrays(adapter)
     require(not full or known, "batch_size", "must be a number where the data are no arrays", batch_size)
     if arrays and buildable:
         internals.build(model, arrays.batch_spec(arrays.batch_size))
+        require_labels(model, keras.utils.unpack_x_y_sample_weight(arrays.data)[1])
     why = refusal(model, arrays, free_bytes() if budget is None else budget)
     require(engine != "resident" or not why, "engine", f"must be 'stream' here: {why}", engine)
     if engine != "stream" and not why:
@@ -85,24 +97,35 @@ def source(
     log.info("engine: stream, %s", why or "asked for")
     if arrays:
         return streamed(arrays, adapter, steps_per_epoch, stretch)
-    dataset = adapter.get_tf_dataset()
+    dataset = weighted(adapter.get_tf_dataset(), weigh)
     dataset = distributed(dataset, model.distribute_strategy) if sharded else dataset
     if buildable and isinstance(dataset, tf.data.Dataset):
         internals.build(model, dataset.element_spec)
-    return Stream(dataset, adapter, adapter.num_batches, steps_per_epoch, stretch)
+    looked_at = internals.looks_at_data_first(model)
+    return Stream(dataset, adapter, adapter.num_batches, steps_per_epoch, stretch, looked_at=looked_at)
 
 
-def arrays_of(adapter: Any, batch_size: Any, shuffle: bool, seed: int) -> Arrays | None:
+def arrays_of(adapter: Any, batch_size: Any, shuffle: bool, seed: int, weigh: Weigh | None) -> Arrays | None:
     """The data as tensors, or None where they are no dense arrays of numbers."""
     data = internals.tensors(adapter) if internals.is_of_arrays(adapter) else None
     if data is None or any(leaf.dtype == tf.string for leaf in tf.nest.flatten(data) if leaf is not None):
         return None
     examples = next(leaf for leaf in tf.nest.flatten(data) if leaf is not None).shape[0]
-    require(examples > 0, "x", "must not be empty", f"{examples} examples")
-    return Arrays(data, examples if batch_size == "full" else batch_size or 32, shuffle, seed)
+    size = examples if batch_size == "full" else min(batch_size or adapter.batch_size, examples)
+    return Arrays(weigh(data) if weigh else data, size, shuffle, seed)
 
 
-def read(adapter: Any, seed: int) -> Arrays | None:
+def weighted(dataset: Any, weigh: Weigh | None) -> Any:
+    """A dataset's batches with the weights of their classes."""
+    if weigh is None:
+        return dataset
+    whole = isinstance(dataset, tf.data.Dataset)
+    require(whole, "class_weight", "must be None where a strategy has distributed the dataset", type(dataset).__name__)
+    several = isinstance(dataset.element_spec, tuple)
+    return dataset.map((lambda *data: weigh(data)) if several else weigh).prefetch(tf.data.AUTOTUNE)
+
+
+def read(adapter: Any, seed: int, weigh: Weigh | None) -> Arrays | None:
     """A dataset's elements as arrays in its order, where it has an end and its batches are of one size but the last."""
     known = adapter.num_batches is not None
     require(known, "engine", "must be 'stream' here: the data have no end that is known", "resident")
@@ -112,7 +135,7 @@ def read(adapter: Any, seed: int) -> Arrays | None:
     require(even, "engine", "must be 'stream' here: the dataset's batches are of different sizes", "resident")
     whole = tf.nest.map_structure(lambda *leaves: None if is_optional(leaves[0]) else tf.concat(leaves, 0), *batches)
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(whole)
-    return arrays_of(internals.data_adapter(x, y, sample_weight, shuffle=False), sizes[0], False, seed)
+    return arrays_of(internals.data_adapter(x, y, sample_weight, shuffle=False), sizes[0], False, seed, weigh)
 
 
 def free_bytes() -> int:
@@ -141,9 +164,8 @@ def streamed(arrays: Arrays, adapter: Any, steps_per_epoch: int | None, stretch:
         return tf.nest.map_structure(lambda leaf: None if leaf is None else tf.gather(leaf, rows), arrays.data)
 
     batches = tf.data.Dataset.range(arrays.batches).map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    data = Stream(batches.prefetch(tf.data.AUTOTUNE), adapter, arrays.batches, steps_per_epoch, stretch)
-    data.ordered = arrays, variable
-    return data
+    dataset, ordered = batches.prefetch(tf.data.AUTOTUNE), (arrays, variable)
+    return Stream(dataset, adapter, arrays.batches, steps_per_epoch, stretch, ordered=ordered)
 
 
 def distributed(dataset: Any, strategy: Any) -> Any:

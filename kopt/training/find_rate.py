@@ -140,7 +140,7 @@ def find_rate(
     require(len(rated) == 1, "optimizer", "must have one learning rate to be swept", model.optimizer.name)
     variable, rates = internals.rate_variable(rated[0]), np.geomspace(low, high, steps)
     loop, data = Loop(model, seed=seed), x.repeat() if isinstance(x, tf.data.Dataset) else x
-    how = {"batch_size": batch_size, "class_weight": class_weight, "sample_weight": sample_weight}
+    how = {"batch_size": batch_size or 32, "class_weight": class_weight, "sample_weight": sample_weight}
     known = None
     if not isinstance(data, Iterator):  # which would lose the batches that are looked at
         known = loop.source("train", [], data, y, **how).known  # builds the model

@@ -7,11 +7,15 @@ import keras
 import numpy as np
 
 from kopt import keras_internals as internals
-from kopt.checks import require
+from kopt.checks import is_among, require
 from kopt.distribute import from_chief, is_chief
-from kopt.training.arguments import is_count, require_fit, require_sizes
+from kopt.training.arguments import called_of, is_whole, require_fit, require_shuffle, require_sizes
+from kopt.training.belonging import require_own_optimizer, require_own_step
+from kopt.training.class_weights import require_class_weight
+from kopt.training.data_arguments import parts_of, require_data
 from kopt.training.engine import Engine, Jit, source
 from kopt.training.hooks import Callback, Phase, for_worker, listed, spans_epochs, watches_batches
+from kopt.training.hooks import Closing, Phase, for_worker, spans_epochs, watches_batches
 from kopt.training.installing import hooked
 from kopt.training.passes import Passes
 from kopt.training.predictions import Predictions
@@ -23,6 +27,8 @@ from kopt.training.train_step import Sparse, TrainStep, require_sparse
 
 __all__ = ["Loop", "fit"]
 
+ClassWeight = dict[int, float] | dict[str, dict[int, float]] | Sequence[dict[int, float]] | None
+
 
 class Loop:
     """Trains a compiled model: `fit` has Keras' arguments, callbacks and History; a program call holds many steps.
@@ -31,7 +37,7 @@ class Loop:
     `steps_per_execution` steps, as in Keras; with none, as many steps run in one call as take about 0.2 s.
 
     Args:
-        model: A compiled Keras model; it trains under the strategy that it was built under.
+        model: A Keras model, compiled for all but `predict`; it trains under the strategy that it was built under.
         strategy: That strategy, to be sure of it; None for whatever it is.
         engine: "auto", "resident" (arrays on the device; a dataset is read once, in its order) or "stream" (tf.data).
         jit: Whether to compile with XLA: "auto", True or False.
@@ -43,7 +49,7 @@ class Loop:
             adaptive optimizers square them first; a model with a train_step of its own does as Keras.
 
     Raises:
-        ValueError: When the model is not compiled or an argument is out of range.
+        ValueError: When an argument is out of range, or the step is another model's.
 
     Example:
         >>> import keras, numpy as np
@@ -70,20 +76,21 @@ class Loop:
         sparse: Sparse = "dense",
     ):
         require(internals.is_trainer(model), "model", "must be a Keras model", model)
-        require(model.compiled, "model", "must be compiled", model.name)
         own = model.distribute_strategy
-        require(strategy in (None, own), "strategy", "must be the one that the model was built under", strategy)
-        require(engine in ("auto", "resident", "stream"), "engine", "must be 'auto', 'resident' or 'stream'", engine)
-        require(jit in ("auto", True, False), "jit", "must be 'auto', True or False", jit)
+        require(strategy is None or strategy is own, "strategy", "must be the one that the model was built under", strategy)
+        engines = is_among(engine, "auto", "resident", "stream")
+        require(engines, "engine", "must be 'auto', 'resident' or 'stream'", engine)
+        require(is_among(jit, "auto", True, False), "jit", "must be 'auto', True or False", jit)
         alone = own.num_replicas_in_sync == 1
         require(alone or jit is not True, "jit", "must be 'auto' or False on several replicas", jit)
-        whole = seed is None or seed == 0 or is_count(seed) and seed < 2**64
+        whole = seed is None or is_whole(seed) and seed < 2**64
         require(whole, "seed", "must be a whole number in [0, 2 ** 64)", seed)
-        size = budget is None or budget == 0 or is_count(budget)
+        size = budget is None or is_whole(budget)
         require(size, "budget", "must be a whole number >= 0, in bytes", budget)
         require_sparse(sparse, alone)
         mine = sparse == "dense" or step is None
         require(mine, "sparse", "must be given to the step where one is given: TrainStep(model, sparse='keras')", sparse)
+        require_own_step(model, model.train_step if step is None else step)
         self.model, self.engine, self.seed, self.budget = model, engine, seed, budget
         self.own_step = step is not None and not isinstance(step, TrainStep)
         own_step, own_test = internals.has_own_train_step(model), internals.has_own_test_step(model)
@@ -104,10 +111,10 @@ class Loop:
         epochs: int = 1,
         verbose: Any = "auto",
         callbacks: Sequence[Any] | Any = None,
-        validation_split: float = 0.0,
+        validation_split: float | None = 0.0,
         validation_data: Any = None,
         shuffle: Any = True,
-        class_weight: dict[int, float] | None = None,
+        class_weight: ClassWeight = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
@@ -124,11 +131,12 @@ class Loop:
             epochs: The last epoch's number plus one.
             verbose: 0 for silence, "auto" or 1 for `ProgressBar`, 2 for plain lines.
             callbacks: Keras callbacks.
-            validation_split: The last share of the arrays to validate on, in [0, 1).
+            validation_split: The last share of the arrays to validate on, in [0, 1); None for none.
             validation_data: (x, y), (x, y, sample_weight) or a dataset.
-            shuffle: Whether to draw a new order each epoch.
-            class_weight: Class -> weight in the loss.
-            sample_weight: Weight of each example in the loss.
+            shuffle: Whether to draw a new order of arrays, or of a PyDataset's batches, each epoch; "batch" for arrays
+                within their batches. A dataset has its own order, the same as in Keras' fit.
+            class_weight: {class: weight in the loss}; for several outputs {output: {class: weight}} or a list of them.
+            sample_weight: Weight of each example in the loss; beside class weights, the product counts.
             initial_epoch: The first epoch's number.
             steps_per_epoch: Where to cut an epoch; None for all the data.
             validation_steps: Where to cut the validation; None for all the data.
@@ -139,24 +147,30 @@ class Loop:
             The History, as from Keras; learning rates are in it where `callbacks.LearningRate` is among the callbacks.
 
         Raises:
-            ValueError: When an argument is out of range.
+            ValueError: When an argument is out of range, the model is not compiled, or data are empty, have no end,
+                masked values, weights that are no numbers, or labels that are no class.
         """
         counts = {"epochs": epochs, "initial_epoch": initial_epoch}
-        sizes = {"steps_per_epoch": steps_per_epoch, "validation_steps": validation_steps}
+        cuts = {"steps_per_epoch": steps_per_epoch, "validation_steps": validation_steps}
         require_fit(x, batch_size, verbose, validation_split, validation_freq, counts)
-        require_sizes(**sizes, validation_batch_size=validation_batch_size)
-        model, epochs, asked = self.model, min(epochs, keras.config.max_epochs() or epochs), listed(callbacks)
-        if validation_split and validation_data is None:
-            (x, y, sample_weight), validation_data = internals.validation_split((x, y, sample_weight), validation_split)
+        require_sizes(**cuts, validation_batch_size=validation_batch_size)
+        require_shuffle(shuffle)
+        require_class_weight(class_weight)
+        require(self.model.compiled, "model", "must be compiled", self.model.name)
+        model, epochs, asked = self.model, min(epochs, keras.config.max_epochs() or epochs), called_of(callbacks)
+        parts = parts_of(validation_data)
+        if validation_split and parts is None:
+            require_data("x", x, y, sample_weight)
+            (x, y, sample_weight), parts = internals.validation_split((x, y, sample_weight), validation_split)
         how = {"batch_size": batch_size, "shuffle": shuffle, "steps_per_epoch": steps_per_epoch}
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
-        together = epochs if validation_data is None and all(map(spans_epochs, asked)) else 1
-        data = self.source("train", asked, x, y, **how, **weights, epochs=together)
+        together = epochs if parts is None and all(map(spans_epochs, asked)) else 1
+        data = self.source("train", asked, x, y, **how, **weights, epochs=together, cut="steps_per_epoch")
         validation = None
-        if validation_data is not None:
+        if parts is not None:
             size = validation_batch_size or (None if batch_size == "full" else batch_size)
-            parts = keras.utils.unpack_x_y_sample_weight(validation_data)
-            validation = self.source("test", asked, *parts, batch_size=size, steps_per_epoch=validation_steps)
+            named = {"name": "validation_data", "cut": "validation_steps"}
+            validation = self.source("test", asked, *parts, batch_size=size, steps_per_epoch=validation_steps, **named)
         sizes = {"steps": data.num_batches, "examples": data.examples}
         called = self.callbacks(asked, verbose, epochs=epochs, **sizes, add_history=True)
         self.begin()
@@ -192,12 +206,13 @@ class Loop:
             Metric -> value, the loss among them.
 
         Raises:
-            ValueError: When an argument is out of range.
+            ValueError: As for `fit`.
         """
         require_fit(x, batch_size, verbose, 0.0, 1, {})
         require_sizes(steps=steps)
-        asked = listed(callbacks)
-        how = {"batch_size": batch_size, "steps_per_epoch": steps, "sample_weight": sample_weight}
+        require(self.model.compiled, "model", "must be compiled", self.model.name)
+        asked = called_of(callbacks)
+        how = {"batch_size": batch_size, "steps_per_epoch": steps, "sample_weight": sample_weight, "cut": "steps"}
         data = self.source("test", asked, x, y, **how)
         return self.passes.evaluated(data, self.callbacks(asked, verbose, epochs=1, steps=data.num_batches))
 
@@ -223,13 +238,13 @@ class Loop:
             NumPy arrays in the structure of the model's outputs, a row an example.
 
         Raises:
-            ValueError: When an argument is out of range, or an output is ragged or sparse.
+            ValueError: When an argument is out of range, an output is ragged or sparse, or data are empty or endless.
         """
         require_fit(x, batch_size, verbose, 0.0, 1, {})
         require_sizes(steps=steps)
-        model, asked = self.model, listed(callbacks)
+        model, asked = self.model, called_of(callbacks)
         stretch = self.steps_a_call(asked, "predict")
-        how: dict[str, Any] = {"batch_size": batch_size, "steps_per_epoch": steps, "budget": self.budget}
+        how: dict[str, Any] = {"batch_size": batch_size, "steps_per_epoch": steps, "budget": self.budget, "cut": "steps"}
         data = source(model, x, engine="auto", stretch=stretch, buildable=False, sharded=False, **how)
         called = self.callbacks(asked, 0, epochs=1, steps=data.num_batches)
         model.stop_predicting = False
@@ -244,7 +259,7 @@ class Loop:
         self, phase: Phase, callbacks: Sequence[Any], x: Any, y: Any, sample_weight: Any = None, **how: Any
     ) -> Source:
         """The data of a phase, as the engine gives them."""
-        if phase == "train":
+        if phase == "train" and internals.are_arrays(x, y, sample_weight) and how.get("shuffle"):
             seed = int(np.random.randint(2**31)) if self.seed is None else self.seed
             # Two halves: all of 64 bits go through the workers' float64.
             high, low = from_chief(self.model.distribute_strategy, divmod(seed, 2**32))
@@ -271,6 +286,7 @@ class Loop:
 
     def begin(self) -> None:
         """Make the model ready to train."""
+        require_own_optimizer(self.model, self.passes.steps["train"])
         self.model.stop_training = False
         self.passes.install("train")
 

@@ -42,6 +42,7 @@ class Passes:
         """Train from one epoch to before another, validating every so many or after the listed ones."""
         model, logs = self.model, None
         self.called = called.callbacks
+        data.reset()
         self.skipped_before = sum(int(tf.convert_to_tensor(count)) for count in self.counted.values())
         called.on_train_begin()
         if data.pace.asked is None and any(watches_batches(one, "train") for one in self.called):
@@ -136,7 +137,7 @@ class Passes:
     def evaluated(self, data: Source, callbacks: Any) -> dict[str, float]:
         """Evaluate on a source; the logs as numbers."""
         self.model.stop_evaluating = False
-        data.running = False  # from the beginning
+        data.reset()
         callbacks.on_test_begin()
         logs = internals.plain_logs(self.over("test", data, 0, callbacks).logs)
         callbacks.on_test_end(logs)

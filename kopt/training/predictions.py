@@ -35,6 +35,7 @@ class Predictions:
             callbacks.on_predict_batch_end(work.last, {"outputs": outputs})
             if self.model.stop_predicting:
                 break
+        require(bool(found), "x", "must not be empty", "no batch")
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *found)
 
     def of_stretch(self, work: Any) -> Any:

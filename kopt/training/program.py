@@ -179,10 +179,9 @@ class Program:
         make = lambda: ResidentProgram(self, arrays, room, bool(self.xla))
         found = self.made((arrays.key, room), spec, make, work)
         work.ran = work.steps
-        values = {name: numbers.numpy() for name, numbers in found.items()} if isinstance(found, dict) else None
-        if values is None or any(isinstance(value, dict) for value in values.values()):
-            return tf.nest.map_structure(lambda log: log[0], found)
-        work.logs = [{name: rows[place] for name, rows in values.items()} for place in range(len(work.parts))]
+        values = tf.nest.map_structure(lambda numbers: numbers.numpy(), found)
+        # Logs of a step of ones own may be nested, as `{m.name: m.result() for m in model.metrics}` is.
+        work.logs = [tf.nest.map_structure(lambda rows: rows[place], values) for place in range(len(work.parts))]
         return work.logs[-1]
 
     # Over an iterator

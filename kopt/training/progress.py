@@ -4,12 +4,15 @@ import sys
 import time
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kopt.training.hooks import Callback
 
 __all__ = ["ProgressBar"]
+
+SHOWN = 5  # of a metric's numbers, where it has several
 
 
 class ProgressBar(Callback):
@@ -109,8 +112,17 @@ class ProgressBar(Callback):
 
 
 def shown(logs: Any) -> str:
+    """Return logs as text, the loss first."""
     losses_first = sorted((logs or {}).items(), key=lambda item: item[0] != "loss")
-    numbers = {name: float(value) for name, value in losses_first if name != "seconds"}
-    return "  ".join(
-        f"{name} {value:.4f}" if abs(value) >= 0.01 else f"{name} {value:.3g}" for name, value in numbers.items()
-    )
+    return "  ".join(f"{name} {written(value)}" for name, value in losses_first if name != "seconds")
+
+
+def written(value: Any) -> str:
+    """Return a metric's value as text: a number, or the first of several, as F1Score has one a class."""
+    values = np.asarray(value)
+    if values.ndim:
+        some = " ".join(map(written, values.ravel()[:SHOWN]))
+        return f"[{some} ...]" if values.size > SHOWN else f"[{some}]"
+    if values.dtype.kind not in "biuf":
+        return str(value)
+    return f"{values:.4f}" if abs(values) >= 0.01 else f"{values:.3g}"

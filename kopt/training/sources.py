@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kopt import keras_internals as internals
+from kopt.checks import require
 from kopt.training.stretches import Arrays, Pace, ResidentStretch, StreamStretch, Stretch
 
 __all__ = ["Resident", "Stream"]
@@ -49,16 +51,23 @@ class Source(abc.ABC):
         """Several whole epochs from this one to before another as one stretch, where there is time for two or more."""
         return None
 
+    def reset(self) -> None:
+        """Called before the first epoch, and before each evaluation: the data begin anew."""
+        self.running = False
+
     def open(self) -> None:
         """Called at the beginning of an epoch."""
+
+    def ended(self) -> None:
+        """Called at the end of a whole epoch that has come to the end of the data."""
 
     def close(self) -> None:
         """Called at the end of an epoch."""
 
     def epoch(self, number: int) -> Iterator[Stretch]:
         """The stretches of an epoch; each must have been run before the next is asked for."""
-        total, done = self.steps_per_epoch or self.known, 0
         self.open()
+        total, done = self.steps_per_epoch or self.known, 0
         while total is None or done < total:
             if not self.running:
                 if self.steps_per_epoch and done:
@@ -77,7 +86,9 @@ class Source(abc.ABC):
                 if work.ran < steps:
                     self.found = self.seen
                     break
+                self.ended()
         self.close()
+        require(done > 0 or self.passes > 1, "x", "must not be empty", "no batch")
         if self.steps_per_epoch and done < self.steps_per_epoch or done == 0:
             warnings.warn(
                 "Your input ran out of data; interrupting training. Make sure that your dataset or generator can "
@@ -131,18 +142,35 @@ class Resident(Source):
 class Stream(Source):
     """A dataset, read inside the graph.
 
+    Iterators are made when Keras makes them: each moves the state of a dataset that shuffles, so that its epochs have
+    the order that they have in fit.
+
     Args:
         dataset: A tf.data.Dataset of global batches, or a distributed one of each replica's.
         adapter: Keras' adapter, which is told of the beginning and the end of an epoch.
+        num_batches: How many batches there are; None where only their end will tell.
+        steps_per_epoch: Where to cut an epoch; None for the end of the data.
+        steps: Steps a stretch, where a number is asked for.
+        looked_at: Whether Keras would take a batch of an iterator of its own before it begins.
         ordered: The arrays and the variable that holds their order, where kopt decides it.
     """
 
     def __init__(
-        self, dataset: Any, adapter: Any, num_batches: int | None, steps_per_epoch: int | None, steps: int | None
+        self,
+        dataset: Any,
+        adapter: Any,
+        num_batches: int | None,
+        steps_per_epoch: int | None,
+        steps: int | None,
+        *,
+        looked_at: bool = False,
+        ordered: tuple[Arrays, Any] | None = None,
     ):
         super().__init__(num_batches, steps_per_epoch, steps)
-        self.dataset, self.adapter = dataset, adapter
-        self.ordered: tuple[Arrays, Any] | None = None
+        self.dataset, self.adapter, self.ordered = dataset, adapter, ordered
+        self.as_given = internals.is_of_dataset(adapter) and isinstance(dataset, tf.data.Dataset)
+        self.looked_at, self.changing = looked_at and self.as_given, internals.is_of_py_dataset(adapter)
+        self.following: Any = None
 
     @property
     def examples(self) -> int | None:
@@ -152,10 +180,24 @@ class Stream(Source):
         if self.ordered:
             arrays, variable = self.ordered
             variable.assign(arrays.order(number))
-        self.iterator = iter(self.dataset)
+        goes_on = self.steps_per_epoch and self.following is not None
+        self.iterator, self.following = self.following if goes_on else iter(self.dataset), None
+
+    def reset(self) -> None:
+        super().reset()
+        self.following = None
+        if self.looked_at:
+            next(iter(self.dataset), None)
+        self.adapter.on_epoch_end()  # as fit does before it begins: data that change there are those of fit
 
     def open(self) -> None:
         self.adapter.on_epoch_begin()
+        if self.changing and not self.running:
+            self.known = self.found = self.adapter.num_batches
+
+    def ended(self) -> None:
+        if self.as_given:
+            self.following = iter(self.dataset)
 
     def stretch(self, **how: Any) -> Stretch:
         return StreamStretch(**how, iterator=self.iterator)

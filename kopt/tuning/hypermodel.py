@@ -8,7 +8,7 @@ import keras_tuner
 import numpy as np
 
 from kopt import distribute
-from kopt.checks import require
+from kopt.checks import is_among, require
 from kopt.data import Splits
 from kopt.data.base import Split, take
 from kopt.models import Model
@@ -54,7 +54,7 @@ class HyperModel(keras_tuner.HyperModel):
 
     def __init__(self, value: Recipe | Model, ranges: Mapping[str, Range | Choice], *, jit: Jit = False):
         require(isinstance(value, (Recipe, Model)), "value", "must be a recipe or a model value", value)
-        require(jit in ("auto", True, False), "jit", "must be 'auto', True or False", jit)
+        require(is_among(jit, "auto", True, False), "jit", "must be 'auto', True or False", jit)
         self.jit = jit
         self.space = Space(value, ranges)
         self.splits = value.data.load() if isinstance(value, Recipe) and not moves_data(ranges) else None

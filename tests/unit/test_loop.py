@@ -221,50 +221,6 @@ def test_keras_debugging_limit_of_epochs_counts(network, points) -> None:
         keras.config.set_max_epochs(None)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda m, x, y: fit(m), "x must be given, got None."),
-        (lambda m, x, y: fit(m, x, y, initial_epoch="a"), "initial_epoch must be a whole number >= 0, got 'a'."),
-        (lambda m, x, y: fit(m, x, y, steps_per_epoch=0), "steps_per_epoch must be a whole number >= 1, got 0."),
-        (lambda m, x, y: fit(m, x, y, validation_freq=0), "validation_freq must be >= 1 or epochs from 1 on, got 0."),
-        (lambda m, x, y: fit(m, x, y, validation_steps=-1), "validation_steps must be a whole number >= 1, got -1."),
-        (lambda m, x, y: fit(m, x, y, verbose=3), "verbose must be 'auto', 0, 1 or 2, got 3."),
-        (lambda m, x, y: fit(m, x, y, validation_data=(x, y[:3])), "Data cardinality is ambiguous"),
-        (
-            lambda m, x, y: Loop(m, strategy=tf.distribute.OneDeviceStrategy("cpu:0")),
-            "strategy must be the one that the model was built under, got <",
-        ),
-        (lambda m, x, y: Loop("model"), "model must be a Keras model, got 'model'."),
-        (lambda m, x, y: Loop(m, engine="fast"), "engine must be 'auto', 'resident' or 'stream', got 'fast'."),
-        (lambda m, x, y: Loop(m, jit="yes"), "jit must be 'auto', True or False, got 'yes'."),
-        (lambda m, x, y: Loop(m, seed=-1), "seed must be a whole number in [0, 2 ** 64), got -1."),
-        (lambda m, x, y: Loop(keras.Sequential(name="raw")), "model must be compiled, got 'raw'."),
-        (lambda m, x, y: fit(m, x, y, batch_size=0), "batch_size must be >= 1 or 'full', got 0."),
-        (lambda m, x, y: fit(m, x, y, batch_size=2.5), "batch_size must be >= 1 or 'full', got 2.5."),
-        (lambda m, x, y: fit(m, x, y, epochs=-1), "epochs must be a whole number >= 0, got -1."),
-        (lambda m, x, y: fit(m, x, y, validation_split=1), "validation_split must be in [0, 1), got 1."),
-        (lambda m, x, y: fit(m, x[:0], y[:0]), "x must not be empty, got '0 examples'."),
-        (
-            lambda m, x, y: fit(m, tf.data.Dataset.from_tensors((x, y)), batch_size="full"),
-            "batch_size must be a number where the data are no arrays, got 'full'.",
-        ),
-        (
-            lambda m, x, y: Loop(m, engine="resident").fit(pair for pair in [(x, y)]),
-            "engine must be 'stream' here: the data are no dense arrays of numbers",
-        ),
-    ],
-)
-def test_bad_arguments_are_refused(call, message: str, network, points) -> None:
-    model = network()
-    before = model.get_weights()
-    with pytest.raises(ValueError) as caught:
-        call(model, *points)
-    assert str(caught.value).startswith(message)
-    for one, other in zip(before, model.get_weights()):
-        np.testing.assert_array_equal(one, other)
-
-
 def test_progress_is_plain_text_off_a_terminal_and_a_bar_on_one(network, points, capsys) -> None:
     fit(network(), *points, epochs=2, validation_split=0.1)
     lines = capsys.readouterr().out.splitlines()
@@ -273,3 +229,91 @@ def test_progress_is_plain_text_off_a_terminal_and_a_bar_on_one(network, points,
     assert "epoch 1/1" in capsys.readouterr().out
     fit(network(), *points, verbose=0)
     assert capsys.readouterr().out == ""
+
+
+def test_a_metric_of_several_numbers_is_shown_and_returned(points, capsys) -> None:
+    x, y = points[0], np.eye(7, dtype="float32")[np.arange(100) % 7]
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(7, "softmax")])
+    model.compile("sgd", "mse", metrics=[keras.metrics.F1Score()])
+    history = fit(model, x, y, callbacks=[ProgressBar(live=True)]).history
+    found = Loop(model).evaluate(x, y)
+    np.testing.assert_allclose(found["f1_score"], model.evaluate(x, y, verbose=0, return_dict=True)["f1_score"])
+    shown = capsys.readouterr().out
+    assert len(history["f1_score"][0]) == 7 and shown.count("...]") >= 2 and "evaluation  loss 0." in shown
+
+
+def test_an_uncompiled_model_predicts_as_in_keras(points) -> None:
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(2)])
+    loop = Loop(model, jit=False)
+    np.testing.assert_array_equal(loop.predict(points[0]), model.predict(points[0], verbose=0))
+    model.compile("sgd", "mse")
+    assert loop.fit(points[0], points[0][:, :2], verbose=0).history["loss"][0] > 0
+    assert loop.evaluate(points[0], points[0][:, :2], verbose=0)["loss"] > 0
+
+
+@pytest.mark.parametrize("batch_size", [100, 10**12])
+def test_a_batch_of_more_than_all_examples_is_all_of_them(batch_size: int, network, points) -> None:
+    model, stock = network(), network()
+    found = Loop(model, jit=False).fit(*points, batch_size=batch_size, shuffle=False, verbose=0).history
+    assert found == stock.fit(*points, batch_size=100, shuffle=False, verbose=0).history
+    assert Loop(model).predict(points[0], batch_size=batch_size).shape == (100, 1)
+
+
+def test_steps_without_a_batch_size_share_out_the_arrays(network, points) -> None:
+    model, stock = network(), network()
+    how = {"steps_per_epoch": 3, "shuffle": False, "epochs": 2, "verbose": 0}
+    assert Loop(model, jit=False).fit(*points, **how).history == stock.fit(*points, **how).history
+    assert int(model.optimizer.iterations) == int(stock.optimizer.iterations) == 6
+
+
+class Changing(keras.utils.PyDataset):
+    """Has another length in each epoch, and notes what is asked of it."""
+
+    def __init__(self, lengths: tuple[int, ...]):
+        super().__init__()
+        self.lengths, self.epoch, self.asked = lengths, -1, []
+
+    def __len__(self) -> int:
+        return self.lengths[min(max(self.epoch, 0), len(self.lengths) - 1)]
+
+    def __getitem__(self, place: int) -> tuple[np.ndarray, np.ndarray]:
+        self.asked.append(place)
+        return np.full((2, 10), place, "float32"), np.ones((2, 1), "float32")
+
+    def on_epoch_begin(self) -> None:
+        self.asked.append("begin")
+
+    def on_epoch_end(self) -> None:
+        self.asked.append("end")
+        self.epoch += 1
+
+
+def test_a_py_dataset_has_in_each_epoch_the_length_that_it_has_then(network) -> None:
+    data, model, lengths = Changing((2, 4, 1, 3)), network(), []
+    count = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: lengths.append(int(model.optimizer.iterations)))
+    fit(model, data, epochs=5, shuffle=False, verbose=0, callbacks=[count])
+    assert np.diff([0, *lengths]).tolist() == [2, 4, 1, 3, 3]
+
+
+def test_a_py_dataset_is_asked_what_fit_asks(network) -> None:
+    asked = []
+    for ours in (False, True):
+        data, validation, model = Changing((3,)), Changing((2,)), network()
+        trainer = Loop(model, jit=False) if ours else model
+        trainer.fit(data, epochs=3, shuffle=False, verbose=0, validation_data=validation)
+        trainer.evaluate(data, verbose=0)
+        trainer.predict(data, verbose=0)
+        asked.append((data.asked, validation.asked))
+    assert asked[0] == asked[1]
+
+
+def test_numpys_generator_moves_only_where_an_order_is_drawn(network, points) -> None:
+    drawn = []
+    for shuffle in (False, True):
+        model = network()
+        keras.utils.set_random_seed(5)
+        Loop(model, jit=False).fit(tf.data.Dataset.from_tensor_slices(points).batch(50), verbose=0)
+        Loop(model, jit=False).fit(*points, shuffle=shuffle, verbose=0)
+        drawn.append(np.random.random())
+    keras.utils.set_random_seed(5)
+    assert drawn[0] == np.random.random() and drawn[0] != drawn[1]
