@@ -69,7 +69,7 @@ from kopt.keras_internals.xla import (
     compilable_operations,
     compiler_refusal,
     fast_random,
-    supports_jit,
+    jit_objection,
 )
 
 __all__ = [
@@ -105,6 +105,7 @@ __all__ = [
     "installed_rate",
     "is_of_arrays",
     "is_trainer",
+    "jit_objection",
     "keeps_infinity",
     "make_function",
     "make_predict_function",
@@ -121,7 +122,6 @@ __all__ = [
     "scale_of",
     "separate_losses",
     "set_dropout",
-    "supports_jit",
     "tensors",
     "track_loss",
     "track_portion",

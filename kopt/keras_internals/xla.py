@@ -14,6 +14,8 @@ from tensorflow.python.ops import random_ops_util
 from tensorflow.python.ops.control_flow_v2_func_graphs import CondBranchFuncGraph, WhileBodyFuncGraph, WhileCondFuncGraph
 from tensorflow.python.util import pywrap_xla_ops
 
+from kopt.keras_internals.models import flat_layers
+
 AUTOMATIC = tf.random.Algorithm.AUTO_SELECT.value
 ASKED = "kopt_jit_asked"  # a model's attribute: what compile was told
 REFUSALS = tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.NotFoundError
@@ -47,9 +49,12 @@ def compiler_refusal(traced: Any, specs: Sequence[Any]) -> str:
 # What Keras says
 
 
-def supports_jit(model: Any) -> bool:
-    """Whether Keras would compile a model with XLA: each layer supports it, and operations need not be deterministic."""
-    return model_supports_jit(model)
+def jit_objection(model: Any) -> str:
+    """Return why Keras would not compile a model with XLA, on any device; empty where it would."""
+    layers = [layer.name for layer in flat_layers(model) if not layer.supports_jit]
+    if layers:
+        return f"{', '.join(layers)} {'has' if len(layers) == 1 else 'have'} supports_jit=False"
+    return "" if model_supports_jit(model) else "operations are to be deterministic"
 
 
 def asked_jit(model: Any) -> bool | None:

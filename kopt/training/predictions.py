@@ -1,7 +1,7 @@
 """Predictions: a model's outputs for all of a source's data, collected inside programs."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,16 +81,13 @@ class Predictions:
             fast = self.step(whole_batch, True)[0] if xla else plain
 
             def run(count: Any, begin: Any, *leaves: Any) -> Any:
-                def step(number: Any) -> Any:
-                    first, left = (begin + number) * size, iter(leaves)
-                    cut = lambda part: None if part is None else next(left)[first : first + size]
-                    rows = tf.nest.map_structure(cut, spec)
-                    if not xla:
-                        return plain(rows)
-                    whole = lambda: fast(tf.nest.map_structure(lambda part: of_size(part, size), rows))
-                    return tf.cond(first + size <= tf.shape(leaves[0])[0], whole, lambda: plain(rows))
-
-                return collected(step, outputs, count, tf.constant(0), lambda number: number, lambda _: True)
+                full = tf.shape(leaves[0])[0] // size
+                batches = [tf.reshape(leaf[: full * size], [-1, size, *leaf.shape[1:]]) for leaf in leaves]
+                whole = tf.minimum(count, full - begin)
+                step = lambda number: fast(packed(spec, [batch[begin + number] for batch in batches]))
+                rest = lambda: plain(packed(spec, [leaf[full * size :] for leaf in leaves]))
+                same, always = lambda number: number, lambda _: True
+                return collected(step, outputs, whole, tf.constant(0), same, always, (count > whole, rest))
 
             number = tf.TensorSpec([], tf.int32)
             leaves = [leaf for leaf in tf.nest.flatten(spec) if leaf is not None]
@@ -130,22 +127,48 @@ class Predictions:
         return one, outputs
 
 
-def of_size(part: Any, size: int) -> Any:
-    """Rows whose number is known."""
-    return None if part is None else tf.ensure_shape(part, [size, *part.shape[1:]])
+def packed(spec: Any, leaves: Sequence[Any]) -> Any:
+    """A batch of a spec from its tensors; parts that are missing are None."""
+    left = iter(leaves)
+    return tf.nest.map_structure(lambda part: None if part is None else next(left), spec)
 
 
-def collected(one: Any, outputs: Any, count: Any, first: Any, following: Any, there: Any) -> Any:
-    """What a step gives for so many batches, one after the other, and how many there were."""
+def collected(
+    one: Callable[[Any], Any],
+    outputs: Any,
+    count: Any,
+    first: Any,
+    following: Callable[[Any], Any],
+    there: Callable[[Any], Any],
+    rest: tuple[Any, Callable[[], Any]] | None = None,
+) -> Any:
+    """What a step gives for so many batches, one after the other, and how many there were.
+
+    Args:
+        one: The step.
+        outputs: What its outputs look like.
+        count: How many batches at most.
+        first: The first one.
+        following: Gives the one of a number.
+        there: Whether there is one.
+        rest: Whether there is another batch at the end, and what gives its outputs.
+    """
     room = tf.nest.map_structure(
         lambda spec: tf.TensorArray(spec.dtype, 0, True, element_shape=[None, *spec.shape[1:]], infer_shape=False),
         outputs,
     )
 
+    def written(number: Any, room: Any, found: Any) -> Any:
+        return tf.nest.map_structure(lambda array, output: array.write(number, output), room, found)
+
     def body(number: Any, batch: Any, room: Any) -> Any:
-        room = tf.nest.map_structure(lambda array, output: array.write(number, output), room, one(batch))
+        room = written(number, room, one(batch))
         return number + 1, tf.cond(number + 1 < count, lambda: following(number + 1), lambda: batch), room
 
     going = tf.constant(0), first, room
     ran, _, room = tf.while_loop(lambda n, batch, _: (n < count) & there(batch), body, going, parallel_iterations=1)
+    if rest is not None:
+        more, last = rest
+        room = tf.cond(more, lambda: written(ran, room, last()), lambda: room)
+        ran += tf.cast(more, ran.dtype)
     return tf.nest.map_structure(lambda array: array.concat(), room), ran

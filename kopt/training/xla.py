@@ -139,8 +139,9 @@ def before_tracing(program: Any, spec: Any, asked: bool | None) -> str:
         return "XLA does not compile across replicas"
     if asked is False:
         return "compile was told jit_compile=False"
-    if not internals.supports_jit(program.model):
-        return "a layer does not support it, or operations are to be deterministic"
+    objection = internals.jit_objection(program.model)
+    if objection:
+        return objection
     if not all(isinstance(leaf, tf.TensorSpec) and leaf.shape[1:].is_fully_defined() for leaf in leaves):
         return "examples have unknown sizes, and XLA would compile for each"
     return "" if asked else told_slow(slow_layers(program.model))
