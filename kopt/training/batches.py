@@ -55,4 +55,4 @@ def shared(examples: Any, take: Callable[[Any, Any], Any], strategy: Any) -> Any
 
 def is_optional(leaf: Any) -> bool:
     """Whether a leaf stands for a part that the data do not have."""
-    return isinstance(leaf, tf.experimental.Optional)
+    return isinstance(leaf, (tf.experimental.Optional, tf.OptionalSpec))

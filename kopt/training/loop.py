@@ -18,8 +18,7 @@ from kopt.training.hooks import Callback, Phase, for_worker, listed, spans_epoch
 from kopt.training.hooks import Closing, Phase, for_worker, spans_epochs, watches_batches
 from kopt.training.installing import hooked
 from kopt.training.passes import Passes
-from kopt.training.predictions import Predictions
-from kopt.training.program import Program
+from kopt.training.predictions import predictions_of
 from kopt.training.progress import ProgressBar
 from kopt.training.sources import Source
 from kopt.training.test_step import TestStep
@@ -100,7 +99,6 @@ class Loop:
             "test": model.test_step if own_test else TestStep(model),
         }
         self.passes, self.chief = Passes(model, steps, jit), is_chief(own)
-        self.predictions = Predictions(Program(model, model.predict_step, jit, "step"))
 
     def fit(
         self,
@@ -249,7 +247,7 @@ class Loop:
         called = self.callbacks(asked, 0, epochs=1, steps=data.num_batches)
         model.stop_predicting = False
         called.on_predict_begin()
-        outputs = self.predictions.over(data, called)
+        outputs = predictions_of(model, self.passes.jit).over(data, called)
         called.on_predict_end()
         return outputs
 

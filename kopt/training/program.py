@@ -3,6 +3,7 @@
 import itertools
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -12,18 +13,21 @@ from kopt import keras_internals as internals
 from kopt.training.after_update import HookedStep, working
 from kopt.training.batches import is_optional, rows, shared, sliced
 from kopt.training.engine import Jit
+from kopt.training.lookups import Lookups
 from kopt.training.resident import ResidentProgram, blank
 from kopt.training.stretches import ResidentStretch, StreamStretch
 from kopt.training.train_step import TrainStep, checking
+from kopt.training.xla import decided
 
 __all__ = ["Program"]
 
 log = logging.getLogger("kopt")
 
-# Operations that XLA runs many times slower than TensorFlow's own kernels on a CPU. Not recurrent loops: it runs GRU
-# and LSTM layers 0.9 to 2.5 times as fast, or refuses them.
-SLOW_IN_XLA = ("Conv", "_FusedConv", "Depthwise", "MaxPool", "AvgPool")
-REFUSED = tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.NotFoundError
+PROGRAMS = 16  # that a model's phase keeps; the one that was used last stays longest
+
+
+class Refused(Exception):
+    """XLA's compiler refuses a program."""
 
 
 class Program:
@@ -35,8 +39,7 @@ class Program:
     Args:
         model: The compiled model.
         step: What to do with one batch.
-        jit: Whether to compile with XLA; "auto" leaves alone convolutions and pooling on a CPU, examples of
-            unknown sizes, and several replicas.
+        jit: Whether to compile with XLA; "auto" asks `xla.decided` of each kind of batch, before data are drawn.
         logs: "metrics" where the logs are the model's metrics, "step" where they are what the last step returned.
     """
 
@@ -46,8 +49,10 @@ class Program:
         self.model, self.step, self.jit, self.logs = model, step, jit, logs
         self.strategy = model.distribute_strategy
         self.alone = self.strategy.num_replicas_in_sync == 1
-        self.xla = None if jit == "auto" else bool(jit)
-        self.programs: dict[Any, Callable[..., Any]] = {}
+        self.xla: bool | None = None  # whether the last kind of batch is compiled with XLA
+        self.decided: dict[Any, bool] = {}
+        self.programs: OrderedDict[Any, Callable[..., Any]] = OrderedDict()
+        self.lookups = Lookups()
         self.stock: dict[Any, Callable[[Any], Any]] = {}
         self.watched: dict[str, Any] = {}
 
@@ -63,10 +68,7 @@ class Program:
 
     def as_keras(self, iterator: Any) -> Any:
         if self.hooks not in self.stock:
-            whole = self.step
-            if self.xla:
-                whole = tf.function(whole, jit_compile=True, reduce_retracing=True, autograph=False)
-            self.stock[self.hooks] = internals.make_function(self.model, whole)
+            self.stock[self.hooks] = internals.make_function(self.model, self.step)
         return self.stock[self.hooks](iterator)
 
     @property
@@ -86,7 +88,7 @@ class Program:
 
     def one(self, batch: Any) -> Any:
         """The step on one batch, by every replica."""
-        batch = tf.nest.map_structure(lambda leaf: None if is_optional(leaf) else leaf, batch)
+        batch = there(batch)
         if self.alone or any(isinstance(leaf, tf.distribute.DistributedValues) for leaf in tf.nest.flatten(batch)):
             return self.everywhere(batch)
         return self.everywhere(shared(rows(batch), lambda start, stop: sliced(batch, start, stop), self.strategy))
@@ -126,48 +128,60 @@ class Program:
             return logs
         return logs | {name: tf.convert_to_tensor(variable) for name, variable in self.watched.items()}
 
-    def decide(self, spec: Callable[[], Any]) -> bool:
-        """Whether to use XLA: what was asked, or for "auto" what the operations of the traced step say."""
-        if self.xla is None and not self.alone:
-            self.xla = False
-            log.info("jit: False, XLA does not compile across replicas")
-        if self.xla is None and not all(shape[1:].is_fully_defined() for shape in shapes(spec())):
-            self.xla = False
-            log.info("jit: False, examples have unknown sizes, and XLA would compile for each")
-        if self.xla is None:
-            slow = sorted(one for one in operations(self.trace(spec())) if one.startswith(SLOW_IN_XLA))
-            self.xla = not slow or bool(tf.config.list_logical_devices("GPU"))
-            log.info("jit: %s, %s", self.xla, f"the step has {', '.join(slow)}" if slow else "nothing is slow in XLA")
+    def decide(self, key: Any, spec: Callable[[], Any], nested: bool) -> bool:
+        """Whether to use XLA for a kind of batch; see `xla.decided`."""
+        whole = key, self.hooks
+        if whole not in self.decided:
+            self.decided[whole], why = decided(self, spec(), nested)
+            log.info("jit: %s, %s", self.decided[whole], why)
+        self.xla = self.decided[whole]
         return self.xla
 
-    def trace(self, spec: Any) -> Any:
+    def step_for(self, xla: bool, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """A step as it is traced: for XLA with random numbers that are fast there, and its lookups watched."""
+        if not xla:
+            return step
+
+        def watched(batch: Any) -> Any:
+            with internals.fast_random(), self.lookups.watch():
+                return step(batch)
+
+        return watched
+
+    def trace(self, spec: Any, xla: bool) -> Any:
         """The step on one batch as a concrete function, with or without its check of the gradient."""
-        key = ("step", str(spec), checking.get(), self.hooks)
+        make = lambda: tf.function(self.step_for(xla, self.one), autograph=False).get_concrete_function(spec)
+        return self.kept(("step", str(spec), xla, checking.get(), self.hooks), make)
+
+    def kept(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What was made for a key, or is now; `PROGRAMS` are kept."""
         if key not in self.programs:
-            self.programs[key] = tf.function(self.one, autograph=False).get_concrete_function(spec)
+            self.programs[key] = make()
+            while len(self.programs) > PROGRAMS:
+                self.programs.popitem(last=False)
+        self.programs.move_to_end(key)
         return self.programs[key]
 
-    def made(self, key: Any, spec: Callable[[], Any], make: Callable[[], Callable[..., Any]], *arguments: Any) -> Any:
-        """Run the program of a key over batches of a spec, made and compiled at the first call.
+    def made(self, key: Any, xla: bool, make: Callable[[], Callable[..., Any]], *arguments: Any) -> Any:
+        """Run the program of a key, made and compiled at the first call; an index out of range raises.
 
-        XLA refuses a step while it compiles, before anything has run: then the step goes without.
+        Raises:
+            Refused: When a program is XLA's as a whole, and its compiler refuses it, before anything has run.
         """
         watched = tuple((name, id(variable)) for name, variable in self.watched.items())
-        whole = key, self.decide(spec), watched, self.hooks
-        if whole in self.programs:
-            return self.programs[whole](*arguments)
-        started = time.perf_counter()
-        program = make()
+        whole, started = (key, xla, watched, self.hooks), time.perf_counter()
+        new = whole not in self.programs
+        program = self.kept(whole, make)
         try:
             result = program(*arguments)
-        except REFUSED as error:
-            if self.jit != "auto" or not self.xla:
+        except internals.REFUSALS as error:
+            if not (new and xla and isinstance(program, ResidentProgram) and self.jit == "auto"):
                 raise
-            self.xla = False
-            log.info("jit: False, XLA refuses the step: %s", str(error).partition("\n")[0])
-            return self.made(key, spec, make, *arguments)
-        log.info("compiled in %.1f s", time.perf_counter() - started)
-        self.programs[whole] = program
+            raise Refused(str(error).partition("\n")[0]) from error
+        if new:
+            log.info("compiled in %.1f s", time.perf_counter() - started)
+        if xla:
+            self.lookups.raise_if_found()
         return result
 
     # Over resident arrays
@@ -175,9 +189,14 @@ class Program:
     def resident(self, work: ResidentStretch) -> Any:
         """Run the parts of epochs; the logs of each are left in the stretch."""
         arrays, room = work.arrays, len(work.orders)
-        spec = lambda: arrays.batch_spec(min(arrays.batch_size, arrays.examples))
-        make = lambda: ResidentProgram(self, arrays, room, bool(self.xla))
-        found = self.made((arrays.key, room), spec, make, work)
+        xla = self.decide(arrays.batch_key, lambda: arrays.whole_batch, nested=False)
+        make = lambda: ResidentProgram(self, arrays, room, xla)
+        try:
+            found = self.made(arrays.key(xla, room), xla, make, work)
+        except Refused as refusal:
+            self.decided[arrays.batch_key, self.hooks] = False
+            log.info("jit: False, XLA refuses the step: %s", refusal)
+            return self.resident(work)
         work.ran = work.steps
         values = tf.nest.map_structure(lambda numbers: numbers.numpy(), found)
         # Logs of a step of ones own may be nested, as `{m.name: m.result() for m in model.metrics}` is.
@@ -192,19 +211,21 @@ class Program:
             made = tf.function(self.one, autograph=False, reduce_retracing=True)
             step = self.programs.setdefault(("sharded", self.hooks), made)
             return self.one_by_one(work, step)
-        spec = work.iterator.element_spec
+        spec = there(work.iterator.element_spec)
+        key = "stream", str(spec)
+        xla = self.decide(key, lambda: spec, nested=True)
         arguments = work.iterator, tf.constant(work.steps), tf.constant(work.fresh)
-        make = lambda: self.build_stream(spec).get_concrete_function(*arguments)
-        logs, ran, waited = self.made(("stream", str(spec)), lambda: spec, make, *arguments)
+        make = lambda: self.build_stream(spec, xla).get_concrete_function(*arguments)
+        logs, ran, waited = self.made(key, xla, make, *arguments)
         work.ran, work.waited = int(ran), float(waited)
         return logs
 
-    def build_stream(self, spec: Any) -> Any:
+    def build_stream(self, spec: Any, xla: bool) -> Any:
         """A program over any number of an iterator's batches; it ends with the data.
 
         It gives the logs, after how many steps it ended, and the seconds that it waited for data.
         """
-        one = tf.function(self.one, autograph=False, jit_compile=self.xla or None)
+        one = tf.function(self.step_for(xla, self.one), autograph=False, jit_compile=xla or None)
         outputs = one.get_concrete_function(spec).structured_outputs
 
         def stretch(iterator: Any, count: Any, fresh: Any) -> Any:
@@ -218,14 +239,14 @@ class Program:
                     return batch, tf.timestamp() - started
 
             def body(ran: Any, batch: Any, waited: Any, _: Any) -> Any:
-                logs = one(batch.get_value())
+                logs = one(there(batch.get_value()))
                 # The next one only where it is to be used in this call.
                 batch, wait = tf.cond(ran + 1 < count, following, lambda: (batch, tf.constant(0.0, "float64")))
                 return ran + 1, batch, waited + wait, logs
 
             zeros, shapes = blank(outputs)
             ran, _, waited, last = tf.while_loop(
-                lambda ran, batch, waited, _: (ran < count) & batch.has_value(),
+                lambda ran, batch, waited, _: (ran < count) & batch.has_value() & self.lookups.fine(),
                 body,
                 (tf.constant(0), *following(), zeros),
                 parallel_iterations=1,
@@ -235,14 +256,6 @@ class Program:
         return tf.function(stretch, autograph=False)
 
 
-def operations(traced: Any) -> set[str]:
-    """The names of every operation in a concrete function, the functions that it calls included."""
-    graph = traced.graph.as_graph_def()
-    return {node.op for node in graph.node} | {
-        node.op for function in graph.library.function for node in function.node_def
-    }
-
-
-def shapes(spec: Any) -> list[tf.TensorShape]:
-    """The shapes of a batch's tensors."""
-    return [leaf.shape for leaf in tf.nest.flatten(spec) if hasattr(leaf, "shape")]
+def there(batch: Any) -> Any:
+    """A batch, or what it looks like, without the parts that the data do not have."""
+    return tf.nest.map_structure(lambda leaf: None if is_optional(leaf) else leaf, batch)

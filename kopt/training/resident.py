@@ -34,10 +34,10 @@ def table_of(work: ResidentStretch, whole_only: bool) -> np.ndarray:
 class ResidentProgram:
     """A step over parts of epochs of arrays of certain shapes, as one compiled function.
 
-    In XLA batches have fixed shapes, and the short last one has a trace of its own; elsewhere one trace has batches of
-    any size. An unchecked program leaves out the step's check of each gradient; at its end it looks whether the weights
-    and the optimizer's state are finite, which no infinite gradient leaves so, and if not puts everything back and
-    says so.
+    In XLA arrays and batches have fixed shapes, and the short last one has a trace of its own; elsewhere arrays have any
+    length, and one trace has batches of any size where a short one is left. An unchecked program leaves out the step's
+    check of each gradient; at its end it looks whether the weights and the optimizer's state are finite, which no
+    infinite gradient leaves so, and all indices were in range; if not it puts everything back and says so.
 
     Args:
         program: Whose model and step these are.
@@ -48,15 +48,16 @@ class ResidentProgram:
 
     def __init__(self, program: Any, arrays: Arrays, epochs: int, xla: bool):
         self.program, self.model, self.xla, self.epochs = program, program.model, xla, epochs
-        self.size, self.examples = arrays.batch_size, arrays.examples
-        self.fixed = xla or self.examples % self.size == 0
+        self.size, self.examples = arrays.batch_size, arrays.examples if xla else None
+        self.remainder = arrays.examples % self.size if xla else 0
+        self.fixed = xla or arrays.examples % self.size == 0
         # Not the data, which would be kept alive.
         self.missing = tf.nest.map_structure(lambda leaf: leaf is None, arrays.data)
         plain = isinstance(program.step, TrainStep) and program.step.needs_no_check()
         self.unchecked = xla and plain and state_bytes(self.model) <= STATE_BYTES
         # Small arrays are put into order whole, at the beginning of a call: slices of them cost less than rows.
         self.small = xla and sum(leaf.dtype.size * leaf.shape.num_elements() for leaf in arrays.leaves) <= SMALL_BYTES
-        self.leaf_specs = [tf.TensorSpec.from_tensor(leaf) for leaf in arrays.leaves]
+        self.leaf_specs = [tf.TensorSpec([self.examples, *leaf.shape[1:]], leaf.dtype) for leaf in arrays.leaves]
         self.arrays_spec = arrays.batch_spec
         self.call = self.compiled(self.unchecked)
         self.checked: Callable[..., Any] | None = None if self.unchecked else self.call
@@ -67,18 +68,18 @@ class ResidentProgram:
         arguments = table, tf.constant(len(work.parts)), work.orders, *work.arrays.leaves
         logs, finite = self.call(*arguments)
         if self.unchecked and not finite:
-            # As if nothing had happened: now with the check that skips a step.
+            # As if nothing had happened: now with the checks that skip a step, or stop before it.
+            self.program.lookups.forget()
             self.checked = self.checked or self.compiled(False)
             logs, _ = self.checked(*arguments)
         return logs
 
     def compiled(self, without_check: bool) -> Callable[..., Any]:
         """The function of (table, parts, orders, leaves)."""
-        remainder = self.examples % self.size if self.fixed else 0
         token = checking.set(not without_check)
         try:
-            step = self.program.trace(self.arrays_spec(self.size if self.fixed else None))
-            short = self.program.trace(self.arrays_spec(remainder)) if remainder else None
+            step = self.program.trace(self.arrays_spec(self.size if self.fixed else None), self.xla)
+            short = self.program.trace(self.arrays_spec(self.remainder), self.xla) if self.remainder else None
         finally:
             checking.reset(token)
 
@@ -88,11 +89,13 @@ class ResidentProgram:
             if self.epochs == 1:
                 logs = tf.nest.map_structure(lambda log: log[tf.newaxis], one(0))
             else:
-                logs = stacked(one, parts, self.epochs, self.program.log_specs(step.structured_outputs))
+                room = self.epochs if self.xla else tf.shape(table)[0]
+                logs = stacked(one, parts, room, self.program.log_specs(step.structured_outputs))
             return logs, self.restored_unless_finite(before) if without_check else tf.constant(True)
 
-        table = tf.TensorSpec([self.epochs, 5], tf.int32)
-        orders = tf.TensorSpec([self.epochs, self.examples], tf.int32)
+        room = self.epochs if self.xla or self.epochs == 1 else None
+        table = tf.TensorSpec([room, 5], tf.int32)
+        orders = tf.TensorSpec([room, self.examples], tf.int32)
         function = tf.function(run, jit_compile=self.xla, autograph=False)
         return function.get_concrete_function(table, tf.TensorSpec([], tf.int32), orders, *self.leaf_specs)
 
@@ -100,6 +103,8 @@ class ResidentProgram:
         """One part of an epoch; its logs."""
         program, strategy, size = self.program, self.program.strategy, self.size
         ordered = tf.gather(orders, row[0])
+        examples = tf.shape(ordered)[0] if self.examples is None else self.examples
+        fine = self.program.lookups.fine if self.xla else lambda: True
         program.reset_if(row[4] > 0)
 
         def gathered(rows: Any) -> Any:
@@ -108,7 +113,7 @@ class ResidentProgram:
 
         def body_of_any_size(number: Any, _: Any) -> Any:
             first = (row[1] + number) * size
-            last = tf.minimum(first + size, self.examples)
+            last = tf.minimum(first + size, examples)
             if program.alone:
                 return number + 1, step(gathered(ordered[first:last]))
             take = lambda begin, end: gathered(ordered[first + begin : first + end])
@@ -122,30 +127,31 @@ class ResidentProgram:
 
         in_order = self.fixed and program.alone
         if in_order:
-            full = self.examples // size
-            whole = tf.reshape(ordered[: full * size], [full, size])
+            full = examples // size
+            whole = tf.reshape(ordered[: full * size], [-1, size])
             whole = gathered(whole) if self.small else whole
         body = body_of_fixed_size if in_order else body_of_any_size
         zeros, shapes = blank(step.structured_outputs)
         start, invariants = (tf.constant(0), zeros), (tf.TensorShape([]), shapes)
-        _, last = tf.while_loop(lambda n, _: n < row[2], body, start, invariants, parallel_iterations=1)
+        _, last = tf.while_loop(lambda n, _: (n < row[2]) & fine(), body, start, invariants, parallel_iterations=1)
         if short is not None:
-            rows = ordered[self.examples - self.examples % size :]
-            last = run_if(row[3] > 0, lambda: short(gathered(rows)), last)
+            rows = ordered[examples - self.remainder :]
+            last = run_if((row[3] > 0) & fine(), lambda: short(gathered(rows)), last)
         return program.results(last)
 
     def restored_unless_finite(self, before: Sequence[Any]) -> Any:
-        """Whether what training changes is finite; if not, everything is as before."""
+        """Whether what training changes is finite, and indices were in range; if not, everything is as before."""
         model = self.model
         trained = [raw for raw in map(internals.raw, [*model.trainable_variables, *model.optimizer.variables])]
         numbers = [variable.read_value() for variable in trained if variable.dtype.is_floating]
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(number)) for number in numbers])
+        finite &= self.program.lookups.fine()
         for variable, old in zip(state(model), before):
             variable.assign(tf.where(finite, variable.read_value(), old), read_value=False)
         return finite
 
 
-def stacked(one: Callable[[Any], Any], parts: Any, capacity: int, specs: Any) -> Any:
+def stacked(one: Callable[[Any], Any], parts: Any, capacity: Any, specs: Any) -> Any:
     """The logs of so many parts, in tensors that have room for `capacity`."""
     room = tf.nest.map_structure(lambda spec: tf.zeros([capacity, *spec.shape], spec.dtype), specs)
 

@@ -30,9 +30,20 @@ class Arrays:
         return int(self.leaves[0].shape[0])
 
     @functools.cached_property
-    def key(self) -> str:
-        """What a program over the arrays depends on."""
-        return f"{self.batch_size} {self.batch_spec(self.examples)}"
+    def whole_batch(self) -> Any:
+        """What a whole batch looks like."""
+        return self.batch_spec(min(self.batch_size, self.examples))
+
+    @functools.cached_property
+    def batch_key(self) -> str:
+        """What tells one kind of batch from others."""
+        return str(self.whole_batch)
+
+    def key(self, xla: bool, room: int) -> tuple[Any, ...]:
+        """What a program over the arrays depends on: in XLA their length, elsewhere whether a short batch is left."""
+        if xla:
+            return self.batch_size, self.batch_key, self.examples, room
+        return self.batch_size, self.batch_key, self.examples % self.batch_size == 0, room > 1
 
     @property
     def batches(self) -> int:

@@ -15,6 +15,7 @@ from kopt.knobs import Knob, held_knob
 from kopt.training.after_update import Update, after_update, before_update, needed
 from kopt.training.batches import rows
 from kopt.training.clips import Clip
+from kopt.training.lookups import in_range
 from kopt.training.portions import Measured, Portions, at_places, dense, summed, total
 
 __all__ = ["TrainStep", "skipped"]
@@ -157,7 +158,8 @@ class TrainStep:
         reduced, before = summed([gradients[place] for place in places]), before_update(self.model)
         scale = tf.identity(internals.scale_of(optimizer)) if needed(self.model, "gradients") else None
         if checking.get():
-            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(numbers(gradient))) for gradient in reduced])
+            known = [tf.reduce_all(tf.math.is_finite(numbers(gradient))) for gradient in reduced]
+            finite = tf.reduce_all(known) & in_range()
             count = skipped(self.model).value
             clipped = at_places(places, self.clipped(reduced, [weights[place] for place in places]), len(weights))
             internals.update(optimizer, clipped, weights, finite, lambda: count.assign(count + 1))

@@ -1,0 +1,170 @@
+"""Lookups: indices that are out of range raise in a program that XLA compiles, as they do in one that it does not.
+
+TensorFlow's own kernels raise; XLA reads the nearest row, or drops what would be written, and trains on.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+__all__ = ["LOOKUPS", "Lookups", "in_range"]
+
+# Operation -> its indices' place among its inputs, and what they must be below.
+Bound = Callable[[Any], Any]
+
+
+def of_axis(op: Any) -> Any:
+    """The size of the axis that a gather looks up."""
+    if op.type == "ResourceGather":
+        return tf.raw_ops.VariableShape(input=op.inputs[0])[op.get_attr("batch_dims")]
+    axis = tf.get_static_value(op.inputs[2])
+    return tf.shape(op.inputs[0])[op.inputs[2] if axis is None else int(axis)]
+
+
+def of_rows(op: Any) -> Any:
+    """The sizes of the axes that the rows of an operation's indices look up."""
+    shape = op.inputs[2] if op.type == "ScatterNd" else tf.shape(op.inputs[0])
+    return shape[: op.inputs[0 if op.type == "ScatterNd" else 1].shape[-1]]
+
+
+def of_first(op: Any) -> Any:
+    """The first axis of what is written."""
+    return tf.raw_ops.VariableShape(input=op.inputs[0])[0]
+
+
+def of_segments(op: Any) -> Any:
+    """How many segments there are."""
+    return op.inputs[2]
+
+
+def of_classes(op: Any) -> Any:
+    """How many classes there are."""
+    return tf.shape(op.inputs[0])[-1]
+
+
+SCATTERS = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Update")
+LOOKUPS: dict[str, tuple[int, Bound]] = {
+    "GatherV2": (1, of_axis),
+    "ResourceGather": (1, of_axis),
+    "GatherNd": (1, of_rows),
+    "ScatterNd": (0, of_rows),
+    "SparseSoftmaxCrossEntropyWithLogits": (1, of_classes),
+    **{f"TensorScatter{kind}": (1, of_rows) for kind in ("Add", "Sub", "Max", "Min", "Update")},
+    **{f"UnsortedSegment{kind}": (1, of_segments) for kind in ("Sum", "Prod", "Max", "Min")},
+    **{f"Segment{kind}V2": (1, of_segments) for kind in ("Sum", "Prod", "Max", "Min")},
+    **{f"ResourceScatter{kind}": (1, of_first) for kind in SCATTERS},
+}
+
+# The lookups of the step that is being traced.
+watching: contextvars.ContextVar["Lookups | None"] = contextvars.ContextVar("watching", default=None)
+
+
+class Lookups:
+    """Looks in a program's steps whether each index is in range, and notes the first that is not.
+
+    The operations of the traced step are looked through, those of functions that it calls left out. Costs the least and
+    the greatest of each operation's indices: 2 us a step for an embedding of 256 rows (134 us).
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.found: Any = None
+
+    def __bool__(self) -> bool:
+        """Whether there is an operation that looks something up."""
+        return self.found is not None
+
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[None]:
+        """Look through what is traced here."""
+        self.seen: set[str] = set()
+        self.known: set[tuple[int, Any]] = set()
+        token = watching.set(self)
+        try:
+            yield
+            self.look()
+        finally:
+            watching.reset(token)
+
+    def look(self) -> None:
+        """Look through the operations that were traced since the last look."""
+        checks = []
+        for op in tf.compat.v1.get_default_graph().get_operations():
+            if op.type in LOOKUPS and op.name not in self.seen:
+                self.seen.add(op.name)
+                checks += self.check(op)
+        if not checks:
+            return
+        if self.found is None:
+            with tf.init_scope():
+                self.found = tf.Variable([-1, 0, 0], dtype="int64", trainable=False)
+        worst = tf.stack(checks)
+        bad = (worst[:, 1] < 0) | (worst[:, 1] >= worst[:, 2])
+        first = tf.reduce_sum(tf.where(bad[:, tf.newaxis] & first_of(bad)[:, tf.newaxis], worst, 0), 0)
+        new = tf.reduce_any(bad) & (self.found[0] < 0)
+        self.found.assign(tf.where(new, first, self.found))
+
+    def check(self, op: Any) -> list[Any]:
+        """The number of an operation, its worst index and what that must be below; nothing where it was looked at."""
+        place, bound_of = LOOKUPS[op.type]
+        indices, bound = op.inputs[place], bound_of(op)
+        static = tf.get_static_value(bound)
+        key = id(origin(indices).op), tuple(static.flatten().tolist()) if static is not None else id(bound)
+        if key in self.known or indices.shape.num_elements() == 0:
+            return []
+        self.known.add(key)
+        self.names.append(op.name)
+        bound = tf.cast(bound, indices.dtype)
+        low, high = tf.reduce_min(indices), tf.reduce_max(indices)
+        if bound.shape.rank:  # of rows: the one that is nearest to its bound, or beyond
+            flat = tf.reshape(indices, [-1, indices.shape[-1]])
+            highs = tf.reduce_max(flat, 0)
+            worst = tf.argmax(highs - bound)
+            high, bound = highs[worst], bound[worst]
+        free = op.type.startswith("UnsortedSegment")  # negative ones are left out, there too
+        value = high if free else tf.where(low < 0, low, high)
+        value = tf.where(value < 0, tf.zeros_like(value), value) if free else value
+        return [tf.stack([tf.cast(one, "int64") for one in (len(self.names) - 1, value, bound)])]
+
+    def fine(self) -> Any:
+        """Whether all were in range so far, in a program."""
+        return self.found[0] < 0 if self else tf.constant(True)
+
+    def forget(self) -> None:
+        """Forget what was found."""
+        if self:
+            self.found.assign([-1, 0, 0])
+
+    def raise_if_found(self) -> None:
+        """Raise, from outside a program, where an index was out of range; then forget it."""
+        if not self:
+            return
+        number, value, bound = self.found.numpy().tolist()
+        if number >= 0:
+            self.forget()
+            message = f"indices of {self.names[number]} must be in [0, {bound}), got {value}"
+            raise tf.errors.InvalidArgumentError(None, None, message)
+
+
+def first_of(bad: Any) -> Any:
+    """Whether each is the first that is true."""
+    return tf.cumsum(tf.cast(bad, "int32"), exclusive=True) == 0
+
+
+def in_range() -> Any:
+    """Whether the indices of the step that is being traced are in range up to here; True where nobody looks."""
+    lookups = watching.get()
+    if lookups is None:
+        return tf.constant(True)
+    lookups.look()
+    return lookups.fine()
+
+
+def origin(tensor: Any) -> Any:
+    """What a tensor is a view of, by shape or type."""
+    while tensor.op.type in ("Reshape", "Cast", "Identity", "ExpandDims", "Squeeze", "StopGradient"):
+        tensor = tensor.op.inputs[0]
+    return tensor
