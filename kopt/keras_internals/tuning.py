@@ -121,7 +121,8 @@ class HookedTuner(keras_tuner.Tuner):
         """Nothing: the study is the state."""
 
     def reload(self) -> None:
-        """Nothing: the study is the state."""
+        """Read what the study holds."""
+        self.oracle.reload()
 
 
 def infer_direction(metric: str) -> str | None:
