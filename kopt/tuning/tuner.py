@@ -20,7 +20,7 @@ from kopt.tuning.execution import DATA, data_of, execute
 from kopt.tuning.hope import require_hope, require_success
 from kopt.tuning.hypermodel import HyperModel
 from kopt.tuning.meaning import meaning_of
-from kopt.tuning.objectives import directions, measured, objectives_of, require_reported
+from kopt.tuning.objectives import NotFinite, directions, measured, objectives_of, require_reported
 from kopt.tuning.opening import open_search
 from kopt.tuning.oracle import StudyOracle
 from kopt.tuning.refusals import (
@@ -229,7 +229,7 @@ class Tuner(HookedTuner):
             self.oracle.end_trial(trial)
             raise
         except keras_tuner.errors.FailedTrialError as error:
-            trial.status, trial.message = "FAILED", str(error)
+            trial.status, trial.message = "INVALID" if isinstance(error, NotFinite) else "FAILED", str(error)
         except Exception:  # the fault boundary: a model may raise anything
             trial.status, trial.message = "INVALID", traceback.format_exc()
         if trial.status != "COMPLETED" and not self.oracle.is_duplicate(trial):
