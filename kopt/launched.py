@@ -29,7 +29,7 @@ def environment(number: int, name: str, told: pathlib.Path, recycle: int | None)
         >>> environment(2, "a", pathlib.Path("told"), None)["KERASTUNER_TUNER_ID"]
         'tuner2'
     """
-    found = {NUMBER: str(number), NAME: name, STARTED: str(time.time()), TOLD: str(told)}
+    found = {NUMBER: str(number), NAME: name, STARTED: str(time.monotonic()), TOLD: str(told)}
     found["KERASTUNER_TUNER_ID"] = f"tuner{number}"
     return found | ({TRIALS: str(recycle)} if recycle else {})
 
@@ -55,13 +55,15 @@ def launch_name() -> str | None:
 
 
 def clock_start() -> float:
-    """When the search began, in `time.time()`: with the launch, however often a process was started again.
+    """When the search began, in `time.monotonic()`: with the launch, however often a process was started again.
+
+    That clock is one for all processes of a machine, and nobody sets it; it stands still while the machine sleeps.
 
     Example:
-        >>> clock_start() <= time.time()
+        >>> clock_start() <= time.monotonic()
         True
     """
-    return float(os.environ.get(STARTED, time.time()))
+    return float(os.environ.get(STARTED, time.monotonic()))
 
 
 def began_trial() -> None:

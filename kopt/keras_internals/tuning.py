@@ -211,7 +211,8 @@ class HookedTuner(keras_tuner.Tuner):
         """Nothing: the study is the state."""
 
     def reload(self) -> None:
-        """Nothing: the study is the state."""
+        """Read what the study holds."""
+        self.oracle.reload()
 
 
 def build_again(model: Any, how: Any, symbolic: Callable[[Any], Any]) -> None:

@@ -14,8 +14,7 @@ from kopt.training.belonging import require_own_optimizer, require_own_step
 from kopt.training.class_weights import require_class_weight
 from kopt.training.data_arguments import parts_of, require_data
 from kopt.training.engine import Engine, Jit, source
-from kopt.training.hooks import Callback, Phase, for_worker, listed, spans_epochs, watches_batches
-from kopt.training.hooks import Closing, Phase, for_worker, spans_epochs, watches_batches
+from kopt.training.hooks import Callback, Phase, for_worker, spans_epochs, watches_batches
 from kopt.training.installing import hooked
 from kopt.training.passes import Passes
 from kopt.training.predictions import predictions_of

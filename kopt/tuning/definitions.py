@@ -1,9 +1,10 @@
 """Definitions: what the records of a search stand for, so that they stand for it whenever the search goes on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 
 from kopt.checks import require
 from kopt.tuning.draws import Dimension
@@ -11,6 +12,8 @@ from kopt.tuning.draws import Dimension
 __all__ = ["Definitions"]
 
 OBJECTIVES = "objectives"
+MEANING = "meaning"  # what decides what a score means
+SINCE = "since"  # hyperparameter -> how many trials had been begun when the model was first known to ask for it
 
 
 class Definitions:
@@ -48,8 +51,37 @@ class Definitions:
         """Give a hyperparameter that is defined otherwise than in the trials before a name of its own."""
         options = found.grid or getattr(found.distribution, "choices", None)
         drawn = list(options) if options else type(found.distribution).__name__
-        same = self.recorded(f"hyperparameter {found.name}", drawn) == drawn
+        same = rounded(self.recorded(f"hyperparameter {found.name}", drawn)) == rounded(drawn)
         return found if same else Dimension(f"{found.name} of {drawn}", found.distribution, found.hp, found.grid)
+
+    def require_same(self, given: Mapping[str, Any]) -> None:
+        """Refuse what would give the trials to come other scores; before the first trial anything may change.
+
+        Args:
+            given: Name -> what JSON keeps: a number, a text, or a description of data with names in it.
+
+        Raises:
+            ValueError: When one is not as in the trials before; says what it was, and how to begin anew.
+        """
+        begun = any(one.state != TrialState.WAITING for one in self.study.get_trials(deepcopy=False))
+        before = self.study.user_attrs.get(MEANING) if begun else None
+        if before is None:
+            self.study.set_user_attr(MEANING, dict(given))
+            return
+        for name in [*given, *before]:
+            for place, old, new in differences(name, before.get(name), given.get(name)):
+                rule = f"must be {old!r}, as in the trials before (overwrite=True begins anew)"
+                raise ValueError(f"{place} {rule}, got {new!r}.")
+
+    def since(self, names: Sequence[str]) -> int:
+        """Give the number of the first trial that knew all hyperparameters which a model is known to ask for."""
+        before = self.study.user_attrs.get(SINCE, {})
+        new = [name for name in names if name not in before]
+        if new:
+            begun = len(self.study.get_trials(deepcopy=False)) if before else 0
+            before = before | dict.fromkeys(new, begun)
+            self.study.set_user_attr(SINCE, before)
+        return max((before[name] for name in names), default=0)
 
     def recorded(self, name: str, value: Any) -> Any:
         """What is recorded; the value, which is recorded now, where nothing is."""
@@ -59,3 +91,22 @@ class Definitions:
                 self.study.set_user_attr(name, value)
             self.known[name] = found.get(name, value)
         return self.known[name]
+
+
+def differences(place: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Where two descriptions differ, as deep as both have the same names."""
+    if old == new:
+        return
+    if isinstance(old, Mapping) and isinstance(new, Mapping) and old.keys() == new.keys():
+        for name in old:
+            yield from differences(f"{place}'s {name}", old[name], new[name])
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and isinstance(old[0], (list, Mapping)):
+        for number, (one, other) in enumerate(zip(old, new)):
+            yield from differences(f"{place}[{number}]", one, other)
+    else:
+        yield place, old, new
+
+
+def rounded(drawn: Any) -> Any:
+    """Options without the last digits of floats, which versions of kopt have written otherwise."""
+    return [float(f"{one:.10g}") if isinstance(one, float) else one for one in drawn] if isinstance(drawn, list) else drawn

@@ -9,6 +9,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from kopt.checks import require
+from kopt.tuning.distributions import written
 
 __all__ = ["Dimension", "dimension"]
 
@@ -50,7 +51,7 @@ class Dimension(NamedTuple):
         """The value that the model gets for what Optuna recorded."""
         if self.grid is not None:
             return self.grid[recorded]
-        return self.hp.prob_to_value(recorded) if reversed_log(self.hp) else recorded
+        return self.hp.prob_to_value(recorded) if reversed_log(self.hp) else written(self.distribution, recorded)
 
     def recorded(self, value: Any) -> Any:
         """What Optuna records for a value.
@@ -63,8 +64,9 @@ class Dimension(NamedTuple):
             return value
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if self.grid is not None:
-            require(value in self.grid, self.hp.name, f"must be one of {list(self.grid)}", value)
-            return self.grid.index(value)
+            near = [place for place, one in enumerate(self.grid) if number and math.isclose(one, value, rel_tol=1e-9)]
+            require(bool(near), self.hp.name, f"must be one of {list(self.grid)}", value)
+            return near[0]
         low, high = self.hp.min_value, self.hp.max_value
         require(number and low <= value <= high, self.hp.name, f"must be in [{low}, {high}]", value)
         whole = not isinstance(self.hp, kinds.Int) or float(value).is_integer()
@@ -73,7 +75,7 @@ class Dimension(NamedTuple):
         require(abs(steps - round(steps)) < 1e-6, self.hp.name, f"must be {low} + k * {self.hp.step}", value)
         if reversed_log(self.hp):
             return min(self.hp.value_to_prob(value), ALMOST_ONE)
-        return int(value) if isinstance(self.hp, kinds.Int) else float(value)
+        return int(value) if isinstance(self.hp, kinds.Int) else written(self.distribution, float(value))
 
 
 def dimension(hp: Any) -> Dimension | None:
@@ -128,7 +130,8 @@ def geometric(hp: Any) -> tuple[Any, ...] | None:
     if hp.sampling == "linear" or not hp.step:
         return None
     count = int(math.log(hp.max_value / hp.min_value, hp.step) + 1e-8) + 1
-    return tuple(hp.prob_to_value((index + 0.5) / count) for index in range(count))
+    values = (hp.prob_to_value((index + 0.5) / count) for index in range(count))
+    return tuple(float(f"{value:.12g}") if isinstance(value, float) else value for value in values)  # 0.01, no more digits
 
 
 def reversed_log(hp: Any) -> bool:

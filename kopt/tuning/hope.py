@@ -5,10 +5,11 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from kopt.tuning.records import concluded
+
 __all__ = ["require_hope", "require_success"]
 
 HOPELESS = 10  # failed trials, without any that did not fail, after which a search ends
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 def require_hope(study: optuna.Study, in_a_row: int | None = None) -> None:
@@ -16,7 +17,8 @@ def require_hope(study: optuna.Study, in_a_row: int | None = None) -> None:
 
     Args:
         study: The search's.
-        in_a_row: How many failures one after the other are too many, whatever was before; None for any number.
+        in_a_row: How many failures one after the other are too many, whatever was before; None for any number. A trial
+            that is tried again counts once, when its last try has failed.
 
     Raises:
         RuntimeError: Then; says how the first one failed.
@@ -24,7 +26,7 @@ def require_hope(study: optuna.Study, in_a_row: int | None = None) -> None:
     Example:
         >>> require_hope(optuna.create_study())
     """
-    ended = study.get_trials(deepcopy=False, states=ENDED)
+    ended = concluded(study)
     if in_a_row:
         last = ended[-in_a_row:]
         if len(last) == in_a_row and all(map(failed, last)):
@@ -46,9 +48,9 @@ def require_success(study: optuna.Study) -> None:
     Example:
         >>> require_success(optuna.create_study())
     """
-    ended = study.get_trials(deepcopy=False, states=ENDED)
+    ended = concluded(study)
     bad = [one for one in ended if failed(one)]
-    if bad and all(one in bad or one.state == TrialState.FAIL for one in ended):
+    if bad and all(failed(one) or one.state == TrialState.FAIL for one in ended):
         raise failure(bad, f"all {len(bad)} trials")
 
 

@@ -7,20 +7,24 @@ import os
 import pathlib
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from typing import IO, Any
 
 from kopt.checks import require
 
-__all__ = ["Heartbeat", "Place"]
+__all__ = ["RESTORE", "Heartbeat", "Place"]
+
+RESTORE = 2.0  # seconds between looks at whether the locks are still there
+PATIENCE = 5 * RESTORE  # seconds that a trial's process has to make its lock anew, when somebody removed them all
 
 
 class Place:
     """A search's folder on one host, or on a file system with locks that several share.
 
     Whoever runs a trial holds a lock on a file of it, which the kernel frees when the process ends in whatever way: so
-    that a trial whose lock is free is known to be lost at once.
+    that a trial whose lock is free is known to be lost at once. Locks that somebody removes are made anew.
 
     Args:
         folder: The search's folder; made where it is not there.
@@ -32,9 +36,9 @@ class Place:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as root:
         ...     place = Place(root)
-        ...     lock = place.hold(7)
+        ...     place.hold(7)
         ...     held = place.is_free(7)
-        ...     lock.close()
+        ...     place.drop(7)
         ...     held, place.is_free(7)
         (False, True)
 
@@ -45,6 +49,8 @@ class Place:
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder = pathlib.Path(folder)
         self.locks = self.folder / "locks"
+        self.held: dict[int, IO[str]] = {}
+        self.restoring = threading.Lock()
         try:
             self.locks.mkdir(parents=True, exist_ok=True)
             (self.locks / "search").touch()
@@ -52,24 +58,44 @@ class Place:
             raise ValueError(
                 f"directory must be one that can be written to, got {str(folder)!r} ({error.strerror})."
             ) from error
+        self.name = ""
         with self.alone():
-            name = self.locks / "name"
-            if not name.exists() or not name.read_text():
-                name.write_text(uuid.uuid4().hex)
-            self.name = name.read_text()
+            self.name = self.written_name(uuid.uuid4().hex)
+
+    def written_name(self, name: str) -> str:
+        """The folder's name, which is written once: beside the locks too, for somebody may remove them."""
+        files = self.folder / "place", self.locks / "name"
+        found = next((text for file in files if file.exists() and (text := file.read_text())), name)
+        for file in files:
+            if not file.exists() or not file.read_text():
+                file.write_text(found)
+        return found
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Do something that no other process of this folder does at the same time."""
+        self.restore()
         with open(self.locks / "search", "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def hold(self, number: int) -> IO[str]:
-        """Say that this process runs a trial, until the file is closed or the process ends."""
-        file = open(self.locks / str(number), "w")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        return file
+    def hold(self, number: int) -> None:
+        """Say that this process runs a trial, until it is released or dropped, or the process ends."""
+        self.held[number] = locked(self.locks / str(number))
+
+    def restore(self) -> None:
+        """Make the locks anew that somebody has removed."""
+        with self.restoring:
+            if not self.folder.is_dir():
+                return
+            self.locks.mkdir(exist_ok=True)
+            if self.name and not (self.locks / "name").exists():
+                self.written_name(self.name)
+            for number, file in list(self.held.items()):
+                path = self.locks / str(number)
+                if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                    self.held[number] = locked(path)
+                    file.close()
 
     def is_free(self, number: int) -> bool:
         """Whether nobody runs a trial."""
@@ -82,10 +108,15 @@ class Place:
                 return False
             return True
 
-    def release(self, number: int, lock: IO[str]) -> None:
-        """Say that a trial is no longer run."""
+    def release(self, number: int) -> None:
+        """Say that a trial is no longer run, by whomever."""
         (self.locks / str(number)).unlink(missing_ok=True)
-        lock.close()
+        self.drop(number)
+
+    def drop(self, number: int) -> None:
+        """Hold a trial no longer, as if this process had ended."""
+        if number in self.held:
+            self.held.pop(number).close()
 
     def is_lost(self, trial: Any, *, own: bool, grace: float) -> bool:
         """Whether a running trial's process has ended, as far as this folder can tell; ask while `alone`.
@@ -97,9 +128,15 @@ class Place:
         """
         where = trial.user_attrs.get("where")
         if where == self.name or (where is None and own):
-            return self.is_free(trial.number)
+            return self.is_free(trial.number) and not self.may_be_restored(trial)
         age = datetime.datetime.now() - trial.datetime_start
         return where is None and age.total_seconds() > grace
+
+    def may_be_restored(self, trial: Any) -> bool:
+        """Whether a trial has no lock because somebody has just removed all of them, so that its process may live."""
+        made = (self.locks / "name").stat().st_mtime
+        before = trial.datetime_start.timestamp() < made and not (self.locks / str(trial.number)).exists()
+        return before and time.time() - made < PATIENCE
 
     def clear(self) -> None:
         """Remove what a former search left.
@@ -112,7 +149,7 @@ class Place:
         for one in self.folder.iterdir():
             if one.is_dir() and one != self.locks:
                 shutil.rmtree(one)
-            elif one.is_file():
+            elif one.is_file() and one.name != "place":
                 one.unlink()
 
     def trial(self, number: Any) -> pathlib.Path:
@@ -120,11 +157,17 @@ class Place:
         return self.folder / f"trial_{number}"
 
 
+def locked(path: pathlib.Path) -> IO[str]:
+    file = open(path, "w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
 class Heartbeat(threading.Thread):
-    """Signs of life of a running trial in a database, for processes on other hosts.
+    """Signs of life of a running trial: its lock, and a beat in a database for processes on other hosts.
 
     Args:
-        beat: Writes one.
+        beat: Gives one.
         every: Seconds between them, > 0.
 
     Example:

@@ -6,11 +6,12 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kopt.tuning.liveness import Heartbeat, Place
+from kopt.tuning.liveness import RESTORE, Heartbeat, Place
 from kopt.tuning.storage import GRACE, HEARTBEAT
 
-__all__ = ["RETRIES", "Lost", "queue_again"]
+__all__ = ["RETRIES", "SURPLUS", "Lost", "queue_again", "tried_again"]
 
+SURPLUS = "surplus"  # attribute of a trial that does not count, for it yielded to another before it ran
 RETRIES = 2  # how often a trial is begun again whose process has ended: it may be the trial that ends them
 
 
@@ -28,9 +29,9 @@ class Lost:
         >>> storage = optuna.storages.InMemoryStorage()
         >>> study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(0))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     begun = study.ask()
-        ...     value = begun.suggest_float("x", 0, 1)
-        ...     running = Lost(study, storage, Place(folder), own=True).requeue()
+        ...     lost = Lost(study, storage, Place(folder), own=True)
+        ...     value = lost.ask().suggest_float("x", 0, 1)
+        ...     running = lost.requeue()
         ...     again = study.ask()
         ...     running, again.number, again.suggest_float("x", 0, 1) == value
         (0, 1, True)
@@ -63,14 +64,22 @@ class Lost:
                 error = f"The process ended during the trial, {RETRIES + 1} times."
                 self.storage.set_trial_user_attr(self.storage_id(one.number), "error", error)
             self.study.tell(one.number, state=TrialState.FAIL)
+            self.place.release(one.number)
         known = [one for one in running if self.beats or one.user_attrs.get("where") == self.place.name]
         return len([one for one in known if one not in lost])
 
-    def again(self, number: int, retries: int) -> bool:
+    def again(self, number: int, retries: int, *, raised: bool = False) -> bool:
         """Queue a trial again if it has not been tried so often; with what it reported where it can go on."""
-        trial = self.study.get_trials(deepcopy=False)[number]
         goes_on = (self.place.trial(number) / "progress.json").exists()
-        return queue_again(self.study, trial, retries, goes_on=goes_on)
+        return queue_again(self.study, self.trial(number), retries, goes_on=goes_on, raised=raised)
+
+    def trial(self, number: int) -> FrozenTrial:
+        """The trial of a number; trials may have been deleted, so it need not be in the place of its number."""
+        return next(one for one in self.study.get_trials(deepcopy=False) if one.number == number)
+
+    def waiting(self) -> bool:
+        """Whether a trial is queued."""
+        return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     def counted(self) -> list[int]:
         """Numbers of the trials that count: begun, and not begun again."""
@@ -79,24 +88,27 @@ class Lost:
         return [
             one.number
             for one in trials
-            if one.state != TrialState.WAITING and one.number not in again and "surplus" not in one.user_attrs
+            if one.state != TrialState.WAITING and one.number not in again and SURPLUS not in one.user_attrs
         ]
 
-    def heartbeat(self, number: int) -> Heartbeat | None:
-        """Begin with a trial's signs of life where the storage keeps them."""
-        if not self.beats:
-            return None
-        identity = self.storage_id(number)
-        heart = Heartbeat(lambda: self.storage.record_heartbeat(identity), HEARTBEAT)
-        heart.start()
-        return heart
+    def hearts(self, number: int) -> list[Heartbeat]:
+        """Begin with a trial's signs of life: its lock, and a beat in a storage that keeps beats."""
+        found = [Heartbeat(self.place.restore, RESTORE)]
+        if self.beats:
+            identity = self.storage_id(number)
+            found.append(Heartbeat(lambda: self.storage.record_heartbeat(identity), HEARTBEAT))
+        for heart in found:
+            heart.start()
+        return found
 
     def storage_id(self, number: int) -> int:
         study = self.storage.get_study_id_from_name(self.study.study_name)
         return self.storage.get_trial_id_from_study_id_trial_number(study, number)
 
 
-def queue_again(study: optuna.Study, trial: FrozenTrial, retries: int = RETRIES, *, goes_on: bool = False) -> bool:
+def queue_again(
+    study: optuna.Study, trial: FrozenTrial, retries: int = RETRIES, *, goes_on: bool = False, raised: bool = False
+) -> bool:
     """Queue a trial's values again, unless they are queued already.
 
     Args:
@@ -104,6 +116,7 @@ def queue_again(study: optuna.Study, trial: FrozenTrial, retries: int = RETRIES,
         trial: One that has ended, or will be told to have, without a result.
         retries: How often the same values may be begun again, >= 0.
         goes_on: Whether to keep what it has reported, for its last epoch's checkpoint is there.
+        raised: Whether its model raised; else its process has ended. Each is counted by itself.
 
     Returns:
         Whether they are queued, or were.
@@ -118,7 +131,8 @@ def queue_again(study: optuna.Study, trial: FrozenTrial, retries: int = RETRIES,
     if trial.number in tried_again(trials):
         return True
     tries = trial.user_attrs.get("tries", [])
-    if len(tries) >= retries:
+    alike = [one for one in trials if one.number in tries and ("error" in one.user_attrs) == raised]
+    if len(alike) >= retries:
         return False
     kept = {name: trial.user_attrs[name] for name in ("start",) if name in trial.user_attrs}
     study.add_trial(

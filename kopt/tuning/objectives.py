@@ -12,7 +12,7 @@ import numpy as np
 from kopt.checks import require, unknown
 from kopt.keras_internals.tuning import infer_direction
 
-__all__ = ["Measured", "directions", "measured", "objectives_of", "require_reported"]
+__all__ = ["Measured", "NotFinite", "directions", "measured", "objectives_of", "require_reported"]
 
 
 def objectives_of(objective: Any) -> Any:
@@ -68,6 +68,10 @@ def directions(objective: Any) -> dict[str, str]:
     return getattr(objective, "name_to_direction", None) or {objective.name: objective.direction}
 
 
+class NotFinite(keras_tuner.errors.FailedTrialError):
+    """A trial whose result is no number; as in KerasTuner it may be tried again."""
+
+
 class Measured(NamedTuple):
     """What a trial reached: each metric at its best epoch, and which that was."""
 
@@ -87,7 +91,7 @@ def measured(results: Any, objective: Any) -> Measured:
 
     Raises:
         FatalValueError: When the objective is not among them; the search must not go on.
-        FailedTrialError: When the objective is not finite at any epoch.
+        NotFinite: When the objective is not finite at any epoch.
 
     Example:
         >>> import keras_tuner
@@ -132,7 +136,7 @@ def best_epoch(epochs: Sequence[Mapping[str, Any]], objective: Any) -> Measured:
         if all(math.isfinite(logs.get(name, math.nan)) for name in names)
     ]
     if not finite:
-        raise keras_tuner.errors.FailedTrialError(f"{', '.join(names)} was finite at no epoch.")
+        raise NotFinite(f"{', '.join(names)} was finite at no epoch.")
     best = (min if objective.direction == "min" else max)(value for value, _ in finite)
     epoch = next(epoch for value, epoch in finite if value == best)
     numbers = {name: float(value) for name, value in epochs[epoch].items() if np.ndim(value) == 0}

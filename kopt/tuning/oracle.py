@@ -1,33 +1,37 @@
 """StudyOracle: KerasTuner's oracle over an Optuna study, which is all that it knows."""
 
-import copy
+import contextlib
 import dataclasses
 import functools
 import logging
 import math
 import os
 import time
-from typing import IO, Any
+from collections.abc import Mapping
+from typing import Any
 
 import keras_tuner
-import numpy as np
 import optuna
 from optuna.trial import TrialState
 
 from kopt import launched
 from kopt.keras_internals.tuning import DrawnHyperParameters, HookedOracle
 from kopt.tuning.definitions import Definitions
+from kopt.tuning.distributions import count
 from kopt.tuning.draws import Dimension, dimension
 from kopt.tuning.liveness import Heartbeat
-from kopt.tuning.lost import Lost
+from kopt.tuning.lost import SURPLUS, Lost
 from kopt.tuning.objectives import directions, measured
+from kopt.tuning.points import Points, Taken
+from kopt.tuning.records import STATE, ended, plain, ranked, restored
 
 __all__ = ["StudyOracle"]
 
 log = logging.getLogger("kopt")
 
 WAIT = 0.2  # seconds between looks at trials that other processes run
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+COLLISIONS = 20  # trials one after the other that nothing was left for, after which a search ends, as in KerasTuner
+DUPLICATE = "duplicate"
 MESSAGE = 4000  # characters of an error that are kept
 
 
@@ -36,9 +40,8 @@ class Live:
     """A trial that this process runs."""
 
     trial: optuna.Trial
-    lock: IO[str]
     start: dict[str, Any]  # values that were enqueued
-    heart: Heartbeat | None
+    hearts: list[Heartbeat]
     reported: set[int]  # steps
     asked: set[str] = dataclasses.field(default_factory=set)
     last: int = 0  # step that a try before, of other data or another model, has reported: no pruner is asked until then
@@ -61,8 +64,9 @@ class StudyOracle(HookedOracle):
     Example:
         >>> import keras_tuner, optuna, tempfile
         >>> from kopt.tuning.liveness import Place
+        >>> from kopt.tuning.samplers import sampler_of
         >>> storage = optuna.storages.InMemoryStorage()
-        >>> study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(0))
+        >>> study = optuna.create_study(storage=storage, sampler=sampler_of("random", 0))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     lost = Lost(study, storage, Place(folder), own=True)
         ...     oracle = StudyOracle(keras_tuner.Objective("loss", "min"), 2, study=study, lost=lost)
@@ -88,22 +92,28 @@ class StudyOracle(HookedOracle):
         self.study, self.lost, self.place = study, lost, lost.place
         self.definitions = Definitions(study)
         self.definitions.require_objectives(list(directions(self.objective)))
-        self.steered: Any = study.sampler
+        self.steered: Any = study.sampler  # a `samplers.Steered`
         self.ongoing_trials: dict[str, Any] = {}
         self.declared = list(self.hyperparameters.space)
+        self.own = {(hp.name, str(hp.conditions)): hp for hp in self.declared}  # what this process' model asks for
         self.live: dict[str, Live] = {}
-        self.deadline = math.inf  # in time.time()
+        self.deadline = math.inf  # in time.monotonic()
+        self.points = Points(study)
+        self.steered.points = None if self.steered.duplicates else self.points
+        self.collisions = 0  # one after the other
+        self.runs = 0  # that this process has ended
 
     # ---- a trial begins -----------------------------------------------------------------------------------------
 
     def create_trial(self, tuner_id: str) -> Any:
         """Begin the next trial; wait while all that is left is run by others, for one of them may be lost."""
         self.hand_back()
+        self.know_space()
         told = False
         while True:
             with self.place.alone():
                 others = self.lost.requeue()
-                if self.wants_more() and not self.time_is_up():
+                if self.wants_more() and not self.time_is_up() and self.has_more():
                     begun = self.lost.ask()
                     if not self.is_surplus(begun):
                         return self.begin(begun, tuner_id)
@@ -116,27 +126,47 @@ class StudyOracle(HookedOracle):
 
     def wants_more(self) -> bool:
         """Whether the search is not at its end."""
-        exhausted = self.study.user_attrs.get("exhausted", False)
+        exhausted = not self.steered.finite and self.study.user_attrs.get("exhausted", False)
         spent = self.lost.counted()
         return not exhausted and (not self.max_trials or len(spent) < self.max_trials)
+
+    def has_more(self) -> bool:
+        """Whether a point is left to be run; says so when none is."""
+        if self.steered.duplicates or self.lost.waiting():
+            return True
+        # A point that is left may still be one that only an older version of the script would have asked for.
+        more = self.collisions <= COLLISIONS and not self.points.all_taken(strict=self.collisions == 0)
+        if not more:
+            told = "nothing is left to search: all %d points of the space were begun (duplicates=True runs them again)"
+            log.info(told, len(self.points.paths()))
+        return more
+
+    def know_space(self) -> None:
+        """Tell the points what this process' model is known to ask for, before any trial."""
+        if self.start_order and self.points.known:
+            return
+        found = [self.dimension(hp) for hp in self.own.values()]
+        self.points.known |= {one.name: one.distribution for one in found if one is not None}
+        with self.place.alone():
+            self.points.since = self.definitions.since([one.name for one in found if one is not None])
 
     def is_surplus(self, begun: optuna.Trial) -> bool:
         """Whether processes of two hosts, which no lock keeps apart, have begun the last trial: the later yields."""
         before = [number for number in self.lost.counted() if number < begun.number]
         if not self.max_trials or len(before) < self.max_trials:
             return False
-        begun.set_user_attr("surplus", True)
+        begun.set_user_attr(SURPLUS, True)
         self.study.tell(begun, state=TrialState.FAIL)
         return True
 
     def begin(self, begun: optuna.Trial, tuner_id: str) -> Any:
-        lock = self.place.hold(begun.number)
+        self.place.hold(begun.number)
         begun.set_user_attr("where", self.place.name)
         given = begun.user_attrs
         if given.get("tries"):
             self.move_folder(given["tries"][-1], begun.number)
-        reported = set(self.study.get_trials(deepcopy=False)[begun.number].intermediate_values)
-        live = Live(begun, lock, given.get("start", {}), self.lost.heartbeat(begun.number), reported)
+        reported = set(self.lost.trial(begun.number).intermediate_values)
+        live = Live(begun, given.get("start", {}), self.lost.hearts(begun.number), reported)
         hp = DrawnHyperParameters(functools.partial(self.draw, live), self.declared)
         trial = keras_tuner.engine.trial.Trial(hp, str(begun.number), "RUNNING")
         self.live[trial.trial_id] = live
@@ -163,7 +193,15 @@ class StudyOracle(HookedOracle):
                 self.steered.forced[found.name] = found.recorded(live.start[hp.name])
             except ValueError as error:
                 raise keras_tuner.errors.FatalValueError(f"enqueue(): {error}") from error
-        return found.suggest(live.trial)
+        self.points.known[found.name] = found.distribution
+        shared = not self.steered.duplicates and count(found.distribution) is not None
+        try:
+            with self.place.alone() if shared else contextlib.nullcontext():  # others see it before they draw
+                return found.suggest(live.trial)
+        except Taken as error:
+            live.stopped = DUPLICATE
+            told = f"{hp.name} must lead to a point that was not run."
+            raise keras_tuner.errors.FailedTrialError(told) from error
 
     def dimension(self, hp: Any) -> Dimension | None:
         """What a hyperparameter is drawn from, under the name that it has in this study."""
@@ -203,7 +241,7 @@ class StudyOracle(HookedOracle):
 
     def time_is_up(self) -> bool:
         """Whether the search's time is spent."""
-        return time.time() >= self.deadline
+        return time.monotonic() >= self.deadline
 
     def stop(self, trial: Any, why: str | None) -> None:
         """Say why a trial was stopped before its end; None when it was at its end after all."""
@@ -228,11 +266,16 @@ class StudyOracle(HookedOracle):
         """Tell the study how a trial ended, and free what it held."""
         live = self.live.pop(trial.trial_id)
         self.ongoing_trials = {who: one for who, one in self.ongoing_trials.items() if one is not trial}
-        self.end_order.append(trial.trial_id)
-        if live.heart is not None:
-            live.heart.stop()
+        for heart in live.hearts:
+            heart.stop()
         self.update_space(trial.hyperparameters)
         trial.hyperparameters = trial.hyperparameters.copy()  # nothing is drawn for it any more
+        self.runs += 1
+        if live.stopped == DUPLICATE:
+            self.take_back(trial, live)
+            return
+        self.collisions = 0
+        self.end_order.append(trial.trial_id)
         if never := sorted(set(live.start) - live.asked):
             log.warning(
                 "trial %s was given values that its model never asked for: %s", trial.trial_id, ", ".join(never)
@@ -242,8 +285,22 @@ class StudyOracle(HookedOracle):
                 self.tell(trial, live)
         except optuna.exceptions.UpdateFinishedTrialError:
             log.warning("trial %s took longer than its heartbeat allows and was begun again elsewhere", trial.trial_id)
-        self.place.release(live.trial.number, live.lock)
+        self.place.release(live.trial.number)
         self.tell_end(trial)
+
+    def take_back(self, trial: Any, live: Live) -> None:
+        """End a trial for which no point was left, as if it had not been begun."""
+        self.collisions += 1
+        with self.place.alone():
+            live.trial.set_user_attr(SURPLUS, True)
+            self.study.tell(live.trial, state=TrialState.FAIL)
+        self.place.release(live.trial.number)
+        del self.trials[trial.trial_id]
+        self.start_order.remove(trial.trial_id)
+
+    def is_duplicate(self, trial: Any) -> bool:
+        """Whether a trial that is under way found no point that was not run."""
+        return self.live[trial.trial_id].stopped == DUPLICATE
 
     def tell(self, trial: Any, live: Live) -> None:
         state = TrialState.FAIL
@@ -255,25 +312,25 @@ class StudyOracle(HookedOracle):
         elif live.stopped == "oversized":
             state = TrialState.PRUNED  # without any value: samplers take it for the worst
         if trial.status == "INVALID":
-            again = self.lost.again(live.trial.number, self.max_retries_per_trial)
+            again = self.lost.again(live.trial.number, self.max_retries_per_trial, raised=True)
             trial.status = "INVALID" if again else "FAILED"
         if state == TrialState.FAIL or live.stopped == "oversized":
             live.trial.set_user_attr("error", (trial.message or "")[-MESSAGE:])
         if live.stopped:
             live.trial.set_user_attr("stopped", live.stopped)
-        live.trial.set_user_attr("keras_tuner", plain(trial.get_state()))
+        live.trial.set_user_attr(STATE, plain(trial.get_state()))
         names = directions(self.objective)
         values = [trial.metrics.get_best_value(name) for name in names] if state == TrialState.COMPLETE else None
         self.study.tell(live.trial, values, state)
-        if getattr(self.steered, "exhausted", False):
+        if self.steered.exhausted:
             self.study.set_user_attr("exhausted", True)
 
     def hand_back(self) -> None:
         """Queue again what this process began and was interrupted in, as by Ctrl-C in a notebook."""
         for number, live in list(self.live.items()):
-            if live.heart is not None:
-                live.heart.stop()
-            self.place.release(live.trial.number, live.lock)
+            for heart in live.hearts:
+                heart.stop()
+            self.place.drop(live.trial.number)
             del self.live[number]
         self.ongoing_trials.clear()
 
@@ -281,35 +338,42 @@ class StudyOracle(HookedOracle):
 
     def refresh(self) -> None:
         """Read the trials that have ended, in whichever process."""
-        for one in self.study.get_trials(deepcopy=False, states=ENDED):
-            state, number = one.user_attrs.get("keras_tuner"), str(one.number)
-            if state is not None and number not in self.trials:
-                self.trials[number] = keras_tuner.engine.trial.Trial.from_state(copy.deepcopy(state))
-                self.trials[number].trial_id = number
+        new = [one for one in ended(self.study) if str(one.number) not in self.trials]
+        for one in new:
+            self.trials[str(one.number)] = restored(one, self.hyperparameters.space, self.dimension)
+
+    def reload(self) -> None:
+        """Read all that KerasTuner's oracle has after its own `reload`: trials, their order, and the space."""
+        found = [one for one in ended(self.study) if str(one.number) not in self.live]
+        for one in found:
+            if STATE in one.user_attrs:
+                trial = self.trials[str(one.number)] = restored(one, (), self.dimension)
+                if self.tune_new_entries and self.allow_new_entries:
+                    self.hyperparameters.merge(trial.hyperparameters, overwrite=False)
+        self.refresh()
+        self.start_order = [str(one.number) for one in sorted(found, key=lambda one: one.datetime_start)]
+        self.end_order = [str(one.number) for one in sorted(found, key=lambda one: one.datetime_complete)]
+
+    def update_space(self, hyperparameters: Any) -> None:
+        """Add to the space what this process' model has asked for."""
+        self.own |= {(hp.name, str(hp.conditions)): hp for hp in hyperparameters.space}
+        super().update_space(hyperparameters)
+
+    def get_trial(self, trial_id: str) -> Any:
+        """The trial of a number, whichever process ran it."""
+        if trial_id not in self.trials:
+            self.refresh()
+        return super().get_trial(trial_id)
 
     def ranking(self) -> list[Any]:
-        """Trials that have a score, the best first: complete ones before those that were stopped, as Optuna has it.
-
-        Of several objectives, those of the Pareto front come first.
-        """
+        """Trials that have a score, the best first, as `records.ranked` has it."""
         self.refresh()
-        ended = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        several = len(self.study.directions) > 1
-        front = {one.number for one in self.study.best_trials} if several else set()
-        sign = -1 if self.objective.direction == "max" else 1
-
-        def place(one: Any) -> tuple[Any, ...]:
-            score = self.trials[str(one.number)].score
-            return one.state == TrialState.PRUNED, one.number not in front, sign * score, one.number
-
-        scored = [one for one in ended if getattr(self.trials.get(str(one.number)), "score", None) is not None]
-        return [self.trials[str(one.number)] for one in sorted(scored, key=place)]
+        return ranked(self.study, self.trials, -1 if self.objective.direction == "max" else 1)
 
     def ended(self) -> list[str]:
         """Numbers of the trials that have ended, the best first."""
         best = [trial.trial_id for trial in self.ranking()]
-        ended = {str(one.number) for one in self.study.get_trials(deepcopy=False, states=ENDED)}
-        return [*best, *sorted(ended - set(best))]
+        return [*best, *sorted({str(one.number) for one in ended(self.study)} - set(best))]
 
     def get_best_trials(self, num_trials: int = 1) -> list[Any]:
         """The best trials of the whole search, whichever process ran them; none that failed."""
@@ -319,11 +383,14 @@ class StudyOracle(HookedOracle):
         """How many trials are still to be begun; None where there is no limit."""
         return max(0, self.max_trials - len(self.lost.counted())) if self.max_trials else None
 
+    def require_same(self, given: Mapping[str, Any]) -> None:
+        """Refuse what would make the scores of the trials to come others than of those before.
 
-def plain(value: Any) -> Any:
-    """A state as JSON has it."""
-    if isinstance(value, dict):
-        return {name: plain(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    return value.item() if isinstance(value, np.generic) else value
+        Args:
+            given: Name -> what `definitions.Definitions.require_same` takes.
+
+        Raises:
+            ValueError: When one has changed; says from what to what.
+        """
+        with self.place.alone():
+            self.definitions.require_same(given)

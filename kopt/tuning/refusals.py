@@ -41,6 +41,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "directory": ((str, os.PathLike), "a path"),
     "project_name": (str, "a text"),
     "overwrite": (bool, "a bool"),
+    "duplicates": (bool, "a bool"),
     "hyperparameters": (keras_tuner.HyperParameters, "KerasTuner's HyperParameters"),
     "distribution_strategy": (tf.distribute.Strategy, "a tf.distribute.Strategy"),
 }

@@ -1,24 +1,29 @@
 """The page of a search: ranking, history, importances, how values relate to results, learning curves."""
 
+import copy
 import html
 import pathlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import optuna
 from optuna import visualization
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from kopt.checks import needs, require
+from kopt.tuning.lost import SURPLUS
 from kopt.tuning.objectives import directions
 
 __all__ = ["importances_of", "with_values", "write_report"]
 
 ROWS = 50  # of the ranking
-CONTOURS = 4  # the most important hyperparameters, each against each
+COLUMNS = 20  # of the ranking: the most important hyperparameters
+BARS = 30  # hyperparameters whose importance is shown
+PLOTTED = 10  # the most important hyperparameters, against the result
+CONTOURS = 4  # the most important ones, each against each
 STYLE = """body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em }
 table { border-collapse: collapse; font-size: 14px } th, td { padding: 2px 12px 2px 0; text-align: left }
 div.table { overflow-x: auto } tr:nth-child(even) { background: #f4f4f4 }"""
@@ -54,13 +59,16 @@ def write_report(oracle: Any) -> pathlib.Path:
         `optuna.visualization`.
     """
     offline = needs("plotly.offline", "tune")
-    study = with_values(oracle)
     names = list(directions(oracle.objective))
-    finished = [one for one in study.trials if one.state == TrialState.COMPLETE]
-    require(bool(finished), "report()", "must have a complete trial", len(finished))
+    complete = oracle.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    require(bool(complete), "report()", "must have a complete trial", len(complete))
+    shares = importances_of(oracle.study) if len(complete) >= 2 else {}
+    order = different(complete, shares)
     title = f"Search {oracle.place.folder.name}"
-    parts = [f"<h1>{html.escape(title)}</h1>", f"<p>{html.escape(summary(oracle))}</p>", ranking(oracle, names)]
-    for figure in figures(study, names):
+    told = [summary(oracle), left_out(len(order))]
+    parts = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{html.escape(one)}</p>" for one in told if one)]
+    parts.append(ranking(oracle, names, order))
+    for figure in figures(with_values(oracle, only=order[:PLOTTED]), names, order, shares):
         parts.append(figure.to_html(full_html=False, include_plotlyjs=False))
     file = oracle.place.folder / "report.html"
     head = f"<meta charset='utf-8'><title>{html.escape(title)}</title><style>{STYLE}</style>"
@@ -69,14 +77,35 @@ def write_report(oracle: Any) -> pathlib.Path:
     return file
 
 
-def with_values(oracle: Any) -> optuna.Study:
+def different(complete: Collection[Any], shares: Mapping[str, float]) -> list[str]:
+    """Names of the hyperparameters that had several values, the most important first."""
+    values: dict[str, set[Any]] = {}
+    for one in complete:
+        for name, value in one.params.items():
+            values.setdefault(name, set()).add(value)
+    several = sorted(name for name, found in values.items() if len(found) > 1)
+    return [name for name in shares if name in several] + [name for name in several if name not in shares]
+
+
+def left_out(count: int) -> str:
+    """What the page does not show of so many hyperparameters."""
+    if count <= PLOTTED:
+        return ""
+    told = f"Of {count} hyperparameters that had several values, the {PLOTTED} most important ones are plotted"
+    if count > COLUMNS:
+        told += f", {COLUMNS} are in the table and {min(count, BARS)} have a bar; tuner.importances() tells of all"
+    return f"{told}."
+
+
+def with_values(oracle: Any, only: Collection[str] | None = None) -> optuna.Study:
     """Copy a study with the values themselves where only their places in an order are recorded.
 
     Args:
         oracle: The search's `StudyOracle`.
+        only: The hyperparameters to copy; None for all.
 
     Returns:
-        A study in memory of the trials that have ended.
+        A study in memory with the same numbers; trials without a result are in it without anything.
 
     Example:
         >>> import tempfile
@@ -94,19 +123,30 @@ def with_values(oracle: Any) -> optuna.Study:
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        copy = optuna.create_study(directions=oracle.study.directions)
+        found = optuna.create_study(directions=oracle.study.directions)
     finally:
         optuna.logging.set_verbosity(level)
-    for one in oracle.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
-        trial = oracle.trials.get(str(one.number))
-        for hp in trial.hyperparameters.space if trial else ():
-            found = oracle.dimension(hp)
-            if found is not None and found.name in one.params:
-                one.params[found.name] = found.value(one.params[found.name])
-                one.distributions[found.name] = shown(found)
-        if one.state == TrialState.COMPLETE or one.values:
-            copy.add_trial(one)
-    return copy
+    for one in oracle.study.get_trials(deepcopy=False):
+        ended = one.state == TrialState.COMPLETE or one.state == TrialState.PRUNED and one.values
+        found.add_trial(copied(oracle, one, only) if ended else optuna.create_trial(state=TrialState.FAIL))
+    return found
+
+
+def copied(oracle: Any, one: FrozenTrial, only: Collection[str] | None) -> FrozenTrial:
+    """A trial with values in place of their places, of some hyperparameters."""
+    new = copy.copy(one)
+    new.user_attrs, new.system_attrs = {}, {}
+    kept = [name for name in one.params if only is None or name in only]
+    new.params, new.distributions = ({name: of[name] for name in kept} for of in (one.params, one.distributions))
+    trial = oracle.trials.get(str(one.number))
+    params, distributions = new.params, new.distributions
+    for hp in trial.hyperparameters.space if trial else ():
+        asked = any(name.startswith(hp.name) for name in params)  # before the conditions
+        found = oracle.dimension(hp) if asked else None
+        if found is not None and found.name in params:
+            params[found.name], distributions[found.name] = found.value(params[found.name]), shown(found)
+    new.params, new.distributions = params, distributions
+    return new
 
 
 def shown(found: Any) -> Any:
@@ -160,49 +200,48 @@ def first_value(trial: Any) -> float:
     return trial.values[0]
 
 
-def figures(study: optuna.Study, names: list[str]) -> Iterator[Any]:
-    """The plots that there is something to show in."""
+def figures(study: optuna.Study, names: list[str], order: list[str], shares: Mapping[str, float]) -> Iterator[Any]:
+    """The plots that there is something to show in; `order` has the most important hyperparameters first."""
     several = len(names) > 1
     how: dict[str, Any] = {"target": first_value if several else None, "target_name": names[0]}
-    complete = [one for one in study.trials if one.state == TrialState.COMPLETE]
-    asked = {name for one in complete for name in one.params}
-    different = sorted(name for name in asked if len({one.params[name] for one in complete if name in one.params}) > 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if several and len(names) <= 3:
             yield visualization.plot_pareto_front(study, target_names=names)
         yield visualization.plot_optimization_history(study, **how)
-        if len(complete) >= 2 and different:
-            shares = importances_of(study)
-            important = [name for name in shares if name in different]
+        if shares and order:
             yield bars(shares)
-            yield visualization.plot_parallel_coordinate(study, params=important or different, **how)
-            yield visualization.plot_slice(study, params=important or different, **how)
-            if len(important) >= 2:
-                yield visualization.plot_contour(study, params=important[:CONTOURS], **how)
-        if not several and any(one.intermediate_values for one in study.trials):
+            yield visualization.plot_parallel_coordinate(study, params=order[:PLOTTED], **how)
+            yield visualization.plot_slice(study, params=order[:PLOTTED], **how)
+            if len(order) >= 2:
+                yield visualization.plot_contour(study, params=order[:CONTOURS], **how)
+        if not several and any(one.intermediate_values for one in study.get_trials(deepcopy=False)):
             curves = visualization.plot_intermediate_values(study)
             yield curves.update_layout(title="Learning curves", xaxis_title="epoch", yaxis_title=names[0])
 
 
-def bars(shares: dict[str, float]) -> Any:
+def bars(shares: Mapping[str, float]) -> Any:
     graph = needs("plotly.graph_objects", "tune")
-    names = list(shares)[::-1]
+    names = list(shares)[:BARS][::-1]
     figure = graph.Figure(graph.Bar(x=[shares[name] for name in names], y=names, orientation="h"))
     return figure.update_layout(title="Importances (PED-ANOVA)", xaxis_title="share of the difference between trials")
 
 
 def summary(oracle: Any) -> str:
-    trials = oracle.study.get_trials(deepcopy=False)
+    trials = [one for one in oracle.study.get_trials(deepcopy=False) if SURPLUS not in one.user_attrs]
     counts = {state: sum(one.state == state for one in trials) for state in TrialState}
     told = ", ".join(f"{count} {state.name.lower()}" for state, count in counts.items() if count)
     return f"{' and '.join(f'{name} ({way})' for name, way in directions(oracle.objective).items())}; {told}"
 
 
-def ranking(oracle: Any, names: list[str]) -> str:
-    """A table of the best trials, with what ran in them."""
+def ranking(oracle: Any, names: list[str], order: list[str]) -> str:
+    """A table of the best trials, with what ran in them: all values, or the most important ones of many."""
     best = oracle.ranking()[:ROWS]
     asked = list(dict.fromkeys(name for trial in best for name in trial.hyperparameters.values))
+    if len(asked) > COLUMNS:
+        space = {(hp.name, str(hp.conditions)): hp for trial in best for hp in trial.hyperparameters.space}
+        place = {found.name: found.hp.name for found in map(oracle.dimension, space.values()) if found is not None}
+        asked = list(dict.fromkeys(place[name] for name in order if name in place))[:COLUMNS]
     states = {str(one.number): one.state.name.lower() for one in oracle.study.get_trials(deepcopy=False)}
     rows = [["", "trial", *names, "epoch", "", *asked]]
     for place, trial in enumerate(best, 1):

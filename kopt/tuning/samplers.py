@@ -11,6 +11,8 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from kopt.checks import needs, require, unknown
+from kopt.tuning.distributions import count, holds, nth, written
+from kopt.tuning.points import Points, Taken
 
 __all__ = ["Steered", "pruner_of", "sampler_of", "seed_of"]
 
@@ -18,6 +20,7 @@ SamplerName = Literal["tpe", "gp", "cma", "random", "grid", "qmc"]
 PrunerName = Literal["asha", "hyperband", "median", "wilcoxon"]
 # These keep nothing from trial to trial but a random stream, so a new one can be made for each trial.
 STATELESS = ("tpe", "random", "grid")
+REDRAWS = 20  # as KerasTuner's: what is drawn again so often is chosen from what is left
 
 
 class Steered(BaseSampler):
@@ -30,6 +33,7 @@ class Steered(BaseSampler):
         make: Makes a sampler from a seed.
         seed: Of the search.
         fresh: Whether to make one for each trial; once for all where the sampler keeps more than a random stream.
+        duplicates: Whether a point may be drawn again, else what `points` holds is not.
 
     Example:
         >>> import optuna
@@ -40,10 +44,14 @@ class Steered(BaseSampler):
         0.5
     """
 
-    def __init__(self, make: Callable[[int], BaseSampler], seed: int, *, fresh: bool = True):
-        self.make, self.seed, self.fresh = make, seed, fresh
+    def __init__(
+        self, make: Callable[[int], BaseSampler], seed: int, *, fresh: bool = True, duplicates: bool = True
+    ):
+        self.make, self.seed, self.fresh, self.duplicates = make, seed, fresh, duplicates
         self.inner: BaseSampler | None = None
         self.forced: dict[str, Any] = {}
+        self.relative: dict[str, Any] = {}  # what was drawn together
+        self.points: Points | None = None  # those that are not drawn again
         self.exhausted = False
         self.finite = False  # whether it goes through a grid
 
@@ -52,21 +60,56 @@ class Steered(BaseSampler):
         if self.fresh or self.inner is None:
             self.inner = self.make(seed_of(self.seed, trial.number))
         self.forced.clear()
+        self.relative = {}
         self.inner.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
-        """What is drawn together: nothing where values are given, for each is then asked for by itself."""
-        return {} if "start" in trial.user_attrs else self._of(trial).infer_relative_search_space(study, trial)
+        """Draw what is drawn together, and return nothing, so that each value is asked for by itself.
+
+        With values that are given nothing is drawn together.
+        """
+        if "start" not in trial.user_attrs:
+            space = self._of(trial).infer_relative_search_space(study, trial)
+            self.relative = self._of(trial).sample_relative(study, trial, space)
+        return {}
 
     def sample_relative(self, study: Any, trial: Any, search_space: dict[str, Any]) -> dict[str, Any]:
-        """Draw what is drawn together."""
-        return {} if "start" in trial.user_attrs else self._of(trial).sample_relative(study, trial, search_space)
+        """Return nothing: `infer_relative_search_space` has drawn."""
+        return {}
 
     def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
-        """Draw one value, unless it is given."""
+        """Draw one value, unless it is given, that does not lead to a point which has been run.
+
+        Raises:
+            Taken: When every value does, or the one that is given.
+        """
+        taken = self.points.taken(trial, param_name, param_distribution) if self.points else set()
         if param_name in self.forced:
-            return self.forced.pop(param_name)
-        return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
+            value = self.forced.pop(param_name)
+            if value in taken:
+                raise Taken
+            return value
+        if taken and len(taken) == count(param_distribution):
+            raise Taken
+        value = written(param_distribution, self.relative.get(param_name))
+        if value is None or not holds(param_distribution, value):
+            value = self._drawn(study, trial, param_name, param_distribution)
+        for _ in range(REDRAWS):
+            if value not in taken:
+                return value
+            value = self._drawn(study, trial, param_name, param_distribution)
+        return self._another(trial, param_distribution, taken)
+
+    def _drawn(self, study: Any, trial: Any, name: str, distribution: Any) -> Any:
+        return written(distribution, self._of(trial).sample_independent(study, trial, name, distribution))
+
+    def _another(self, trial: Any, distribution: Any, taken: set[Any]) -> Any:
+        """One of the values that are not taken, each as likely; there is one."""
+        random = np.random.default_rng(seed_of(self.seed, trial.number, len(trial.params)))
+        while True:
+            value = nth(distribution, int(random.integers(count(distribution) or 1)))
+            if value not in taken:
+                return value
 
     def after_trial(self, study: Any, trial: Any, state: Any, values: Sequence[float] | None) -> None:
         """Let the sampler learn that a trial ended; a grid may be at its end."""
@@ -115,7 +158,9 @@ def seed_of(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-def sampler_of(sampler: str | BaseSampler, seed: int, *, objectives: int = 1) -> Steered:
+def sampler_of(
+    sampler: str | BaseSampler, seed: int, *, objectives: int = 1, duplicates: bool = False
+) -> Steered:
     """Give the sampler of a name.
 
     Args:
@@ -124,6 +169,7 @@ def sampler_of(sampler: str | BaseSampler, seed: int, *, objectives: int = 1) ->
             (random, but evenly spread; needs scipy), or any Optuna sampler.
         seed: Of the search, >= 0; an Optuna sampler has its own.
         objectives: How many there are.
+        duplicates: Whether a point of a finite space may be drawn again; never one of a grid.
 
     Returns:
         The sampler.
@@ -139,7 +185,7 @@ def sampler_of(sampler: str | BaseSampler, seed: int, *, objectives: int = 1) ->
     one_only = sampler == "cma" or isinstance(sampler, samplers.CmaEsSampler)
     require(objectives == 1 or not one_only, "sampler", "must be one for several objectives", sampler)
     if isinstance(sampler, BaseSampler):
-        return Steered(lambda _: sampler, seed, fresh=False)
+        return Steered(lambda _: sampler, seed, fresh=False, duplicates=duplicates)
     if sampler not in get_args(SamplerName):
         raise unknown("sampler", sampler, get_args(SamplerName))
     if sampler == "gp":
@@ -148,8 +194,10 @@ def sampler_of(sampler: str | BaseSampler, seed: int, *, objectives: int = 1) ->
         needs("scipy", "tune")
     if sampler == "cma":
         needs("cmaes", "tune")
-    found = Steered(lambda one: quietly(SAMPLERS[sampler], one, seed), seed, fresh=sampler in STATELESS)
-    found.finite = sampler == "grid"
+    make, finite = SAMPLERS[sampler], sampler == "grid"
+    how = {"fresh": sampler in STATELESS, "duplicates": duplicates and not finite}
+    found = Steered(lambda one: quietly(make, one, seed), seed, **how)
+    found.finite = finite
     return found
 
 
@@ -211,7 +259,8 @@ SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
     "gp": lambda one, _: samplers.GPSampler(seed=one, deterministic_objective=True, warn_independent_sampling=False),
     "cma": lambda one, _: samplers.CmaEsSampler(seed=one, warn_independent_sampling=False),
     "random": lambda one, _: samplers.RandomSampler(one),
-    "grid": lambda one, _: samplers.BruteForceSampler(one),
+    # Points that have been run are not drawn again; Optuna's BruteForceSampler breaks once a model failed within build.
+    "grid": lambda one, _: samplers.RandomSampler(one),
     "qmc": lambda one, whole: samplers.QMCSampler(
         scramble=True, seed=whole, independent_sampler=samplers.RandomSampler(one), warn_independent_sampling=False
     ),

@@ -1,125 +1,26 @@
 """Where a search is kept: a journal file that survives being cut, or a database."""
 
 import contextlib
-import fcntl
-import json
-import logging
 import os
 import pathlib
+import sqlite3
+import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 
 from kopt.checks import require
+from kopt.tuning.journal import Journal
 
-__all__ = ["HEARTBEAT", "Journal", "open_storage", "open_study"]
-
-log = logging.getLogger("kopt")
+__all__ = ["GRACE", "HEARTBEAT", "Journal", "open_storage", "open_study"]
 
 HEARTBEAT = 20  # seconds between a trial's signs of life in a database
-ENTRY = b'{"op_code":'  # how every entry begins
+TRIES = 10  # to open a database that others make at the same time
 GRACE = 3 * HEARTBEAT  # seconds without one after which its process is taken for dead
-
-
-class Journal(JournalFileBackend):
-    """Optuna's journal file with a lock that dies with its holder, and that mends itself.
-
-    Optuna's own lock is a link that a killed process leaves behind: all others then wait for 30 seconds. And what is
-    appended after half an entry makes the file unreadable for good. This one cuts half an entry off before it appends.
-
-    Args:
-        path: The file; made where it is not there.
-
-    Raises:
-        ValueError: When the file is no journal, or broken elsewhere than at its end; it is left as it is.
-
-    Example:
-        >>> import tempfile, pathlib
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = pathlib.Path(folder) / "journal.log"
-        ...     Journal(path).append_logs([{"op_code": 1}])
-        ...     _ = path.write_text(path.read_text() + '{"op_co')
-        ...     journal = Journal(path)
-        ...     journal.append_logs([{"op_code": 2}])
-        ...     list(journal.read_logs(0))
-        [{'op_code': 1}, {'op_code': 2}]
-    """
-
-    def __init__(self, path: str | os.PathLike[str]):
-        super().__init__(str(path))
-        self.path, self.size = pathlib.Path(path), 0
-        with self.held() as file:
-            require_journal(file, self.path)
-            cut_half_entry(file, self.path)
-
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """Read the entries from a number on."""
-        self.require_grown()
-        return super().read_logs(log_number_from)
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append entries, all or none; those of a trial's state are on the disk when it returns.
-
-        The others are there with the next one, or sooner: a process that dies loses none, a machine that does loses the
-        draws of a trial that was lost with it. Waiting for the disk at each would take most of a short trial's time.
-        """
-        text = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in logs)
-        with self.held() as file:
-            cut_half_entry(file, self.path)
-            file.seek(0, os.SEEK_END)
-            file.write(text.encode())
-            file.flush()
-            if any("state" in entry for entry in logs):
-                os.fsync(file.fileno())
-            self.size = file.tell()
-
-    def require_grown(self) -> None:
-        """Refuse a file that has lost entries which this process has written."""
-        size = self.path.stat().st_size
-        require(
-            size >= self.size, "storage", f"must not be cut while it is searched, {self.path} has fewer bytes", size
-        )
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[Any]:
-        """The file, while nobody else writes."""
-        with open(self.path, "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            self.require_grown()
-            yield file
-
-
-def cut_half_entry(file: Any, path: pathlib.Path) -> None:
-    """Cut off what follows the last whole entry: its writer died at it, or the file was cut."""
-    size = file.seek(0, os.SEEK_END)
-    if size == 0:
-        return
-    file.seek(size - 1)
-    if file.read(1) == b"\n":
-        return
-    file.seek(0)
-    whole = file.read().rfind(b"\n") + 1
-    file.truncate(whole)
-    log.warning("%s ended within an entry: the %d bytes after the last whole one were cut off", path, size - whole)
-
-
-def require_journal(file: Any, path: pathlib.Path) -> None:
-    """Refuse a file that is none, or one that is broken in its middle, for nothing can tell what is missing."""
-    file.seek(0)
-    *lines, half = file.read().split(b"\n")
-    for number, line in enumerate(lines, 1):
-        try:
-            whole = "op_code" in json.loads(line)
-        except (ValueError, TypeError):
-            whole = False
-        require(whole, "storage", f"must be a whole journal, {path} is broken in line {number}", line[:40])
-    begun = half.startswith(ENTRY) or ENTRY.startswith(half)
-    require(begun, "storage", f"must be a journal, {path} ends otherwise", half[:40])
 
 
 def open_storage(
@@ -159,15 +60,43 @@ def open_storage(
     in_memory = text in ("sqlite://", "sqlite:///:memory:")
     require(not in_memory, "storage", "must be kept in a file, sqlite:///search.db", text)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            how: Any = {"heartbeat_interval": HEARTBEAT, "grace_period": GRACE, "heartbeat_stale_trial_callback": stale}
-            return optuna.storages.get_storage(RDBStorage(text, **how))
+        require_whole(text)
+        return database(text, stale)
     except (sqlalchemy.exc.DatabaseError, sqlalchemy.exc.NoSuchModuleError) as error:
         shown = sqlalchemy.engine.make_url(text).render_as_string(hide_password=True)
         raise unreachable(shown, str(error).splitlines()[0]) from error
     except sqlalchemy.exc.ArgumentError as error:
         raise ValueError("storage must be a journal's path or a database's URL, got another text.") from error
+
+
+def database(url: str, stale: Callable[..., Any] | None) -> BaseStorage:
+    """Open a database; make its tables where it is new, which another host may be doing at this moment."""
+    how: Any = {"heartbeat_interval": HEARTBEAT, "grace_period": GRACE, "heartbeat_stale_trial_callback": stale}
+    for left in reversed(range(TRIES)):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.storages.get_storage(RDBStorage(url, **how))
+        except sqlalchemy.exc.DatabaseError as error:
+            just_made = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error)
+            if not left or not just_made:
+                raise
+            time.sleep(0.2)
+    raise AssertionError
+
+
+def require_whole(url: str) -> None:
+    """Refuse a damaged SQLite file, which is otherwise found out in the middle of a search."""
+    parts = sqlalchemy.engine.make_url(url)
+    if parts.get_backend_name() != "sqlite" or not os.path.exists(parts.database or ""):
+        return
+    with contextlib.closing(sqlite3.connect(parts.database)) as database:
+        try:
+            ((found, *_),) = database.execute("PRAGMA integrity_check(1)").fetchall()[:1]
+        except sqlite3.DatabaseError as error:
+            found = str(error)
+    rule = f"must be a whole database, {parts.database} is damaged (`sqlite3 FILE .recover` reads what is left)"
+    require(found == "ok", "storage", rule, found.splitlines()[-1])
 
 
 def unreachable(shown: str, reason: Any) -> ValueError:

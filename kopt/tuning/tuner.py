@@ -21,7 +21,8 @@ from kopt.tuning.execution import DATA, data_of, execute
 from kopt.tuning.hope import require_hope, require_success
 from kopt.tuning.hypermodel import HyperModel
 from kopt.tuning.inputs import symbolic
-from kopt.tuning.objectives import directions, measured, objectives_of, require_reported
+from kopt.tuning.meaning import meaning_of
+from kopt.tuning.objectives import NotFinite, directions, measured, objectives_of, require_reported
 from kopt.tuning.opening import open_search
 from kopt.tuning.oracle import StudyOracle
 from kopt.tuning.refusals import (
@@ -64,7 +65,8 @@ class Tuner(HookedTuner):
         hypermodel: A function or a `keras_tuner.HyperModel`; None where a subclass has its own `run_trial`.
         objective: A metric's name, a `keras_tuner.Objective`, or several of them for a Pareto front.
         max_trials: How many trials over all processes and runs of the script, >= 1; None where `timeout` is the limit.
-        timeout: Seconds or "2h": when to begin no more trials, and to stop those under way at the end of their epoch.
+        timeout: Seconds or "2h": when to begin no more trials, and to stop those under way at the end of their epoch;
+            from the call of `search`, or from the launch, by a clock that nobody sets.
         sampler: As for `samplers.sampler_of`: "tpe", "gp", "cma", "random", "grid", "qmc" or an Optuna sampler.
         pruner: As for `samplers.pruner_of`: "asha", "hyperband", "median", "wilcoxon", an Optuna pruner or None.
         storage: None for a journal file in the folder, another journal's path, or a database's URL.
@@ -73,6 +75,8 @@ class Tuner(HookedTuner):
         executions_per_trial: How many models are trained for a trial, >= 1, on each fold.
         keep: How many trials' checkpoints stay on the disk, >= 0.
         max_parameters: Models with more are not trained; None for no limit.
+        duplicates: Whether a point of a finite space may be run again, which tells how much of a score is chance. Else one
+            that was run, or failed, is not drawn again, and the search ends when none is left.
         seed: Of the draws, the folds and each model's start, >= 0; None for new ones each time.
         directory: Where searches are.
         project_name: The search's folder in it, and the study's name.
@@ -115,6 +119,7 @@ class Tuner(HookedTuner):
         executions_per_trial: int = 1,
         keep: int = 3,
         max_parameters: int | None = None,
+        duplicates: bool = False,
         seed: int | None = 0,
         directory: str | os.PathLike[str] | None = None,
         project_name: str | None = None,
@@ -132,7 +137,8 @@ class Tuner(HookedTuner):
         self.executions = folds * executions_per_trial
         chosen = objectives_of(objective)
         several = len(chosen) if isinstance(chosen, list) else 1
-        sampling = sampler_of(sampler, int.from_bytes(os.urandom(4)) if seed is None else seed, objectives=several)
+        drawn = int.from_bytes(os.urandom(4)) if seed is None else seed
+        sampling = sampler_of(sampler, drawn, objectives=several, duplicates=duplicates)
         pruning = pruner_of(pruner, objectives=several, executions=self.executions)
         name = project_name or "untitled_project"
         lost = open_search(
@@ -143,6 +149,7 @@ class Tuner(HookedTuner):
         oracle = StudyOracle(chosen, max_trials, study=lost.study, lost=lost, seed=seed, **for_oracle)
         settings |= {"directory": directory, "project_name": name, "executions_per_trial": executions_per_trial}
         super().__init__(oracle, hypermodel, **settings)
+        self.oracle.reload()
 
     @property
     def study(self) -> optuna.Study:
@@ -161,8 +168,9 @@ class Tuner(HookedTuner):
         """Search, with the arguments of `model.fit`, and `groups=` for folds; see `keras_tuner.Tuner.search`.
 
         Raises:
-            ValueError: When data do not fit each other or the folds, the objective is not reported, or a callback
-                cannot be copied; before anything is trained.
+            ValueError: When data do not fit each other or the folds, the objective is not reported, a callback cannot be
+                copied, or what decides a score (data, epochs, folds, executions, seed, precision, the fields of a recipe
+                that are not searched) is not as in the trials before; before anything is trained.
             RuntimeError: When all trials fail; says how the first did.
         """
         self.oracle.deadline = launched.clock_start() + self.timeout
@@ -174,6 +182,7 @@ class Tuner(HookedTuner):
             self.require_trainable(args, kwargs, callbacks)
         if self.oracle.steered.finite:
             require_finite(self.oracle.get_space().space)
+        self.oracle.require_same(meaning_of(self, args, kwargs))
         try:
             super().search(*args, **kwargs)
         finally:
@@ -230,10 +239,10 @@ class Tuner(HookedTuner):
             discard(self.oracle.place.trial(trial.trial_id))
             raise
         except keras_tuner.errors.FailedTrialError as error:
-            trial.status, trial.message = "FAILED", str(error)
+            trial.status, trial.message = "INVALID" if isinstance(error, NotFinite) else "FAILED", str(error)
         except Exception:  # the fault boundary: a model may raise anything
             trial.status, trial.message = "INVALID", traceback.format_exc()
-        if trial.status != "COMPLETED":
+        if trial.status != "COMPLETED" and not self.oracle.is_duplicate(trial):
             log.warning("trial %s failed: %s", trial.trial_id, trial.message.strip().splitlines()[-1])
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
@@ -291,7 +300,7 @@ class Tuner(HookedTuner):
         with self.oracle.place.alone():
             self.keep_checkpoints()
         require_hope(self.study, self.oracle.max_consecutive_failed_trials)
-        launched.may_leave(len(self.oracle.end_order))
+        launched.may_leave(self.oracle.runs)
 
     def keep_checkpoints(self) -> None:
         """Keep the checkpoints of the best trials; those of lost ones are for the tries that go on with them."""

@@ -91,6 +91,65 @@ def test_a_trial_that_raises_is_tried_again_only_as_often_as_asked(tmp_path) -> 
     assert len({one.params["x"] for one in trials}) == 3
 
 
+class Twins:
+    """The same trials for KerasTuner's tuner and for kopt's: `deeds` says which are good, all tries of a trial alike."""
+
+    deeds: list[bool]
+
+    def run_trial(self, trial, **_):
+        value = trial.hyperparameters.Float("x", 0, 1)
+        self.runs.append(value)
+        return self.result(self.deeds[list(dict.fromkeys(self.runs)).index(value)])
+
+    def result(self, good: bool) -> float:
+        if not good:
+            raise KeyError("a")
+        return 1.0
+
+    def outcome(self, deeds: list[bool]) -> tuple[int, int, bool]:
+        """How many runs and trials there were, and whether it ended by an error."""
+        self.deeds, self.runs, self.oracle.verbose = deeds, [], 0
+        try:
+            self.search()
+        except RuntimeError:
+            return len(self.runs), len(set(self.runs)), True
+        return len(self.runs), len(set(self.runs)), False
+
+
+class KoptTwin(Twins, Tuner):
+    pass
+
+
+class KerasTwin(Twins, keras_tuner.Tuner):
+    pass
+
+
+class KoptNaN(KoptTwin):
+    def result(self, good):
+        return 1.0 if good else float("nan")
+
+
+@pytest.mark.parametrize(("retries", "in_a_row"), [(0, 3), (2, 3), (3, 2), (1, None)])
+@pytest.mark.parametrize("deeds", ["gbgggg", "gbbbgg", "ggbgbbgbbb", "bbggbb", "bgbbbg"])
+def test_trials_that_fail_are_counted_as_keras_tuner_does(deeds, retries, in_a_row, tmp_path) -> None:
+    good = [deed == "g" for deed in deeds]
+    how = {"max_retries_per_trial": retries, "max_consecutive_failed_trials": in_a_row or 100}
+    oracle = keras_tuner.oracles.RandomSearchOracle(max_trials=len(deeds), seed=1, **how)
+    expected = KerasTwin(oracle, directory=tmp_path, project_name="stock").outcome(good)
+    for kind in (KoptTwin, KoptNaN) if deeds == "gbbbgg" else (KoptTwin,):
+        folder = tmp_path / kind.__name__
+        assert kind(max_trials=len(deeds), sampler="random", directory=folder, **how).outcome(good) == expected
+
+
+def test_tries_after_a_kill_and_tries_after_an_error_are_counted_apart(tmp_path) -> None:
+    tuner = faulty(tmp_path, KeyError("a"), KeyError("a"), KeyError("a"), 1.0, trials=2, max_retries_per_trial=1)
+    killed = tuner.oracle.create_trial("tuner0")
+    killed.hyperparameters.Float("x", 0, 1)
+    tuner.search()  # finds it handed back, and begins it again: 1 fails, 2 is its retry, 3 is another trial
+    assert [one.state.name for one in tuner.study.trials] == ["FAIL", "FAIL", "FAIL", "COMPLETE"]
+    assert [one.user_attrs.get("tries", []) for one in tuner.study.trials] == [[], [0], [0, 1], []]
+
+
 def test_a_run_trial_that_returns_nothing_ends_the_search(tmp_path) -> None:
     tuner = faulty(tmp_path, None, trials=3)
     with pytest.raises(TypeError, match="^run_trial and HyperModel.fit must return a History, a number"):

@@ -145,5 +145,5 @@ def test_a_file_that_is_no_journal_stays_as_it_is(text: str, tmp_path) -> None:
 def test_a_file_that_is_no_database(tmp_path) -> None:
     path = pathlib.Path(tmp_path / "notes")
     path.write_text("nothing of a database " * 100)
-    with pytest.raises(ValueError, match="^storage must be one that can be reached, got 'sqlite:.*not a database"):
+    with pytest.raises(ValueError, match="^storage must be a whole database, .*notes is damaged .* got 'file is not"):
         Tuner(build, "loss", directory=tmp_path, storage=f"sqlite:///{path}")

@@ -7,21 +7,27 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterator
 
 import optuna
 import pytest
+import sqlalchemy
 
-from kopt.tuning import Tuner, lost, storage
+import kopt
+from kopt.tuning import Tuner, liveness, lost, storage
 from kopt.tuning.liveness import Place
+from kopt.tuning.opening import open_search
 from kopt.tuning.storage import Journal
 
 
@@ -104,15 +110,59 @@ def test_a_journal_cut_at_any_byte_goes_on_from_its_last_whole_entry(tmp_path, c
         assert [state for number, state in enumerate(states) if number not in lost_ones] == ["COMPLETE"] * 4
 
 
-def test_a_journal_that_is_broken_in_its_middle_is_refused(tmp_path) -> None:
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"\0",
+        b"\0" * 5000,
+        b'{"op_code":4,"trial\0\0\0',
+        b"\0\0\n\0\n",
+        b'{"op_code":4\0\0\n{"op_code":5,"worker_id":"a"}\n',  # a page is lost, and the next one is not
+    ],
+    ids=["one", "many", "after half an entry", "lines", "before entries"],
+)
+def test_a_journal_with_what_a_power_failure_leaves_goes_on_and_loses_no_byte(tail, tmp_path, caplog) -> None:
+    line(tmp_path, 2).search()
+    file = tmp_path / "line" / "journal.log"
+    whole = file.read_bytes()
+    file.write_bytes(whole + tail)
+    tuner = line(tmp_path, 3)
+    assert file.read_bytes().startswith(whole) and b"\0" not in file.read_bytes()
+    assert (tmp_path / "line" / "journal.log.cut").read_bytes() == tail
+    assert f"a power failure: the {len(tail)} bytes after the last whole entry were cut off, and are kept" in caplog.text
+    tuner.search()
+    assert [trial.state.name for trial in line(tmp_path, 3).study.trials] == ["COMPLETE"] * 3
+
+
+def test_empty_lines_in_a_journal_are_passed_over(tmp_path) -> None:
+    first = line(tmp_path, 2)
+    first.search()
+    values = [trial.value for trial in first.study.trials]
+    file = tmp_path / "line" / "journal.log"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("\n" + "".join(lines[:3]) + "\n\n" + "".join(lines[3:]) + " \n")
+    tuner = line(tmp_path, 4)
+    assert [trial.value for trial in tuner.study.trials] == values
+    with open(file, "a") as running:
+        running.write("\n")
+    tuner.search()
+    assert [trial.state.name for trial in line(tmp_path, 4).study.trials] == ["COMPLETE"] * 4
+    journal = Journal(file)
+    whole = list(journal.read_logs(0))
+    for start in (5, 2, len(whole), 0):
+        assert list(journal.read_logs(start)) == list(Journal(file).read_logs(start)) == whole[start:]
+
+
+def test_a_journal_that_is_broken_in_its_middle_is_refused_with_a_way_out(tmp_path) -> None:
     line(tmp_path, 2).search()
     file = tmp_path / "line" / "journal.log"
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join([*lines[:3], lines[3][:10] + "\n", *lines[4:]]))
-    with pytest.raises(
-        ValueError, match=r"^storage must be a whole journal, .*journal.log is broken in line 4, got b'"
-    ):
+    told = r"^storage must be a whole journal, .*journal.log is broken in line 4 \(`head -n 3` keeps what is before\), got"
+    with pytest.raises(ValueError, match=told):
         line(tmp_path, 4)
+    file.write_text("".join(lines[:3]))  # as it says
+    line(tmp_path, 4).search()
 
 
 def test_a_journal_that_is_cut_while_it_is_searched_is_refused(tmp_path) -> None:
@@ -159,6 +209,68 @@ def test_a_storage_out_of_reach_is_one_sentence(given: str, message: str, tmp_pa
         pytest.skip("the database's driver is not installed")
     assert str(caught.value).startswith(message) and "secret" not in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros", "noise"])
+def test_a_damaged_database_is_refused_before_anything_is_trained(damage: str, tmp_path) -> None:
+    url, file, chance = f"sqlite:///{tmp_path}/search.db", tmp_path / "search.db", random.Random(0)
+    line(tmp_path, 3, storage=url).search()
+    whole = file.read_bytes()
+    for _ in range(4):
+        place = chance.randrange(4096, len(whole) - 4096)
+        page = {"cut": b"", "zeros": bytes(4096), "noise": chance.randbytes(4096)}[damage]
+        place -= place % 4096 if damage == "zeros" else 0
+        file.write_bytes(whole[:place] + page + (whole[place + 4096 :] if page else b""))
+        with pytest.raises(ValueError, match=r"^storage must be a whole database, .*search.db is damaged \(") as caught:
+            line(tmp_path, 4, storage=url)
+        assert "\n" not in str(caught.value)
+    file.write_bytes(whole)
+    assert len(line(tmp_path, 4, storage=url).study.trials) == 3  # the counter-test
+
+
+def test_hosts_that_make_a_database_at_once_wait_for_each_other(tmp_path, monkeypatch) -> None:
+    url, real, made = f"sqlite:///{tmp_path}/search.db", storage.RDBStorage, []
+
+    def slower(*args, **how):
+        """Finds the tables of a host that was faster."""
+        made.append(1)
+        if len(made) == 1:
+            cause = "(sqlite3.OperationalError) table studies already exists"
+            raise sqlalchemy.exc.OperationalError("CREATE TABLE", {}, Exception(cause))
+        if len(made) == 2:
+            raise sqlalchemy.exc.IntegrityError("CREATE TABLE", {}, Exception("duplicate key value"))
+        return real(*args, **how)
+
+    monkeypatch.setattr(storage, "RDBStorage", slower)
+    line(tmp_path, 1, storage=url).search()
+    monkeypatch.setattr(storage, "RDBStorage", real)
+    barrier, errors = threading.Barrier(4), []
+
+    def host(number: int) -> None:
+        barrier.wait()
+        try:
+            open_search(tmp_path / str(number), f"sqlite:///{tmp_path}/other.db", "a", None, None, None)
+        except Exception as error:  # whatever it is, the test shows it
+            errors.append(error)
+
+    threads = [threading.Thread(target=host, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_a_database_of_which_trials_were_deleted_serves(tmp_path) -> None:
+    url = f"sqlite:///{tmp_path}/search.db"
+    line(tmp_path, 3, storage=url).search()
+    with contextlib.closing(sqlite3.connect(tmp_path / "search.db")) as database:
+        database.execute("delete from trials where number = 1")
+        database.commit()
+    tuner = line(tmp_path, 4, storage=url, max_retries_per_trial=1)
+    tuner.search()
+    assert [trial.number for trial in tuner.study.trials] == [0, 2, 3, 4]
+    assert len(tuner.oracle.get_best_trials(9)) == 4 and tuner.oracle.remaining_trials() == 0
 
 
 def test_a_database_serves_as_well(url, tmp_path) -> None:
@@ -212,6 +324,78 @@ def test_an_interrupted_trial_is_run_again_with_the_same_values(tmp_path) -> Non
     tuner.search()  # in the same process, as in a notebook
     states = [trial.state.name for trial in tuner.study.trials]
     assert states.count("COMPLETE") == 3 and states.count("FAIL") == 1
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Look after locks often."""
+    monkeypatch.setattr(lost, "RESTORE", 0.02)
+    monkeypatch.setattr(liveness, "PATIENCE", 0.4)
+
+
+def test_a_running_trial_makes_its_lock_anew_when_somebody_removes_them_all(quick, tmp_path) -> None:
+    alive = line(tmp_path, 2)
+    trial = alive.oracle.create_trial("tuner0")
+    trial.hyperparameters.Float("x", 0, 1)
+    shutil.rmtree(alive.oracle.place.locks)
+    other = line(tmp_path, 2)
+    until = time.monotonic() + 0.6  # longer than the patience with a dead one
+    while time.monotonic() < until:
+        with other.oracle.place.alone():
+            assert other.oracle.lost.requeue() == 1
+        time.sleep(0.02)
+    assert not other.oracle.place.is_free(0)
+    shutil.rmtree(alive.oracle.place.locks)
+    alive.oracle.finish(trial, 0.5)  # at once, before anything is made anew
+    alive.search()
+    assert [one.state.name for one in other.study.trials] == ["COMPLETE"] * 2
+    assert not [lock for lock in alive.oracle.place.locks.iterdir() if lock.name.isdigit()]
+
+
+@pytest.mark.parametrize("removed", ["before", "after", "never"])
+def test_a_dead_trial_is_found_though_somebody_removes_all_locks(removed: str, quick, tmp_path) -> None:
+    dead = line(tmp_path, 2)
+    trial = dead.oracle.create_trial("tuner0")
+    value = trial.hyperparameters.Float("x", 0, 1)
+    locks = dead.oracle.place.locks
+    if removed == "before":
+        shutil.rmtree(locks)
+    for heart in dead.oracle.live["0"].hearts:
+        heart.stop()
+    dead.oracle.place.drop(0)  # as the kernel does when a process ends
+    if removed == "after":
+        shutil.rmtree(locks)
+    other = line(tmp_path, 2)
+    other.search()
+    assert [one.state.name for one in other.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert [one.params["x"] for one in other.study.trials if one.user_attrs.get("tries") == [0]] == [value]
+
+
+def test_a_clock_that_is_set_does_not_end_a_search(tmp_path, monkeypatch) -> None:
+    class Wound(Line):
+        def run_trial(self, trial):
+            monkeypatch.setattr(time, "time", lambda now=time.time(): now + 7200)
+            return super().run_trial(trial)
+
+    tuner = Wound(max_trials=3, timeout="1h", directory=tmp_path, project_name="line", sampler="random")
+    tuner.oracle.verbose = 0
+    tuner.search()
+    assert len(tuner.study.trials) == 3
+    monkeypatch.undo()
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 4000 * len(tuner.study.trials))
+    late = Wound(max_trials=9, timeout="2h", directory=tmp_path, project_name="line", sampler="random")
+    late.oracle.verbose = 0
+    late.search()  # the counter-test: the clock that counts
+    assert len(tuner.study.trials) == 5
+
+
+def test_no_duration_is_measured_by_a_clock_that_can_be_set() -> None:
+    wall = re.compile(r"\btime\.time\(|\bdatetime\.(now|utcnow)\(")
+    package = pathlib.Path(kopt.__file__).parent
+    found = {str(file.relative_to(package)) for file in package.rglob("*.py") if wall.search(file.read_text())}
+    # What other hosts and the file system have written down, and the name of a run's folder.
+    assert found == {"tuning/liveness.py", "report/run_folder.py"}
 
 
 def test_overwriting_begins_anew_but_not_under_another_process(tmp_path) -> None:

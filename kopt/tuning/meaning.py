@@ -1,0 +1,99 @@
+"""Meaning: what decides what a score of a search means, so that trials of two kinds are never ranked together."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from kopt.fields import Value, paths
+from kopt.tuning.fingerprint import fingerprint
+from kopt.tuning.hypermodel import HyperModel
+
+__all__ = ["meaning_of"]
+
+DATA = ("x", "y", "sample_weight", "validation_data", "groups")
+TRAINING = (
+    "epochs",
+    "initial_epoch",
+    "batch_size",
+    "steps_per_epoch",
+    "shuffle",
+    "class_weight",
+    "validation_split",
+    "validation_batch_size",
+    "validation_steps",
+    "validation_freq",
+)
+ANYWHERE = ("name", "devices", "collectives", "target")  # fields of a recipe that change no score
+PLAIN = (bool, int, float, str, type(None))
+
+
+def meaning_of(tuner: Any, args: Sequence[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides what a score of a search means, as JSON keeps it.
+
+    Args:
+        tuner: The `Tuner`.
+        args: Positional arguments of `search`.
+        given: Named ones. Of a `run_trial` of the user's, those count that `fit` has too.
+
+    Returns:
+        Name -> number, text, or a description of data.
+
+    Example:
+        >>> import types, numpy as np
+        >>> tuner = types.SimpleNamespace(
+        ...     folds=2, executions=4, seed=0, hypermodel=None, trains_itself=lambda: True
+        ... )
+        >>> found = meaning_of(tuner, [np.zeros((4, 3)), np.zeros(4)], {"epochs": 3})
+        >>> found["folds"], found["executions_per_trial"], found["epochs"], found["x"]["shape"]
+        (2, 2, 3, [4, 3])
+    """
+    found: dict[str, Any] = {
+        "folds": tuner.folds,
+        "executions_per_trial": tuner.executions // tuner.folds,
+        "seed": tuner.seed,
+        "precision": keras.config.dtype_policy().name,
+    }
+    named = arguments(args, given) if tuner.trains_itself() else dict(given)
+    found |= {name: plain(named[name]) for name in TRAINING if name in named and is_plain(named[name])}
+    found |= fingerprint(**{name: named.get(name) for name in DATA})
+    if isinstance(tuner.hypermodel, HyperModel):
+        found |= fixed(tuner.hypermodel)
+    return found
+
+
+def arguments(args: Sequence[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `fit` by their names, with its defaults."""
+    known = inspect.signature(keras.Model.fit).parameters
+    defaults = {name: one.default for name, one in known.items() if name in TRAINING}
+    return defaults | dict(zip([name for name in known if name != "self"], args)) | dict(given)
+
+
+def fixed(hypermodel: HyperModel) -> dict[str, Any]:
+    """The fields of a hypermodel's value that are not searched, and the checksum of a recipe's data."""
+    value, searched = hypermodel.space.value, tuple(hypermodel.space.ranges)
+    below = tuple(f"{path}." for path in searched)
+    fields = {path: field for path, field in paths(value).items() if path not in searched and not path.startswith(below)}
+    found = {path: kinds(field) if isinstance(field, Value) else plain(field) for path, field in fields.items()}
+    data = hypermodel.splits.checksum if hypermodel.splits is not None else None
+    return {type(value).__name__.lower(): {name: one for name, one in found.items() if name not in ANYWHERE}, "data": data}
+
+
+def kinds(value: Value) -> str:
+    """The type's name, and those of what it wraps."""
+    inner = getattr(value, "of", None)
+    return type(value).__name__ + (f" of {kinds(inner)}" if isinstance(inner, Value) else "")
+
+
+def is_plain(value: Any) -> bool:
+    return isinstance(value, (*PLAIN, dict, list, tuple))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    return value if isinstance(value, PLAIN) else getattr(value, "item", lambda: repr(value))()
