@@ -74,6 +74,8 @@ FEATURES: dict[str, dict[str, Any]] = {
     "several outputs": {"kind": "outputs"},
     "compute_loss": {"kind": "compute_loss"},
     "embeddings": {"kind": "embeddings"},
+    "loss of a batch": {"kind": "batch loss", "rows": BATCH * 4 + 1},
+    "one example left": {"normalized": True, "activity": keras.regularizers.L2(0.01), "rows": BATCH * 4 + 1},
     "clipnorm": {"optimizer": {"clipnorm": 0.05}},
     "global clipnorm": {"optimizer": {"global_clipnorm": 0.1}},
     "clipvalue": {"optimizer": {"clipvalue": 0.01}},
@@ -82,6 +84,11 @@ FEATURES: dict[str, dict[str, Any]] = {
     "step: value": {"step": {"clip": clips.ClipValue(0.01)}},
     "step: adaptive": {"step": {"clip": clips.Adaptive(0.1)}},
     "step: micro 4": {"step": {"micro_batches": 4}},
+    "step: micro 4, loss of a batch": {
+        "kind": "batch loss",
+        "rows": BATCH * 4 + 1,
+        "step": {"micro_batches": 4},
+    },
     "step: micro 4, mask": {"kind": "mask", "step": {"micro_batches": 4}},
     "ema": {"optimizer": {"use_ema": True, "ema_momentum": 0.9}},
     "ema overwriting": {"optimizer": {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 7}},
@@ -113,6 +120,15 @@ WORKERS += [Cell("kopt adam", True, "step: micro 4"), Cell("sgd", False, "fp16, 
 CELLS = {"tests": TESTS, "workers": WORKERS, "in keras": IN_KERAS, "all": ALL, "features": TESTS[: len(FEATURES)]}
 
 
+class SumOfSquares(keras.layers.Layer):
+    """Adds a sum over the batch to the loss."""
+
+    def call(self, x: Any) -> Any:
+        """The input as it is."""
+        self.add_loss(1e-3 * keras.ops.sum(keras.ops.square(x)))
+        return x
+
+
 class OwnLoss(keras.Model):
     """A model that adds to its loss."""
 
@@ -121,9 +137,15 @@ class OwnLoss(keras.Model):
         return super().compute_loss(x, y, y_pred, sample_weight) + 0.1 * keras.ops.mean(keras.ops.square(y_pred))
 
 
+def one_each(y: Any, prediction: Any) -> Any:
+    """The loss of each example."""
+    return keras.losses.sparse_categorical_crossentropy(y, prediction, from_logits=True)
+
+
 def data_of(cell: Cell) -> tuple[Any, Any, Any]:
-    """x, y and sample weights; an uneven last batch has 29 rows."""
-    how, count, draw = FEATURES[cell.feature], BATCH * STEPS - (3 if cell.uneven else 0), np.random.default_rng(0)
+    """x, y and sample weights; an uneven last batch has 29 rows, or 1."""
+    how, draw = FEATURES[cell.feature], np.random.default_rng(0)
+    count = how.get("rows") or BATCH * STEPS - (3 if cell.uneven else 0)
     x = draw.normal(size=(count, 12)).astype("float32")
     y = np.argmax(x @ draw.normal(size=(12, 3)) + 0.3 * draw.normal(size=(count, 3)), axis=1).astype("int32")
     weights = draw.uniform(0.1, 2, count).astype("float32") if how.get("weights") else None
@@ -160,6 +182,8 @@ def model_of(cell: Cell) -> Any:
     reduction = how.get("reduction", "sum_over_batch_size")
     loss: Any = keras.losses.SparseCategoricalCrossentropy(True, how.get("ignore"), reduction=reduction)
     arguments: dict[str, Any] = {}
+    if kind == "batch loss":
+        outputs, loss = SumOfSquares()(outputs), lambda y, p: keras.ops.mean(one_each(y, p))
     if kind == "outputs":
         outputs = {"a": outputs, "b": layers.Dense(1, name="b")(x)}
         loss, arguments = {"a": loss, "b": "mse"}, {"loss_weights": {"a": 1.0, "b": 0.3}}
@@ -199,6 +223,9 @@ def trained(cell: Cell, replicas: int, stock: bool) -> list[Any]:
         "verbose": 0,
     }
     history = fit(x, y, batch_size=BATCH, epochs=EPOCHS, **arguments).history
+    if "rows" in how and not stock:
+        score = Loop(model, jit=False).evaluate(x, y, batch_size=BATCH, verbose=0)["loss"]
+        history["loss"] = [*history["loss"][1:], score]
     measured = [history[name] for name in ("loss", "gradient_norm", "update_norm", "noise_scale") if name in history]
     return [np.array(measured), *(np.array(weight, "float64") for weight in model.get_weights())]
 

@@ -51,7 +51,7 @@ def test_one_device_is_stock_fit_to_the_bit(cell, folder: str) -> None:
     assert replicas.distance(ours, stock) == 0
 
 
-@pytest.mark.parametrize("feature", ["step: micro 4", "step: micro 4, mask"])
+@pytest.mark.parametrize("feature", ["step: micro 4", "step: micro 4, mask", "step: micro 4, loss of a batch"])
 def test_micro_batches_equal_the_whole_batch(feature: str, folder: str) -> None:
     parts, whole = replicas.Cell("adamw", True, feature), replicas.Cell(
         "adamw", True, feature[14:].strip(" ,") or "plain"
