@@ -84,8 +84,3 @@ def spans_epochs(callback: Any) -> bool:
 def watched(callbacks: Sequence[Any]) -> dict[str, Any]:
     """The variables whose values at the end of an epoch callbacks want in its logs, by name."""
     return {name: one for callback in callbacks for name, one in getattr(callback, "watched", {}).items()}
-
-
-def listed(callbacks: Any) -> list[Any]:
-    """Callbacks as fit takes them, one or several, as a list."""
-    return [] if callbacks is None else list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
