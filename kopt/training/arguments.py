@@ -12,6 +12,17 @@ from kopt.checks import is_among, require
 HOOKS = [name for name in vars(keras.callbacks.Callback) if name.startswith(("on_", "set_"))]
 
 
+def require_loop(engine: Any, jit: Any, seed: Any, budget: Any, *, alone: bool) -> None:
+    """Refuse what a Loop cannot be made of; alone says that there is one replica."""
+    engines = is_among(engine, "auto", "resident", "stream")
+    require(engines, "engine", "must be 'auto', 'resident' or 'stream'", engine)
+    require(is_among(jit, "auto", True, False), "jit", "must be 'auto', True or False", jit)
+    require(alone or jit is not True, "jit", "must be 'auto' or False on several replicas", jit)
+    whole = seed is None or is_whole(seed) and seed < 2**64
+    require(whole, "seed", "must be a whole number in [0, 2 ** 64)", seed)
+    require(budget is None or is_whole(budget), "budget", "must be a whole number >= 0, in bytes", budget)
+
+
 def require_fit(
     x: Any, batch_size: Any, verbose: Any, validation_split: Any, validation_freq: Any, counts: dict[str, Any]
 ) -> None:

@@ -16,7 +16,7 @@ def require_own_step(model: Any, step: Any) -> None:
     """Refuse what is no step, and a step of another model, which would train that one."""
     function = step is None or callable(step) and not isinstance(step, type) and not internals.is_trainer(step)
     require(function, "step", "must be a function of a batch, such as TrainStep(model)", step)
-    owner = step.model if isinstance(step, STEPS) else getattr(step, "__self__", None)
+    owner: Any = step.model if isinstance(step, STEPS) else getattr(step, "__self__", None)
     foreign = internals.is_trainer(owner) and owner is not model
     require(not foreign, "step", f"must be of the model that is trained, {model.name}", owner.name if foreign else step)
 

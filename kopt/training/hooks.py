@@ -142,8 +142,3 @@ def tell(callbacks: Sequence[Any], values: Mapping[str, Any], times: Times) -> N
 def watching(callbacks: Sequence[Any]) -> list[Callback]:
     """The callbacks that watch a variable."""
     return [one for one in callbacks if isinstance(one, Callback) and one.watched]
-
-
-def listed(callbacks: Any) -> list[Any]:
-    """Callbacks as fit takes them, one or several, nested or not, as a list."""
-    return [] if callbacks is None else list(keras.tree.flatten(callbacks))

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 
 from kopt import keras_internals as internals
-from kopt.checks import is_among, require
+from kopt.checks import require
 from kopt.distribute import from_chief, is_chief
-from kopt.training.arguments import called_of, is_whole, require_fit, require_shuffle, require_sizes
+from kopt.training.arguments import called_of, require_fit, require_loop, require_shuffle, require_sizes
 from kopt.training.belonging import require_own_optimizer, require_own_step
 from kopt.training.class_weights import require_class_weight
 from kopt.training.data_arguments import parts_of, require_data
@@ -75,16 +75,10 @@ class Loop:
     ):
         require(internals.is_trainer(model), "model", "must be a Keras model", model)
         own = model.distribute_strategy
-        require(strategy is None or strategy is own, "strategy", "must be the one that the model was built under", strategy)
-        engines = is_among(engine, "auto", "resident", "stream")
-        require(engines, "engine", "must be 'auto', 'resident' or 'stream'", engine)
-        require(is_among(jit, "auto", True, False), "jit", "must be 'auto', True or False", jit)
+        under = strategy is None or strategy is own
+        require(under, "strategy", "must be the one that the model was built under", strategy)
         alone = own.num_replicas_in_sync == 1
-        require(alone or jit is not True, "jit", "must be 'auto' or False on several replicas", jit)
-        whole = seed is None or is_whole(seed) and seed < 2**64
-        require(whole, "seed", "must be a whole number in [0, 2 ** 64)", seed)
-        size = budget is None or is_whole(budget)
-        require(size, "budget", "must be a whole number >= 0, in bytes", budget)
+        require_loop(engine, jit, seed, budget, alone=alone)
         require_sparse(sparse, alone)
         mine = sparse == "dense" or step is None
         require(mine, "sparse", "must be given to the step where one is given: TrainStep(model, sparse='keras')", sparse)
@@ -241,8 +235,8 @@ class Loop:
         require_sizes(steps=steps)
         model, asked = self.model, called_of(callbacks)
         stretch = self.steps_a_call(asked, "predict")
-        how: dict[str, Any] = {"batch_size": batch_size, "steps_per_epoch": steps, "budget": self.budget, "cut": "steps"}
-        data = source(model, x, engine="auto", stretch=stretch, buildable=False, sharded=False, **how)
+        how: dict[str, Any] = {"batch_size": batch_size, "steps_per_epoch": steps, "budget": self.budget}
+        data = source(model, x, engine="auto", stretch=stretch, buildable=False, sharded=False, cut="steps", **how)
         called = self.callbacks(asked, 0, epochs=1, steps=data.num_batches)
         model.stop_predicting = False
         called.on_predict_begin()

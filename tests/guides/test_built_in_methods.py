@@ -122,7 +122,8 @@ class Endpoint(layers.Layer):
 
     def __init__(self, **how: Any):
         super().__init__(**how)
-        self.loss_function, self.hits = keras.losses.BinaryCrossentropy(from_logits=True), keras.metrics.BinaryAccuracy()
+        self.loss_function = keras.losses.BinaryCrossentropy(from_logits=True)
+        self.hits = keras.metrics.BinaryAccuracy()
 
     def call(self, logits: Any, targets: Any) -> Any:
         self.add_loss(self.loss_function(targets, logits))

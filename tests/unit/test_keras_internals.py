@@ -145,10 +145,57 @@ def test_an_adapter_says_whether_it_is_of_arrays(recwarn) -> None:
         internals.data_adapter(x, y[:3], **how)
 
 
-def test_a_weighted_adapter_holds_the_class_weights() -> None:
-    how = {"sample_weight": None, "batch_size": 2, "shuffle": False, "class_weight": {0: 1.0, 1: 3.0}}
-    data = internals.tensors(internals.data_adapter(np.ones((2, 1)), np.array([0, 1]), **how))
-    np.testing.assert_array_equal(data[2], [1.0, 3.0])
+def test_an_adapter_says_what_its_data_are() -> None:
+    x, y = np.ones((4, 1)), np.ones(4)
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(2)
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, place):
+            return x[:2], y[:2]
+
+    def adapted(data):
+        return internals.data_adapter(data, None, None, shuffle=False)
+
+    endless = [internals.is_endless(adapted(data)) for data in (dataset, dataset.repeat(), x, Batches(workers=2))]
+    assert endless == [False, True, False, False]
+    assert not internals.is_endless(adapted(dataset.repeat().filter(lambda *_: True)))
+    assert internals.is_of_dataset(adapted(dataset)) and not internals.is_of_dataset(adapted(Batches()))
+    assert internals.is_of_py_dataset(adapted(Batches())) and not internals.is_of_py_dataset(adapted(x))
+    known = [internals.is_data(data) for data in (dataset, Batches(), (pair for pair in ()), x, [1.0], "text")]
+    assert known == [True, True, True, False, False, False]
+    assert internals.are_arrays({"a": x}, [y], None) and not internals.are_arrays([1.0], None, None)
+
+
+def test_only_a_model_of_a_strategy_looks_at_the_data_first(network) -> None:
+    with tf.distribute.OneDeviceStrategy("cpu:0").scope():
+        inside = network()
+    assert internals.looks_at_data_first(inside) and not internals.looks_at_data_first(network())
+
+
+def test_sparse_targets_are_labels_and_how_many_classes_there_are() -> None:
+    inputs = keras.Input((2,))
+    outputs = {name: keras.layers.Dense(3, name=name)(inputs) for name in "ab"}
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
+    specs = tf.TensorSpec([4, 2]), {"a": tf.TensorSpec([4, 3]), "b": tf.TensorSpec([4], "int64")}, None
+    targets = {"a": tf.ones((4, 3)), "b": tf.constant([0, 1, 2, 9])}
+    for made, given in ((outputs, targets), (list(outputs.values()), list(targets.values()))):
+        model = keras.Model(inputs, made)
+        model.compile("sgd", {"a": "mse", "b": loss})
+        internals.build(model, (specs[0], specs[1] if made is outputs else list(specs[1].values()), None))
+        ((labels, classes, ignored),) = internals.sparse_targets(model, given)
+        assert labels.tolist() == [0, 1, 2, 9] and classes == 3 and ignored == -1
+
+
+def test_a_built_optimizer_knows_its_weights(network) -> None:
+    one, other = network("adam"), network(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()))
+    assert not internals.unknown_weights(one.optimizer, other.trainable_weights)
+    for model in (one, other):
+        model.optimizer.build(model.trainable_weights)
+    assert not internals.unknown_weights(other.optimizer, other.trainable_weights)
+    assert internals.unknown_weights(other.optimizer, one.trainable_weights) == one.trainable_weights
 
 
 def test_a_live_rate_is_called_at_each_update_and_saved_as_a_number() -> None:

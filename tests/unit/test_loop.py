@@ -290,7 +290,8 @@ class Changing(keras.utils.PyDataset):
 
 def test_a_py_dataset_has_in_each_epoch_the_length_that_it_has_then(network) -> None:
     data, model, lengths = Changing((2, 4, 1, 3)), network(), []
-    count = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: lengths.append(int(model.optimizer.iterations)))
+    note = lambda epoch, logs: lengths.append(int(model.optimizer.iterations))
+    count = keras.callbacks.LambdaCallback(on_epoch_end=note)
     fit(model, data, epochs=5, shuffle=False, verbose=0, callbacks=[count])
     assert np.diff([0, *lengths]).tolist() == [2, 4, 1, 3, 3]
 

@@ -17,7 +17,9 @@ from kopt.training import Loop, TrainStep, fit
 ROW = np.arange(10.0)
 MASKED = np.ma.MaskedArray(np.ones((100, 10)), mask=np.eye(100, 10))
 INFINITE = np.where(np.arange(100) == 7, np.inf, 1.0)
-KINDS = "arrays, a nest of them (lists of numbers are none), a tf.data.Dataset, a PyDataset, a generator or a DataLoader"
+NESTS = "arrays, a nest of them (lists of numbers are none), "
+KINDS = NESTS + "a tf.data.Dataset, a PyDataset, a generator or a DataLoader"
+FUNCTION = "step must be a function of a batch, such as TrainStep(model), got "
 CALLBACKS = "callbacks must be a Keras callback or a list of them, got "
 SHORT = "array([0., 1., 2., 3., 4., 5., 6., 7., 8., 9.])."
 
@@ -81,8 +83,8 @@ def none(x: Any, y: Any) -> tf.data.Dataset:
         (lambda m, x, y: Loop(m, jit=ROW), "jit must be 'auto', True or False, got " + SHORT),
         (lambda m, x, y: Loop(m, engine=ROW), "engine must be 'auto', 'resident' or 'stream', got " + SHORT),
         (lambda m, x, y: Loop(m, seed=True), "seed must be a whole number in [0, 2 ** 64), got True."),
-        (lambda m, x, y: Loop(m, step=3), "step must be a function of a batch, such as TrainStep(model), got 3."),
-        (lambda m, x, y: Loop(m, step=TrainStep), "step must be a function of a batch, such as TrainStep(model), got <"),
+        (lambda m, x, y: Loop(m, step=3), FUNCTION + "3."),
+        (lambda m, x, y: Loop(m, step=TrainStep), FUNCTION + "<class"),
         (lambda m, x, y: Loop(m).predict(x[:0]), "x must not be empty, got '0 examples'."),
         (lambda m, x, y: Loop(m).predict(batches(x, y).take(0)), "x must not be empty, got '0 examples'."),
         (lambda m, x, y: Loop(m).predict(none(x, y)), "x must not be empty, got 'no batch'."),
@@ -98,7 +100,7 @@ def none(x: Any, y: Any) -> tf.data.Dataset:
             "validation_data must be (x, y), (x, y, sample_weight) or a dataset, got '4 parts'.",
         ),
         (lambda m, x, y: fit(m, x.tolist(), y), f"x must be {KINDS}, got [["),
-        (lambda m, x, y: fit(m, x, y.tolist()), "y must be arrays or a nest of them (lists of numbers are none), got [["),
+        (lambda m, x, y: fit(m, x, y.tolist()), "y must be arrays or a nest of them (lists of numbers are none), got"),
         (
             lambda m, x, y: fit(m, x.astype(object), y),
             "x must be an array of numbers or of texts, got 'objects such as float'.",
@@ -110,7 +112,7 @@ def none(x: Any, y: Any) -> tf.data.Dataset:
         (lambda m, x, y: fit(m, x, y, validation_data=(MASKED, y)), "validation_data must have no masked values"),
         (lambda m, x, y: fit(m, x, y, sample_weight=INFINITE), "sample_weight must have finite numbers, got"),
         (lambda m, x, y: Loop(m).evaluate(x, y, sample_weight=INFINITE * np.nan), "sample_weight must have finite"),
-        (lambda m, x, y: fit(m, x, y, class_weight=[1, 2, 3]), "class_weight must be a dict of class -> weight, or for"),
+        (lambda m, x, y: fit(m, x, y, class_weight=[1, 2, 3]), "class_weight must be a dict of class -> weight, or"),
         (lambda m, x, y: fit(m, x, y, class_weight="balanced"), "class_weight must be a dict of class -> weight, or"),
         (lambda m, x, y: fit(m, x, y, class_weight={}), "class_weight must be a dict of class -> weight, or for"),
         (
@@ -196,7 +198,8 @@ def test_what_is_of_another_model_is_refused(network, points) -> None:
     one, other = network(), network()
     foreign = select.path("*").bind(one)
     for step in (TrainStep(one), one.train_step):
-        with pytest.raises(ValueError, match=f"^step must be of the model that is trained, {other.name}, got '{one.name}'"):
+        rule = f"^step must be of the model that is trained, {other.name}, got '{one.name}'"
+        with pytest.raises(ValueError, match=rule):
             Loop(other, step=step)
     other.train_step = TrainStep(one)
     with pytest.raises(ValueError, match="^step must be of the model that is trained"):
