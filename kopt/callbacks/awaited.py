@@ -37,7 +37,8 @@ class Awaited:
         self.there = sorted({*self.there, *logs})
         validated = any(name.startswith("val_") for name in logs)
         if not self.seen and not self.told and (validated or not self.name.startswith("val_")):
-            log.warning("waiting for %r, which the logs of epoch %d lack; they hold %s", self.name, epoch + 1, sorted(logs))
+            said = "waiting for %r, which the logs of epoch %d lack; they hold %s"
+            log.warning(said, self.name, epoch + 1, sorted(logs))
             self.told = True
         return None
 

@@ -127,7 +127,7 @@ def declares(callback: Any, flag: str, hooks: Sequence[str]) -> bool:
 
 
 def unchanged(callback: Any, hooks: Sequence[str], kind: Any = keras.callbacks.Callback) -> bool:
-    """Whether what is called as a callback's hooks are the functions of a class: not a subclass's, nor the instance's."""
+    """Whether a callback's hooks are the functions of a class: not a subclass's, nor set on the instance."""
     own = [getattr(getattr(callback, hook, None), "__func__", None) for hook in hooks]
     return all(function is getattr(kind, hook, callback) for function, hook in zip(own, hooks))
 

@@ -219,7 +219,7 @@ def train_batch(model, x, y, how: str) -> None:
 
 @pytest.mark.parametrize("name", IN_HAND)
 @pytest.mark.parametrize("loop", LOOPS)
-def test_in_a_loop_of_the_users_it_acts_or_says_that_it_cannot(name, loop, network, points, tmp_path, monkeypatch) -> None:
+def test_in_a_loop_of_the_users_it_acts_or_says_so(name, loop, network, points, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     model = network("sgd", run_eagerly=True)
     if loop == "uncompiled":

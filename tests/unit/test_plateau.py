@@ -1,5 +1,7 @@
 """ReduceOnPlateau: Keras' rules, on top of any schedule, resumable."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -154,8 +156,8 @@ def test_a_metric_that_comes_every_few_epochs_is_waited_for_as_in_keras(monitor:
         callbacks = [Score(), plateau("val_loss" if monitor == "val_loss" else "val_score", 0.5, 1, mode="min")]
         return fit(*points, validation_freq=2, callbacks=callbacks, **how).history["learning_rate"]
 
-    found = rates(lambda *arguments, **how: ReduceOnPlateau(*arguments, **how, min_delta=10), loop)
-    expected = rates(lambda *arguments, **how: keras.callbacks.ReduceLROnPlateau(*arguments, **how, min_delta=10), False)
+    found = rates(functools.partial(ReduceOnPlateau, min_delta=10), loop)
+    expected = rates(functools.partial(keras.callbacks.ReduceLROnPlateau, min_delta=10), False)
     assert found == pytest.approx(expected, rel=1e-6) and len(set(found)) > 1
 
 
@@ -168,10 +170,12 @@ def test_a_misspelt_metric_is_told_at_once_and_refused_at_the_end(loop: bool, ne
     model = network()
     fit = Loop(model, jit=False).fit if loop else model.fit
     how = {"epochs": 4, "verbose": 0, "validation_split": 0.2}
-    with pytest.raises(ValueError, match=r"^monitor must be one of \['loss', 'mae', 'val_loss', 'val_mae'\], got 'val_los'"):
+    refused = r"^monitor must be one of \['loss', 'mae', 'val_loss', 'val_mae'\], got 'val_los'"
+    with pytest.raises(ValueError, match=refused):
         fit(*points, validation_freq=3, callbacks=[ReduceOnPlateau("val_los", mode="min")], **how)
     told = [record.getMessage() for record in caplog.records if "waiting for" in record.message]
-    assert len(told) == 1 and told[0].startswith("waiting for 'val_los', which the logs of epoch 3 lack; they hold ['loss'")
+    assert len(told) == 1
+    assert told[0].startswith("waiting for 'val_los', which the logs of epoch 3 lack; they hold ['loss', 'mae'")
     # Before its first validation a run says nothing of it, and one that is taken up has had it before.
     fit(*points, validation_freq=3, callbacks=[ReduceOnPlateau("val_loss"), Stop()], **how)
     fit(*points, validation_freq=3, callbacks=[ReduceOnPlateau("val_loss")], **how)
