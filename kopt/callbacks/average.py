@@ -91,7 +91,7 @@ class Average(Placed):
         self.running, self.first = True, True
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.running = True
+        epoch, self.running = self.from_zero(epoch), True
         self.follow()
         evaluation, count = self.averaged.evaluation, self.averaged.count
         if self.first and (epoch == 0 or not evaluation.untouched()):

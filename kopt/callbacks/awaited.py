@@ -34,10 +34,11 @@ class Awaited:
             require(value.ndim == 0, "monitor", "must be a metric of one number", f"{self.name} of shape {value.shape}")
             self.seen = True
             return float(value)
-        self.there = sorted(logs)
+        self.there = sorted({*self.there, *logs})
         validated = any(name.startswith("val_") for name in logs)
         if not self.seen and not self.told and (validated or not self.name.startswith("val_")):
-            log.warning("waiting for %r, which the logs of epoch %d lack; they hold %s", self.name, epoch + 1, self.there)
+            said = "waiting for %r, which the logs of epoch %d lack; they hold %s"
+            log.warning(said, self.name, epoch + 1, sorted(logs))
             self.told = True
         return None
 

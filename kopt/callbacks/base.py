@@ -11,7 +11,7 @@ from kopt.registry import Registry
 from kopt.training.hooks import Callback
 from kopt.training.installing import own_step
 
-__all__ = ["Callback", "Placed", "registry"]
+__all__ = ["Placed", "registry"]
 
 registry: Registry[keras.callbacks.Callback] = Registry("callbacks")
 
@@ -69,8 +69,11 @@ class Placed(Callback):
         return [self.model.optimizer, *self.optimizers.values(), *self.model.trainable_weights]
 
     def follow(self) -> None:
-        """Place it anew where the model's optimizers or trainable weights are others."""
-        model, parts = self.model, self.parts_now()
+        """Place it anew where the model's optimizers or trainable weights are others; compile drops what was traced."""
+        model = self.model
+        if model.train_function is self.function is not None and model.optimizer is self.parts[0]:
+            return
+        parts = self.parts_now()
         if len(parts) != len(self.parts) or any(one is not other for one, other in zip(parts, self.parts)):
             self.place_anew()
             self.parts = self.parts_now()
@@ -83,5 +86,4 @@ class Placed(Callback):
         self.follow()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if self.model.train_function is not self.function or self.model.optimizer is not self.parts[0]:
-            self.follow()
+        self.follow()

@@ -100,7 +100,7 @@ class GradientMonitor(Placed):
         self.follow()
         if self.fresh:
             self.start()
-            if epoch == 0:
+            if self.from_zero(epoch) == 0:
                 self.measured.forget()
         self.fresh = False
 

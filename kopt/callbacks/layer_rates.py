@@ -110,12 +110,12 @@ class LayerRates(Placed):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.follow()
-        self.write(epoch)
+        self.write(self.from_zero(epoch))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         require_at_work(self.scaled, self.model)
         if self.unfreeze is not None:
-            self.write(epoch + 1)  # for a loop of the user's that tells of the ends of epochs alone
+            self.write(self.from_zero(epoch) + 1)  # for a loop of the user's that tells of the ends of epochs alone
 
     def on_train_end(self, logs: Any = None) -> None:
         self.close()

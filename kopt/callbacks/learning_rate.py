@@ -138,7 +138,7 @@ class LearningRate(Placed):
         if not self.begun:
             self.on_train_begin()  # a loop of the user's may leave it out
         for steered in self.steered.values():
-            steered.begin_epoch(epoch)
+            steered.begin_epoch(self.from_zero(epoch))
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         due, parts = batch and not self.looked, self.parts

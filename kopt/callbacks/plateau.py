@@ -112,7 +112,7 @@ class ReduceOnPlateau(Placed, PlateauCallback):
 
     def begin(self, epoch: int) -> None:
         """Start over where this is the first epoch of a run, or of a loop of the user's that tells of no run."""
-        if self.fresh and (epoch == 0 or not self.params):
+        if self.fresh and self.from_zero(epoch) == 0:
             self.best, self.wait, self.cooldown_counter = None, 0, 0
         if self.fresh:
             self.awaited.begin(seen=self.best is not None)

@@ -124,7 +124,7 @@ class Scheduled(Placed):
         self.follow()
         if not self.begun:
             self.on_train_begin()  # a loop of the user's may leave it out
-        self.clock.begin_epoch(epoch)
+        self.clock.begin_epoch(self.from_zero(epoch))
         if not isinstance(self.target, str):
             self.variable.assign(self.clock.value(self.clock.updates()))
 

@@ -99,6 +99,7 @@ class SpikeGuard(Placed):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.follow()
+        epoch = self.from_zero(epoch)
         if self.fresh and epoch == 0:
             self.spent.set(0.0)
             self.watch.restart()

@@ -164,7 +164,8 @@ def rate_variable(optimizer: Any) -> Any:
     """
     rate = inner_optimizer(optimizer)._learning_rate
     rate = rate.variable if isinstance(rate, LiveRate) else rate
-    require(isinstance(rate, keras.Variable), "learning_rate", "must be a number in an optimizer whose rate is to be set", rate)
+    rule = "must be a number in an optimizer whose rate is to be set"
+    require(isinstance(rate, keras.Variable), "learning_rate", rule, rate)
     return rate
 
 

@@ -96,7 +96,8 @@ def find_rate(
 ) -> RateCurve:
     """Train with rates from low to high, one an update, and suggest one; then put everything back, to the bit.
 
-    Where the optimizer accumulates gradients, an update's loss is the mean over its batches. rate(t) = low * (high / low) ** (t / (steps - 1)). The sweep runs inside Loop's training program. Weights,
+    Where the optimizer accumulates gradients, an update's loss is the mean over its batches.
+    rate(t) = low * (high / low) ** (t / (steps - 1)). The sweep runs inside Loop's training program. Weights,
     statistics, seeds, the optimizer and its rate, metrics and counters are afterwards as if nothing had happened.
 
     Args:

@@ -47,11 +47,18 @@ class Callback(keras.callbacks.Callback):
     chief_only = False
     values: Mapping[str, Any] | None = None
     times: Times | None = None
+    first_number: int | None = None  # that a loop of the user's gives its first epoch
 
     def set_model(self, model: Any) -> None:
         """Begin with a model: nothing is told of it yet."""
         super().set_model(model)
-        self.values = self.times = None
+        self.values = self.times = self.first_number = None
+
+    def from_zero(self, epoch: int) -> int:
+        """Return an epoch's number from 0 on: a loop of the user's, which calls no set_params, may count from 1."""
+        if self.first_number is None:
+            self.first_number = 1 if epoch == 1 and not self.params else 0
+        return epoch - self.first_number
 
     @property
     def watched(self) -> dict[str, Any]:
@@ -120,7 +127,7 @@ def declares(callback: Any, flag: str, hooks: Sequence[str]) -> bool:
 
 
 def unchanged(callback: Any, hooks: Sequence[str], kind: Any = keras.callbacks.Callback) -> bool:
-    """Whether what is called as a callback's hooks are the functions of a class: not a subclass's, nor the instance's."""
+    """Whether a callback's hooks are the functions of a class: not a subclass's, nor set on the instance."""
     own = [getattr(getattr(callback, hook, None), "__func__", None) for hook in hooks]
     return all(function is getattr(kind, hook, callback) for function, hook in zip(own, hooks))
 

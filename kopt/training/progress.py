@@ -64,7 +64,7 @@ class ProgressBar(Callback):
         return (self.params or {}).get(name)
 
     def title(self, epoch: int) -> str:
-        return f"epoch {epoch + 1}" + (f"/{self.told_of('epochs')}" if self.told_of("epochs") else "")
+        return f"epoch {self.from_zero(epoch) + 1}" + (f"/{self.told_of('epochs')}" if self.told_of("epochs") else "")
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.first = epoch if self.first is None else self.first

@@ -1,12 +1,17 @@
 """What holds of every callback."""
 
+import pathlib
+
 import keras
+import keras_tuner
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kopt import callbacks, schedules, select
 from kopt.knobs import Knob
-from kopt.training import Loop
+from kopt.training import Loop, ProgressBar
+from kopt.tuning.checkpoints import Checkpoint, Progress
 
 EXAMPLES = {
     "average": lambda: [callbacks.Average(callbacks.EMA(0.9))],
@@ -89,20 +94,36 @@ def test_when_training_raises_the_model_trains_on_as_a_fresh_one(name: str, loop
 @every_callback
 @pytest.mark.parametrize("loop", [False, True])
 def test_no_interference_with_keras_callbacks(name: str, loop: bool, network, points, tmp_path) -> None:
+    """And nothing but numbers of kopt's documented names is ever in the logs, wherever a callback stands."""
+    seen: dict[str, list[dict]] = {"before": [], "after": []}
+
+    def watchers(where: str):
+        return [
+            keras.callbacks.CSVLogger(tmp_path / f"{where}.csv"),
+            keras.callbacks.TensorBoard(tmp_path / where),
+            keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen[where].append(dict(logs))),
+        ]
+
     others = [
         keras.callbacks.EarlyStopping("loss", patience=3),
         keras.callbacks.ModelCheckpoint(tmp_path / "last.keras"),
-        keras.callbacks.TensorBoard(tmp_path / "logs"),
-        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
     ]
     alone, beside = network("adam"), network("adam")
-    expected = train(alone, points, EXAMPLES[name](), loop=loop)
-    found = train(beside, points, [*EXAMPLES[name](), *others], loop=loop)
+    spanning = keras.callbacks.CSVLogger(tmp_path / "spanning.csv")  # beside which Loop may run epochs together
+    expected = train(alone, points, [spanning, *EXAMPLES[name]()], loop=loop)
+    listed = [*watchers("before"), *EXAMPLES[name](), *watchers("after"), *others]
+    found = train(beside, points, listed, loop=loop)
     for metric, values in expected.items():
         np.testing.assert_allclose(found[metric], values, rtol=1e-6, err_msg=metric)
     loaded = keras.saving.load_model(tmp_path / "last.keras")
     for one, other in zip(loaded.get_weights(), beside.get_weights()):
         np.testing.assert_array_equal(one, other)
+    assert all(logs.keys() == {"loss", "mae"} for logs in seen["before"])
+    assert all(logs.keys() - set(TIMES) == expected.keys() for logs in seen["after"])
+    assert all(isinstance(value, float) for logs in seen["after"] for value in logs.values())
+    for file in ("spanning.csv", "before.csv"):
+        header = (tmp_path / file).read_text().splitlines()[0]
+        assert header == "epoch,loss,mae,val_loss,val_mae"  # Keras writes places for validation
 
 
 @every_callback
@@ -128,3 +149,91 @@ def test_beside_keras_average_of_the_optimizer(name: str, loop: bool, network, p
 def steering(name: str):
     """A callback that changes training itself; nothing for those that only look."""
     return EXAMPLES[name]() if name in ("learning_rate", "reduce_on_plateau") else []
+
+
+# Loops that a user writes: what they tell callbacks, how they train, and which callbacks cannot act there.
+
+IN_HAND = {
+    **EXAMPLES,
+    "learning_rate, closed": lambda: [callbacks.LearningRate(schedules.Step(0.1, 0.5, every=1), unit="epoch")],
+    "scheduled, closed": lambda: [callbacks.Scheduled(Knob(name="dial"), schedules.Step(0.1, 0.5, every=1))],
+    "progress_bar": lambda: [ProgressBar(live=False)],
+    "progress_bar, live": lambda: [ProgressBar(live=True)],
+    "checkpoint": lambda: [Checkpoint(Progress(pathlib.Path("trial")), keras_tuner.Objective("loss", "min"))],
+}
+NEEDS = {
+    "average": {"begin", "step", "compiled"},
+    "average, swa": {"begin", "run", "compiled"},
+    "average, lawa": {"begin", "compiled"},
+    "gradient_monitor": {"step", "compiled"},
+    "layer_rates": {"step", "compiled"},
+    "learning_rate": {"begin", "run", "compiled"},
+    "learning_rate, closed": {"begin", "compiled"},
+    "scheduled": {"begin", "run", "compiled"},
+    "scheduled, closed": {"begin", "compiled"},
+    "reduce_on_plateau": {"compiled"},
+    "spike_guard": {"begin", "batch", "step", "compiled"},
+    "throughput": {"compiled"},
+}
+LOOPS: dict[str, tuple] = {
+    # first epoch, what logs are, how a batch is trained, and what is not there: on_epoch_begin, batch hooks, the run's
+    # length, the model's train_step, a compiled model
+    "ends of epochs, from 0": (0, np.float32, "train_on_batch", {"begin", "batch", "run"}),
+    "ends of epochs, from 1": (1, None, "tape", {"begin", "batch", "run", "step"}),
+    "epochs, from 1": (1, tf.constant, "train_on_batch", {"batch", "run"}),
+    "epochs, from 0": (0, float, "tape", {"batch", "run", "step"}),
+    "batches": (0, np.float32, "train_on_batch", {"run"}),
+    "uncompiled": (0, float, "none", {"begin", "batch", "run", "step", "compiled"}),
+}
+
+
+def by_hand(model, points, listed, loop: str) -> None:
+    """Train as a user's own loop does: nobody calls set_params, on_train_begin or on_train_end."""
+    first, number, how, lacks = LOOPS[loop]
+    for one in listed:
+        one.set_model(model)
+    x, y = (tf.constant(part[:40]) for part in points)
+    for epoch in range(first, first + 3):
+        for one in [] if "begin" in lacks else listed:
+            one.on_epoch_begin(epoch)
+        for batch in range(2):
+            for one in [] if "batch" in lacks else listed:
+                one.on_train_batch_begin(batch)
+            train_batch(model, x[batch * 20 :][:20], y[batch * 20 :][:20], how)
+            for one in [] if "batch" in lacks else listed:
+                one.on_train_batch_end(batch, {"loss": number(1.0)})
+        logs = None if number is None else {"loss": number(1.0 / (epoch + 1)), "mae": number(1.0)}
+        for one in listed:
+            one.on_epoch_end(epoch, logs)
+
+
+def train_batch(model, x, y, how: str) -> None:
+    if how == "train_on_batch":
+        model.train_on_batch(x, y)
+    elif how == "tape":
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(x, training=True) - y))
+        weights = model.trainable_weights
+        model.optimizer.apply(tape.gradient(loss, weights), weights)
+
+
+@pytest.mark.parametrize("name", IN_HAND)
+@pytest.mark.parametrize("loop", LOOPS)
+def test_in_a_loop_of_the_users_it_acts_or_says_so(name, loop, network, points, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = network("sgd", run_eagerly=True)
+    if loop == "uncompiled":
+        model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(1)])
+    if NEEDS.get(name, set()) & LOOPS[loop][-1]:
+        with pytest.raises(ValueError, match=r"^[^\n]* must [^\n]*, got [^\n]*\.$"):
+            by_hand(model, points, IN_HAND[name](), loop)
+        return
+    by_hand(model, points, listed := IN_HAND[name](), loop)
+    if name == "learning_rate, closed":
+        assert float(model.optimizer.learning_rate) == pytest.approx(0.1 * 0.5**2)
+    if name == "reduce_on_plateau" and LOOPS[loop][1] is not None and loop != "uncompiled":
+        assert float(model.optimizer.learning_rate) == pytest.approx(0.01 * 0.25)
+    for one in listed:
+        if isinstance(one, callbacks.Average):
+            one.close()
+            assert float(one.averaged.count) > 0

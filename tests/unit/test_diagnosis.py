@@ -60,3 +60,20 @@ def test_validation_that_is_not_there_every_epoch_is_left_out(network, points) -
     how = {"epochs": 10, "verbose": 0, "validation_data": points, "validation_freq": 3}
     network("sgd").fit(*points, callbacks=[diagnosis], **how)
     assert len(diagnosis.curves["val_loss"]) == 3
+
+
+def test_validation_every_few_epochs_is_judged_where_it_was() -> None:
+    falling = [1 / epoch for epoch in range(1, 21)]
+    rising = [0.9, 0.6, 0.5, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75]
+    diagnosis = Diagnosis(verbose=0)
+    diagnosis.on_train_begin()
+    for epoch, loss in enumerate(falling):
+        validated = {"val_loss": rising[epoch // 2]} if epoch % 2 else {}
+        diagnosis.on_epoch_end(epoch, {"loss": loss} | validated)
+    diagnosis.on_train_end()
+    (verdict,) = diagnosis.verdicts
+    assert verdict.finding == "over-fitting" and "after epoch 8" in verdict.evidence
+    without = Diagnosis(verbose=0)
+    without.on_epoch_end(0, {"val_loss": 1.0})
+    without.on_train_end()
+    assert without.verdicts == []

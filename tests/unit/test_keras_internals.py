@@ -216,6 +216,71 @@ def test_a_live_rate_is_called_at_each_update_and_saved_as_a_number() -> None:
     assert internals.installed_rate(optimizer) is optimizer._learning_rate
 
 
+def test_only_an_update_writes_a_live_rate_and_tells_that_it_is_one() -> None:
+    class Owner:
+        steers = True
+
+    optimizer, other = keras.optimizers.SGD(0.5, gradient_accumulation_steps=2), keras.optimizers.SGD(0.5)
+    optimizer.build([weight := keras.Variable(0.0)])
+    rate = internals.install_rate(optimizer, lambda updates: tf.cast(updates, "float32") + 1.0, Owner())
+
+    @tf.function
+    def step():
+        optimizer.apply([tf.ones(())], [weight])
+        return tf.convert_to_tensor(optimizer.learning_rate)  # of the next update
+
+    with internals.updates_seen([optimizer, other]) as seen:
+        assert [float(step()) for _ in range(3)] == [1.0, 2.0, 2.0]
+    assert float(rate) == 1.0 and float(optimizer.learning_rate) == 1.0  # the one that was used
+    assert seen and all(one is optimizer for one in seen) and rate.used
+    assert internals.applied_gradients(optimizer) == 3 and int(optimizer.iterations) == 1
+    assert internals.applied_gradients(keras.optimizers.LossScaleOptimizer(optimizer)) == 3
+
+
+def test_optimizers_are_found_by_their_attributes(network) -> None:
+    model, mine, more = network(), keras.optimizers.SGD(), [keras.optimizers.Adam(), keras.optimizers.Adam()]
+    model.mine, model.more = mine, more
+    assert list(internals.optimizers_of(model, False)) == ["optimizer"]
+    assert list(internals.optimizers_of(model, True)) == ["optimizer", "mine", "more[0]", "more[1]"]
+    assert internals.optimizers_of(model, False, "mine") == {"mine": mine}
+    with pytest.raises(ValueError, match=r"^optimizer must be an optimizer of the model, of \['mine', "):
+        internals.optimizers_of(model, False, "yours")
+    with pytest.raises(ValueError, match="^model must be compiled, or have an optimizer as an attribute, got "):
+        internals.optimizers_of(keras.Sequential([keras.layers.Dense(1)]), False)
+
+
+def test_weights_are_there_where_all_layers_are_built() -> None:
+    class WithoutCall(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.body = keras.layers.Dense(1)
+
+    model = WithoutCall()
+    assert not internals.has_weights(model) and not internals.has_weights(keras.Sequential([keras.layers.Dense(1)]))
+    model.body.build((None, 2))
+    assert internals.has_weights(model) and not model.built
+
+
+def test_epochs_without_improvement_are_counted_as_keras_counts(network, points) -> None:
+    class Lowered(internals.PlateauCallback):
+        def lower_rates(self, epoch):
+            lowered.append(epoch)
+            return True
+
+    losses, how = [3.0, 3.0, 2.0, 2.0, 2.0, 2.0, 2.0], {"monitor": "loss", "patience": 2, "cooldown": 1}
+    lowered: list[int] = []
+    ours, theirs = Lowered(**how), keras.callbacks.ReduceLROnPlateau(**how, factor=0.5)
+    rates = []
+    for one in (ours, theirs):
+        one.set_model(network(keras.optimizers.SGD(1.0)))
+    theirs.on_train_begin()
+    for epoch, loss in enumerate(losses):
+        ours.count(epoch, loss)
+        theirs.on_epoch_end(epoch, {"loss": loss})
+        rates.append(float(theirs.model.optimizer.learning_rate))
+    assert lowered == [epoch for epoch in range(1, 7) if rates[epoch] < rates[epoch - 1]] and len(lowered) == 2
+
+
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("layer", [keras.layers.Dropout, keras.layers.SpatialDropout1D])
 def test_dropout_reads_a_live_rate_and_saves_its_own(jit: bool, layer: type) -> None:

@@ -1,5 +1,7 @@
 """ReduceOnPlateau: Keras' rules, on top of any schedule, resumable."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -133,3 +135,56 @@ def test_a_metric_that_is_not_there_is_refused(network, points) -> None:
     with pytest.raises(ValueError, match=r"^monitor must be one of \['learning_rate', 'loss', 'mae'\], got 'val_loss'"):
         callbacks = [LearningRate("constant", rate=0.01), ReduceOnPlateau()]
         network().fit(*points, verbose=0, callbacks=callbacks)
+
+
+class Score(keras.callbacks.Callback):
+    """Logs a score every few epochs, as many do."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch % 3 == 2:
+            logs["val_score"] = 1.0
+
+
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("monitor", ["val_loss", "val_score"])
+@pytest.mark.filterwarnings("ignore:Learning rate reduction is conditioned")
+def test_a_metric_that_comes_every_few_epochs_is_waited_for_as_in_keras(monitor: str, loop, network, points) -> None:
+    def rates(plateau, loop: bool):
+        model = network(keras.optimizers.SGD(0.01))
+        fit = Loop(model, jit=False).fit if loop else model.fit
+        how = {"batch_size": 50, "epochs": 9, "shuffle": False, "verbose": 0, "validation_split": 0.2}
+        callbacks = [Score(), plateau("val_loss" if monitor == "val_loss" else "val_score", 0.5, 1, mode="min")]
+        return fit(*points, validation_freq=2, callbacks=callbacks, **how).history["learning_rate"]
+
+    found = rates(functools.partial(ReduceOnPlateau, min_delta=10), loop)
+    expected = rates(functools.partial(keras.callbacks.ReduceLROnPlateau, min_delta=10), False)
+    assert found == pytest.approx(expected, rel=1e-6) and len(set(found)) > 1
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_misspelt_metric_is_told_at_once_and_refused_at_the_end(loop: bool, network, points, caplog) -> None:
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    model = network()
+    fit = Loop(model, jit=False).fit if loop else model.fit
+    how = {"epochs": 4, "verbose": 0, "validation_split": 0.2}
+    refused = r"^monitor must be one of \['loss', 'mae', 'val_loss', 'val_mae'\], got 'val_los'"
+    with pytest.raises(ValueError, match=refused):
+        fit(*points, validation_freq=3, callbacks=[ReduceOnPlateau("val_los", mode="min")], **how)
+    told = [record.getMessage() for record in caplog.records if "waiting for" in record.message]
+    assert len(told) == 1
+    assert told[0].startswith("waiting for 'val_los', which the logs of epoch 3 lack; they hold ['loss', 'mae'")
+    # Before its first validation a run says nothing of it, and one that is taken up has had it before.
+    fit(*points, validation_freq=3, callbacks=[ReduceOnPlateau("val_loss"), Stop()], **how)
+    fit(*points, validation_freq=3, callbacks=[ReduceOnPlateau("val_loss")], **how)
+    fit(*points, validation_freq=3, callbacks=[ReduceOnPlateau("val_loss")], initial_epoch=3, **how)
+
+
+def test_what_it_cannot_follow_or_lower_is_refused(network, points) -> None:
+    scheduled = network(keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)))
+    with pytest.raises(ValueError, match="^learning_rate must be a number in an optimizer whose rate is to be set"):
+        scheduled.fit(*points, verbose=0, callbacks=[ReduceOnPlateau("loss")])
+    with pytest.raises(ValueError, match="^mode must be 'min' or 'max' for 'seconds', whose better direction Keras"):
+        network().fit(*points, verbose=0, callbacks=[kopt.callbacks.EpochTime(), ReduceOnPlateau("seconds")])

@@ -1,4 +1,4 @@
-"""Models with a train_step of their own: callbacks act on the optimizers that it updates by, or say that they cannot."""
+"""Models with a train_step of their own: callbacks act on the optimizers that it updates by, or say so."""
 
 import keras
 import numpy as np
