@@ -36,7 +36,8 @@ def make_predict_function(model: Any) -> Callable[[Any], Any]:
     """Keras' function over lists of batches to predict; what the model keeps as its own stays."""
     kept = model.predict_function
     try:
-        return model.make_predict_function(force=True)
+        model.make_predict_function(force=True)
+        return model.predict_function
     finally:
         model.predict_function = kept
 

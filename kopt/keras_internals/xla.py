@@ -67,7 +67,7 @@ def asked_jit(model: Any) -> bool | None:
 
 
 def note_jit() -> None:
-    """Make Keras' compile note its argument `jit_compile`, and its setter the value."""
+    """Make Keras' compile note its argument `jit_compile`, and its setter the value, where that changes."""
     compile_, load, setting = Trainer.compile, Trainer.compile_from_config, Trainer.jit_compile
 
     @functools.wraps(compile_)

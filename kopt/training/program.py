@@ -15,7 +15,7 @@ from kopt.training.batches import is_optional, rows, shared, sliced
 from kopt.training.engine import Jit
 from kopt.training.lookups import Lookups
 from kopt.training.resident import ResidentProgram, blank
-from kopt.training.stretches import ResidentStretch, StreamStretch
+from kopt.training.stretches import Arrays, ResidentStretch, StreamStretch
 from kopt.training.train_step import TrainStep, checking
 from kopt.training.xla import decided
 
@@ -23,6 +23,7 @@ __all__ = ["Program"]
 
 log = logging.getLogger("kopt")
 
+LENGTHS = 8  # of arrays for which "auto" compiles with XLA: 0.5 s and more each, and 5 MB that are never freed
 PROGRAMS = 16  # that a model's phase keeps; the one that was used last stays longest
 
 
@@ -51,7 +52,9 @@ class Program:
         self.alone = self.strategy.num_replicas_in_sync == 1
         self.xla: bool | None = None  # whether the last kind of batch is compiled with XLA
         self.decided: dict[Any, bool] = {}
+        self.lengths: dict[Any, set[Any]] = {}
         self.programs: OrderedDict[Any, Callable[..., Any]] = OrderedDict()
+        self.traces: OrderedDict[Any, Any] = OrderedDict()
         self.lookups = Lookups()
         self.stock: dict[Any, Callable[[Any], Any]] = {}
         self.watched: dict[str, Any] = {}
@@ -151,16 +154,7 @@ class Program:
     def trace(self, spec: Any, xla: bool) -> Any:
         """The step on one batch as a concrete function, with or without its check of the gradient."""
         make = lambda: tf.function(self.step_for(xla, self.one), autograph=False).get_concrete_function(spec)
-        return self.kept(("step", str(spec), xla, checking.get(), self.hooks), make)
-
-    def kept(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What was made for a key, or is now; `PROGRAMS` are kept."""
-        if key not in self.programs:
-            self.programs[key] = make()
-            while len(self.programs) > PROGRAMS:
-                self.programs.popitem(last=False)
-        self.programs.move_to_end(key)
-        return self.programs[key]
+        return kept(self.traces, (str(spec), xla, checking.get(), self.hooks), make)
 
     def made(self, key: Any, xla: bool, make: Callable[[], Callable[..., Any]], *arguments: Any) -> Any:
         """Run the program of a key, made and compiled at the first call; an index out of range raises.
@@ -171,7 +165,7 @@ class Program:
         watched = tuple((name, id(variable)) for name, variable in self.watched.items())
         whole, started = (key, xla, watched, self.hooks), time.perf_counter()
         new = whole not in self.programs
-        program = self.kept(whole, make)
+        program = kept(self.programs, whole, make)
         try:
             result = program(*arguments)
         except internals.REFUSALS as error:
@@ -189,7 +183,7 @@ class Program:
     def resident(self, work: ResidentStretch) -> Any:
         """Run the parts of epochs; the logs of each are left in the stretch."""
         arrays, room = work.arrays, len(work.orders)
-        xla = self.decide(arrays.batch_key, lambda: arrays.whole_batch, nested=False)
+        xla = self.decide(arrays.batch_key, lambda: arrays.whole_batch, nested=False) and self.few_lengths(arrays)
         make = lambda: ResidentProgram(self, arrays, room, xla)
         try:
             found = self.made(arrays.key(xla, room), xla, make, work)
@@ -202,6 +196,16 @@ class Program:
         # Logs of a step of ones own may be nested, as `{m.name: m.result() for m in model.metrics}` is.
         work.logs = [tf.nest.map_structure(lambda rows: rows[place], values) for place in range(len(work.parts))]
         return work.logs[-1]
+
+    def few_lengths(self, arrays: Arrays) -> bool:
+        """Whether to compile with XLA for arrays of a length; not for ever more, which go without XLA in one program."""
+        lengths = self.lengths.setdefault((arrays.batch_key, self.hooks), set())
+        if self.jit == "auto" and len(lengths) == LENGTHS and arrays.examples not in lengths:
+            log.info("jit: False for %d examples, XLA has compiled for %d other lengths", arrays.examples, LENGTHS)
+            self.xla = False
+            return False
+        lengths.add(arrays.examples)
+        return True
 
     # Over an iterator
 
@@ -254,6 +258,16 @@ class Program:
             return self.results(last), ran, waited
 
         return tf.function(stretch, autograph=False)
+
+
+def kept(store: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
+    """What was made for a key, or is now; the `PROGRAMS` that were used last are kept."""
+    if key not in store:
+        store[key] = make()
+        while len(store) > PROGRAMS:
+            store.popitem(last=False)
+    store.move_to_end(key)
+    return store[key]
 
 
 def there(batch: Any) -> Any:

@@ -3,7 +3,7 @@
 Command   python recipes/benchmarks/training_speed.py
 Data      random numbers of the usual shapes, see works.py
 Target    the ratios of the table's last columns, see the notes below
-Time      about 20 minutes on 2 cores; --works "digits MLP" for one of them
+Time      about 30 minutes on 2 cores; --works "digits MLP" for one of them, --groups Loop fit for two contenders
 
 Everyone trains the same network from the same weights on the same batches in the same order, which is made outside the
 timed part, with the loss and a metric of every epoch read as numbers; losses after the first epoch are compared. Each
@@ -201,14 +201,14 @@ def installed(contender: str) -> bool:
     return package in ("Loop", "fit") or importlib.util.find_spec(package) is not None
 
 
-def measure(name: str, repetitions: int, folder: Path) -> dict[str, dict[str, float]]:
+def measure(name: str, repetitions: int, folder: Path, groups: Sequence[str]) -> dict[str, dict[str, float]]:
     """Time one work: contender -> seconds of an epoch, of the first, its loss, and the peak of memory in MB."""
     import numpy as np
     from works import WORKS
 
     weights = str(folder / "weights.npz")
     np.savez(weights, *WORKS[name].model().get_weights())
-    names = [one for group in GROUPS.values() for one in group if installed(one)]
+    names = [one for group in groups for one in GROUPS[group] if installed(one)]
     contenders = [Contender(name, one, weights) for one in names]
     there = [one for one in contenders if one.alive]
     try:
@@ -271,15 +271,16 @@ def main(args: Sequence[str] | None = None) -> None:
 
     def options(
         works: tuple[str, ...] = (),
+        groups: tuple[str, ...] = tuple(GROUPS),
         repetitions: int = 5,
         folder: str = "saved_models",
         worker: str = "",
         contender: str = "",
         weights: str = "",
     ) -> tuple[Any, ...]:
-        return works, repetitions, folder, worker, contender, weights
+        return works, groups, repetitions, folder, worker, contender, weights
 
-    chosen, repetitions, root, worker, contender, weights = tyro.cli(options, args=args, description=__doc__)
+    chosen, groups, repetitions, root, worker, contender, weights = tyro.cli(options, args=args, description=__doc__)
     if worker:
         return contend(worker, contender, weights)
     from works import WORKS
@@ -290,7 +291,7 @@ def main(args: Sequence[str] | None = None) -> None:
         found = {}
         print(" | ".join(TITLES))
         for name in chosen or WORKS:
-            found[name] = measure(name, repetitions, place)
+            found[name] = measure(name, repetitions, place, groups)
             print(" | ".join(row(name, found[name])), flush=True)
         (place / "figures.json").write_text(json.dumps(found, indent=2) + "\n")
         with open(place / "table.csv", "w", newline="") as file:

@@ -68,14 +68,24 @@ def ratings(random: np.random.Generator) -> tuple[Any, Any]:
     return pairs, random.uniform(0.5, 5, (25600, 1)).astype("float32")
 
 
-def mlp(inputs: int, hidden: int, outputs: int) -> Callable[[], tuple[Any, Any]]:
+def mlp(inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> Callable[[], tuple[Any, Any]]:
     """A network of one hidden layer."""
 
     def build() -> tuple[Any, Any]:
         x = keras.Input((inputs,))
-        return x, layers.Dense(outputs)(layers.Dense(hidden, "relu")(x))
+        inner = layers.Dense(hidden, "relu")(x)
+        return x, layers.Dense(outputs)(layers.Dropout(dropout)(inner) if dropout else inner)
 
     return build
+
+
+def normalized_convnet() -> tuple[Any, Any]:
+    """Two convolutions with batch normalization and pooling, then dropout."""
+    x = image = keras.Input((28, 28, 1))
+    for filters in (16, 32):
+        x = layers.BatchNormalization()(layers.Conv2D(filters, 3, padding="same", use_bias=False)(x))
+        x = layers.MaxPooling2D()(layers.ReLU()(x))
+    return image, layers.Dense(10)(layers.Dropout(0.3)(layers.Flatten()(x)))
 
 
 def convnet() -> tuple[Any, Any]:
@@ -86,16 +96,28 @@ def convnet() -> tuple[Any, Any]:
     return image, layers.Dense(10)(layers.Flatten()(x))
 
 
-def transformer() -> tuple[Any, Any]:
-    """Two blocks of width 64 with four heads over 64 tokens."""
-    tokens = keras.Input((64,), dtype="int32")
-    x = layers.Embedding(1000, 64)(tokens)
-    for _ in range(2):
-        normal = layers.LayerNormalization(epsilon=1e-5)(x)
-        x = x + layers.MultiHeadAttention(4, 16)(normal, normal)
-        normal = layers.LayerNormalization(epsilon=1e-5)(x)
-        x = x + layers.Dense(64)(layers.Dense(256, "relu")(normal))
-    return tokens, layers.Dense(10)(layers.GlobalAveragePooling1D()(x))
+def transformer(dropout: float = 0.0) -> Callable[[], tuple[Any, Any]]:
+    """Two blocks of width 64 with four heads over 64 tokens, with dropout of attention and of what is added."""
+
+    def build() -> tuple[Any, Any]:
+        dropped = (lambda x: layers.Dropout(dropout)(x)) if dropout else (lambda x: x)
+        tokens = keras.Input((64,), dtype="int32")
+        x = layers.Embedding(1000, 64)(tokens)
+        for _ in range(2):
+            normal = layers.LayerNormalization(epsilon=1e-5)(x)
+            x = x + dropped(layers.MultiHeadAttention(4, 16, dropout=dropout)(normal, normal))
+            normal = layers.LayerNormalization(epsilon=1e-5)(x)
+            x = x + dropped(layers.Dense(64)(layers.Dense(256, "relu")(normal)))
+        return tokens, layers.Dense(10)(layers.GlobalAveragePooling1D()(x))
+
+    return build
+
+
+def text_bag() -> tuple[Any, Any]:
+    """The mean of 32 numbers for each of 100 words, of 20,000 that there are."""
+    words = keras.Input((100,), dtype="int32")
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(20000, 32)(words))
+    return words, layers.Dense(10)(x)
 
 
 def factorization() -> tuple[Any, Any]:
@@ -117,7 +139,15 @@ WORKS = {
     "digits MLP": Work(32, "adam", 1e-3, "classes", classes(1797, 64), mlp(64, 64, 10)),
     "MLP 784": Work(128, "adam", 1e-3, "classes", classes(12800, 784), mlp(784, 256, 10)),
     "CNN": Work(128, "adam", 1e-3, "classes", classes(2560, 28, 28, 1), convnet),
-    "transformer": Work(32, "adam", 1e-3, "classes", classes(640, 64, tokens=1000), transformer),
+    "transformer": Work(32, "adam", 1e-3, "classes", classes(640, 64, tokens=1000), transformer()),
     "factorization": Work(256, "adam", 1e-3, "mse", ratings, factorization),
     "GRU": Work(32, "adam", 1e-3, "classes", classes(640, 32, 16), recurrent),
+    "MLP 784 with dropout": Work(128, "adam", 1e-3, "classes", classes(12800, 784), mlp(784, 512, 10, 0.3)),
+    "transformer with dropout": Work(32, "adam", 1e-3, "classes", classes(640, 64, tokens=1000), transformer(0.1)),
+    "CNN with BatchNorm and dropout": Work(
+        128, "adam", 1e-3, "classes", classes(2560, 28, 28, 1), normalized_convnet
+    ),
+    "text bag with an embedding of 20,000": Work(
+        32, "adam", 1e-3, "classes", classes(3200, 100, tokens=20000), text_bag
+    ),
 }

@@ -1,6 +1,6 @@
 """Trains, evaluates and predicts with layers that XLA refuses, dies of or changes, by Loop and by Keras; prints both.
 
-Command   python tests/unit/refused_layers.py strings|numbers
+Command   python tests/contracts/refused_layers.py strings|numbers
 
 A process of its own, for strings in XLA end it: after an XLA program has run. A line of JSON for each case and engine.
 """
