@@ -6,6 +6,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from kopt.tuning.checkpoints import discard
 from kopt.tuning.liveness import Heartbeat, Place
 from kopt.tuning.storage import GRACE, HEARTBEAT
 
@@ -62,7 +63,9 @@ class Lost:
             if not self.again(one.number, RETRIES):
                 error = f"The process ended during the trial, {RETRIES + 1} times."
                 self.storage.set_trial_user_attr(self.storage_id(one.number), "error", error)
+                discard(self.place.trial(one.number))
             self.study.tell(one.number, state=TrialState.FAIL)
+            (self.place.locks / str(one.number)).unlink(missing_ok=True)
         known = [one for one in running if self.beats or one.user_attrs.get("where") == self.place.name]
         return len([one for one in known if one not in lost])
 
