@@ -90,21 +90,33 @@ def seeds_made() -> Iterator[list[Any]]:
 
 def random_states() -> dict[str, Any]:
     """Return the states of the generators that all of a process draws from: Python's, NumPy's, TensorFlow's, Keras'."""
+    seeded = context.global_seed() is not None
     return {
-        "python": random.getstate(),
+        "python": as_array(random.getstate()),
         "numpy": np.random.get_state(),
-        "tensorflow": context.context()._rng.getstate() if context.global_seed() is not None else None,
+        "tensorflow": as_array(context.context()._rng.getstate()) if seeded else None,
         "keras": np.asarray(seed_generator.global_seed_generator().state),
     }
 
 
 def set_random_states(states: Mapping[str, Any]) -> None:
     """Set what `random_states` returned."""
-    random.setstate(states["python"])
+    random.setstate(from_array(states["python"]))
     np.random.set_state(states["numpy"])
     if states["tensorflow"] is not None and context.global_seed() is not None:
-        context.context()._rng.setstate(states["tensorflow"])
+        context.context()._rng.setstate(from_array(states["tensorflow"]))
     seed_generator.global_seed_generator().state.assign(states["keras"])
+
+
+def as_array(state: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a state of Python's generator with its 625 numbers in an array, which is faster to write."""
+    version, numbers, spare = state
+    return version, np.asarray(numbers, "int64"), spare
+
+
+def from_array(state: tuple[Any, ...]) -> tuple[Any, ...]:
+    version, numbers, spare = state
+    return version, tuple(numbers.tolist()), spare
 
 
 @contextlib.contextmanager

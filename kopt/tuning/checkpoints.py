@@ -144,16 +144,16 @@ class Checkpoint(keras.callbacks.Callback):
         self.goes_on = progress.last is not None
         self.logs = list(progress.epochs)
         self.next: int | None = first  # the next epoch, where training can be gone on with
-        self.watched: Watched | None = None
+        self.kept: Watched | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
-        if self.watched is not None:
+        if self.kept is not None:
             self.refuse("it has more than one fit")
             self.progress.epochs, self.progress.last = [], None
             return
-        self.watched = Watched(self.beside)
+        self.kept = Watched(self.beside)
         if self.goes_on:
-            self.restore(self.progress.folder / f"{self.progress.last}", self.watched)
+            self.restore(self.progress.folder / f"{self.progress.last}", self.kept)
 
     def restore(self, last: pathlib.Path, watched: Watched) -> None:
         """Go on from the last epoch's files."""
@@ -174,7 +174,7 @@ class Checkpoint(keras.callbacks.Callback):
             self.refuse(f"its fit does not begin with epoch {self.next}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self.watched is None or epoch != self.next:
+        if self.kept is None or epoch != self.next:
             self.refuse(f"its fit does not begin with epoch {self.next}")
         else:
             self.next = epoch + 1
@@ -198,8 +198,8 @@ class Checkpoint(keras.callbacks.Callback):
             linked.unlink(missing_ok=True)
             os.link(weights, linked)
             os.replace(linked, progress.folder / BEST)
-        if goes_on and self.watched is not None:
-            write_snapshot(take_snapshot(self.model, self.made, self.watched), weights.with_name(f"last-{len(self.logs)}.npz"))
+        if goes_on and self.kept is not None:
+            write_snapshot(take_snapshot(self.model, self.made, self.kept), weights.with_name(f"last-{len(self.logs)}.npz"))
             progress.epochs, progress.last = list(self.logs), f"last-{len(self.logs)}"
             progress.write()
         else:

@@ -6,6 +6,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from kopt.tuning.checkpoints import discard
 from kopt.tuning.liveness import RESTORE, Heartbeat, Place
 from kopt.tuning.storage import GRACE, HEARTBEAT
 
@@ -63,6 +64,7 @@ class Lost:
             if not self.again(one.number, RETRIES):
                 error = f"The process ended during the trial, {RETRIES + 1} times."
                 self.storage.set_trial_user_attr(self.storage_id(one.number), "error", error)
+                discard(self.place.trial(one.number))
             self.study.tell(one.number, state=TrialState.FAIL)
             self.place.release(one.number)
         known = [one for one in running if self.beats or one.user_attrs.get("where") == self.place.name]

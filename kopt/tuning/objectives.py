@@ -15,6 +15,9 @@ from kopt.keras_internals.tuning import infer_direction
 __all__ = ["Measured", "NotFinite", "directions", "measured", "objectives_of", "require_reported"]
 
 
+DEFAULT = "default_objective"  # KerasTuner's name for none
+
+
 def objectives_of(objective: Any) -> Any:
     """Give objectives with the way that each should go.
 
@@ -98,7 +101,7 @@ def measured(results: Any, objective: Any) -> Measured:
         >>> measured([{"loss": 1}, {"loss": 2}], keras_tuner.Objective("loss", "min")).metrics
         {'loss': 1.5}
     """
-    if isinstance(results, (list, tuple)):
+    if isinstance(results, (list, tuple)) and results:
         each = [measured(one, objective) for one in results]
         names = [name for name in each[0].metrics if all(name in one.metrics for one in each)]
         means = {name: statistics.fmean(one.metrics[name] for one in each) for name in names}
@@ -107,11 +110,19 @@ def measured(results: Any, objective: Any) -> Measured:
         return best_epoch(by_epoch(results.history), objective)
     if isinstance(results, Mapping):
         return best_epoch([results], objective)
-    if isinstance(results, (int, float, np.number)) and not isinstance(results, bool):
+    if is_number(results):
         return best_epoch([{objective.name: float(results)}], objective)
     raise keras_tuner.errors.FatalTypeError(
         f"run_trial and HyperModel.fit must return a History, a number, metrics or a list of these, got {results!r}."
     )
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number: of Python, NumPy, or an array or tensor of no dimensions."""
+    if isinstance(value, (bool, np.bool_, str, bytes)) or value is None:
+        return False
+    array = np.asarray(value)
+    return array.ndim == 0 and array.dtype.kind in "iufV"
 
 
 def by_epoch(history: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -129,14 +140,19 @@ def best_epoch(epochs: Sequence[Mapping[str, Any]], objective: Any) -> Measured:
     reported = {name for logs in epochs for name in logs}
     missing = [name for name in names if name not in reported]
     if missing:
-        raise keras_tuner.errors.FatalValueError(str(unknown("objective", missing[0], reported)))
+        raise keras_tuner.errors.FatalValueError(str(unreported(missing[0], reported)))
+    for name, value in ((name, logs[name]) for logs in epochs for name in names if name in logs):
+        if not is_number(value):
+            rule = "must be a number where run_trial or HyperModel.fit returns it"
+            raise keras_tuner.errors.FatalTypeError(f"{name} {rule}, got {value!r}.")
     finite = [
         (float(objective.get_value(logs)), epoch)
         for epoch, logs in enumerate(epochs)
-        if all(math.isfinite(logs.get(name, math.nan)) for name in names)
+        if all(math.isfinite(float(logs.get(name, math.nan))) for name in names)
     ]
     if not finite:
-        raise NotFinite(f"{', '.join(names)} was finite at no epoch.")
+        told = "what was returned" if DEFAULT in names else ", ".join(names)
+        raise NotFinite(f"{told} was finite at no epoch.")
     best = (min if objective.direction == "min" else max)(value for value, _ in finite)
     epoch = next(epoch for value, epoch in finite if value == best)
     numbers = {name: float(value) for name, value in epochs[epoch].items() if np.ndim(value) == 0}
@@ -161,4 +177,11 @@ def require_reported(names: Iterable[str], reported: Iterable[str]) -> None:
     """
     for name in names:
         if name not in reported and name != "parameters":
-            raise unknown("objective", name, reported)
+            raise unreported(name, reported)
+
+
+def unreported(name: str, reported: Iterable[str]) -> ValueError:
+    """Build the error for an objective that is not among what is reported; none was given where Keras' name stands."""
+    if name == DEFAULT:
+        return ValueError(f"objective must be given where metrics are returned, one of {', '.join(sorted(reported))}, got None.")
+    return unknown("objective", name, reported)

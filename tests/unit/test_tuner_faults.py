@@ -52,7 +52,7 @@ def test_a_failure_is_recorded_and_the_search_goes_on(tmp_path, caplog) -> None:
     trials = tuner.study.trials
     assert [one.state.name for one in trials] == ["FAIL"] * 4 + ["COMPLETE", "FAIL", "PRUNED", "COMPLETE"]
     errors = [one.user_attrs.get("error", "").strip().splitlines()[-1:] for one in trials]
-    nan = ["default_objective was finite at no epoch."]
+    nan = ["what was returned was finite at no epoch."]
     assert errors == [["KeyError: 'a'"], nan, ["too slow"], nan, [], ["MemoryError: b"], [], []]
     assert "trial 0 failed: KeyError: 'a'" in caplog.text
     assert [one.score for one in tuner.oracle.get_best_trials(8)] == [0.25, 0.5]

@@ -1,5 +1,6 @@
 """A trial that is lost and gone on with ends as one that is not, to the bit, on one device."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -8,15 +9,17 @@ import keras_tuner
 import numpy as np
 import pytest
 import tensorflow as tf
+from examples import RECIPE
 
 from kopt import rules
+from kopt.callbacks import SWA
 from kopt.optimizers import Decayed, Optimizer
-from kopt.tuning import Tuner
+from kopt.tuning import HyperModel, Range, Tuner
 
 random = np.random.default_rng(0)
 X = random.normal(size=(40, 3)).astype("float32")
 Y = (X[:, :1] * 2 - 1 + random.normal(size=(40, 1)) / 2).astype("float32")
-EPOCHS = 5
+EPOCHS = 4
 
 
 def schedule() -> Any:
@@ -140,58 +143,72 @@ def require_same(one: Kept, other: Kept) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_optimizers(name: str, tmp_path) -> None:
     plateau = [] if name in ("adam with a schedule", "two optimizers, no build") else watchers()[1:]
-    whole, lost = (search(tmp_path, part, lambda hp: MODELS[name](), at, plateau) for part, at in (("a", None), ("b", 3)))
+    build = lambda hp: MODELS[name]()
+    whole, lost = (search(tmp_path, part, build, at, plateau) for part, at in (("a", None), ("b", 2)))
     require_same(whole, lost)
     assert len(whole.study.best_trial.intermediate_values) == EPOCHS
 
 
-@pytest.mark.parametrize("at", [2, EPOCHS + 3])
+@pytest.mark.parametrize("at", [3, EPOCHS + 3])
 def test_callbacks_and_later_executions(at: int, tmp_path) -> None:
     """EarlyStopping's best, wait and weights, ReduceLROnPlateau's, and the seeds of each execution."""
-    how: dict[str, Any] = {"executions_per_trial": 2, "fit": {"epochs": 2 * EPOCHS}}
-    build = MODELS["momentum"]
-    whole, lost = (search(tmp_path, name, lambda hp: build(), when, watchers(), **how) for name, when in (("a", None), ("b", at)))
-    require_same(whole, lost)
-    ends = [len(trial.user_attrs["keras_tuner"]["metrics"]["metrics"]) for trial in (whole.study.trials[-1], lost.study.trials[-1])]
-    assert ends[0] == ends[1]
+    found = []
+    for part, when in (("a", None), ("b", at)):
+        build = lambda hp: MODELS["momentum"]()
+        how: dict[str, Any] = {"executions_per_trial": 2, "fit": {"epochs": 2 * EPOCHS}}
+        found.append(search(tmp_path, part, build, when, watchers(), **how))
+    require_same(*found)
 
 
-def own_fit(**how: Any) -> Any:
-    """A hypermodel whose fit adds a callback, and takes what it is given."""
+class WithACallback(keras_tuner.HyperModel):
+    """Calls it after the tuner's."""
 
-    class Own(keras_tuner.HyperModel):
-        def build(self, hp):
-            return MODELS["momentum"]()
-
-        def fit(self, hp, model, *args, callbacks, **named):
-            stopping = keras.callbacks.EarlyStopping("loss", patience=1, min_delta=0.2)
-            return model.fit(*args, callbacks=[*callbacks, stopping], **named)
-
-    return Own()
-
-
-class WithoutInitialEpoch(keras_tuner.HyperModel):
     def build(self, hp):
         return MODELS["momentum"]()
 
+    def fit(self, hp, model, *args, callbacks, **named):
+        stopping = keras.callbacks.EarlyStopping("loss", patience=2, min_delta=0.3)
+        return model.fit(*args, callbacks=[*callbacks, stopping], **named)
+
+
+class WithoutInitialEpoch(WithACallback):
     def fit(self, hp, model, x, y, callbacks, verbose, epochs, batch_size):
         return model.fit(x, y, batch_size, epochs, verbose, callbacks)
 
 
-class TwoFits(WithoutInitialEpoch):
+class TwoFits(WithACallback):
     def fit(self, hp, model, *args, **named):
         model.fit(*args, **named | {"epochs": 3})
         model.optimizer.learning_rate = 0.001
         return model.fit(*args, **named)
 
 
-class Ignores(WithoutInitialEpoch):
+class Ignores(WithACallback):
     def fit(self, hp, model, *args, initial_epoch=0, **named):
         return model.fit(*args, **named)
 
 
-@pytest.mark.parametrize("at", [2, 4])
-@pytest.mark.parametrize("kind", [own_fit, WithoutInitialEpoch, TwoFits, Ignores])
+@pytest.mark.parametrize(
+    ("kind", "at"), [(WithACallback, 3), (WithoutInitialEpoch, 2), (TwoFits, 2), (TwoFits, 4), (Ignores, 2)]
+)
 def test_a_fit_of_ones_own_goes_on_or_begins_anew(kind: Any, at: int, tmp_path) -> None:
-    whole, lost = (search(tmp_path, name, kind(), when) for name, when in (("a", None), ("b", at)))
+    fit = {"epochs": 2 * EPOCHS} if kind is WithACallback else {}
+    whole, lost = (search(tmp_path, name, kind(), when, fit=fit) for name, when in (("a", None), ("b", at)))
     require_same(whole, lost)
+
+
+def test_a_recipe_goes_on_with_its_average_augmentation_and_patience(tmp_path) -> None:
+    training = dataclasses.replace(RECIPE.training, patience=2, micro_batches=2)
+    recipe = dataclasses.replace(
+        RECIPE, training=training, model=dataclasses.replace(RECIPE.model, dropout=0.3), average=SWA(0.4)
+    )
+    found = []
+    for part, lost in (("a", None), ("b", 2)):
+        hypermodel = HyperModel(recipe, {"schedule.rate": Range(1e-3, 1e-1, log=True)})
+        how: dict[str, Any] = {"max_trials": 1, "directory": tmp_path, "project_name": part}
+        if lost is not None:
+            with pytest.raises(KeyboardInterrupt):
+                Kept(hypermodel, "val_loss", **how).search(callbacks=[Lost(lost)], verbose=0)
+        found.append(Kept(hypermodel, "val_loss", **how))
+        found[-1].search(callbacks=[Lost(None)], verbose=0)
+    require_same(*found)
