@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import keras
 import keras_tuner
 from keras_tuner.src.engine.oracle import Display
 from tensorflow.python.framework import ops
@@ -167,6 +168,15 @@ class HookedTuner(keras_tuner.Tuner):
 
     def _try_run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
         self.attempt(trial, *args, **kwargs)
+
+    def _try_build(self, hp: Any) -> Any:
+        self.policy = keras.config.dtype_policy()
+        return super()._try_build(hp)
+
+    def _build_hypermodel(self, hp: Any) -> Any:
+        if keras.config.dtype_policy().name != self.policy.name:  # KerasTuner has cleared it with the session
+            keras.config.set_dtype_policy(self.policy)
+        return super()._build_hypermodel(hp)
 
     def fresh_model(self, hp: Any) -> Any:
         """Clear Keras' session and build the model, with the compile arguments that the tuner overrides."""

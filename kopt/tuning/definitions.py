@@ -100,13 +100,19 @@ def differences(place: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]
     if isinstance(old, Mapping) and isinstance(new, Mapping) and old.keys() == new.keys():
         for name in old:
             yield from differences(f"{place}'s {name}", old[name], new[name])
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and isinstance(old[0], (list, Mapping)):
+    elif nested(old) and nested(new) and len(old) == len(new):
         for number, (one, other) in enumerate(zip(old, new)):
             yield from differences(f"{place}[{number}]", one, other)
     else:
         yield place, old, new
 
 
+def nested(described: Any) -> bool:
+    return isinstance(described, list) and bool(described) and isinstance(described[0], (list, Mapping))
+
+
 def rounded(drawn: Any) -> Any:
     """Options without the last digits of floats, which versions of kopt have written otherwise."""
-    return [float(f"{one:.10g}") if isinstance(one, float) else one for one in drawn] if isinstance(drawn, list) else drawn
+    if not isinstance(drawn, list):
+        return drawn
+    return [float(f"{one:.10g}") if isinstance(one, float) else one for one in drawn]

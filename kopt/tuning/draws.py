@@ -131,7 +131,8 @@ def geometric(hp: Any) -> tuple[Any, ...] | None:
         return None
     count = int(math.log(hp.max_value / hp.min_value, hp.step) + 1e-8) + 1
     values = (hp.prob_to_value((index + 0.5) / count) for index in range(count))
-    return tuple(float(f"{value:.12g}") if isinstance(value, float) else value for value in values)  # 0.01, no more digits
+    # 0.01, where the formula gives more digits
+    return tuple(float(f"{value:.12g}") if isinstance(value, float) else value for value in values)
 
 
 def reversed_log(hp: Any) -> bool:

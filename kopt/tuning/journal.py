@@ -24,9 +24,9 @@ class Journal(JournalFileBackend):
     """Optuna's journal file with a lock that dies with its holder, and that mends itself.
 
     Optuna's own lock is a link that a killed process leaves behind: all others then wait for 30 seconds. And what is
-    appended after half an entry makes the file unreadable for good. This one cuts half an entry off before it appends, and
-    what follows the first NUL, which some file systems leave after a power failure. What was cut is kept in another
-    file, whose name ends in ".cut". Empty lines are passed over.
+    appended after half an entry makes the file unreadable for good. This one cuts half an entry off before it appends,
+    and what follows the first NUL, which some file systems leave after a power failure. What was cut is kept in
+    another file, whose name ends in ".cut". Empty lines are passed over.
 
     Args:
         path: The file; made where it is not there.

@@ -74,10 +74,13 @@ def fixed(hypermodel: HyperModel) -> dict[str, Any]:
     """The fields of a hypermodel's value that are not searched, and the checksum of a recipe's data."""
     value, searched = hypermodel.space.value, tuple(hypermodel.space.ranges)
     below = tuple(f"{path}." for path in searched)
-    fields = {path: field for path, field in paths(value).items() if path not in searched and not path.startswith(below)}
-    found = {path: kinds(field) if isinstance(field, Value) else plain(field) for path, field in fields.items()}
+    found = {
+        path: kinds(field) if isinstance(field, Value) else plain(field)
+        for path, field in paths(value).items()
+        if path not in (*searched, *ANYWHERE) and not path.startswith(below)
+    }
     data = hypermodel.splits.checksum if hypermodel.splits is not None else None
-    return {type(value).__name__.lower(): {name: one for name, one in found.items() if name not in ANYWHERE}, "data": data}
+    return {type(value).__name__.lower(): found, "data": data}
 
 
 def kinds(value: Value) -> str:

@@ -1,6 +1,5 @@
 """StudyOracle: KerasTuner's oracle over an Optuna study, which is all that it knows."""
 
-import contextlib
 import dataclasses
 import functools
 import logging
@@ -16,13 +15,10 @@ from optuna.trial import TrialState
 
 from kopt import launched
 from kopt.keras_internals.tuning import DrawnHyperParameters, HookedOracle
-from kopt.tuning.definitions import Definitions
-from kopt.tuning.distributions import count
-from kopt.tuning.draws import Dimension, dimension
+from kopt.tuning.drawing import DUPLICATE, Drawing
 from kopt.tuning.liveness import Heartbeat
 from kopt.tuning.lost import SURPLUS, Lost
 from kopt.tuning.objectives import directions, measured
-from kopt.tuning.points import Points, Taken
 from kopt.tuning.records import STATE, ended, plain, ranked, restored
 
 __all__ = ["StudyOracle"]
@@ -30,8 +26,7 @@ __all__ = ["StudyOracle"]
 log = logging.getLogger("kopt")
 
 WAIT = 0.2  # seconds between looks at trials that other processes run
-COLLISIONS = 20  # trials one after the other that nothing was left for, after which a search ends, as in KerasTuner
-DUPLICATE = "duplicate"
+NOTHING_LEFT = "nothing is left to search: all %d points of the space were begun (duplicates=True runs them again)"
 MESSAGE = 4000  # characters of an error that are kept
 
 
@@ -90,17 +85,13 @@ class StudyOracle(HookedOracle):
     ):
         super().__init__(objective, max_trials, max_retries_per_trial=max_retries_per_trial, **settings)
         self.study, self.lost, self.place = study, lost, lost.place
-        self.definitions = Definitions(study)
-        self.definitions.require_objectives(list(directions(self.objective)))
-        self.steered: Any = study.sampler  # a `samplers.Steered`
+        declared = self.hyperparameters.space
+        self.drawing = Drawing(study, self.place, declared, tune_new=self.tune_new_entries)
+        self.drawing.definitions.require_objectives(list(directions(self.objective)))
+        self.dimension, self.steered = self.drawing.dimension, self.drawing.steered
         self.ongoing_trials: dict[str, Any] = {}
-        self.declared = list(self.hyperparameters.space)
-        self.own = {(hp.name, str(hp.conditions)): hp for hp in self.declared}  # what this process' model asks for
         self.live: dict[str, Live] = {}
         self.deadline = math.inf  # in time.monotonic()
-        self.points = Points(study)
-        self.steered.points = None if self.steered.duplicates else self.points
-        self.collisions = 0  # one after the other
         self.runs = 0  # that this process has ended
 
     # ---- a trial begins -----------------------------------------------------------------------------------------
@@ -108,16 +99,19 @@ class StudyOracle(HookedOracle):
     def create_trial(self, tuner_id: str) -> Any:
         """Begin the next trial; wait while all that is left is run by others, for one of them may be lost."""
         self.hand_back()
-        self.know_space()
+        self.drawing.know()
         told = False
         while True:
             with self.place.alone():
                 others = self.lost.requeue()
-                if self.wants_more() and not self.time_is_up() and self.has_more():
+                more = self.lost.waiting() or self.drawing.has_more()
+                if more and self.wants_more() and not self.time_is_up():
                     begun = self.lost.ask()
                     if not self.is_surplus(begun):
                         return self.begin(begun, tuner_id)
             if not others or self.time_is_up():
+                if not more:
+                    log.info(NOTHING_LEFT, len(self.drawing.points.paths()))
                 return keras_tuner.engine.trial.Trial(keras_tuner.HyperParameters(), "", "STOPPED")
             if not told:
                 log.info("waiting for %d trials that other processes run, for they may be lost", others)
@@ -129,26 +123,6 @@ class StudyOracle(HookedOracle):
         exhausted = not self.steered.finite and self.study.user_attrs.get("exhausted", False)
         spent = self.lost.counted()
         return not exhausted and (not self.max_trials or len(spent) < self.max_trials)
-
-    def has_more(self) -> bool:
-        """Whether a point is left to be run; says so when none is."""
-        if self.steered.duplicates or self.lost.waiting():
-            return True
-        # A point that is left may still be one that only an older version of the script would have asked for.
-        more = self.collisions <= COLLISIONS and not self.points.all_taken(strict=self.collisions == 0)
-        if not more:
-            told = "nothing is left to search: all %d points of the space were begun (duplicates=True runs them again)"
-            log.info(told, len(self.points.paths()))
-        return more
-
-    def know_space(self) -> None:
-        """Tell the points what this process' model is known to ask for, before any trial."""
-        if self.start_order and self.points.known:
-            return
-        found = [self.dimension(hp) for hp in self.own.values()]
-        self.points.known |= {one.name: one.distribution for one in found if one is not None}
-        with self.place.alone():
-            self.points.since = self.definitions.since([one.name for one in found if one is not None])
 
     def is_surplus(self, begun: optuna.Trial) -> bool:
         """Whether processes of two hosts, which no lock keeps apart, have begun the last trial: the later yields."""
@@ -167,7 +141,7 @@ class StudyOracle(HookedOracle):
             self.move_folder(given["tries"][-1], begun.number)
         reported = set(self.lost.trial(begun.number).intermediate_values)
         live = Live(begun, given.get("start", {}), self.lost.hearts(begun.number), reported)
-        hp = DrawnHyperParameters(functools.partial(self.draw, live), self.declared)
+        hp = DrawnHyperParameters(functools.partial(self.drawing.draw, live), self.drawing.declared)
         trial = keras_tuner.engine.trial.Trial(hp, str(begun.number), "RUNNING")
         self.live[trial.trial_id] = live
         self.trials[trial.trial_id] = self.ongoing_trials[tuner_id] = trial
@@ -180,33 +154,6 @@ class StudyOracle(HookedOracle):
         """Give a lost trial's folder to the one that goes on with it."""
         if self.place.trial(old).is_dir() and not self.place.trial(new).exists():
             os.rename(self.place.trial(old), self.place.trial(new))
-
-    def draw(self, live: Live, hp: Any) -> Any:
-        """The value of a hyperparameter that is asked for the first time."""
-        found = self.dimension(hp)
-        new = not self.tune_new_entries and all(one.name != hp.name for one in self.declared)
-        if found is None or new:
-            return hp.default
-        live.asked.add(hp.name)
-        if hp.name in live.start:
-            try:
-                self.steered.forced[found.name] = found.recorded(live.start[hp.name])
-            except ValueError as error:
-                raise keras_tuner.errors.FatalValueError(f"enqueue(): {error}") from error
-        self.points.known[found.name] = found.distribution
-        shared = not self.steered.duplicates and count(found.distribution) is not None
-        try:
-            with self.place.alone() if shared else contextlib.nullcontext():  # others see it before they draw
-                return found.suggest(live.trial)
-        except Taken as error:
-            live.stopped = DUPLICATE
-            told = f"{hp.name} must lead to a point that was not run."
-            raise keras_tuner.errors.FailedTrialError(told) from error
-
-    def dimension(self, hp: Any) -> Dimension | None:
-        """What a hyperparameter is drawn from, under the name that it has in this study."""
-        found = dimension(hp)
-        return None if found is None else self.definitions.named(found)
 
     # ---- a trial is under way -----------------------------------------------------------------------------------
 
@@ -274,7 +221,7 @@ class StudyOracle(HookedOracle):
         if live.stopped == DUPLICATE:
             self.take_back(trial, live)
             return
-        self.collisions = 0
+        self.drawing.collisions = 0
         self.end_order.append(trial.trial_id)
         if never := sorted(set(live.start) - live.asked):
             log.warning(
@@ -290,7 +237,7 @@ class StudyOracle(HookedOracle):
 
     def take_back(self, trial: Any, live: Live) -> None:
         """End a trial for which no point was left, as if it had not been begun."""
-        self.collisions += 1
+        self.drawing.collisions += 1
         with self.place.alone():
             live.trial.set_user_attr(SURPLUS, True)
             self.study.tell(live.trial, state=TrialState.FAIL)
@@ -356,7 +303,7 @@ class StudyOracle(HookedOracle):
 
     def update_space(self, hyperparameters: Any) -> None:
         """Add to the space what this process' model has asked for."""
-        self.own |= {(hp.name, str(hp.conditions)): hp for hp in hyperparameters.space}
+        self.drawing.learn(hyperparameters.space)
         super().update_space(hyperparameters)
 
     def get_trial(self, trial_id: str) -> Any:
@@ -393,4 +340,4 @@ class StudyOracle(HookedOracle):
             ValueError: When one has changed; says from what to what.
         """
         with self.place.alone():
-            self.definitions.require_same(given)
+            self.drawing.definitions.require_same(given)

@@ -1,6 +1,6 @@
 """Points: which values of a finite space lead to nothing that has not been run."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna

@@ -240,8 +240,8 @@ def ranking(oracle: Any, names: list[str], order: list[str]) -> str:
     asked = list(dict.fromkeys(name for trial in best for name in trial.hyperparameters.values))
     if len(asked) > COLUMNS:
         space = {(hp.name, str(hp.conditions)): hp for trial in best for hp in trial.hyperparameters.space}
-        place = {found.name: found.hp.name for found in map(oracle.dimension, space.values()) if found is not None}
-        asked = list(dict.fromkeys(place[name] for name in order if name in place))[:COLUMNS]
+        known = {found.name: found.hp.name for found in map(oracle.dimension, space.values()) if found is not None}
+        asked = list(dict.fromkeys(known[name] for name in order if name in known))[:COLUMNS]
     states = {str(one.number): one.state.name.lower() for one in oracle.study.get_trials(deepcopy=False)}
     rows = [["", "trial", *names, "epoch", "", *asked]]
     for place, trial in enumerate(best, 1):

@@ -75,8 +75,8 @@ class Tuner(HookedTuner):
         executions_per_trial: How many models are trained for a trial, >= 1, on each fold.
         keep: How many trials' checkpoints stay on the disk, >= 0.
         max_parameters: Models with more are not trained; None for no limit.
-        duplicates: Whether a point of a finite space may be run again, which tells how much of a score is chance. Else one
-            that was run, or failed, is not drawn again, and the search ends when none is left.
+        duplicates: Whether a point of a finite space may be run again, which tells how much of a score is chance. Else
+            one that was run, or failed, is not drawn again, and the search ends when none is left.
         seed: Of the draws, the folds and each model's start, >= 0; None for new ones each time.
         directory: Where searches are.
         project_name: The search's folder in it, and the study's name.
@@ -168,9 +168,9 @@ class Tuner(HookedTuner):
         """Search, with the arguments of `model.fit`, and `groups=` for folds; see `keras_tuner.Tuner.search`.
 
         Raises:
-            ValueError: When data do not fit each other or the folds, the objective is not reported, a callback cannot be
-                copied, or what decides a score (data, epochs, folds, executions, seed, precision, the fields of a recipe
-                that are not searched) is not as in the trials before; before anything is trained.
+            ValueError: When data do not fit each other or the folds, the objective is not reported, a callback cannot
+                be copied, or what decides a score (data, epochs, folds, executions, seed, precision, the fields of a
+                recipe that are not searched) is not as in the trials before; before anything is trained.
             RuntimeError: When all trials fail; says how the first did.
         """
         self.oracle.deadline = launched.clock_start() + self.timeout

@@ -32,7 +32,7 @@ class Options(Tuner):
 
 def search(folder, trials: int, options: list[Any], raises: Any = None, **how: Any) -> Options:
     kind = type("Options", (Options,), {"options": options, "raises": raises})
-    tuner = kind(max_trials=trials, directory=folder, project_name="a", **how)
+    tuner = kind(max_trials=trials, directory=folder, project_name="a", duplicates=True, **how)
     tuner.oracle.verbose = 0
     tuner.search()
     return tuner

@@ -1,7 +1,6 @@
 """What is recorded is what ran, whatever the space; an independent account is kept by the model itself."""
 
 import copy
-import functools
 import random
 import warnings
 import zlib
@@ -9,7 +8,6 @@ from typing import Any
 
 import keras
 import keras_tuner
-import numpy as np
 import optuna
 import pytest
 

@@ -92,7 +92,7 @@ def test_a_trial_that_raises_is_tried_again_only_as_often_as_asked(tmp_path) -> 
 
 
 class Twins:
-    """The same trials for KerasTuner's tuner and for kopt's: `deeds` says which are good, all tries of a trial alike."""
+    """The same trials for KerasTuner's tuner and kopt's: `deeds` says which are good, all tries of a trial alike."""
 
     deeds: list[bool]
 
