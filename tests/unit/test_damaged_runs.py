@@ -163,7 +163,7 @@ def damaged(draw) -> tuple[str, str]:
     return name, '{"recipe": ' + changed + "}"
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damaged())
 def test_no_file_breaks_a_command(folder, capsys, change) -> None:
     name, content = change
