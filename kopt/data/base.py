@@ -59,6 +59,10 @@ class Data(Value):
         """What the classes, or the items, are called; their numbers where this is empty."""
         return ()
 
+    def read_as(self) -> dict[str, str]:
+        """What each column, and y, was taken for, where the source does not say it."""
+        return {}
+
     def score(self) -> Any:
         """The Keras metric by which runs on these data are judged, fresh."""
         return score_of(self.task)

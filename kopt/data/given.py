@@ -7,6 +7,7 @@ import numpy as np
 
 from kopt.checks import require
 from kopt.tasks import PlainTask
+from kopt.texts import clipped
 
 __all__ = ["as_inputs", "as_plain", "as_targets", "looks_like_classes"]
 
@@ -80,20 +81,39 @@ def as_plain(values: Any, name: str) -> np.ndarray:
         Traceback (most recent call last):
         ValueError: y must hold numbers or texts alone, got None.
     """
-    array = np.asarray(values)
+    require(not np.ma.is_masked(values), name, "must have no masked values", values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # NumPy's, of lists that are no array
+        raise ValueError(f"{name} must be an array, or lists of equal lengths, got {clipped(repr(values))}.") from error
     if array.ndim == 1 and array.dtype.kind in "OT":
         array = np.array(array.tolist(), dtype=object)  # pandas' own kinds of texts and numbers as Python's
     if array.dtype.kind == "O" and array.size and all(is_number(one) for one in array.ravel()):
-        array = array.astype("float64")
+        array = as_numbers(array, name)
     if array.dtype.kind in "SU":
-        texts = array.astype("U") if array.dtype.kind == "U" else np.char.decode(array, "utf-8")
-        array = texts.astype(object)
+        array = (array if array.dtype.kind == "U" else as_texts(array, name)).astype(object)
     if array.dtype.kind == "O":
         other = [one for one in array.ravel() if not isinstance(one, str)]
         require(not other, name, "must hold numbers or texts alone", other[0] if other else None)
     require(array.dtype.kind in "iufbO", name, "must hold numbers or texts", array.dtype.name)
     require(array.ndim >= 1, name, "must be an array of rows", values)
     return array
+
+
+def as_numbers(array: np.ndarray, name: str) -> np.ndarray:
+    """float64 of Python's numbers."""
+    try:
+        return array.astype("float64")
+    except OverflowError as error:
+        raise ValueError(f"{name} must hold numbers that a float can hold ({error}).") from error
+
+
+def as_texts(array: np.ndarray, name: str) -> np.ndarray:
+    """Texts of bytes in UTF-8."""
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name} must hold texts in UTF-8, got {error.object[:20]!r}.") from error
 
 
 def is_number(value: Any) -> bool:

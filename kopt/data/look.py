@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kopt.data.base import Data, Split
+from kopt.texts import clipped, printable
 
 __all__ = ["Look", "look"]
 
 SHOWN = 8  # classes, or texts, that are told
+SHORT = 40  # characters of each
 
 
 class Look(NamedTuple):
@@ -64,14 +66,15 @@ def look(data: Data) -> Look:
     seen = set(keys(splits.train))
     repeated = [sum(key in seen for key in keys(part)) for part in (splits.validation, splits.test)]
     counts = len(splits.train.y), len(splits.validation.y), len(splits.test.y)
-    return Look(
-        counts, [described(*column) for column in columns], balance(data, [part.y for part in parts]), *repeated
-    )
+    kinds = data.read_as()
+    lines = [described(*column, kinds.get(column[0])) for column in columns]
+    return Look(counts, lines, balance(data, [part.y for part in parts], kinds.get("y")), *repeated)
 
 
-def described(name: str, columns: list[np.ndarray]) -> str:
+def described(name: str, columns: list[np.ndarray], read_as: str | None = None) -> str:
     """A column of all splits in a line."""
     column = np.concatenate(columns)
+    name = printable(name)
     shape = f" {column.shape[1:]}" if column.ndim > 1 else ""
     if column.dtype.kind == "O":
         kinds, counts = np.unique([str(text) for text in column], return_counts=True)
@@ -79,27 +82,31 @@ def described(name: str, columns: list[np.ndarray]) -> str:
             lengths = [len(str(text)) for text in column]
             sizes = f"{np.median(lengths):.0f} characters at the median, {lengths.count(0)} empty"
             return f"{name}: texts, {len(kinds):,} different, {sizes}"
-        shares = ", ".join(f"{kind} {100 * count / len(column):.1f} %" for kind, count in zip(kinds, counts))
+        percents = [f"{100 * count / len(column):.1f} %" for count in counts]
+        shares = ", ".join(f"{clipped(kind, SHORT)} {percent}" for kind, percent in zip(kinds, percents))
         return f"{name}: texts, {shares}"
     numbers = column.astype("float64")
     missing = int(np.isnan(numbers).sum())
+    shape += f" of {read_as}" if read_as else ""
     if missing == numbers.size:
         return f"{name}: {column.dtype}{shape}, all {missing} missing"
     spread = f"from {np.nanmin(numbers):.4g} to {np.nanmax(numbers):.4g}, mean {np.nanmean(numbers):.3g}"
     return f"{name}: {column.dtype}{shape}, {spread}, {missing} missing"
 
 
-def balance(data: Data, targets: list[np.ndarray]) -> str:
+def balance(data: Data, targets: list[np.ndarray], read_as: str | None) -> str:
     """The targets in a line: of classes, their shares in training, and those that training does not have."""
     if data.task != "classification":
-        return described("y", targets)
+        return described("y", targets, read_as)
     kinds, counts = np.unique(targets[0], return_counts=True)
-    called = lambda kind: data.labels[int(kind)] if data.labels else str(int(kind))
+    labels = data.labels
+    called = lambda kind: clipped(labels[int(kind)], SHORT) if labels else str(int(kind))
     shares = [f"{called(kind)} {100 * count / len(targets[0]):.1f} %" for kind, count in zip(kinds, counts)]
     unseen = sorted(set(np.concatenate(targets[1:]).tolist()) - set(kinds.tolist()))
     lacking = f"; not in training: {', '.join(map(called, unseen))}" if unseen else ""
     listed = f"{', '.join(shares[:SHOWN])}{', ...' if len(shares) > SHOWN else ''}"
-    return f"y: {targets[0].dtype}, {len(kinds)} classes: {listed}{lacking}"
+    origin = f" of {read_as}" if read_as else ""
+    return f"y: {targets[0].dtype}{origin}, {len(kinds)} classes: {listed}{lacking}"
 
 
 def keys(part: Split) -> list[Any]:

@@ -1,22 +1,25 @@
 """One's own data: arrays in memory, and CSV files."""
 
-import hashlib
-import pathlib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from typing import Any, Literal
 
 import numpy as np
 
-from kopt.checks import needs, require, unknown
+from kopt.checks import require, unknown
 from kopt.data.base import Baseline, Splits, checksum, registry
 from kopt.data.baselines import boosting, ridge
 from kopt.data.given import as_inputs, as_plain, as_targets, looks_like_classes
 from kopt.data.shuffled import Shuffled
+from kopt.data.table import Table, column_of, read_table
+from kopt.places import as_path
 from kopt.tasks import PlainTask
+from kopt.texts import clipped
 
 __all__ = ["CSV", "Arrays", "arrays", "csv"]
 
+KINDS = {"i": "whole numbers", "f": "numbers", "b": "true or false", "O": "texts"}  # by a NumPy type's kind
 HELD: dict[str, tuple[Any, np.ndarray]] = {}  # by their sha256: a value holds no arrays
 
 
@@ -68,15 +71,18 @@ class CSV(Shuffled):
     """A table in a CSV file: columns of numbers and of texts, one of them the target.
 
     x: float32 and texts by column; y: (n,) int32, the place of the class among all in order, or float32. In the
-    columns' names whatever is no letter, digit, dot or hyphen becomes "_", for layers are called by them. Empty cells
-    are missing; texts such as "NA" are texts.
+    columns' names whatever is no letter, digit, dot or hyphen becomes "_", for layers are called by them. Nothing is
+    guessed: a column holds numbers (1, -2.5, 1e3), or True and False, or texts. Dates, 1,5, a number with a zero before
+    it (007), a word among numbers (NA) are refused with their line, until `texts`, `numbers` or `ignore` names the
+    column. Empty cells are missing.
 
     Args:
         path: Of the file, in UTF-8; its first line has the columns' names.
         target: The column to predict, as the file has it.
         task: "classification" or "regression".
         ignore: Columns to leave out, such as row numbers.
-        texts: Columns of numbers that are names, such as postal codes: they are one-hot, not measured.
+        texts: Columns whose cells are texts whatever they look like, such as postal codes: one-hot, not measured.
+        numbers: Columns of numbers, where some begin with 0.
         missing: What to do with rows that lack a value: refuse the file, or drop them.
         validation: The share of rows to choose by, in (0, 1).
         test: The share of rows to report on, in (0, 1 - validation).
@@ -84,8 +90,8 @@ class CSV(Shuffled):
         examples: Take only so many rows, for a quick look; None for all.
 
     Raises:
-        ImportError: When loaded, when pandas is not installed.
-        ValueError: When loaded, when there is no such file or column, it cannot be read, or a value is missing.
+        ValueError: When loaded, when there is no such file or column, rows are not of equal length, a column is not of
+            one kind, or a value is missing.
 
     Example:
         >>> CSV("no.csv", target="price").load()
@@ -93,7 +99,7 @@ class CSV(Shuffled):
         ValueError: path must be of a file, got 'no.csv'.
 
     Source:
-        `pandas.read_csv`.
+        Python's module csv.
     """
 
     path: str
@@ -102,49 +108,79 @@ class CSV(Shuffled):
     task: PlainTask = "classification"
     ignore: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
     missing: Literal["refuse", "drop"] = "refuse"
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return as_targets(as_plain(self.table()[self.target], self.target), self.task)[1]
+        return as_targets(self.columns([self.target])[self.target], self.task)[1]
 
     def check(self) -> None:
         super().check()
         require(self.target not in self.ignore, "target", "must not be ignored", self.target)
+        both = sorted(set(self.texts) & set(self.numbers))
+        require(not both, "texts and numbers", "must name different columns", both)
 
-    def table(self) -> Any:
-        """The rows that are used, as a pandas DataFrame."""
-        require(pathlib.Path(self.path).is_file(), "path", "must be of a file", self.path)
-        pandas = needs("pandas", "recipes")
-        unreadable = (pandas.errors.EmptyDataError, pandas.errors.ParserError, UnicodeDecodeError)
-        try:
-            table = pandas.read_csv(self.path, keep_default_na=False, na_values=[""])
-        except unreadable as error:
-            raise ValueError(f"path must be of a CSV file in UTF-8, got {self.path!r} ({error}).") from error
-        for kind, names in (("target", [self.target]), ("ignore", self.ignore), ("texts", self.texts)):
+    def columns(self, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """The columns of these names, all that are used when None, in the rows that are used."""
+        table = self.table()
+        places = self.places(table)
+        rows = self.whole(table, places)
+        lines = [table.lines[row] for row in rows]
+        found = {}
+        for name in places if names is None else names:
+            cells = [table.rows[row][places[name]] for row in rows]
+            found[name] = column_of(name, cells, lines, text=name in self.texts, number=name in self.numbers)
+        return found
+
+    def table(self) -> Table:
+        path = as_path(self.path, "path")
+        require(path.is_file(), "path", "must be of a file", self.path)
+        return read_table(path)
+
+    def places(self, table: Table) -> dict[str, int]:
+        """The columns that are used, by name."""
+        asked = {"target": [self.target], "ignore": self.ignore, "texts": self.texts, "numbers": self.numbers}
+        for kind, names in asked.items():
             for name in names:
-                if name not in table.columns:
-                    raise unknown(kind, name, table.columns)
-        table = table.drop(columns=list(self.ignore)).astype({name: str for name in self.texts})
-        lacking = {name: int(count) for name, count in table.isna().sum().items() if count}
-        empty = [name for name, count in lacking.items() if count == len(table)]
+                if name not in table.names:
+                    raise unknown(kind, name, map(clipped, table.names))
+        used = [name for name in table.names if name not in self.ignore]
+        rule = "must have names that differ, and no empty one, but for those that ignore names"
+        again = sorted({name for name in used if not name.strip() or used.count(name) > 1})
+        require(not again, f"columns of {self.path}", rule, again)
+        return {name: place for place, name in enumerate(table.names) if name not in self.ignore}
+
+    def whole(self, table: Table, places: Mapping[str, int]) -> list[int]:
+        """The rows that lack no value."""
+        lacking = {name: sum(row[place] == "" for row in table.rows) for name, place in places.items()}
+        lacking = {name: count for name, count in lacking.items() if count}
+        empty = [name for name, count in lacking.items() if count == len(table.rows)]
         require(not empty, "ignore", f"must name the columns of {self.path} that are empty", empty)
         rule = f"must have no missing values in {self.path}, or missing='drop' must be given"
         require(self.missing == "drop" or not lacking, "columns", rule, lacking)
-        table = table.dropna()
-        require(len(table) >= 30, "path", "must be of a file with >= 30 whole rows", len(table))
-        return table
+        rows = [place for place, row in enumerate(table.rows) if all(row[place] for place in places.values())]
+        require(len(rows) >= 30, "path", "must be of a file with >= 30 whole rows", len(rows))
+        return rows
 
     def rows(self) -> tuple[Any, np.ndarray, str]:
-        table = self.table()
-        y, _ = as_targets(as_plain(table.pop(self.target), self.target), self.task)
-        digest = hashlib.sha256(pathlib.Path(self.path).read_bytes()).hexdigest()
-        names = [re.sub(r"[^A-Za-z0-9.-]+", "_", str(name)).strip("_") for name in table.columns]
-        require(len(set(names)) == len(names), "columns", "must differ in letters and digits", list(table.columns))
-        return as_inputs(dict(zip(names, (table[name] for name in table.columns)))), y, digest
+        columns = self.columns()
+        y, _ = as_targets(columns.pop(self.target), self.task)
+        names = [layer_name(name) for name in columns]
+        require(len(set(names)) == len(names), "columns", "must differ in letters and digits", list(columns))
+        return as_inputs(dict(zip(names, columns.values()))), y, self.table().sha256
+
+    def read_as(self) -> dict[str, str]:
+        found = self.columns()
+        target = {"y": KINDS[found.pop(self.target).dtype.kind]}
+        return {layer_name(name): KINDS[column.dtype.kind] for name, column in found.items()} | target
 
     def baseline(self, splits: Splits) -> Baseline:
         return boosting(self, splits)
+
+
+def layer_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_")
 
 
 def arrays(x: Any, y: Any, *, task: PlainTask | None = None, **fields: Any) -> Arrays:
@@ -199,14 +235,14 @@ def csv(path: str, *, target: str, task: PlainTask | None = None, **fields: Any)
         target: The column to predict.
         task: "classification" or "regression"; None for what the target looks like: texts, booleans and up to 20
             different whole numbers are classes.
-        **fields: `ignore`, `missing`, `validation`, `test`, `seed`: see `CSV`.
+        **fields: `ignore`, `texts`, `numbers`, `missing`, `validation`, `test`, `seed`: see `CSV`.
 
     Returns:
         The data; `data.look` shows them.
 
     Raises:
-        ImportError: When pandas is not installed.
-        ValueError: When there is no such file or column, it cannot be read, or a value is missing.
+        ValueError: When there is no such file or column, rows are not of equal length, a column is not of one kind, or
+            a value is missing.
 
     Example:
         >>> import tempfile
@@ -217,11 +253,12 @@ def csv(path: str, *, target: str, task: PlainTask | None = None, **fields: Any)
         'regression'
 
     Source:
-        `pandas.read_csv`.
+        Python's module csv.
     """
-    given = CSV(str(path), target=target, **fields)
-    looks = "classification" if looks_like_classes(as_plain(given.table()[target], target)) else "regression"
-    return CSV(str(path), target=target, **{"task": task or looks} | fields)
+    place = str(path)
+    given = CSV(place, target=target, **fields)
+    looks = "classification" if looks_like_classes(given.columns([target])[target]) else "regression"
+    return CSV(place, target=target, **{"task": task or looks} | fields)
 
 
 def of_arrays(x: Any, y: np.ndarray) -> str:

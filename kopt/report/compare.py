@@ -7,7 +7,7 @@ import matplotlib.figure
 
 from kopt.checks import require
 from kopt.fields import paths
-from kopt.report.plots import above_zero, plain
+from kopt.report.plots import above_zero, drawable, plain
 from kopt.report.run import Run
 from kopt.texts import in_picture
 
@@ -88,20 +88,24 @@ def compare_figure(runs: Sequence[Run]) -> matplotlib.figure.Figure:
     rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, panel in zip(map(plain, rows), panels):
         for number, run in enumerate(runs):
-            color = COLORS[number % len(COLORS)]
-            for name, style in ((panel, "--"), (f"val_{panel}", "-")):
-                if name in run.history:
-                    line = "-" if panel == "learning_rate" else style
-                    label = in_picture(f"{run.recipe.name} {run.folder.name}") if line == "-" else None
-                    epochs = range(1, len(run.history[name]) + 1)
-                    axes.plot(
-                        epochs, run.history[name], line, color=color, linewidth=2 if line == "-" else 1, label=label
-                    )
+            draw(axes, panel, run, COLORS[number % len(COLORS)])
         axes.set_ylabel(in_picture(panel.replace("_", " ")))
     if all(above_zero(run.history["loss"]) for run in runs):
         rows[0].set_yscale("log")
-    rows[0].legend(frameon=False, fontsize=8)
+    if rows[0].lines:
+        rows[0].legend(frameon=False, fontsize=8)
     rows[0].set_title("full: validation, dashed: training", fontsize=9, loc="left")
     rows[-1].set_xlabel("epoch")
     rows[-1].xaxis.get_major_locator().set_params(integer=True)
     return figure
+
+
+def draw(axes: Any, panel: str, run: Run, color: str) -> None:
+    """A run's training and validation in a panel; the last of them has its name."""
+    names = [name for name in (panel, f"val_{panel}") if len(run.history.get(name, ()))]
+    for name in names:
+        full = name != panel or panel == "learning_rate"
+        how: dict[str, Any] = {"linewidth": 2, "linestyle": "-"} if full else {"linewidth": 1, "linestyle": "--"}
+        label = in_picture(f"{run.recipe.name} {run.folder.name}") if name == names[-1] else None
+        epochs = range(1, len(run.history[name]) + 1)
+        axes.plot(epochs, drawable(run.history[name]), color=color, label=label, **how)

@@ -20,6 +20,7 @@ __all__ = ["history_figure", "plot", "schedule_figure"]
 TRAIN, VALIDATION, RATE = "#1b6ca8", "#e07a1f", "#4a4a4a"
 MEASURED = ("gradient_norm", "update_ratio")  # by GradientMonitor
 LEGEND = 12  # layers that are named in a picture
+LARGEST = 1e38  # numbers from here on are not drawn
 ENDLESS = 100.0  # units that are drawn of a schedule without an end
 
 
@@ -133,7 +134,7 @@ def history_figure(
 def curve(axes: Any, name: str, history: Mapping[str, Sequence[float]]) -> None:
     """Training and validation by epoch, each with its last value."""
     for label, key, color in (("training", name, TRAIN), ("validation", f"val_{name}", VALIDATION)):
-        if len(values := history.get(key, ())):
+        if len(values := drawable(history.get(key, ()))):
             epochs = np.arange(1, len(values) + 1)
             axes.plot(
                 epochs, values, color=color, linewidth=2, marker="o", markersize=3, label=f"{label} {values[-1]:.4f}"
@@ -150,8 +151,8 @@ def layer_curves(axes: Any, name: str, history: Mapping[str, Sequence[float]]) -
     colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(1, len(layers))))
     epochs = np.arange(1, len(history[name]) + 1)
     for key, color in zip(layers, colors):
-        axes.plot(epochs, history[key], color=color, linewidth=1, label=in_picture(key.partition("/")[2]))
-    axes.plot(epochs, history[name], color=RATE, linewidth=2, label="all")
+        axes.plot(epochs, drawable(history[key]), color=color, linewidth=1, label=in_picture(key.partition("/")[2]))
+    axes.plot(epochs, drawable(history[name]), color=RATE, linewidth=2, label="all")
     axes.set(yscale="log", ylabel=name.replace("_", " "))
     if 0 < len(layers) <= LEGEND:
         axes.legend(frameon=False, fontsize=8, ncols=2)
@@ -163,14 +164,20 @@ def rate_curve(axes: Any, rates: Sequence[float], schedule: Schedule | None) -> 
     if schedule is not None:
         times = np.linspace(0, epochs, 50 * epochs + 1)
         axes.plot(times, keras.ops.convert_to_numpy(schedule.resolve(float(epochs))(times)), color=RATE, linewidth=2)
-    axes.plot(np.arange(1, epochs + 1), rates, color=RATE, linewidth=0 if schedule else 2, marker="o", markersize=3)
+    axes.plot(np.arange(1, epochs + 1), drawable(rates), color=RATE, linewidth=0 if schedule else 2, marker="o", markersize=3)
     axes.set(ylabel="learning rate", ylim=(0, None))
 
 
 def above_zero(values: Sequence[float]) -> bool:
     """Whether a logarithmic axis has something to show, and leaves nothing out that is a number."""
-    numbers = [value for value in values if math.isfinite(value)]
+    numbers = [value for value in drawable(values) if math.isfinite(value)]
     return bool(numbers) and min(numbers) > 0
+
+
+def drawable(values: Sequence[float]) -> np.ndarray:
+    """Leave out what no float32 holds: an axis cannot be divided for it."""
+    array = np.asarray(values, "float64")
+    return np.where(np.abs(array) < LARGEST, array, np.nan)
 
 
 def plain(axes: Any) -> Any:

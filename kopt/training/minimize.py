@@ -1,5 +1,6 @@
 """A bare GradientTape minimization."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -59,11 +60,26 @@ def minimize(loss: Callable[..., Any], start: Any, rule: Rule, *, rate: float | 
     variables = list(start) if several else [start]
     require(len(variables) > 0, "start", "must not be empty", start)
     variables = [checked(variable) for variable in variables] if given else [variable_of(value) for value in variables]
+    require_arity(loss, 0 if given else len(variables))
     at_variables = loss if given else lambda: loss(*variables)
     # A function of its own for each call: the loss and the variables are closed over, nothing could be traced again.
     losses = tf.function(lambda: descend(at_variables, variables, rule, schedule, steps), autograph=False)().numpy()
     found = variables if given else [variable.numpy() for variable in variables]
     return Minimum(tuple(found) if several else found[0], losses)
+
+
+def require_arity(loss: Any, count: int) -> None:
+    """Refuse a loss that does not take so many arguments, where Python knows what it takes."""
+    require(callable(loss), "loss", "must be a function", loss)
+    try:
+        signature = inspect.signature(loss)
+    except (TypeError, ValueError):  # some functions in C
+        return
+    try:
+        signature.bind(*[None] * count)
+    except TypeError as error:
+        rule = f"must take {count} arguments by place" if count else "must take no argument, for start is variables"
+        raise ValueError(f"loss {rule}, got one that takes {signature}.") from error
 
 
 def descend(loss: Any, variables: Any, rule: Rule, schedule: Schedule, steps: int) -> Any:

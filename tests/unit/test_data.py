@@ -58,6 +58,16 @@ def rows(*shape: int) -> np.ndarray:
         (np.full((100, 1), 2**60), Y, {}, "x must hold whole numbers up to 16777216, for float32; give names as texts"),
         (np.full((100, 1), 1e300), Y, {}, "x must hold numbers up to 3.4e+38, for float32, got 1e+300."),
         (X.astype("complex64"), Y, {}, "x must hold numbers or texts, got 'complex64'."),
+        ([[1.0], [1.0, 2.0]] * 50, Y, {}, "x must be an array, or lists of equal lengths, got [[1.0], [1.0, 2.0], "),
+        ({"a": [[1], 2] * 50}, Y, {}, "column 'a' of x must be an array, or lists of equal lengths, got [[1], 2, "),
+        (X, [[1], [1, 2]] * 50, {}, "y must be an array, or lists of equal lengths, got [[1], [1, 2], "),
+        (np.ma.masked_less(X, 0), Y, {}, "x must have no masked values, got "),
+        (X, np.ma.masked_less(Y, 1), {}, "y must have no masked values, got "),
+        (X, [10**400, 1] * 50, {}, "y must hold numbers that a float can hold (int too large to convert to float)."),
+        (np.array([b"\xff", b"a"] * 50), Y, {}, "x must hold texts in UTF-8, got b'\\xff'."),
+        ([{1}, {2}] * 50, Y, {}, "x must hold numbers or texts alone, got {1}."),
+        (np.array([[1, None]] * 100, object), Y, {}, "x must hold numbers or texts alone, got 1."),
+        (np.zeros(100, [("a", int)]), Y, {}, "x must hold numbers or texts, got "),
         (np.arange(100).astype("datetime64[D]"), Y, {}, "x must hold numbers or texts, got 'datetime64[D]'."),
     ],
 )
@@ -65,6 +75,14 @@ def test_bad_arrays_are_refused(x, y, fields: dict, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         data.arrays(x, y, **fields)
     assert str(caught.value).startswith(message)
+
+
+def test_lists_and_object_arrays_of_numbers_and_texts_are_taken() -> None:
+    numbers = data.arrays(X.tolist(), Y.tolist())
+    assert numbers == data.arrays(np.array(X.tolist(), object), np.array(Y.tolist())) == data.arrays(X, Y)
+    assert data.arrays(np.ma.array(X), Y) == data.arrays(X, Y)
+    texts = ["ab"[one % 2] for one in Y]
+    assert data.arrays(X, texts) == data.arrays(X, np.array(texts, object)) == data.arrays(X, np.array(texts, "S"))
 
 
 def test_different_arrays_are_different_data() -> None:
@@ -181,9 +199,7 @@ def test_unknown_columns_are_named(tmp_path) -> None:
 def test_files_that_are_no_tables_are_refused(tmp_path) -> None:
     path = tmp_path / "a.csv"
     for content, message in (
-        (b"", "path must be of a CSV file in UTF-8, got "),
-        (b"a,y\n1,2\n1,2,3,4\n", "path must be of a CSV file in UTF-8, got "),
-        ("a,y\n\xe9,2\n".encode("latin-1"), "path must be of a CSV file in UTF-8, got "),
+        (b"", "path must be of a CSV file with two columns or more, commas between, got "),
         (b"a,y\n", "path must be of a file with >= 30 whole rows, got 0."),
         (b"a,e,y\n" + b"1,,2\n" * 40, "ignore must name the columns of "),
         (b"a b,a_b,y\n" + b"1,2,3\n2,3,4\n" * 40, "columns must differ in letters and digits, got "),

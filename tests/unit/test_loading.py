@@ -49,8 +49,12 @@ MODELS = {
     "trained": lambda: trained(compiled(functional())),
     "subclassed": lambda: built(Subclassed()),
     "subclassed, trained": lambda: trained(compiled(built(Subclassed()))),
-    "loss scaled": lambda: trained(compiled(functional(), keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()))),
+    "loss scaled": lambda: trained(compiled(functional(), scaled())),
 }
+
+
+def scaled() -> keras.optimizers.Optimizer:
+    return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
 
 
 def compiled(model: keras.Model, optimizer="adam") -> keras.Model:

@@ -50,6 +50,19 @@ def square(w):
             lambda: minimize(square, tf.Variable(1, name="count"), Adam(), rate=0.1, steps=3),
             "count must hold floats, got 'int32'.",
         ),
+        (
+            lambda: minimize(lambda a, b: a**2, 0, Adam(), rate=0.1, steps=3),
+            "loss must take 1 arguments by place, got one that takes (a, b).",
+        ),
+        (
+            lambda: minimize(lambda a: a**2, (0, 0), Adam(), rate=0.1, steps=3),
+            "loss must take 2 arguments by place, got one that takes (a).",
+        ),
+        (
+            lambda: minimize(lambda a: a**2, tf.Variable(0.0), Adam(), rate=0.1, steps=3),
+            "loss must take no argument, for start is variables, got one that takes (a).",
+        ),
+        (lambda: minimize(3, 0, Adam(), rate=0.1, steps=3), "loss must be a function, got 3."),
         (lambda: minimize(square, 0, "adam", rate=0.1, steps=3), "rule must be a kopt rule, got 'adam'."),
         (lambda: minimize(square, 0, Adam(), rate=-1, steps=3), "rate must be >= 0, got -1.0."),
         (lambda: minimize(square, 0, Adam(), rate=0.1, steps=0), "steps must be a whole number >= 1, got 0."),
