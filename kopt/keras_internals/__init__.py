@@ -15,6 +15,7 @@ from kopt.keras_internals.fitting import (
     validation_split,
 )
 from kopt.keras_internals.models import (
+    SavedState,
     add_metric,
     build,
     flat_layers,
@@ -69,6 +70,7 @@ __all__ = [
     "LiveRate",
     "PlateauCallback",
     "Portion",
+    "SavedState",
     "WrappingOptimizer",
     "add_metric",
     "build",
