@@ -55,7 +55,8 @@ def attach(
         Keras takes regularizers only when layers are made; setting them later is silently ignored or lost on saving.
     """
     penalty = get(regularizer)
-    require(isinstance(penalty, Regularizer), "regularizer", "must be a kopt regularizer", regularizer)
+    require(isinstance(penalty, Regularizer), "regularizer", "must be a kopt regularizer or its text", regularizer)
+    require(isinstance(report, bool), "report", "must be True or False", report)
     chosen = places(model, to)
     require_saved(chosen, to)
     new = [penalty.anchored(place.weights) for place in chosen]

@@ -130,10 +130,6 @@ def execute(
 
     Raises:
         FailedTrialError: When the model has more parameters than it may.
-
-    Example:
-        >>> execute.__name__
-        'execute'
     """
     hp, before = trial.hyperparameters, list(progress.epochs)
     if tuner.seed is not None:
