@@ -98,7 +98,9 @@ class FactoredL1L2(SavedState, Factored):
             inner: Any = from_terms(*written.pop("terms").tolist())
             for name, value in written.items():
                 inner = FactoredL1L2(inner, Knob(float(value)), name)
-            vars(self).update(vars(inner) if written else {"of": inner})
+            self.of = inner.of if written else inner
+            if written:
+                self.factor, self.name = inner.factor, inner.name
         for name in there.keys() & written.keys():
             there[name].set(float(written[name]))
 

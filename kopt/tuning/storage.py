@@ -7,7 +7,7 @@ import logging
 import os
 import pathlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import optuna
@@ -57,7 +57,7 @@ class Journal(JournalFileBackend):
             require_journal(file, self.path)
             cut_half_entry(file, self.path)
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """Read the entries from a number on."""
         self.require_grown()
         return super().read_logs(log_number_from)
@@ -196,7 +196,7 @@ def open_study(storage: BaseStorage, name: str, directions: Sequence[str], sampl
         >>> study.direction
         <StudyDirection.MAXIMIZE: 2>
     """
-    asked = ["maximize" if direction == "max" else "minimize" for direction in directions]
+    asked: list[Any] = ["maximize" if direction == "max" else "minimize" for direction in directions]
     how = {"sampler": sampler, "pruner": pruner, "storage": storage, "study_name": name}
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
