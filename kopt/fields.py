@@ -55,12 +55,12 @@ class Value(abc.ABC):
         """Refuse fields that are out of range, with `checks.require`."""
 
     def get_config(self) -> dict[str, Any]:
-        """The fields as JSON types; nested values as Keras serializes them."""
-        return {name: encode(getattr(self, name)) for name in hints(type(self))}
+        """The fields as JSON types, unless a class is to be told to Keras otherwise; `to_json` has the fields."""
+        return encoded_fields(self)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Build the value back from `get_config`."""
+        """Build the value back from its fields."""
         return cls(**{name: decode(value) for name, value in config.items()})
 
     def __repr__(self) -> str:
@@ -195,7 +195,7 @@ def to_json(value: Value) -> str:
         >>> from_json(to_json(Cosine(0.1).warmup(5)))
         Cosine(0.1).warmup(5)
     """
-    return json.dumps(saving.serialize_keras_object(value), indent=2)
+    return json.dumps(encode(value), indent=2)
 
 
 def from_json(text: str) -> Any:
@@ -269,9 +269,18 @@ hints: Callable[[type], dict[str, Any]] = functools.cache(declared)
 
 
 def encode(value: Any) -> Any:
+    """A field as JSON types; a value in the form of `keras.saving`, which builds it back, with all its fields."""
     if isinstance(value, tuple):
         return [encode(item) for item in value]
-    return saving.serialize_keras_object(value) if isinstance(value, Value) else value
+    if not isinstance(value, Value):
+        return value
+    kind = type(value)
+    names = {"module": kind.__module__, "class_name": kind.__name__, "config": encoded_fields(value)}
+    return names | {"registered_name": saving.get_registered_name(kind)}
+
+
+def encoded_fields(value: Value) -> dict[str, Any]:
+    return {name: encode(getattr(value, name)) for name in hints(type(value))}
 
 
 def decode(value: Any) -> Any:

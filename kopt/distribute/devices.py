@@ -55,7 +55,8 @@ def choose(devices: str = "auto", *, collectives: str = "auto") -> Chosen:
         TensorFlow guide, Distributed training with TensorFlow.
     """
     require(isinstance(devices, str), "devices", "must be a text", devices)
-    require(collectives in WITHIN | BETWEEN, "collectives", f"must be one of {sorted(WITHIN | BETWEEN)}", collectives)
+    known = isinstance(collectives, str) and collectives in WITHIN | BETWEEN
+    require(known, "collectives", f"must be one of {sorted(WITHIN | BETWEEN)}", collectives)
     devices = devices.lower()
     # Before TensorFlow is asked for its devices: workers must find each other first.
     if devices == "multi-worker" or devices == "auto" and described() > 1:

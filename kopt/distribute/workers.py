@@ -1,11 +1,14 @@
 """What the workers of a strategy agree on; with one process everything here is itself."""
 
 import functools
+import numbers as numeric
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from kopt.checks import require
 
 __all__ = ["from_chief", "is_chief", "over_workers", "text_from_chief", "workers"]
 
@@ -19,14 +22,18 @@ def workers(strategy: Any) -> int:
     Returns:
         1 but for a MultiWorkerMirroredStrategy.
 
+    Raises:
+        ValueError: When the strategy is none.
+
     Example:
         >>> workers(tf.distribute.get_strategy())
         1
     """
-    resolver = getattr(strategy, "cluster_resolver", None)
-    if resolver is None or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    kinds = (tf.distribute.Strategy, tf.compat.v1.distribute.Strategy)
+    require(isinstance(strategy, kinds), "strategy", "must be a tf.distribute strategy", strategy)
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or strategy.cluster_resolver is None:
         return 1
-    cluster = resolver.cluster_spec().as_dict()
+    cluster = strategy.cluster_resolver.cluster_spec().as_dict()
     return max(1, sum(len(cluster.get(kind, ())) for kind in ("chief", "worker")))
 
 
@@ -64,6 +71,8 @@ def over_workers(strategy: Any, numbers: Sequence[float]) -> np.ndarray:
         >>> over_workers(tf.distribute.get_strategy(), [1, 2])
         array([1., 2.])
     """
+    listed = isinstance(numbers, Sequence | np.ndarray) and not isinstance(numbers, str)
+    require(listed and all(map(is_number, numbers)), "numbers", "must be a list of numbers", numbers)
     own = np.asarray(numbers, "float64")
     return own if workers(strategy) == 1 else adding(strategy)(tf.constant(own)).numpy()
 
@@ -98,7 +107,8 @@ def from_chief(strategy: Any, numbers: Sequence[float]) -> np.ndarray:
         >>> from_chief(tf.distribute.get_strategy(), [3])
         array([3.])
     """
-    return over_workers(strategy, numbers if is_chief(strategy) else [0.0] * len(numbers))
+    own = numbers if is_chief(strategy) or not isinstance(numbers, Sequence) else [0.0] * len(numbers)
+    return over_workers(strategy, own)
 
 
 def text_from_chief(strategy: Any, text: str) -> str:
@@ -115,5 +125,10 @@ def text_from_chief(strategy: Any, text: str) -> str:
         >>> text_from_chief(tf.distribute.get_strategy(), "saved_models/vision")
         'saved_models/vision'
     """
+    require(isinstance(text, str), "text", "must be a text", text)
     numbers = from_chief(strategy, list(text.encode().ljust(4096, b"\0")))
     return bytes(numbers.astype("uint8")).rstrip(b"\0").decode()
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (numeric.Real, np.bool_))

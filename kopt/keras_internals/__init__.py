@@ -23,6 +23,7 @@ from kopt.keras_internals.fitting import (
     validation_split,
 )
 from kopt.keras_internals.models import (
+    SavedState,
     add_metric,
     build,
     flat_layers,
@@ -89,6 +90,7 @@ __all__ = [
     "PlateauCallback",
     "Portion",
     "REFUSALS",
+    "SavedState",
     "WrappingOptimizer",
     "add_metric",
     "applied_gradients",

@@ -1,11 +1,13 @@
 """Private parts of models: their weights, penalties, metrics, how they are built and traced."""
 
+import copyreg
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
+from keras.src.saving.keras_saveable import KerasSaveable
 
 ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 # Keras names a layer's regularizer after the weight, without "kernel" where there are several.
@@ -34,7 +36,8 @@ def has_weights(model: Any) -> bool:
 def owned_variables(model: Any) -> list[tuple[Any, tuple[Any, ...]]]:
     """Every weight a model can train, frozen ones included, with the layers around it; shared ones once.
 
-    The last of the layers made the weight; the model itself is left out, but for weights of its own.
+    The last of the layers made the weight; the model itself is left out, but for weights of its own. A wrapper that
+    lists a weight of the layer inside it (SpectralNormalization does) did not make it.
     """
     found: dict[int, tuple[Any, tuple[Any, ...]]] = {}
     seen: set[int] = set()
@@ -42,7 +45,9 @@ def owned_variables(model: Any) -> list[tuple[Any, tuple[Any, ...]]]:
     def visit(layer: Any, around: tuple[Any, ...]) -> None:
         seen.add(id(layer))
         for variable in layer._trainable_variables:
-            found.setdefault(id(variable), (variable, around or (layer,)))
+            known = found.setdefault(id(variable), (variable, around or (layer,)))[1]
+            if known in ((model,), around[: len(known)]):
+                found[id(variable)] = (variable, around or (layer,))
         for inner in layer._layers:
             if id(inner) not in seen:
                 visit(inner, (*around, inner))
@@ -74,10 +79,29 @@ def regularizer_place(layers: Sequence[Any], name: str) -> tuple[Any, str]:
     layer = layers[-1]
     attention = [one for one in layers if isinstance(one, ATTENTION)]
     if attention:
-        return attention[0], f"_{name}_regularizer"
+        private = f"_{name}_regularizer"  # MultiHeadAttention's; GroupQueryAttention has it without the underscore
+        return attention[0], private if hasattr(attention[0], private) else private[1:]
     if name == "kernel" and hasattr(layer, "depthwise_regularizer"):
         return layer, "depthwise_regularizer"
     return layer, REGULARIZERS.get(name, f"{name}_regularizer")
+
+
+class SavedState(KerasSaveable):
+    """Something that a layer holds as an attribute and that saves arrays of its own in the model's files.
+
+    Subclasses write `save_own_variables` and `load_own_variables`; Keras without the class skips those arrays.
+    """
+
+    def _obj_type(self) -> str:
+        return "Loss"  # the plainest of the types that Keras' saving knows
+
+    def __dir__(self) -> list[str]:
+        """Nothing: Keras' saving looks here for what else to save."""
+        return []
+
+    def __reduce__(self) -> Any:
+        """Copy and pickle as any object: Keras would write a model's file."""
+        return copyreg.__newobj__, (type(self),), vars(self)  # type: ignore[attr-defined]
 
 
 def build(model: Any, batch: Any) -> None:

@@ -26,7 +26,8 @@ class Decayed(WrappingOptimizer):
     when a step is skipped, follows schedules of the learning rate, and may wrap another `Decayed`.
 
     Args:
-        optimizer: A Keras optimizer without weight decay of its own, or the name of one.
+        optimizer: A Keras optimizer without weight decay of its own, or the name of one as `compile` takes it: with its
+            default learning rate.
         rate: The share of a parameter that an update takes away (at learning rate 1, unless independent), >= 0. It is a
             Knob, the attribute `rate`: set it or schedule it (`callbacks.Scheduled`) without a retrace.
         to: Which parameters; kernels by default, so biases, norms and embeddings are left out. What depends on layers
@@ -52,8 +53,9 @@ class Decayed(WrappingOptimizer):
     def __init__(
         self, optimizer: Any, rate: float, to: Selector = kernels, *, independent: bool = False, name: str | None = None
     ):
+        known = isinstance(optimizer, keras.optimizers.Optimizer) or str(optimizer).lower() in names()
+        require(known, "optimizer", "must be a Keras optimizer or the name of one", optimizer)
         inner = keras.optimizers.get(optimizer)
-        require(inner is not None, "optimizer", "must be a Keras optimizer or the name of one", optimizer)
         require(isinstance(to, Selector), "to", "must be a selector, such as kopt.select.kernels", to)
         number = isinstance(rate, (int, float)) and not isinstance(rate, bool) and 0 <= rate < float("inf")
         require(number, "rate", "must be a finite number >= 0", rate)
@@ -108,3 +110,9 @@ class Decayed(WrappingOptimizer):
             for name in ("optimizer", "to")
         }
         return cls(**{**config, **nested})
+
+
+def names() -> set[str]:
+    """The names that `keras.optimizers.get` takes."""
+    kinds = [kind for kind in vars(keras.optimizers).values() if isinstance(kind, type)]
+    return {kind.__name__.lower() for kind in kinds if issubclass(kind, keras.optimizers.Optimizer)}

@@ -46,8 +46,9 @@ class Optimizer(ListOptimizer):
 
     def __init__(self, rule: Rule, learning_rate: Any = 0.001, **arguments: Any):
         require(isinstance(rule, Rule), "rule", "must be a kopt rule", rule)
-        if not callable(learning_rate) and not isinstance(learning_rate, dict):
-            number = isinstance(learning_rate, numbers.Real)
+        config = isinstance(learning_rate, dict) and "class_name" in learning_rate
+        if not config and (isinstance(learning_rate, type) or not callable(learning_rate)):
+            number = isinstance(learning_rate, numbers.Real) and not isinstance(learning_rate, bool)
             require(number, "learning_rate", "must be a number or a schedule", learning_rate)
             learning_rate = float(learning_rate)
             require(0 <= learning_rate < float("inf"), "learning_rate", "must be finite and >= 0", learning_rate)

@@ -8,7 +8,7 @@ from kopt.checks import require
 from kopt.keras_internals import retrace, weight_penalties
 from kopt.regularizers.base import Regularizer, get
 from kopt.regularizers.live import with_factors_of
-from kopt.regularizers.penalty import report
+from kopt.regularizers.penalty import put_into_logs
 from kopt.regularizers.places import Place, places
 
 __all__ = ["attach", "detach"]
@@ -17,21 +17,23 @@ log = logging.getLogger("kopt")
 
 
 def attach(
-    model: Any, regularizer: Regularizer | str, to: select.Selector = select.kernels, *, reported: bool = True
+    model: Any, regularizer: Regularizer | str, to: select.Selector = select.kernels, *, report: bool = True
 ) -> list[str]:
     """Regularize the chosen weights of a built model, compiled and trained or not.
 
     loss = data loss + the sum of regularizer(weight) over the chosen weights. It counts from the next step on and is
     saved with the model, for which the weight's own and the layer's regularizer are set. What a weight had before is
     replaced, with a line in the log. A weight of several layers counts once, a frozen one only when it trains again.
-    The train and test functions are traced once more.
+    The train and test functions are traced once more. In a file, L1, L2 and L1L2 are Keras' own, which Keras loads
+    without kopt; GroupLasso, Orthogonal and TowardStart cannot be, and need `import kopt` before loading.
 
     Args:
         model: A built Keras model.
         regularizer: The penalty, or a text as for `get`.
         to: Which weights; kernels by default, so biases, norms and embeddings are left out.
-        reported: Whether fit's and evaluate's logs hold "penalty", the sum for the weights as they are after the last
-            update: val_loss - val_penalty is the loss on the data alone.
+        report: Whether fit's and evaluate's logs hold "penalty", the sum for the weights as they are after the last
+            update: val_loss - val_penalty is the loss on the data alone. It is one metric more, so `evaluate` of a
+            model compiled without metrics returns [loss, penalty] in place of a number; with report=False, a number.
 
     Returns:
         The paths of the weights that are regularized.
@@ -53,7 +55,8 @@ def attach(
         Keras takes regularizers only when layers are made; setting them later is silently ignored or lost on saving.
     """
     penalty = get(regularizer)
-    require(isinstance(penalty, Regularizer), "regularizer", "must be a kopt regularizer", regularizer)
+    require(isinstance(penalty, Regularizer), "regularizer", "must be a kopt regularizer or its text", regularizer)
+    require(isinstance(report, bool), "report", "must be True or False", report)
     chosen = places(model, to)
     require_saved(chosen, to)
     new = [penalty.anchored(place.weights) for place in chosen]
@@ -64,7 +67,7 @@ def attach(
         if place.regularizer is not None:
             log.info("attach: %r in place of %r on %s", penalty, place.regularizer, ", ".join(paths_of([place])))
         place.put(with_factors_of(place.regularizer, one))
-    report(model, reported)
+    put_into_logs(model, report)
     retrace(model)
     return paths_of(chosen)
 
@@ -95,7 +98,7 @@ def detach(model: Any, to: select.Selector = select.everything) -> list[str]:
     for place in found:
         place.put(None)
     if not weight_penalties(model):
-        report(model, False)
+        put_into_logs(model, False)
     retrace(model)
     return paths_of(found)
 

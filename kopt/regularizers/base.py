@@ -60,7 +60,8 @@ def get(identifier: Any) -> Any:
         The regularizer, or None.
 
     Raises:
-        ValueError: When the text names no regularizer, or not its arguments.
+        ValueError: When the text names no regularizer, or not its arguments, or it is neither a text, a regularizer nor
+            None.
 
     Example:
         >>> get("l2(1e-4)"), get("l1_l2(1e-5, l2=0.1)")
@@ -69,7 +70,11 @@ def get(identifier: Any) -> Any:
     Source:
         `keras.regularizers.get`.
     """
-    return registry.parse(identifier) if isinstance(identifier, str) else identifier
+    if isinstance(identifier, str):
+        return registry.parse(identifier)
+    known = identifier is None or isinstance(identifier, keras.regularizers.Regularizer)
+    require(known, "regularizer", "must be a kopt regularizer, its text or None", identifier)
+    return identifier
 
 
 def as_floats(weights: Any) -> Any:

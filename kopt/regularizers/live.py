@@ -1,19 +1,22 @@
 """The live strength of a model's penalties."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from kopt import select
 from kopt.checks import require
-from kopt.keras_internals import rated_optimizers, retrace
+from kopt.keras_internals import SavedState, rated_optimizers, retrace
 from kopt.knobs import Knob, held_knob
 from kopt.regularizers.places import Place, places
+from kopt.regularizers.weights import from_terms, terms
 
-__all__ = ["Factored", "strength"]
+__all__ = ["Factored", "FactoredL1L2", "strength"]
 
 
 @keras.saving.register_keras_serializable(package="kopt")
@@ -39,7 +42,7 @@ class Factored(keras.regularizers.Regularizer):
         return penalty * ops.cast(self.factor.value, penalty.dtype)
 
     def __repr__(self) -> str:
-        return f"{self.of!r} * {float(self.factor):g}"
+        return f"{self.of!r} * {float(self.factor):g}" if self.name else repr(self.of)
 
     def get_config(self) -> dict[str, Any]:
         """The penalty, the factor's value and its name."""
@@ -52,12 +55,77 @@ class Factored(keras.regularizers.Regularizer):
         return cls(keras.regularizers.deserialize(config["of"]), Knob(config["factor"]), config["name"])
 
 
+class FactoredL1L2(SavedState, Factored):
+    """L1, L2 or both, times live factors: in a layer's config it is Keras' L1L2 with what the factors make of it.
+
+    What it is without the factors, and each factor, are arrays beside the layer's weights; Keras without kopt does not
+    read them.
+
+    Args:
+        of: The penalty.
+        factor: The factor.
+        name: Of the factor, in its optimizer; empty where a config alone was read, which knows no factors.
+
+    Example:
+        >>> from kopt.regularizers import L2
+        >>> FactoredL1L2(L2(0.5), Knob(0.5), "kopt_penalty").get_config()
+        {'l1': 0.0, 'l2': 0.25}
+    """
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of `keras.regularizers.L1L2` for the penalty as it is now."""
+        base, factors = parts(self)
+        l1, l2 = (term * math.prod(map(float, factors.values())) for term in base)
+        return {"l1": l1, "l2": l2}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "FactoredL1L2":
+        """Build the penalty as it was; the arrays in the file, if any, say what it was made of."""
+        return cls(from_terms(config["l1"], config["l2"]), Knob(1.0), "")
+
+    def save_own_variables(self, store: Any) -> None:
+        """Write the penalty without its factors, and each factor by its name."""
+        base, factors = parts(self)
+        store["terms"] = np.asarray(base)
+        for name, factor in factors.items():
+            store[name] = np.asarray(float(factor))
+
+    def load_own_variables(self, store: Any) -> None:
+        """Read the factors that are there by these names; all that was written, where a config alone was read."""
+        written = {name: np.asarray(store[name]) for name in store.keys()}
+        there = parts(self)[1]
+        if not self.name and "terms" in written:
+            inner: Any = from_terms(*written.pop("terms").tolist())
+            for name, value in written.items():
+                inner = FactoredL1L2(inner, Knob(float(value)), name)
+            self.of = inner.of if written else inner
+            if written:
+                self.factor, self.name = inner.factor, inner.name
+        for name in there.keys() & written.keys():
+            there[name].set(float(written[name]))
+
+
+# The name by which Keras without kopt finds its own class, for the same arguments.
+FactoredL1L2.__name__ = "L1L2"
+keras.saving.register_keras_serializable(package="kopt.live")(FactoredL1L2)
+
+
+def parts(penalty: Any) -> tuple[tuple[float, float], dict[str, Knob]]:
+    """The terms of a penalty of L1 and L2 without its factors, and the factors by name."""
+    factors: dict[str, Knob] = {}
+    while isinstance(penalty, Factored):
+        factors |= {penalty.name: penalty.factor} if penalty.name else {}
+        penalty = penalty.of
+    return terms(penalty) or (0.0, 0.0), factors
+
+
 def strength(model: Any, to: select.Selector = select.everything) -> Knob:
     """Give the live factor of a model's weight penalties, 1 at first: set it, or schedule it, without a retrace.
 
     penalty * factor, for what `attach` or the layers' own arguments have put on the weights. Where several selections
-    overlap, their factors multiply. A `.keras` file keeps the penalties as they are at the time. A compiled model's
-    optimizer holds the Knob, so that weights files bring it back too; call this once more after loading a model.
+    overlap, their factors multiply. Files keep penalties and factors; Keras without kopt loads L1, L2 and L1L2 as they
+    are at the time. A compiled model's optimizer holds the Knob. Call this once more after loading a model; a clone
+    begins with the penalties as they are, and a factor of 1.
 
     Args:
         model: A built Keras model.
@@ -92,10 +160,11 @@ def strength(model: Any, to: select.Selector = select.everything) -> Knob:
     knob = next((one.factor for one in there if one is not None and not model.compiled), knob)
     for place, one in zip(found, there):
         if one is None:
-            place.put(Factored(place.regularizer, knob, name))
+            place.put(times(place.regularizer, knob, name))
             retrace(model)
         elif one.factor is not knob:
             one.factor = knob
+            place.put(place.regularizer)  # a loaded attention layer's weights have copies of it
             retrace(model)
     return knob
 
@@ -110,4 +179,13 @@ def factored(place: Place, name: str) -> Factored | None:
 
 def with_factors_of(old: Any, new: Any) -> Any:
     """A regularizer times the factors of the one that it replaces."""
-    return Factored(with_factors_of(old.of, new), old.factor, old.name) if isinstance(old, Factored) else new
+    if not isinstance(old, Factored):
+        return new
+    inner = with_factors_of(old.of, new)
+    return times(inner, old.factor, old.name) if old.name else inner
+
+
+def times(penalty: Any, factor: Knob, name: str) -> Factored:
+    """A penalty times a factor, in the form that Keras without kopt can load where there is one."""
+    plain = isinstance(penalty, FactoredL1L2) or terms(penalty) is not None
+    return (FactoredL1L2 if plain else Factored)(penalty, factor, name)

@@ -8,7 +8,7 @@ from keras import ops
 
 from kopt.keras_internals import add_metric, remove_metric, weight_penalties
 
-__all__ = ["Penalty", "report"]
+__all__ = ["Penalty", "put_into_logs"]
 
 
 class Penalty(keras.metrics.Metric):
@@ -41,19 +41,19 @@ class Penalty(keras.metrics.Metric):
         return ops.sum([ops.cast(penalty, self.dtype) for penalty in penalties]) if penalties else ops.zeros(())
 
 
-def report(model: Any, reported: bool) -> None:
+def put_into_logs(model: Any, wanted: bool) -> None:
     """Put a model's penalty into its logs, or take it out.
 
     Args:
         model: A built Keras model.
-        reported: Whether it is to be in the logs.
+        wanted: Whether it is to be in the logs.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-        >>> report(model, True)
+        >>> put_into_logs(model, True)
         >>> [metric.name for metric in model.metrics]
         ['penalty']
     """
     remove_metric(model, Penalty)
-    if reported:
+    if wanted:
         add_metric(model, Penalty(model))

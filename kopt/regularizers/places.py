@@ -20,8 +20,9 @@ class Place(NamedTuple):
 
     @property
     def regularizer(self) -> Any:
-        """What the weights are trained with."""
-        return self.parameters[0].variable.regularizer
+        """What the weights are trained with, as the layer holds it: an attention layer's weights may have copies."""
+        used = self.parameters[0].variable.regularizer
+        return None if used is None else getattr(self.layer, self.attribute, None) or used
 
     @property
     def weights(self) -> dict[str, Any]:

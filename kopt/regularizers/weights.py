@@ -1,13 +1,19 @@
-"""Penalties on the size of each weight: L1, L2 and both."""
+"""Penalties on the size of each weight: L1, L2 and both.
 
-from typing import Any
+Layers save them under the names and with the arguments of Keras' own, so that Keras without kopt loads the file; with
+kopt, the file gives kopt's own back.
+"""
 
+from collections.abc import Mapping
+from typing import Any, Self
+
+import keras
 from keras import ops
 
 from kopt.fields import Number
 from kopt.regularizers.base import Regularizer, registry, require_strength, scaled
 
-__all__ = ["L1", "L1L2", "L2"]
+__all__ = ["L1", "L1L2", "L2", "from_terms", "terms"]
 
 
 @registry.register
@@ -36,6 +42,15 @@ class L1(Regularizer):
 
     def check(self) -> None:
         require_strength("strength", self.strength, self.samples)
+
+    def get_config(self) -> dict[str, float]:
+        """The arguments of `keras.regularizers.L1` for the same penalty: `samples` is in the factor."""
+        return {"l1": divided(self.strength, self.samples)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build it from `get_config`, or from the fields."""
+        return cls(config["l1"]) if "l1" in config else super().from_config(config)
 
     def penalty(self, weights: Any) -> Any:
         return scaled(self.strength, self.samples, weights) * ops.sum(ops.absolute(weights))
@@ -68,6 +83,15 @@ class L2(Regularizer):
 
     def check(self) -> None:
         require_strength("strength", self.strength, self.samples)
+
+    def get_config(self) -> dict[str, float]:
+        """The arguments of `keras.regularizers.L2` for the same penalty: `samples` is in the factor."""
+        return {"l2": divided(self.strength, self.samples)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build it from `get_config`, or from the fields."""
+        return cls(config["l2"]) if "l2" in config else super().from_config(config)
 
     def penalty(self, weights: Any) -> Any:
         return scaled(self.strength, self.samples, weights) * ops.sum(ops.square(weights))
@@ -104,6 +128,53 @@ class L1L2(Regularizer):
         require_strength("l1", self.l1, self.samples)
         require_strength("l2", self.l2, self.samples)
 
+    def get_config(self) -> dict[str, float]:
+        """The arguments of `keras.regularizers.L1L2` for the same penalty: `samples` is in the factors."""
+        return {"l1": divided(self.l1, self.samples), "l2": divided(self.l2, self.samples)}
+
     def penalty(self, weights: Any) -> Any:
         absolute = scaled(self.l1, self.samples, weights) * ops.sum(ops.absolute(weights))
         return absolute + scaled(self.l2, self.samples, weights) * ops.sum(ops.square(weights))
+
+
+def terms(regularizer: Any) -> tuple[float, float] | None:
+    """Give the factors of sum(|w|) and of sum(w ** 2) in a penalty.
+
+    Args:
+        regularizer: Kopt's or Keras' L1, L2 or L1L2, or anything else.
+
+    Returns:
+        Both factors; None for a penalty that has other terms.
+
+    Example:
+        >>> terms(L2(0.5, samples=5)), terms(keras.regularizers.L1(0.5)), terms("l2")
+        ((0.0, 0.05), (0.5, 0.0), None)
+    """
+    if type(regularizer) not in OWN_OR_KERAS:
+        return None
+    config = regularizer.get_config()
+    return float(config.get("l1", 0.0)), float(config.get("l2", 0.0))
+
+
+def from_terms(l1: float, l2: float) -> L1 | L2 | L1L2:
+    """Build the penalty of two factors.
+
+    Args:
+        l1: The factor of sum(|w|), >= 0.
+        l2: The factor of sum(w ** 2), >= 0.
+
+    Returns:
+        The simplest one.
+
+    Example:
+        >>> from_terms(0, 0.5), from_terms(0.1, 0), from_terms(0.1, 0.5)
+        (L2(0.5), L1(0.1), L1L2(0.1, l2=0.5))
+    """
+    return L1L2(l1, l2) if l1 and l2 else L1(l1) if l1 else L2(l2)
+
+
+OWN_OR_KERAS = (L1, L2, L1L2, keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
+
+
+def divided(strength: float, samples: int | None) -> float:
+    return strength if samples is None else strength / (2 * samples)

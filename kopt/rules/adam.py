@@ -75,6 +75,7 @@ class AdamW(Adam):
     """Adam with decoupled weight decay.
 
     update = Adam's update - rate * weight_decay * parameter. The decay is not scaled by the gradient's size, as an L2
+    penalty's gradient would be.
 
     Args:
         beta_1: How much of the gradient's mean is kept, in [0, 1).

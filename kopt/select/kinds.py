@@ -4,6 +4,7 @@ import fnmatch
 import re
 from typing import Any, Literal
 
+import keras
 from keras.saving import get_registered_name
 
 from kopt.checks import require
@@ -151,13 +152,15 @@ def layers(*types: Any) -> Selector:
         A selector.
 
     Raises:
-        ValueError: When there is none.
+        ValueError: When there is none, or one is neither a layer class nor a text.
 
     Example:
-        >>> import keras
         >>> layers(keras.layers.LSTM, "Conv2D")
         layers('LSTM', 'Conv2D')
     """
+    for kind in types:
+        layer = isinstance(kind, str) or isinstance(kind, type) and issubclass(kind, keras.layers.Layer)
+        require(layer, "types", "must be layer classes or their names", kind)
     return LayerType(tuple(kind if isinstance(kind, str) else get_registered_name(kind) for kind in types))
 
 
@@ -172,10 +175,15 @@ def depth(place: int) -> Selector:
     Returns:
         A selector.
 
+    Raises:
+        ValueError: When the depth is no whole number.
+
     Example:
         >>> depth(0), depth(-1)  # the first layer, the last one
         (depth(0), depth(-1))
     """
+    whole = isinstance(place, int) and not isinstance(place, bool)
+    require(whole, "place", "must be a whole number", place)
     return Depths(place, place + 1 or None)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from kopt.checks import require
 from kopt.select.base import Selector, parameters
 
 __all__ = ["show"]
@@ -19,7 +20,7 @@ def show(model: Any, selector: Selector) -> None:
         selector: The choice.
 
     Raises:
-        ValueError: When the model is not built, or nothing is chosen.
+        ValueError: When the model is not built, the selector is none (a text is not one), or nothing is chosen.
 
     Example:
         >>> import keras
@@ -33,6 +34,7 @@ def show(model: Any, selector: Selector) -> None:
         -       head/bias    (1,)          1  yes
         (kernels & depth(0)): 1 of 4 parameters, 6 of 13 numbers
     """
+    require(isinstance(selector, Selector), "selector", "must be a selector, such as kopt.select.kernels", selector)
     chosen = {id(parameter.variable) for parameter in selector.choose(model)}
     table = Table(box=None, pad_edge=False, header_style="")
     for title in ("chosen", "path", "shape", "numbers", "trains"):

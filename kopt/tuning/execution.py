@@ -151,10 +151,6 @@ def execute(
 
     Raises:
         FailedTrialError: When the model has more parameters than it may.
-
-    Example:
-        >>> execute.__name__
-        'execute'
     """
     try:
         return trained(tuner, trial, execution, progress, callbacks, args, named)

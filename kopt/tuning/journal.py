@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from optuna.storages.journal import JournalFileBackend
@@ -53,7 +53,7 @@ class Journal(JournalFileBackend):
         with self.held() as file:
             mend(file, self.path)
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """Read the whole entries from a number on; one that is being written is left for the next time."""
         self.require_grown()
         number = log_number_from if log_number_from in self.offsets else 0

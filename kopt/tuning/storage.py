@@ -125,7 +125,7 @@ def open_study(storage: BaseStorage, name: str, directions: Sequence[str], sampl
         >>> study.direction
         <StudyDirection.MAXIMIZE: 2>
     """
-    asked = ["maximize" if direction == "max" else "minimize" for direction in directions]
+    asked: list[Any] = ["maximize" if direction == "max" else "minimize" for direction in directions]
     how = {"sampler": sampler, "pruner": pruner, "storage": storage, "study_name": name}
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)

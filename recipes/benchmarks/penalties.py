@@ -30,7 +30,7 @@ def network(optimizer: Any = "adam", regularizer: Any = None, attached: Any = No
     model = keras.Sequential([keras.Input((784,)), hidden, keras.layers.Dense(10, kernel_regularizer=regularizer)])
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     if attached is not None:
-        attach(model, attached, reported=reported)
+        attach(model, attached, report=reported)
     return model
 
 

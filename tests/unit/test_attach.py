@@ -1,6 +1,8 @@
 """Regularizers on built models."""
 
+import copy
 import logging
+import pickle
 
 import keras
 import numpy as np
@@ -69,6 +71,14 @@ def test_a_layer_that_would_lose_the_penalty_is_refused() -> None:
     with pytest.raises(ValueError, match="^to must leave out .*odd/kernel: its layer saves no penalty, got kernels"):
         attach(model, L2(0.1))
     assert model.losses == []
+
+
+def test_a_wrapper_that_lists_the_weight_inside_it_does_not_own_it(tmp_path) -> None:
+    layer = layers.SpectralNormalization(layers.Dense(2, name="dense"), name="spectral")
+    model = keras.Sequential([keras.Input((3,)), layer])
+    assert attach(model, L2(0.1)) == ["spectral/dense/kernel"]
+    model.save(tmp_path / "model.keras")
+    assert len(keras.saving.load_model(tmp_path / "model.keras").losses) == 1
 
 
 def test_an_attention_layer_is_taken_whole_and_survives_saving(tmp_path) -> None:
@@ -159,7 +169,7 @@ def test_the_penalty_is_in_the_history_apart_from_the_data_loss(loop: bool, netw
 
 def test_the_penalty_can_be_left_out_of_the_logs(network, points) -> None:
     model = network()
-    attach(model, L2(0.05), reported=False)
+    attach(model, L2(0.05), report=False)
     assert sorted(model.fit(*points, verbose=0).history) == ["loss", "mae"]
 
 
@@ -189,14 +199,66 @@ def test_the_live_strength_is_saved_by_any_file(network, points, tmp_path) -> No
     assert list(map(float, model.losses)) == pytest.approx(expected, rel=1e-6)
     model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "model.keras")
-    clone = keras.models.clone_model(model)
-    clone.set_weights(model.get_weights())
-    for loaded in (keras.saving.load_model(tmp_path / "model.keras"), load_model(tmp_path / "model.keras"), clone):
+    for loaded in (keras.saving.load_model(tmp_path / "model.keras"), load_model(tmp_path / "model.keras")):
         assert list(map(float, loaded.losses)) == pytest.approx(expected, rel=1e-6)
         assert float(strength(loaded)) == pytest.approx(0.1)
         assert float(strength(loaded, to=select.depth(-1) & select.kernels)) == 0.5
         strength(loaded).set(0.2)
         assert list(map(float, loaded.losses)) == pytest.approx([2 * value for value in expected], rel=1e-6)
+
+
+def test_a_clone_begins_with_the_penalty_as_it_is(network) -> None:
+    model = network()
+    attach(model, L2(0.05))
+    strength(model).set(0.1)
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    now = list(map(float, model.losses))
+    assert list(map(float, clone.losses)) == pytest.approx(now, rel=1e-6)
+    assert float(strength(clone)) == 1
+    strength(clone).set(2)
+    assert list(map(float, clone.losses)) == pytest.approx([2 * value for value in now], rel=1e-6)
+    attach(clone, L1(0.1))
+    assert clone.layers[0].kernel_regularizer.of == L1(0.1)
+
+
+def test_a_strength_of_zero_in_a_file_can_rise_again(network, tmp_path) -> None:
+    """The file's penalty is nothing; what it was of is in the file all the same."""
+    model = network()
+    attach(model, L2(0.05))
+    full = sum(map(float, model.losses))
+    strength(model).set(0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert sum(map(float, loaded.losses)) == float(strength(loaded)) == 0
+    strength(loaded).set(1)
+    assert sum(map(float, loaded.losses)) == pytest.approx(full, rel=1e-6)
+
+
+def test_a_strength_survives_a_second_file_and_a_copy(network, tmp_path) -> None:
+    model = network()
+    attach(model, L2(0.05, samples=5))
+    strength(model).set(0.5)
+    for _ in range(2):
+        model.save(tmp_path / "model.keras")
+        again = keras.saving.load_model(tmp_path / "model.keras")
+        assert float(strength(again)) == 0.5
+        assert sum(map(float, again.losses)) == pytest.approx(sum(map(float, model.losses)), rel=1e-6)
+        model = again
+    kernel = model.layers[0].kernel
+    for one in (copy.copy(model.layers[0].kernel_regularizer), pickle.loads(pickle.dumps(L2(0.0025)))):
+        assert float(one(kernel)) == pytest.approx(0.0025 * float(np.square(kernel).sum()), rel=1e-6)
+
+
+def test_one_metric_more_makes_evaluates_number_a_list(points) -> None:
+    given = []
+    for report in (True, False):
+        model = keras.Sequential([keras.Input((10,)), layers.Dense(1, kernel_initializer="ones")])
+        model.compile("sgd", "mse")
+        attach(model, L2(0.05), report=report)
+        given.append(model.evaluate(*points, verbose=0))
+    (loss, penalty), number = given
+    assert loss == pytest.approx(number) and penalty == pytest.approx(0.5)
 
 
 def test_a_new_penalty_keeps_the_live_strength(network) -> None:

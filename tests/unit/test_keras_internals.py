@@ -1,7 +1,9 @@
 """Canaries: each private hook that kopt leans on still does what it did in Keras 3.15 and TensorFlow 2.21."""
 
 import concurrent.futures
+import copy
 
+import h5py
 import keras
 import keras_tuner
 import numpy as np
@@ -37,6 +39,32 @@ def test_the_place_of_a_regularizer_is_an_attribute_of_its_layer() -> None:
     assert internals.regularizer_place((depthwise,), "kernel") == (depthwise, "depthwise_regularizer")
     assert internals.regularizer_place((inner,), "recurrent_kernel") == (inner, "recurrent_regularizer")
     assert hasattr(attention, "_kernel_regularizer") and hasattr(depthwise, "depthwise_regularizer")
+
+
+def test_what_a_layer_holds_saves_its_own_arrays(tmp_path) -> None:
+    """They are under the layer's attribute in any of Keras' files, and a file without them leaves all as it is."""
+
+    class Counted(internals.SavedState):
+        def __init__(self):
+            self.count, self.knob = 0.0, Knob(1.0)
+
+        def save_own_variables(self, store):
+            store["count"] = np.asarray(self.count)
+
+        def load_own_variables(self, store):
+            self.count = float(np.asarray(store["count"])) if "count" in store.keys() else -1.0
+
+    model, other = (keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="dense")]) for _ in range(2))
+    other.save_weights(tmp_path / "bare.weights.h5")
+    model.layers[0].held, other.layers[0].held = Counted(), Counted()
+    model.layers[0].held.count = 3.0
+    model.save_weights(tmp_path / "held.weights.h5")
+    with h5py.File(tmp_path / "held.weights.h5") as file:
+        assert list(file["layers/dense/held"]) == ["vars"]  # nothing inside it is looked into
+    for name, count in (("held", 3.0), ("bare", -1.0)):
+        other.load_weights(tmp_path / f"{name}.weights.h5")
+        assert other.layers[0].held.count == count
+    assert copy.copy(other.layers[0].held).count == -1.0
 
 
 def test_a_metric_is_put_into_the_logs_of_a_built_model_and_taken_out(network, points) -> None:
