@@ -15,12 +15,12 @@ from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 from kopt.checks import require
 from kopt.keras_internals.models import flat_layers
 from kopt.keras_internals.portions import (
+    MEANS,
     Kinds,
     Portion,
     denominators,
     of_each_loss,
     portion_loss,
-    reduced,
     values_and_mask,
 )
 from kopt.keras_internals.step import forward
@@ -87,8 +87,8 @@ def agreement(loss: Any, whole: Any, parts: Sequence[Any], split: Sequence[int])
     found, joined = set(), np.concatenate([np.atleast_1d(part) for part in parts])
     if np.ndim(whole) and joined.shape == whole.shape and close(joined, whole):
         found.add("each")
-    one, several = float(reduced(loss, whole)), [float(reduced(loss, part)) for part in parts]
-    kinds, said = of_numbers(one, several, split)
+    reduce = np.mean if loss.reduction in MEANS else np.sum
+    kinds, said = of_numbers(float(reduce(whole)), [float(reduce(part)) for part in parts], split)
     return found | kinds, said
 
 
