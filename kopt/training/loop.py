@@ -82,8 +82,8 @@ class Loop:
         size = budget is None or budget == 0 or is_count(budget)
         require(size, "budget", "must be a whole number >= 0, in bytes", budget)
         require_sparse(sparse, alone)
-        mine = sparse == "dense" or step is None
-        require(mine, "sparse", "must be given to the step where one is given: TrainStep(model, sparse='keras')", sparse)
+        rule = "must be given to the step where one is given: TrainStep(model, sparse='keras')"
+        require(sparse == "dense" or step is None, "sparse", rule, sparse)
         self.model, self.engine, self.seed, self.budget = model, engine, seed, budget
         self.own_step = step is not None and not isinstance(step, TrainStep)
         own_step, own_test = internals.has_own_train_step(model), internals.has_own_test_step(model)

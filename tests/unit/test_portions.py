@@ -119,7 +119,7 @@ def test_batch_normalization_sees_each_part_that_is_there(jit: bool) -> None:
 ADD_UP = {
     "mean": {"loss": lambda y, p: tf.reduce_mean(tf.square(y - p))},
     "sum": {"loss": lambda y, p: 0.01 * tf.reduce_sum(tf.square(y - p))},
-    "sum over the number of examples": {"loss": lambda y, p: ops.sum(ops.abs(y - p)) / ops.cast(ops.shape(y)[0], p.dtype)},
+    "sum by the number": {"loss": lambda y, p: ops.sum(ops.abs(y - p)) / ops.cast(ops.shape(y)[0], p.dtype)},
     "mean of the batch alone": {"loss": lambda y, p: ops.mean(ops.square(y - p), axis=0)},
     "flat": {"loss": lambda y, p: ops.reshape(ops.square(y - p), (-1,))},
     "an added mean": {"add": lambda x: ops.mean(ops.square(x))},
