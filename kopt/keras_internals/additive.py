@@ -15,12 +15,12 @@ from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 from kopt.checks import require
 from kopt.keras_internals.models import flat_layers
 from kopt.keras_internals.portions import (
+    MEANS,
     Kinds,
     Portion,
     denominators,
     of_each_loss,
     portion_loss,
-    reduced,
     values_and_mask,
 )
 from kopt.keras_internals.step import forward
@@ -87,8 +87,8 @@ def agreement(loss: Any, whole: Any, parts: Sequence[Any], split: Sequence[int])
     found, joined = set(), np.concatenate([np.atleast_1d(part) for part in parts])
     if np.ndim(whole) and joined.shape == whole.shape and close(joined, whole):
         found.add("each")
-    one, several = float(reduced(loss, whole)), [float(reduced(loss, part)) for part in parts]
-    kinds, said = of_numbers(one, several, split)
+    reduce = np.mean if loss.reduction in MEANS else np.sum
+    kinds, said = of_numbers(float(reduce(whole)), [float(reduce(part)) for part in parts], split)
     return found | kinds, said
 
 
@@ -138,7 +138,7 @@ def keras_activity(layer: Any) -> bool:
 
 
 def added_by(model: Any, x: Any, training: bool, count: int) -> list[float]:
-    """Return the losses that layers add for made-up rows: without training where those are as many, for it is exact."""
+    """Return the losses that layers add for made-up rows: without training, which is exact, where those are as many."""
     for mode in (False, training):
         with tf.init_scope(), without_changes(model):
             forward(model, as_tensors(x), mode)
@@ -150,7 +150,7 @@ def added_by(model: Any, x: Any, training: bool, count: int) -> list[float]:
 
 
 def without_changes(model: Any) -> Any:
-    """Return a scope in which nothing changes a variable, and losses are collected; penalties ask it for the weights."""
+    """Return a scope in which no variable changes and losses are collected; penalties ask it for the weights."""
     weights = [(weight, tf.convert_to_tensor(weight)) for weight in model.trainable_variables]
     return keras.StatelessScope(state_mapping=weights, collect_losses=True)
 
@@ -198,7 +198,8 @@ def own_losses(model: Any, made: Any, split: Sequence[int], kinds: Kinds) -> lis
             x, y, sample_weight = as_tensors(part)
             portion = Portion(size, ROWS, lambda value: value, totals, kinds)
             y_pred = forward(model, x, False)
-            found.append(float(tf.reduce_sum(portion_loss(model, portion, x, y, y_pred, sample_weight, training=False))))
+            loss = portion_loss(model, portion, x, y, y_pred, sample_weight, training=False)
+            found.append(float(tf.reduce_sum(loss)))
     return found
 
 
@@ -206,7 +207,7 @@ def own_losses(model: Any, made: Any, split: Sequence[int], kinds: Kinds) -> lis
 
 
 def trials(numbers: Any, labels: Any) -> Iterator[tuple[Any, Any]]:
-    """Give made-up rows of the shapes and dtypes of some tensors, several times, with other kinds of labels each time."""
+    """Give made-up rows of the shapes and dtypes of some tensors, several times, with other labels each time."""
     for trial, bounds in enumerate(LABELS):
         draw = np.random.default_rng(trial)
         make = lambda like, bounds: tf.nest.map_structure(lambda leaf: made_up(leaf, draw, bounds), like)

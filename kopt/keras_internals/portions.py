@@ -92,10 +92,8 @@ def portion_loss(
 
 def track_portion(model: Any, loss: Any, portion: Portion) -> None:
     """Count a portion's loss, which is divided by no number of replicas, in the metric "loss"."""
-    if loss.shape.rank:  # a number an example
-        model._loss_tracker.update_state(loss * portion.share(loss.dtype), sample_weight=portion.all_examples)
-    else:
-        model._loss_tracker.update_state(loss, sample_weight=portion.examples)
+    mean = portion.if_any(tf.reduce_mean(loss * portion.share(loss.dtype))) if loss.shape.rank else loss
+    model._loss_tracker.update_state(mean, sample_weight=portion.examples)
 
 
 def view_of(thing: Any) -> Any:

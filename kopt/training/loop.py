@@ -80,8 +80,8 @@ class Loop:
         alone = own.num_replicas_in_sync == 1
         require_loop(engine, jit, seed, budget, alone=alone)
         require_sparse(sparse, alone)
-        mine = sparse == "dense" or step is None
-        require(mine, "sparse", "must be given to the step where one is given: TrainStep(model, sparse='keras')", sparse)
+        rule = "must be given to the step where one is given: TrainStep(model, sparse='keras')"
+        require(sparse == "dense" or step is None, "sparse", rule, sparse)
         require_own_step(model, model.train_step if step is None else step)
         self.model, self.engine, self.seed, self.budget = model, engine, seed, budget
         self.own_step = step is not None and not isinstance(step, TrainStep)

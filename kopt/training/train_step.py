@@ -16,7 +16,7 @@ from kopt.training.after_update import Update, after_update, before_update, need
 from kopt.training.batches import rows
 from kopt.training.clips import Clip
 from kopt.training.lookups import in_range
-from kopt.training.portions import Measured, Portions, at_places, dense, summed, total
+from kopt.training.portions import Measured, Portions, at_places, dense, summed
 
 __all__ = ["TrainStep", "skipped"]
 
@@ -40,11 +40,13 @@ class TrainStep:
 
     Losses add up over micro-batches and replicas. One that gives a number an example is divided by what the whole batch
     has: examples, elements that a mask leaves, or weights. One that gives a number a batch counts by its examples where
-    it is a mean and as it is where it is a sum; which, is measured on a few made-up rows before the step is traced, and
-    one that is neither, such as Dice, is refused. So are those that layers add; what a model's own compute_loss adds
-    must be a mean over examples. Penalties of weights count once. An optimizer's own clipping sees the summed gradient
-    too. A step whose gradient is not finite on any replica is skipped on all (a LossScaleOptimizer lowers its scale) and
-    counted, see `skipped`.
+    it is a mean and as it is where it is a sum. Which it is, is measured on a few made-up rows before the step is
+    traced; one that is neither, such as Dice, is refused. The same holds for losses that layers add. What a model's own
+    compute_loss adds must be a mean over examples. Penalties of weights count once. A metric that gives a number a
+    batch counts once a part.
+
+    An optimizer's own clipping sees the summed gradient too. A step whose gradient is not finite on any replica is
+    skipped on all (a LossScaleOptimizer lowers its scale) and counted, see `skipped`.
 
     Args:
         model: A compiled Keras model. Its BatchNormalization layers are made to share their statistics over replicas,
@@ -147,7 +149,8 @@ class TrainStep:
             scaled = model.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, weights)
         gradients = gradients if self.sparse == "keras" else [dense(gradient) for gradient in gradients]
-        return gradients, tf.reduce_mean(loss), lambda: model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
+        logs = lambda: model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
+        return gradients, tf.reduce_mean(loss), logs
 
     def update(self, gradients: Sequence[Any], weights: Sequence[Any], **measured: Callable[[], Any]) -> None:
         """Sum the gradients over replicas, clip them, and let the optimizer update, unless they are not finite."""
@@ -234,7 +237,8 @@ def share_statistics(model: Any, replicas: int) -> None:
 def require_sparse(sparse: Any, plain: bool) -> None:
     """Raise ValueError unless gradients of few rows can be treated so."""
     require(sparse in ("dense", "keras"), "sparse", "must be 'dense' or 'keras'", sparse)
-    require(sparse == "dense" or plain, "sparse", "must be 'dense' on several replicas and beside micro-batches", sparse)
+    rule = "must be 'dense' on several replicas and beside micro-batches"
+    require(sparse == "dense" or plain, "sparse", rule, sparse)
 
 
 def numbers(gradient: Any) -> Any:

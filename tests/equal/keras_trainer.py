@@ -1,4 +1,4 @@
-"""A pytest plugin for Keras' own tests of its trainer: `fit` is Loop's, with gradients of few rows as Keras has them."""
+"""A pytest plugin for Keras' own tests of its trainer: `fit` is Loop's, with gradients of few rows as in Keras."""
 
 import inspect
 import pathlib
