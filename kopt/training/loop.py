@@ -113,7 +113,8 @@ class Loop:
         Args:
             x: Inputs: arrays, a nest of them, a tf.data.Dataset, a PyDataset or a generator.
             y: Targets, where x does not bring them.
-            batch_size: Examples an update over all devices, >= 1; "full" for all of them; 32 when None.
+            batch_size: Examples an update over all devices, >= 1; "full" for all of them; when None 32, or as many as
+                `steps_per_epoch` shares arrays out into.
             epochs: The last epoch's number plus one.
             verbose: 0 for silence, "auto" or 1 for `ProgressBar`, 2 for plain lines.
             callbacks: Keras callbacks.
@@ -152,6 +153,7 @@ class Loop:
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
         together = epochs if parts is None and all(map(spans_epochs, asked)) else 1
         data = self.source("train", asked, x, y, **how, **weights, epochs=together, cut="steps_per_epoch")
+        require_own_optimizer(model, self.passes.steps["train"])
         validation = None
         if parts is not None:
             size = validation_batch_size or (None if batch_size == "full" else batch_size)
@@ -272,7 +274,6 @@ class Loop:
 
     def begin(self) -> None:
         """Make the model ready to train."""
-        require_own_optimizer(self.model, self.passes.steps["train"])
         self.model.stop_training = False
         self.passes.install("train")
 

@@ -75,7 +75,7 @@ class TrainStep:
         self.model, self.micro_batches, self.clip, self.augment = model, micro_batches, clip, augment
         with model.distribute_strategy.scope():
             self.changed = augment.make() if augment else None
-        if model.compiled:
+        if model.compiled and model.optimizer is not None:
             skipped(model)  # made before a program is traced: a tf.function that makes variables is traced twice
 
     def __eq__(self, other: object) -> bool:
