@@ -4,18 +4,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import keras
-import numpy as np
 
 from kopt import keras_internals as internals
 from kopt.checks import require
-from kopt.distribute import from_chief, is_chief
+from kopt.distribute import is_chief
 from kopt.training.arguments import called_of, require_fit, require_loop, require_shuffle, require_sizes
 from kopt.training.belonging import require_own_optimizer, require_own_step
-from kopt.training.class_weights import require_class_weight
+from kopt.training.class_weights import ClassWeight, require_class_weight
 from kopt.training.data_arguments import parts_of, require_data
 from kopt.training.engine import Engine, Jit, source
 from kopt.training.hooks import Closing, Phase, for_worker, spans_epochs, watches_batches
 from kopt.training.installing import hooked
+from kopt.training.order import seed_of_run
 from kopt.training.passes import Passes
 from kopt.training.predictions import Predictions
 from kopt.training.program import Program
@@ -25,8 +25,6 @@ from kopt.training.test_step import TestStep
 from kopt.training.train_step import TrainStep
 
 __all__ = ["Loop", "fit"]
-
-ClassWeight = dict[int, float] | dict[str, dict[int, float]] | Sequence[dict[int, float]] | None
 
 
 class Loop:
@@ -248,23 +246,9 @@ class Loop:
     ) -> Source:
         """The data of a phase, as the engine gives them."""
         if phase == "train" and internals.are_arrays(x, y, sample_weight) and how.get("shuffle"):
-            seed = int(np.random.randint(2**31)) if self.seed is None else self.seed
-            # Two halves: all of 64 bits go through the workers' float64.
-            high, low = from_chief(self.model.distribute_strategy, divmod(seed, 2**32))
-            how["seed"] = int(high) * 2**32 + int(low)
-        stretch = self.steps_a_call(callbacks, phase)
-        engine = self.engine if phase == "train" else "auto"
-        return source(
-            self.model,
-            x,
-            y,
-            sample_weight,
-            engine=engine,
-            stretch=stretch,
-            buildable=self.buildable,
-            budget=self.budget,
-            **how,
-        )
+            how["seed"] = seed_of_run(self.seed, self.model.distribute_strategy)
+        how |= {"stretch": self.steps_a_call(callbacks, phase), "buildable": self.buildable, "budget": self.budget}
+        return source(self.model, x, y, sample_weight, engine=self.engine if phase == "train" else "auto", **how)
 
     def callbacks(self, asked: Sequence[Any], verbose: Any, **how: Any) -> Any:
         """What to call, of what was asked for."""
