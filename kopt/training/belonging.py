@@ -22,7 +22,10 @@ def require_own_step(model: Any, step: Any) -> None:
 
 
 def require_own_optimizer(model: Any, step: Callable[[Any], Any]) -> None:
-    """Refuse an optimizer that has been built for other weights than those that the step will have it update."""
-    strange = internals.unknown_weights(model.optimizer, model.trainable_weights) if isinstance(step, TrainStep) else []
+    """Refuse no optimizer, and one that was built for other weights than those that the step will have it update."""
+    if not isinstance(step, TrainStep):
+        return
+    require(model.optimizer is not None, "model", "must be compiled with an optimizer to be trained", model.name)
+    strange = internals.unknown_weights(model.optimizer, model.trainable_weights)
     rule = "must not be another model's, nor of before weights were unfrozen: compile the model with a new one"
     require(not strange, "optimizer", rule, f"one that does not know {strange[0].path}" if strange else "")

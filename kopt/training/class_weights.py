@@ -13,6 +13,7 @@ from kopt.training.batches import is_optional
 
 RULE = "must be a dict of class -> weight, or for several outputs a dict of output -> such a dict or a list of them"
 
+ClassWeight = dict[int, float] | dict[str, dict[int, float]] | Sequence[dict[int, float]] | None
 Weigh = Callable[[Any], tuple[Any, Any, Any]]
 
 

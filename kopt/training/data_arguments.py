@@ -52,7 +52,10 @@ def is_floating(leaf: Any) -> bool:
 
 
 def require_array(name: str, leaf: Any) -> None:
-    """Refuse masks that would be dropped and objects that are no texts."""
+    """Refuse no examples, masks that would be dropped, and objects that are no texts."""
+    shape = tuple(getattr(leaf, "shape", (1,)))
+    require(bool(shape), name, "must have an axis of examples", leaf)
+    require(shape[0] != 0, name, "must not be empty", "0 examples")
     masked = isinstance(leaf, np.ma.MaskedArray) and bool(np.ma.is_masked(leaf))
     require(not masked, name, "must have no masked values, whose mask would be lost: fill them", leaf)
     if isinstance(leaf, np.ndarray) and leaf.dtype == object:

@@ -73,12 +73,8 @@ def source(
     """
     full, most = batch_size == "full", keras.config.max_steps_per_epoch()
     steps_per_epoch = min(steps_per_epoch or most, most) if most else steps_per_epoch
-    require_data(name, x, y, sample_weight)
-    how = {"shuffle": shuffle, "batch_size": None if full else batch_size}
-    adapter = internals.data_adapter(x, y, sample_weight, steps_per_epoch=steps_per_epoch, **how)
-    endless = cut is not None and not steps_per_epoch and internals.is_endless(adapter)
-    require(not endless, cut or name, "must be given for a dataset that has no end", steps_per_epoch)
-    require(adapter.num_batches != 0, name, "must not be empty", "0 examples")
+    how = {"shuffle": shuffle, "batch_size": None if full else batch_size, "steps_per_epoch": steps_per_epoch}
+    adapter = adapted(x, y, sample_weight, name, cut, **how)
     weigh = weighing(class_weight, list(getattr(model, "output_names", ())))
     arrays = None if shuffle == "batch" else arrays_of(adapter, batch_size, bool(shuffle), seed, weigh)
     if engine == "resident" and isinstance(x, tf.data.Dataset):
@@ -103,6 +99,16 @@ def source(
         internals.build(model, dataset.element_spec)
     looked_at = internals.looks_at_data_first(model)
     return Stream(dataset, adapter, adapter.num_batches, steps_per_epoch, stretch, looked_at=looked_at)
+
+
+def adapted(x: Any, y: Any, sample_weight: Any, name: str, cut: str | None, **how: Any) -> Any:
+    """Keras' adapter of data that are neither empty nor, where they must be cut, without an end."""
+    require_data(name, x, y, sample_weight)
+    adapter = internals.data_adapter(x, y, sample_weight, **how)
+    endless = cut is not None and not how["steps_per_epoch"] and internals.is_endless(adapter)
+    require(not endless, cut or name, "must be given for a dataset that has no end", None)
+    require(adapter.num_batches != 0, name, "must not be empty", "0 examples")
+    return adapter
 
 
 def arrays_of(adapter: Any, batch_size: Any, shuffle: bool, seed: int, weigh: Weigh | None) -> Arrays | None:

@@ -4,18 +4,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import keras
-import numpy as np
 
 from kopt import keras_internals as internals
 from kopt.checks import require
-from kopt.distribute import from_chief, is_chief
+from kopt.distribute import is_chief
 from kopt.training.arguments import called_of, require_fit, require_loop, require_shuffle, require_sizes
 from kopt.training.belonging import require_own_optimizer, require_own_step
-from kopt.training.class_weights import require_class_weight
+from kopt.training.class_weights import ClassWeight, require_class_weight
 from kopt.training.data_arguments import parts_of, require_data
 from kopt.training.engine import Engine, Jit, source
 from kopt.training.hooks import Callback, Phase, for_worker, spans_epochs, watches_batches
 from kopt.training.installing import hooked
+from kopt.training.order import seed_of_run
 from kopt.training.passes import Passes
 from kopt.training.predictions import predictions_of
 from kopt.training.progress import ProgressBar
@@ -24,8 +24,6 @@ from kopt.training.test_step import TestStep
 from kopt.training.train_step import Sparse, TrainStep, require_sparse
 
 __all__ = ["Loop", "fit"]
-
-ClassWeight = dict[int, float] | dict[str, dict[int, float]] | Sequence[dict[int, float]] | None
 
 
 class Loop:
@@ -118,7 +116,8 @@ class Loop:
         Args:
             x: Inputs: arrays, a nest of them, a tf.data.Dataset, a PyDataset or a generator.
             y: Targets, where x does not bring them.
-            batch_size: Examples an update over all devices, >= 1; "full" for all of them; 32 when None.
+            batch_size: Examples an update over all devices, >= 1; "full" for all of them; when None 32, or as many as
+                `steps_per_epoch` shares arrays out into.
             epochs: The last epoch's number plus one.
             verbose: 0 for silence, "auto" or 1 for `ProgressBar`, 2 for plain lines.
             callbacks: Keras callbacks.
@@ -157,6 +156,7 @@ class Loop:
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
         together = epochs if parts is None and all(map(spans_epochs, asked)) else 1
         data = self.source("train", asked, x, y, **how, **weights, epochs=together, cut="steps_per_epoch")
+        require_own_optimizer(model, self.passes.steps["train"])
         validation = None
         if parts is not None:
             size = validation_batch_size or (None if batch_size == "full" else batch_size)
@@ -251,23 +251,9 @@ class Loop:
     ) -> Source:
         """The data of a phase, as the engine gives them."""
         if phase == "train" and internals.are_arrays(x, y, sample_weight) and how.get("shuffle"):
-            seed = int(np.random.randint(2**31)) if self.seed is None else self.seed
-            # Two halves: all of 64 bits go through the workers' float64.
-            high, low = from_chief(self.model.distribute_strategy, divmod(seed, 2**32))
-            how["seed"] = int(high) * 2**32 + int(low)
-        stretch = self.steps_a_call(callbacks, phase)
-        engine = self.engine if phase == "train" else "auto"
-        return source(
-            self.model,
-            x,
-            y,
-            sample_weight,
-            engine=engine,
-            stretch=stretch,
-            buildable=self.buildable,
-            budget=self.budget,
-            **how,
-        )
+            how["seed"] = seed_of_run(self.seed, self.model.distribute_strategy)
+        how |= {"stretch": self.steps_a_call(callbacks, phase), "buildable": self.buildable, "budget": self.budget}
+        return source(self.model, x, y, sample_weight, engine=self.engine if phase == "train" else "auto", **how)
 
     def callbacks(self, asked: Sequence[Any], verbose: Any, **how: Any) -> Any:
         """What to call, of what was asked for."""
@@ -277,7 +263,6 @@ class Loop:
 
     def begin(self) -> None:
         """Make the model ready to train."""
-        require_own_optimizer(self.model, self.passes.steps["train"])
         self.model.stop_training = False
         self.passes.install("train")
 

@@ -1,8 +1,11 @@
 """Order: which examples come when."""
 
+from typing import Any
+
 import numpy as np
 
 from kopt.checks import require
+from kopt.distribute import from_chief
 
 __all__ = ["order"]
 
@@ -37,3 +40,11 @@ def order(examples: int, *, seed: int, epoch: int, shuffle: bool = True) -> np.n
         return np.arange(examples, dtype="int32")
     generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
     return generator.permutation(examples).astype("int32")
+
+
+def seed_of_run(seed: int | None, strategy: Any) -> int:
+    """Return the seed of a run's orders, the chief's on every worker; drawn from NumPy's global generator when None."""
+    seed = int(np.random.randint(2**31)) if seed is None else seed
+    # Two halves: all of 64 bits go through the workers' float64.
+    high, low = from_chief(strategy, divmod(seed, 2**32))
+    return int(high) * 2**32 + int(low)

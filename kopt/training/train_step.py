@@ -96,7 +96,7 @@ class TrainStep:
         self.sparse, self.measured = sparse, Measured(model)
         with model.distribute_strategy.scope():
             self.changed = augment.make() if augment else None
-        if model.compiled:
+        if model.compiled and model.optimizer is not None:
             skipped(model)  # made before a program is traced: a tf.function that makes variables is traced twice
 
     def __eq__(self, other: object) -> bool:

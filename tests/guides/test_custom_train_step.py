@@ -85,7 +85,6 @@ COMPILED = {"loss": "mse", "metrics": ["mae"]}
         (Simple, COMPILED, {"sample_weight": WEIGHTS}),
         (Simple, COMPILED | {"weighted_metrics": ["mse"]}, {"sample_weight": WEIGHTS}),
         (Simple, COMPILED, {"class_weight": {0: 1.0, 1: 3.0}}),
-        (WithOwnTestStep, COMPILED, {"validation_split": 0.2}),
         (LowLevel, {}, {}),
     ],
 )
@@ -97,9 +96,13 @@ def test_a_train_step_of_ones_own(kind: type, compiled: dict, fitted: dict, as_i
     as_in_fit(lambda: made(kind, **compiled), use)
 
 
-def test_a_test_step_of_ones_own(as_in_fit) -> None:
+@pytest.mark.parametrize("arrays", [True, False])
+def test_a_train_step_and_a_test_step_of_ones_own(arrays: bool, as_in_fit) -> None:
     def use(trainer: Any, model: Any, callbacks: Any) -> dict[str, Any]:
-        return trainer.evaluate(X, Y, batch_size=16, verbose=0, callbacks=callbacks)
+        data = (X, Y) if arrays else (tf.data.Dataset.from_tensor_slices((X, Y)).batch(16),)
+        how = {"verbose": 0, "callbacks": callbacks} | ({"batch_size": 16} if arrays else {})
+        history = trainer.fit(*data, shuffle=False, **how).history
+        return {"history": history, "result": trainer.evaluate(*data, **how)}
 
     as_in_fit(lambda: made(WithOwnTestStep, **COMPILED), use)
 

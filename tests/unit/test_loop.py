@@ -251,6 +251,16 @@ def test_an_uncompiled_model_predicts_as_in_keras(points) -> None:
     assert loop.evaluate(points[0], points[0][:, :2], verbose=0)["loss"] > 0
 
 
+def test_a_model_without_an_optimizer_is_evaluated_and_not_trained(points) -> None:
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(1)])
+    model.compile(optimizer=None, loss="mse")
+    stock = model.evaluate(*points, verbose=0)
+    assert abs(Loop(model, jit=False).evaluate(*points, verbose=0)["loss"] - stock) < 1e-6
+    assert Loop(model, jit=False).predict(points[0]).shape == (100, 1)
+    with pytest.raises(ValueError, match="^model must be compiled with an optimizer to be trained, got 'sequential"):
+        fit(model, *points)
+
+
 @pytest.mark.parametrize("batch_size", [100, 10**12])
 def test_a_batch_of_more_than_all_examples_is_all_of_them(batch_size: int, network, points) -> None:
     model, stock = network(), network()

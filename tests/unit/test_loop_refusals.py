@@ -86,6 +86,8 @@ def none(x: Any, y: Any) -> tf.data.Dataset:
         (lambda m, x, y: Loop(m, step=3), FUNCTION + "3."),
         (lambda m, x, y: Loop(m, step=TrainStep), FUNCTION + "<class"),
         (lambda m, x, y: Loop(m).predict(x[:0]), "x must not be empty, got '0 examples'."),
+        (lambda m, x, y: fit(m, x[:0], y[:0], steps_per_epoch=2), "x must not be empty, got '0 examples'."),
+        (lambda m, x, y: fit(m, np.float32(3), y), "x must have an axis of examples, got np.float32(3.0)."),
         (lambda m, x, y: Loop(m).predict(batches(x, y).take(0)), "x must not be empty, got '0 examples'."),
         (lambda m, x, y: Loop(m).predict(none(x, y)), "x must not be empty, got 'no batch'."),
         (lambda m, x, y: Loop(m).evaluate(none(x, y), verbose=0), "x must not be empty, got 'no batch'."),
