@@ -11,7 +11,7 @@ from kopt.callbacks.base import Placed, registry
 from kopt.checks import require
 from kopt.keras_internals import has_weights, raw
 from kopt.knobs import held_knob, held_slots
-from kopt.training.after_update import Update
+from kopt.training.after_update import Hook, Update
 from kopt.training.evaluation_weights import EvaluationWeights
 from kopt.training.installing import holder, install, remove, require_at_work
 from kopt.training.statistics import refresh_statistics
@@ -139,16 +139,13 @@ class Average(Placed):
         remove(self.model, self.averaged)
 
 
-class Averaged:
+class Averaged(Hook):
     """A model's averaged weights, and the hook that averages after each update.
 
     Args:
         model: The compiled model, built.
         of: How.
     """
-
-    needs: frozenset[str] = frozenset()
-    changes_weights = False
 
     def __init__(self, model: Any, of: Averaging):
         self.of, self.evaluation = of, EvaluationWeights(model)

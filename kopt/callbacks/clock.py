@@ -97,9 +97,9 @@ class Clock:
         require(known, "epochs", f"must be known for {self!r}, from a callback's set_params", epochs)
         self.epochs, self.steps, self.started, self.each_step = epochs, steps, False, 1.0
         self.epoch_updates = float("inf") if steps is None else steps / self.accumulated
-        epochs = float("inf") if epochs is None else epochs
-        run_updates = epochs * self.epoch_updates
-        run = {"step": run_updates, "epoch": float(epochs), "run": 1.0}[self.unit]
+        run_epochs = float("inf") if epochs is None else float(epochs)
+        run_updates = run_epochs * self.epoch_updates
+        run = {"step": run_updates, "epoch": run_epochs, "run": 1.0}[self.unit]
         self.unit_updates.set({"step": 1.0, "epoch": self.epoch_updates, "run": run_updates}[self.unit])
         if opened:
             self.schedule.resolve(run)  # refuses, before the first step, a run that is too short

@@ -12,7 +12,7 @@ from kopt.checks import require
 from kopt.keras_internals import raw
 from kopt.knobs import held_slots
 from kopt.select import parameters
-from kopt.training.after_update import Update
+from kopt.training.after_update import Hook, Update
 from kopt.training.arguments import is_count
 from kopt.training.installing import holder, install, remove, require_at_work
 
@@ -119,7 +119,7 @@ class GradientMonitor(Placed):
         remove(self.model, self.measured)
 
 
-class Measured:
+class Measured(Hook):
     """The sums of what was measured, and the hook that measures.
 
     The sums are the number of updates looked at; of all weights, then of each layer, the norms, by `NORMS`; then the
@@ -131,8 +131,6 @@ class Measured:
         per_layer: Whether to measure each layer.
         noise: Whether to look at pairs.
     """
-
-    changes_weights = False
 
     def __init__(self, model: Any, every: int, per_layer: bool, noise: bool):
         self.every, self.noise = every, noise

@@ -10,7 +10,7 @@ from kopt.checks import require
 from kopt.keras_internals import raw
 from kopt.knobs import held_slots
 from kopt.select import Selector, parameters
-from kopt.training.after_update import Update
+from kopt.training.after_update import Hook, Update
 from kopt.training.arguments import is_count
 from kopt.training.installing import holder, install, remove, require_at_work
 
@@ -125,7 +125,7 @@ class LayerRates(Placed):
         remove(self.model, self.scaled)
 
 
-class ScaledUpdates:
+class ScaledUpdates(Hook):
     """The hook that multiplies updates.
 
     Args:

@@ -11,7 +11,7 @@ from kopt.callbacks.learning_rate import lower_rate
 from kopt.checks import require
 from kopt.keras_internals import rate_variable, raw
 from kopt.knobs import held_knob, held_slots
-from kopt.training.after_update import Update, working
+from kopt.training.after_update import Hook, Update, working
 from kopt.training.arguments import is_count
 from kopt.training.installing import holder, install, remove, require_at_work
 
@@ -170,7 +170,7 @@ class SpikeGuard(Placed):
             lower_rate(optimizer, self.factor)
 
 
-class LossWatch:
+class LossWatch(Hook):
     """The hook that tells spikes of the loss.
 
     Its variable holds the fast and the slow average of the loss, the mean absolute deviation from the slow one, the
@@ -183,7 +183,6 @@ class LossWatch:
     """
 
     needs = frozenset({"loss"})
-    changes_weights = False
 
     def __init__(self, model: Any, deviations: float, patience: int):
         self.deviations, self.patience = deviations, patience

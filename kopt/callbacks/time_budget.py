@@ -56,7 +56,7 @@ class TimeBudget(Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.end = time.monotonic() + self.budget
-        self.told = False
+        self.said = False
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.look()
@@ -67,9 +67,9 @@ class TimeBudget(Callback):
     def look(self) -> None:
         if time.monotonic() >= self.end:
             self.model.stop_training = True
-            if not self.told:
+            if not self.said:
                 log.info("stopped: the budget of %g s is spent", self.budget)
-                self.told = True
+                self.said = True
 
 
 def seconds(budget: Any, name: str = "budget") -> float:

@@ -210,6 +210,9 @@ def optimizers_of(model: Any, own_step: bool, chosen: str | None = None) -> dict
 class PlateauCallback(keras.callbacks.ReduceLROnPlateau):
     """Keras' counting of epochs without improvement, with what it does about them left to `lower_rates`."""
 
+    best: Any
+    cooldown_counter: int
+
     def lower_rates(self, epoch: int) -> bool:
         """Lower the rates; False when none can go lower."""
         raise NotImplementedError

@@ -1,7 +1,8 @@
 """What callbacks do after each update, in the graph."""
 
+import abc
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -57,7 +58,7 @@ class Update:
         return self.found[name]
 
 
-class Hook(Protocol):
+class Hook(abc.ABC):
     """What a callback has traced into the training step.
 
     Attributes:
@@ -68,13 +69,15 @@ class Hook(Protocol):
         changes_weights: Whether it does; such hooks come first.
     """
 
-    name: str
-    at_work: bool
-    variables: Sequence[Any]
-    needs: frozenset[str]
-    changes_weights: bool
+    name = ""
+    at_work = False
+    variables: Sequence[Any] = ()
+    needs: frozenset[str] = frozenset()
+    changes_weights = False
 
-    def after_update(self, update: Update) -> None: ...
+    @abc.abstractmethod
+    def after_update(self, update: Update) -> None:
+        """Do its work after an update, in the graph."""
 
 
 class HookedStep:

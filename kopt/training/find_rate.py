@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.checks import require
-from kopt.training.after_update import Update
+from kopt.training.after_update import Hook, Update
 from kopt.training.arguments import is_count
 from kopt.training.installing import install, remove
 from kopt.training.loop import Loop
@@ -216,7 +216,7 @@ def longest_fall(losses: np.ndarray) -> tuple[int, int]:
     return int(starts[end]), end
 
 
-class Sweep:
+class Sweep(Hook):
     """The hook that keeps each update's loss, and sets the rate of the next.
 
     Args:
@@ -225,7 +225,6 @@ class Sweep:
     """
 
     needs = frozenset({"loss"})
-    changes_weights = False
 
     def __init__(self, rate: Any, rates: np.ndarray):
         how: dict[str, Any] = {"trainable": False, "aggregation": "only_first_replica"}

@@ -30,7 +30,8 @@ class Loop:
     """Trains a compiled model: `fit` has Keras' arguments, callbacks and History; a program call holds many steps.
 
     The examples' order depends on the seed and the epoch alone. Callbacks with batch hooks are called every
-    `steps_per_execution` steps, as in Keras; with none, as many steps run in one call as take about 0.2 s.
+    `steps_per_execution` steps, as in Keras; with none, as many steps run in one call as take about 0.2 s, and several
+    epochs too where every callback with epoch hooks is Keras' logger or declares `spans_epochs`.
 
     Args:
         model: A Keras model, compiled for all but `predict`; it trains under the strategy that it was built under.

@@ -11,6 +11,7 @@ import tensorflow as tf
 from kopt import callbacks, schedules, select
 from kopt.knobs import Knob
 from kopt.training import Loop, ProgressBar
+from kopt.training.hooks import watches_batches
 from kopt.tuning.checkpoints import Checkpoint, Progress
 
 EXAMPLES = {
@@ -40,6 +41,11 @@ def train(model, points, listed, *, loop: bool, epochs: int = 6, **how):
 
 def test_every_registered_callback_has_an_example() -> None:
     assert {name.partition(",")[0] for name in EXAMPLES} == set(callbacks.registry)
+
+
+@every_callback
+def test_none_needs_every_batch(name: str) -> None:
+    assert not any(watches_batches(one, "train") for one in EXAMPLES[name]())
 
 
 @every_callback
