@@ -97,6 +97,8 @@ NUMBERS: dict[str, Case] = {
     "an assertion": (numbers, lambda: [layer(asserted)], True),
     "check_numerics": (numbers, lambda: [layer(lambda x: tf.debugging.check_numerics(x, "bad"))], True),
     "print": (numbers, lambda: [layer(printed)], True),
+    # Every operation has a kernel: only the compiler refuses.
+    "a shape of data": (numbers, lambda: [layer(lambda x: x + tf.reduce_sum(tf.fill([tf.cast(x[0, 0] * 0, tf.int32) + 4], 0.5)))], True),
     "supports_jit=False": (numbers, lambda: [layer(tf.tanh, supports_jit=False)], True),
     "dropout in a function": (numbers, lambda: [layer(dropped)], True),
     "a stateful draw": (numbers, lambda: [layer(lambda x: x + tf.random.uniform(tf.shape(x)))], False),
