@@ -173,7 +173,7 @@ if __name__ == "__main__":
     plain.compile("sgd", "mse")
     Loop(plain, jit=True).fit(numbers, numbers[:, :1], verbose=0)
     for case in STRINGS if sys.argv[1] == "strings" else NUMBERS:
+        expected = theirs(case)
         for engine in ("stream",) if case in STRINGS or case == "sparse input" else ("resident", "stream"):
-            expected = theirs(case)
             line = {"case": case, "engine": engine, "same": CASES[case][2], "ours": ours(case, engine)}
             print(json.dumps(line | {"theirs": expected}), flush=True)
