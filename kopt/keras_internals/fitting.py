@@ -1,7 +1,7 @@
 """Private parts of fit: its data, its metrics, its logs."""
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -130,3 +130,13 @@ def metrics_reset_in_graph(model: Any) -> bool:
 def examples_counted(model: Any) -> Any:
     """The variable in which the metric "loss" counts an epoch's examples; 0 where the step tracks no loss."""
     return model._loss_tracker.count
+
+
+def make_predict_function(model: Any) -> Callable[[Any], Any]:
+    """Keras' function over lists of batches to predict; what the model keeps as its own stays."""
+    kept = model.predict_function
+    try:
+        model.make_predict_function(force=True)
+        return model.predict_function
+    finally:
+        model.predict_function = kept

@@ -32,16 +32,6 @@ def make_function(model: Any, step: Callable[[Any], Any]) -> Callable[[Any], Any
     return model._make_function(step)
 
 
-def make_predict_function(model: Any) -> Callable[[Any], Any]:
-    """Keras' function over lists of batches to predict; what the model keeps as its own stays."""
-    kept = model.predict_function
-    try:
-        model.make_predict_function(force=True)
-        return model.predict_function
-    finally:
-        model.predict_function = kept
-
-
 # Updates by reduced gradients
 
 

@@ -10,12 +10,13 @@ from typing import Any
 import tensorflow as tf
 from keras.src.trainers.trainer import Trainer, model_supports_jit
 from tensorflow.python.eager.polymorphic_function.compiler_ir import from_concrete_function
+from tensorflow.python.ops import control_flow_v2_func_graphs as control_flow
 from tensorflow.python.ops import random_ops_util
-from tensorflow.python.ops.control_flow_v2_func_graphs import CondBranchFuncGraph, WhileBodyFuncGraph, WhileCondFuncGraph
 from tensorflow.python.util import pywrap_xla_ops
 
 from kopt.keras_internals.models import flat_layers
 
+BRANCHES = control_flow.CondBranchFuncGraph, control_flow.WhileBodyFuncGraph, control_flow.WhileCondFuncGraph
 AUTOMATIC = tf.random.Algorithm.AUTO_SELECT.value
 ASKED = "kopt_jit_asked"  # a model's attribute: what compile was told
 REFUSALS = tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.NotFoundError
@@ -41,8 +42,11 @@ def compiler_refusal(traced: Any, specs: Sequence[Any]) -> str:
     platform = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     try:
         from_concrete_function(traced, list(specs))(stage="hlo_serialized", platform_name=platform)
-    except REFUSALS as error:
-        return str(error).partition("\n")[0]
+    except ValueError as error:  # as TensorFlow raises whatever the compiler says
+        said = str(error)
+        if not said.startswith("Failed getting HLO text"):
+            raise
+        return said.partition("\n")[0]
     return ""
 
 
@@ -123,7 +127,7 @@ def in_step_for_xla() -> bool:
     if step is None or tf.executing_eagerly():
         return False
     graph = tf.compat.v1.get_default_graph()
-    while graph is not step and isinstance(graph, (CondBranchFuncGraph, WhileBodyFuncGraph, WhileCondFuncGraph)):
+    while graph is not step and isinstance(graph, BRANCHES):
         graph = graph.outer_graph
     return graph is step
 

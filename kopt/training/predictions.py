@@ -27,8 +27,8 @@ def predictions_of(model: Any, jit: Jit) -> "Predictions":
 class Predictions:
     """Runs `predict_step` over stretches of data; every process computes all, on its first device.
 
-    It stands as `model.predict_function`, so that whoever sets that to None gets a fresh trace; what stock predict gives
-    it there runs as Keras' own function would.
+    It stands as `model.predict_function`, so that whoever sets that to None gets a fresh trace; what stock predict
+    gives it there runs as Keras' own function would.
 
     Args:
         program: A program of the model's predict_step, which decides whether to compile with XLA.

@@ -198,7 +198,7 @@ class Program:
         return work.logs[-1]
 
     def few_lengths(self, arrays: Arrays) -> bool:
-        """Whether to compile with XLA for arrays of a length; not for ever more, which go without XLA in one program."""
+        """Whether to compile with XLA for arrays of their length; ever more lengths go without, in one program."""
         lengths = self.lengths.setdefault((arrays.batch_key, self.hooks), set())
         if self.jit == "auto" and len(lengths) == LENGTHS and arrays.examples not in lengths:
             log.info("jit: False for %d examples, XLA has compiled for %d other lengths", arrays.examples, LENGTHS)

@@ -34,10 +34,10 @@ def table_of(work: ResidentStretch, whole_only: bool) -> np.ndarray:
 class ResidentProgram:
     """A step over parts of epochs of arrays of certain shapes, as one compiled function.
 
-    In XLA arrays and batches have fixed shapes, and the short last one has a trace of its own; elsewhere arrays have any
-    length, and one trace has batches of any size where a short one is left. An unchecked program leaves out the step's
-    check of each gradient; at its end it looks whether the weights and the optimizer's state are finite, which no
-    infinite gradient leaves so, and all indices were in range; if not it puts everything back and says so.
+    In XLA arrays and batches have fixed shapes, and the short last one has a trace of its own; elsewhere arrays have
+    any length, and one trace has batches of any size where a short one is left. An unchecked program leaves out the
+    step's check of each gradient; at its end it looks whether the weights and the optimizer's state are finite, which
+    no infinite gradient leaves so, and all indices were in range; if not it puts everything back and says so.
 
     Args:
         program: Whose model and step these are.

@@ -106,8 +106,8 @@ class TracedStep:
 def decided(program: Any, spec: Any, nested: bool) -> tuple[bool, str]:
     """Whether to compile a program's step with XLA for batches of a spec, and why.
 
-    What was asked counts: `jit=` of a Loop before `compile(jit_compile=)`. Without an answer there, XLA is taken where it
-    does the same and nothing in it is slow.
+    What was asked counts: `jit=` of a Loop before `compile(jit_compile=)`. Without an answer there, XLA is taken where
+    it does the same and nothing in it is slow.
 
     Args:
         program: The program.

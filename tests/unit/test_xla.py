@@ -12,10 +12,8 @@ from keras import layers
 
 from kopt import keras_internals as internals
 from kopt.training import Loop
-from kopt.training.lookups import LOOKUPS, Lookups
 from kopt.training.program import LENGTHS
 
-INVALID = tf.errors.InvalidArgumentError
 ENGINES = ("resident", "stream")
 
 
@@ -67,17 +65,16 @@ def test_errors_of_the_data_are_raised_and_nothing_is_tried_again(phase: str, ne
     def read(number):
         x = tf.fill([8, 10], tf.cast(number, tf.float32))
         missing = lambda: tf.cast(tf.strings.length(tf.io.read_file(str(tmp_path / "missing"))), tf.float32) + x
-        drawn.append(tf.py_function(lambda n: seen.append(int(n)) or 0, [number], tf.int64))
-        with tf.control_dependencies([drawn[-1]]):
+        with tf.control_dependencies([tf.py_function(lambda n: seen.append(int(n)) or 0, [number], tf.int64)]):
             x = tf.cond(number == 3, missing, lambda: x)
         return (x, x[:, :1]) if phase != "predict" else x
 
-    drawn, seen, model = [], [], network("sgd")
+    seen, model = [], network("sgd")
     data = tf.data.Dataset.range(6).map(read)
     caplog.set_level(logging.INFO, "kopt")
     with pytest.raises(tf.errors.NotFoundError, match="missing"):
         getattr(Loop(model), phase)(data, verbose=0)
-    assert seen == [0, 1, 2, 3] and "jit: True" in caplog.text and "XLA refuses" not in caplog.text
+    assert seen in ([0, 1, 2, 3], [0, 1, 2, 3, 4]) and "jit: True" in caplog.text and "XLA refuses" not in caplog.text
     assert phase != "fit" or int(model.optimizer.iterations) == 3
 
 
@@ -116,120 +113,6 @@ def test_a_layer_that_does_not_support_it_counts(points, caplog) -> None:
     assert jit_of(model, points) == (False,) * 3 and caplog.text.count("inner has supports_jit=False") == 3
 
 
-# Indices out of range
-
-
-def classifier(**compiled):
-    keras.utils.set_random_seed(0)
-    body = [layers.Embedding(10, 2), layers.Flatten(), layers.Dense(4)]
-    model = keras.Sequential([keras.Input((3,), dtype="int32"), *body])
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), **compiled)
-    return model
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("kind", ["index", "label"])
-def test_an_index_out_of_range_raises_as_in_keras(engine: str, kind: str, caplog) -> None:
-    caplog.set_level(logging.INFO, "kopt")
-    draw = np.random.default_rng(0)
-    x, y = draw.integers(0, 10, (44, 3)), draw.integers(0, 4, 44)
-    good = x.copy(), y.copy()
-    if kind == "index":
-        x[21, 1] = 25
-    else:
-        y[21] = 7
-    stock, model = classifier(), classifier()
-    with pytest.raises(INVALID):
-        stock.fit(x, y, batch_size=8, shuffle=False, verbose=0)
-    batches = lambda *arrays: tf.data.Dataset.from_tensor_slices(arrays).batch(8)
-    resident = engine == "resident"
-    given = lambda *arrays: {"x": arrays[0], "y": arrays[1], "batch_size": 8} if resident else {"x": batches(*arrays)}
-    loop, bound = Loop(model, engine=engine), r"must be in \[0, 10\), got 25" if kind == "index" else r"\[0, 4\), got 7"
-    with pytest.raises(INVALID, match=bound):
-        loop.fit(**given(x, y), shuffle=False, verbose=0, epochs=3)
-    assert "jit: True" in caplog.text and int(model.optimizer.iterations) == 2
-    for ours, theirs in zip(model.get_weights(), stock.get_weights(), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    with pytest.raises(INVALID, match=bound):
-        loop.evaluate(**given(x, y), verbose=0)
-    if kind == "index":
-        with pytest.raises(INVALID, match=bound):
-            loop.predict(x, batch_size=8) if resident else loop.predict(tf.data.Dataset.from_tensor_slices(x).batch(8))
-    loop.fit(**given(*good), shuffle=False, verbose=0)
-    assert int(model.optimizer.iterations) == 8
-
-
-TABLE = tf.reshape(tf.range(12.0), [6, 2])
-VARIABLE = tf.Variable(TABLE)
-PAIRS = tf.ones([3, 2])
-
-
-def scattered(kind: str):
-    write = getattr(tf.raw_ops, f"ResourceScatter{kind}")
-
-    def run(i):
-        with tf.control_dependencies([write(resource=VARIABLE.handle, indices=i, updates=PAIRS)]):
-            return VARIABLE.read_value()
-
-    return run
-
-
-OPERATIONS = {
-    "GatherV2": lambda i: tf.gather(TABLE, i),
-    "ResourceGather": lambda i: tf.raw_ops.ResourceGather(resource=VARIABLE.handle, indices=i, dtype=tf.float32),
-    "GatherNd": lambda i: tf.gather_nd(TABLE, tf.stack([i, i - i], 1)),
-    "ScatterNd": lambda i: tf.scatter_nd(i[:, tf.newaxis], PAIRS, [6, 2]),
-    "SparseSoftmaxCrossEntropyWithLogits": lambda i: tf.nn.sparse_softmax_cross_entropy_with_logits(i, TABLE[:3] @ tf.ones([2, 6])),
-    **{
-        f"TensorScatter{kind}": lambda i, kind=kind: getattr(tf.raw_ops, f"TensorScatter{kind}")(
-            tensor=TABLE, indices=i[:, tf.newaxis], updates=PAIRS
-        )
-        for kind in ("Add", "Sub", "Max", "Min", "Update")
-    },
-    **{
-        f"UnsortedSegment{kind}": lambda i, kind=kind: getattr(tf.raw_ops, f"UnsortedSegment{kind}")(
-            data=PAIRS, segment_ids=i, num_segments=6
-        )
-        for kind in ("Sum", "Prod", "Max", "Min")
-    },
-    **{
-        f"Segment{kind}V2": lambda i, kind=kind: getattr(tf.raw_ops, f"Segment{kind}V2")(
-            data=PAIRS, segment_ids=i, num_segments=6
-        )
-        for kind in ("Sum", "Prod", "Max", "Min")
-    },
-    **{f"ResourceScatter{kind}": scattered(kind) for kind in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Update")},
-}
-
-
-@pytest.mark.parametrize("name", LOOKUPS)
-def test_each_lookup_is_watched_in_xla_where_tensorflow_raises(name: str) -> None:
-    lookups = Lookups()
-
-    def watched(indices):
-        with lookups.watch():
-            return OPERATIONS[name](indices)
-
-    compiled = tf.function(watched, jit_compile=True)
-    assert name in {op.type for op in compiled.get_concrete_function(tf.TensorSpec([3], tf.int32)).graph.get_operations()}
-    for good in ([0, 1, 5], [0, 0, 0]):
-        compiled(tf.constant(good))
-        lookups.raise_if_found()
-    compiled(tf.constant([0, 1, 6]))
-    with pytest.raises(INVALID, match=r"must be in \[0, 6\), got 6"):
-        lookups.raise_if_found()
-    lookups.raise_if_found()
-    if not name.startswith("Segment"):  # has no kernel outside XLA
-        with pytest.raises(INVALID):
-            tf.function(OPERATIONS[name])(tf.constant([0, 1, 6]))
-    free = name.startswith("UnsortedSegment")  # leaves negative ones out, there too
-    compiled(tf.constant([-1, 0, 1]))
-    if free:
-        return lookups.raise_if_found()
-    with pytest.raises(INVALID, match="got -1"):
-        lookups.raise_if_found()
-
-
 # Random numbers
 
 SHAPE = (300, 700)
@@ -253,7 +136,8 @@ def test_random_numbers_in_xla_are_fast_ones_of_the_same_seeds(name: str) -> Non
     ours, theirs = keras.random.SeedGenerator(7), keras.random.SeedGenerator(7)
     compiled = tf.function(lambda: fast(ours), jit_compile=True)
     operations = {op.type for op in compiled.get_concrete_function().graph.get_operations()}
-    assert "StatelessRandomGetKeyCounter" not in operations and any("StatelessRandom" in one or "Truncated" in one for one in operations)
+    drawn = {one for one in operations if one.startswith(("StatelessRandom", "StatelessTruncated"))}
+    assert drawn and "StatelessRandomGetKeyCounter" not in drawn
     ours.state.assign(theirs.state)
     found = [numbers.numpy().astype("float64") for numbers in (*compiled(), *compiled())]
     for _ in range(4):
@@ -294,8 +178,8 @@ def test_dropout_trains_in_xla_and_its_seeds_are_those_of_keras(points) -> None:
     expected = theirs.fit(*points, batch_size=10, epochs=5, verbose=0).history["loss"]
     assert ours.train_function.xla is True
     assert loss[-1] < loss[0] and expected[-1] < expected[0]
-    states = [[v.numpy().tolist() for layer in model.layers for v in layer.non_trainable_variables] for model in (ours, theirs)]
-    assert states[0] == states[1]
+    ours_at, theirs_at = ([one.numpy().tolist() for one in model.non_trainable_variables] for model in (ours, theirs))
+    assert ours_at == theirs_at and len(ours_at) == 2
 
 
 # How many programs are made
