@@ -196,9 +196,9 @@ class Tuner(HookedTuner):
         own = type(model).fit is not keras.Model.fit  # which may have its own data, and need no compile
         require(own or model.compiled, "hypermodel", "must give a compiled model", type(model).__name__)
         require(own or brings or x is not None, "x", "must be data to train on", None)
-        inspect.signature(model.fit).bind(*args, **{name: one for name, one in kwargs.items() if name != "groups"})
         if own:
             return
+        inspect.signature(model.fit).bind(*args, **{name: one for name, one in kwargs.items() if name != "groups"})
         example = self.hypermodel.example(hp) if brings else (x, y)
         validated = brings or self.folds > 1 or validates(kwargs)
         reported = reported_metrics(model, *example, validated=validated, callbacks=callbacks)
@@ -297,7 +297,8 @@ class Tuner(HookedTuner):
         """Keep the checkpoints of the best trials; those of lost ones are for the tries that go on with them."""
         counted = set(self.oracle.lost.counted())
         ended = [number for number in self.oracle.ended() if int(number) in counted]
-        best = [number for number in ended[: self.keep] if self.oracle.get_trial(number).score is not None]
+        scored = {number for number, trial in self.oracle.trials.items() if trial.score is not None}
+        best = [number for number in ended[: self.keep] if number in scored]
         keep_checkpoints(self.oracle.place.folder, ended, best)
 
     # ---- what was found -----------------------------------------------------------------------------------------
