@@ -129,7 +129,8 @@ class HookedOracle(keras_tuner.Oracle):
 
     def __init__(self, *args: Any, **settings: Any):
         super().__init__(*args, **settings)
-        self._display, self.trials = LateDisplay(self, self._display.verbose), Trials()
+        self._display: Any = LateDisplay(self, self.verbose)
+        self.trials = Trials()
 
     def get_space(self) -> ScopedHyperParameters:
         """Return all hyperparameters that are known, at their defaults."""

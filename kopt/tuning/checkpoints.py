@@ -111,7 +111,7 @@ def read_json(file: pathlib.Path) -> dict[str, Any]:
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Save the weights, with the optimizer's, of the best epoch and of the last; go on from the last where there is one.
+    """Save the weights, with the optimizer's, of the best epoch and of the last; go on from the last one.
 
     The best epoch's is saved in any loop that calls `set_model` and `on_epoch_end`. To go on, it must also call
     `on_train_begin`, once, and begin with the epoch that `initial_epoch` says, as `fit` does; another begins anew.
