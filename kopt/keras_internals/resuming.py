@@ -105,6 +105,7 @@ def set_random_states(states: Mapping[str, Any]) -> None:
     np.random.set_state(states["numpy"])
     if states["tensorflow"] is not None and context.global_seed() is not None:
         context.context()._rng.setstate(from_array(states["tensorflow"]))
+        context.context().clear_kernel_cache()  # whose kernels have drawn on
     seed_generator.global_seed_generator().state.assign(states["keras"])
 
 

@@ -130,7 +130,8 @@ class HookedOracle(keras_tuner.Oracle):
 
     def __init__(self, *args: Any, **settings: Any):
         super().__init__(*args, **settings)
-        self._display, self.trials = LateDisplay(self, self._display.verbose), Trials()
+        self._display: Any = LateDisplay(self, self.verbose)
+        self.trials = Trials()
 
     def get_space(self) -> ScopedHyperParameters:
         """Return all hyperparameters that are known, at their defaults."""
@@ -161,6 +162,14 @@ class HookedOracle(keras_tuner.Oracle):
 
 class HookedTuner(keras_tuner.Tuner):
     """A tuner whose trials go through `attempt`."""
+
+    def __init__(self, *args: Any, **settings: Any):
+        self.distribution_strategy = settings.get("distribution_strategy")  # a first model is built in the call below
+        super().__init__(*args, **settings)
+
+    def _populate_initial_space(self) -> None:
+        with self.scope():
+            super()._populate_initial_space()
 
     def attempt(self, trial: Any, *args: Any, **kwargs: Any) -> None:
         """Run a trial and record what it gave."""

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import pathlib
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,7 +111,7 @@ def read_json(file: pathlib.Path) -> dict[str, Any]:
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Save the weights, with the optimizer's, of the best and of the last epoch; go on from the last where there is one.
+    """Save the weights, with the optimizer's, of the best epoch and of the last; go on from the last one.
 
     The best epoch's is saved in any loop that calls `set_model` and `on_epoch_end`. To go on, it must also call
     `on_train_begin`, once, and begin with the epoch that `initial_epoch` says, as `fit` does; another begins anew.
@@ -157,11 +156,11 @@ class Checkpoint(keras.callbacks.Callback):
 
     def restore(self, last: pathlib.Path, watched: Watched) -> None:
         """Go on from the last epoch's files."""
+        snapshot = read_snapshot(last.with_suffix(".npz"))
         try:
-            snapshot = read_snapshot(last.with_suffix(".npz"))
             restore(snapshot, last.with_suffix(".weights.h5"), self.model, self.made, watched)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise StartAnew(f"its checkpoint is broken, {error}") from error
+        except OSError as error:
+            raise StartAnew(f"its weights file is broken, {error}") from error
 
     def refuse(self, why: str) -> None:
         """Note that training cannot be gone on with; begin anew where it has been."""
@@ -199,8 +198,9 @@ class Checkpoint(keras.callbacks.Callback):
             os.link(weights, linked)
             os.replace(linked, progress.folder / BEST)
         if goes_on and self.kept is not None:
-            write_snapshot(take_snapshot(self.model, self.made, self.kept), weights.with_name(f"last-{len(self.logs)}.npz"))
             progress.epochs, progress.last = list(self.logs), f"last-{len(self.logs)}"
+            snapshot = take_snapshot(self.model, self.made, self.kept)
+            write_snapshot(snapshot, progress.folder / f"{progress.last}.npz")
             progress.write()
         else:
             weights.unlink()

@@ -18,7 +18,7 @@ from kopt.tuning.objectives import best_epoch, directions
 from kopt.tuning.samplers import seed_of
 from kopt.tuning.snapshot import StartAnew
 
-__all__ = ["data_of", "execute", "forward"]
+__all__ = ["data_of", "execute", "forward", "is_stopped"]
 
 log = logging.getLogger("kopt")
 
@@ -57,7 +57,7 @@ class Forward(keras.callbacks.Callback):
 
     def require_running(self) -> None:
         """Leave a loop that does not obey `model.stop_training`."""
-        if self.tuner.oracle.is_stopped(self.trial):
+        if is_stopped(self.tuner.oracle, self.trial):
             raise Stopped
 
 
@@ -172,7 +172,7 @@ def trained(
     if progress.last and not takes(fit, "initial_epoch"):
         raise StartAnew("its fit takes no initial_epoch")
     if tuner.seed is not None:
-        keras.utils.set_random_seed(seed_of(tuner.seed, tuner.oracle.first_number(trial), execution))
+        keras.utils.set_random_seed(seed_of(tuner.seed, first_number(tuner.oracle, trial), execution))
     with seeds_made() as made:
         model = tuner.fresh_model(hp)
         unbuilt = not model.built
@@ -198,6 +198,26 @@ def reached(logs: Sequence[Mapping[str, Any]], objective: Any) -> dict[str, floa
     if not any(objective.has_value(one) for one in logs):
         raise optuna.TrialPruned
     return best_epoch(logs, objective).metrics
+
+
+def first_number(oracle: Any, trial: Any) -> int:
+    """Return the number of a trial's first try, by which all its tries are seeded."""
+    asked = oracle.live[trial.trial_id].trial
+    return asked.user_attrs.get("tries", [asked.number])[0]
+
+
+def is_stopped(oracle: Any, trial: Any) -> bool:
+    """Tell whether a trial that is under way was to stop before its end.
+
+    Args:
+        oracle: The tuner's.
+        trial: KerasTuner's trial.
+
+    Example:
+        >>> is_stopped.__name__
+        'is_stopped'
+    """
+    return oracle.live[trial.trial_id].stopped is not None
 
 
 def takes(function: Any, name: str) -> bool:

@@ -23,7 +23,7 @@ def inputs_of(args: Sequence[Any], named: Mapping[str, Any]) -> Any:
         >>> inputs_of([np.zeros((4, 3))], {})
         {'shape': [None, 3], 'dtype': 'float64'}
     """
-    x = args[0] if args else named.get("x")
+    x: Any = args[0] if args else named.get("x")
     if isinstance(x, keras.utils.PyDataset):
         x = keras.utils.unpack_x_y_sample_weight(x[0])[0]
     elif hasattr(x, "element_spec"):

@@ -183,5 +183,6 @@ def require_reported(names: Iterable[str], reported: Iterable[str]) -> None:
 def unreported(name: str, reported: Iterable[str]) -> ValueError:
     """Build the error for an objective that is not among what is reported; none was given where Keras' name stands."""
     if name == DEFAULT:
-        return ValueError(f"objective must be given where metrics are returned, one of {', '.join(sorted(reported))}, got None.")
+        rule = f"must be given where metrics are returned, one of {', '.join(sorted(reported))}"
+        return ValueError(f"objective {rule}, got None.")
     return unknown("objective", name, reported)

@@ -177,15 +177,6 @@ class StudyOracle(HookedOracle):
         live.last = max(live.reported, default=live.last)
         live.reported.clear()
 
-    def first_number(self, trial: Any) -> int:
-        """The number of a trial's first try, by which all its tries are seeded."""
-        live = self.live[trial.trial_id]
-        return live.trial.user_attrs.get("tries", [live.trial.number])[0]
-
-    def is_stopped(self, trial: Any) -> bool:
-        """Whether a trial was to stop before its end."""
-        return self.live[trial.trial_id].stopped is not None
-
     def time_is_up(self) -> bool:
         """Whether the search's time is spent."""
         return time.monotonic() >= self.deadline

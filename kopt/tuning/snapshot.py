@@ -1,8 +1,9 @@
-"""Snapshot: what a training needs to go on as if it had not ended, beside the weights: seeds and callbacks' counters."""
+"""Snapshot: what training needs, beside weights, to go on as if it had not ended: seeds and callbacks' counters."""
 
 import json
 import pathlib
 import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -183,12 +184,18 @@ def read_snapshot(path: pathlib.Path) -> Any:
     Returns:
         The same nest.
 
+    Raises:
+        StartAnew: When the file is broken.
+
     Example:
         >>> read_snapshot.__name__
         'read_snapshot'
     """
-    with np.load(path, allow_pickle=False) as file:
-        return unpacked(json.loads(str(file["arr_0"])), file)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return unpacked(json.loads(str(file["arr_0"])), file)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise StartAnew(f"its snapshot is broken, {error}") from error
 
 
 def packed(value: Any, arrays: list[np.ndarray]) -> Any:

@@ -1,6 +1,5 @@
 """Tuner: KerasTuner's tuner over an Optuna study, run by as many processes as are started."""
 
-import inspect
 import logging
 import math
 import os
@@ -8,7 +7,6 @@ import pathlib
 import traceback
 from typing import Any
 
-import keras
 import keras_tuner
 import optuna
 
@@ -17,28 +15,26 @@ from kopt.callbacks.time_budget import seconds
 from kopt.checks import require
 from kopt.keras_internals.tuning import HookedTuner, forgetting_gradients
 from kopt.tuning.checkpoints import Progress, discard, keep_checkpoints
-from kopt.tuning.execution import DATA, data_of, execute
+from kopt.tuning.execution import data_of, execute, is_stopped
 from kopt.tuning.hope import require_hope, require_success
 from kopt.tuning.hypermodel import HyperModel
 from kopt.tuning.inputs import symbolic
 from kopt.tuning.meaning import meaning_of
-from kopt.tuning.objectives import NotFinite, directions, measured, objectives_of, require_reported
+from kopt.tuning.objectives import NotFinite, directions, measured, objectives_of
 from kopt.tuning.opening import open_search
 from kopt.tuning.oracle import StudyOracle
 from kopt.tuning.refusals import (
-    reported_metrics,
     require_copyable,
     require_counts,
     require_finite,
     require_kinds,
-    require_rows,
-    validates,
 )
 from kopt.tuning.report import importances_of, write_report
 from kopt.tuning.samplers import pruner_of, sampler_of
 from kopt.tuning.snapshot import StartAnew
 from kopt.tuning.starts import enqueue_start
 from kopt.tuning.terms import terms_of
+from kopt.tuning.trainable import require_trainable
 
 __all__ = ["Tuner"]
 
@@ -179,7 +175,7 @@ class Tuner(HookedTuner):
         groups = kwargs.get("groups")
         require(groups is None or self.folds > 1, "groups", "must be None without folds", type(groups).__name__)
         if self.trains_itself():
-            self.require_trainable(args, kwargs, callbacks)
+            require_trainable(self, args, kwargs, callbacks)
         if self.oracle.steered.finite:
             require_finite(self.oracle.get_space().space)
         self.oracle.require_same(meaning_of(self, args, kwargs))
@@ -188,31 +184,6 @@ class Tuner(HookedTuner):
         finally:
             self.oracle.hand_back()  # when interrupted, the trial may go on elsewhere
         require_success(self.study)
-
-    def require_trainable(self, args: Any, kwargs: Any, callbacks: Any) -> None:
-        """Refuse data that do not fit, and an objective that the training will not report."""
-        x, y = [*args, *(kwargs.get(name) for name in DATA[len(args) :])][:2]
-        brings = isinstance(self.hypermodel, HyperModel) and self.hypermodel.brings_data()
-        if brings:
-            self.hypermodel.require_no_data(args, kwargs)
-        elif x is not None or self.folds > 1:
-            require_rows(x, y, kwargs, folds=self.folds, seed=self.seed or 0)
-        hp = self.oracle.get_space()
-        try:
-            model = self.fresh_model(hp)
-        except keras_tuner.errors.FailedTrialError:
-            return  # this one is too large, others may not be
-        own = type(model).fit is not keras.Model.fit  # which may have its own data, and need no compile
-        require(own or model.compiled, "hypermodel", "must give a compiled model", type(model).__name__)
-        require(own or brings or x is not None, "x", "must be data to train on", None)
-        inspect.signature(model.fit).bind(*args, **{name: one for name, one in kwargs.items() if name != "groups"})
-        if own:
-            return
-        example = self.hypermodel.example(hp) if brings else (x, y)
-        validated = brings or self.folds > 1 or validates(kwargs)
-        reported = reported_metrics(model, *example, validated=validated, callbacks=callbacks)
-        if reported is not None:
-            require_reported(directions(self.oracle.objective), reported)
 
     def trains_itself(self) -> bool:
         """Whether a trial is a `fit` of KerasTuner's or of kopt's, whose results are known beforehand."""
@@ -230,7 +201,7 @@ class Tuner(HookedTuner):
                 self.oracle.record(trial, results)
             trial.status = "COMPLETED"
         except optuna.TrialPruned:
-            if not self.oracle.is_stopped(trial):
+            if not is_stopped(self.oracle, trial):
                 self.oracle.stop(trial, "pruned")
             trial.status = "COMPLETED"
         except keras_tuner.errors.FatalError as error:
@@ -306,7 +277,8 @@ class Tuner(HookedTuner):
         """Keep the checkpoints of the best trials; those of lost ones are for the tries that go on with them."""
         counted = set(self.oracle.lost.counted())
         ended = [number for number in self.oracle.ended() if int(number) in counted]
-        best = [number for number in ended[: self.keep] if self.oracle.get_trial(number).score is not None]
+        scored = {number for number, trial in self.oracle.trials.items() if trial.score is not None}
+        best = [number for number in ended[: self.keep] if number in scored]
         keep_checkpoints(self.oracle.place.folder, ended, best)
 
     # ---- what was found -----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import copy
+import random
 
 import h5py
 import keras
@@ -19,6 +20,15 @@ from kopt.keras_internals.tuning import (
     HookedTuner,
     forgetting_gradients,
     infer_direction,
+)
+from kopt.keras_internals.resuming import (
+    build_optimizers,
+    called_last,
+    optimized_places,
+    random_states,
+    seed_states,
+    seeds_made,
+    set_random_states,
 )
 from kopt.knobs import Knob
 from kopt.optimizers import Optimizer
@@ -508,6 +518,54 @@ def test_gradients_that_traces_register_are_forgotten(network, points) -> None:
         assert any(name.startswith("CustomGradient-") for name in set(registry.list()) - before)
     assert set(registry.list()) == before
     assert infer_direction("val_accuracy") == "max" and infer_direction("val_niceness") is None
+
+
+def test_optimizers_are_built_for_what_they_updated(network) -> None:
+    def two():
+        model = network()
+        model.others = {"first": keras.optimizers.Adam(), "second": keras.optimizers.SGD(momentum=0.9)}
+        return model
+
+    model = two()
+    chosen = model.trainable_variables[1:3]
+    model.others["first"].build(chosen)
+    assert optimized_places(model) == {"others/first": [1, 2]}
+    again = two()
+    build_optimizers(again, {"others/first": [1, 2], "optimizer": None})
+    built = [[one.shape for one in each.others["first"].variables] for each in (model, again)]
+    assert built[0] == built[1]
+    assert again.optimizer.built and not again.others["second"].built
+
+
+def test_random_numbers_go_on_from_their_states() -> None:
+    keras.utils.set_random_seed(1)
+
+    def draw():
+        return [random.random(), np.random.rand(), float(keras.random.uniform(())), float(tf.random.uniform(()))]
+
+    draw()
+    states = random_states()
+    first = draw()
+    assert draw() != first
+    set_random_states(states)
+    assert draw() == first
+
+
+def test_seeds_are_found_in_models_and_beside_them() -> None:
+    with seeds_made() as made:
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dropout(0.5)])
+        beside = keras.random.SeedGenerator(3)
+    keras.random.SeedGenerator(4)
+    states = seed_states(model, made)
+    assert len(states) == 2 and states[1] is beside.state and states[0] is model.layers[0].seed_generator.state
+
+
+def test_a_callback_is_called_last_and_knows_the_others(network) -> None:
+    last, other = keras.callbacks.Callback(), keras.callbacks.Callback()
+    with called_last(last):
+        found = keras.callbacks.CallbackList([last, other], add_history=True, model=network())
+        assert found.callbacks[-1] is last and last.beside == found.callbacks[:2] and last.beside[0] is other
+    assert keras.callbacks.CallbackList([last, other], model=network()).callbacks[0] is last
 
 
 # XLA

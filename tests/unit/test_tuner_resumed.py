@@ -212,3 +212,40 @@ def test_a_recipe_goes_on_with_its_average_augmentation_and_patience(tmp_path) -
         found.append(Kept(hypermodel, "val_loss", **how))
         found[-1].search(callbacks=[Lost(None)], verbose=0)
     require_same(*found)
+
+
+def test_a_trial_does_not_go_on_under_other_terms(tmp_path, caplog) -> None:
+    """Of weights trained on other rows, some would be validated on rows that they have seen."""
+
+    class Own(Kept):
+        rows, batch = X, 20
+
+        def run_trial(self, trial, *args, **named):
+            return super().run_trial(trial, self.rows, Y, **named | {"batch_size": self.batch})
+
+    how: dict[str, Any] = {"max_trials": 1, "directory": tmp_path}
+    build = lambda hp: MODELS["momentum"]()
+    whole = type("Whole", (Own,), {"rows": X + 1})(build, "loss", project_name="whole", **how)
+    whole.search(verbose=0, epochs=EPOCHS)
+    for name, changed in (("data", {"rows": X + 1}), ("nothing", {})):
+        with pytest.raises(KeyboardInterrupt):
+            Own(build, "loss", project_name=name, **how).search(verbose=0, epochs=EPOCHS, callbacks=[Lost(2)])
+        caplog.clear()
+        again = type("Again", (Own,), changed)(build, "loss", project_name=name, **how)
+        again.search(verbose=0, epochs=EPOCHS)
+        assert ("begins anew: other" in caplog.text) == bool(changed)
+    again = Kept(build, "loss", project_name="data", **how)
+    assert again.study.best_trial.intermediate_values == whole.study.best_trial.intermediate_values
+
+
+@pytest.mark.parametrize("damage", ["progress.json", "last-2.npz", "last-2.weights.h5"])
+def test_a_broken_checkpoint_is_not_gone_on_from(damage: str, tmp_path, caplog) -> None:
+    build = lambda hp: MODELS["momentum"]()
+    whole = search(tmp_path, "a", build, None)
+    with pytest.raises(KeyboardInterrupt):
+        fit = {"epochs": EPOCHS, "verbose": 0, "batch_size": 20, "callbacks": [Lost(2)]}
+        Kept(build, "loss", max_trials=1, directory=tmp_path, project_name="b").search(X, Y, **fit)
+    (tmp_path / "b" / "trial_0" / damage).write_bytes(b"")
+    lost = search(tmp_path, "b", build, None)
+    require_same(whole, lost)
+    assert "begins" in caplog.text and "anew" in caplog.text

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from searches import StopAt
 
-from kopt.tuning import Choice, HyperModel, Range, Tuner
+from kopt.tuning import Tuner
 from kopt.tuning.lost import RETRIES
 from kopt.tuning.objectives import measured
 
@@ -101,7 +101,9 @@ def test_models_without_an_input_are_loaded(kind: str, tmp_path) -> None:
     class Network(keras.Model):
         def __init__(self):
             super().__init__()
-            self.table, self.dense = keras.layers.Embedding(5, 2), keras.layers.Dense(1)
+            self.dense = keras.layers.Dense(1)
+            if kind == "named inputs":
+                self.table = keras.layers.Embedding(5, 2)
 
         def call(self, x):
             parts = [x["a"], self.table(x["b"])] if kind == "named inputs" else [x]
@@ -110,7 +112,6 @@ def test_models_without_an_input_are_loaded(kind: str, tmp_path) -> None:
     class Built(Network):
         def build(self, input_shape):
             self.dense.build(input_shape)
-            self.table.build(None)
             self.built = True
 
     def unbuilt(hp):
@@ -126,7 +127,7 @@ def test_models_without_an_input_are_loaded(kind: str, tmp_path) -> None:
     data = tf.data.Dataset.from_tensor_slices((x, Y)).batch(8)
     given = [data] if kind == "dataset" else [x, Y]
     tuner = Tuner(unbuilt, "val_loss", max_trials=1, directory=tmp_path)
-    tuner.search(*given, validation_data=data, verbose=0)
+    tuner.search(*given, validation_data=data, verbose=0, shuffle=kind != "dataset")
     (model,) = tuner.get_best_models()
     assert model.evaluate(data, verbose=0) == pytest.approx(tuner.study.best_value)
     assert int(model.optimizer.iterations) > 0
@@ -197,7 +198,7 @@ def nested(hp: Any) -> dict[str, Any]:
 
 def test_scopes_may_be_nested_on_one_parent(tmp_path) -> None:
     class Nested(Tuner):
-        def run_trial(self, trial):
+        def run_trial(self, trial, **_):
             got = nested(trial.hyperparameters)
             convs = got["convs"] or 0
             expected = {"convs", "pool"} if got["kind"] == "conv" else set()
@@ -220,7 +221,7 @@ def test_scopes_may_be_nested_on_one_parent(tmp_path) -> None:
 
 def test_scopes_may_stand_on_hyperparameters_that_were_given(tmp_path) -> None:
     class Given(Tuner):
-        def run_trial(self, trial):
+        def run_trial(self, trial, **_):
             hp = trial.hyperparameters
             with hp.conditional_scope("kind", ["b"]):
                 with hp.conditional_scope("kind", ["b"]):
@@ -231,8 +232,8 @@ def test_scopes_may_stand_on_hyperparameters_that_were_given(tmp_path) -> None:
     hp.Choice("kind", ["a", "b"])
     tuner = Given(objective=None, max_trials=12, sampler="random", hyperparameters=hp, directory=tmp_path)
     tuner.search(verbose=0)
-    assert all((one.value > 0) == ("only" in one.params) for one in tuner.study.trials)
-    assert len({"only" in one.params for one in tuner.study.trials}) == 2
+    drawn = [any(name.startswith("only") for name in one.params) for one in tuner.study.trials]
+    assert [one.value > 0 for one in tuner.study.trials] == drawn and set(drawn) == {True, False}
 
 
 def test_the_values_of_a_trial_are_shown_once_they_are_drawn(tmp_path, capsys) -> None:
@@ -255,8 +256,7 @@ def test_the_values_of_a_trial_are_shown_once_they_are_drawn(tmp_path, capsys) -
     rates = [f"{one.params['rate']:.5g}" for one in tuner.study.trials]
     table = r"Value             |Best Value So Far |Hyperparameter"
     assert table in before[0] and f"{rates[0]:<18}|?                 |rate" in before[0]
-    best = rates[int(tuner.oracle.get_best_trials()[0].trial_id == "1")] if tuner.study.trials[1].value < 0 else rates[0]
-    assert f"{rates[1]:<18}|{best:<18}|rate" in after[0]
+    assert f"{rates[1]:<18}|{rates[0]:<18}|rate" in after[0]
     assert "later" not in before[0] and "|later" in before[1]  # drawn after the model was built
 
 
@@ -296,7 +296,7 @@ def test_a_trial_that_is_given_up_leaves_nothing(tmp_path) -> None:
 )
 def test_what_cannot_be_a_result_is_named_by_what_was_written(returned, objective, message, tmp_path) -> None:
     class Returns(Tuner):
-        def run_trial(self, trial):
+        def run_trial(self, trial, **_):
             trial.hyperparameters.Int("a", 1, 3)
             return returned
 
