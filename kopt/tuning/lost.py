@@ -150,4 +150,13 @@ def queue_again(
 
 
 def tried_again(trials: list[FrozenTrial]) -> set[int]:
+    """Return the numbers of the trials that were begun again, or are queued to be.
+
+    Args:
+        trials: All of a study.
+
+    Example:
+        >>> tried_again([])
+        set()
+    """
     return {number for one in trials for number in one.user_attrs.get("tries", [])}

@@ -72,7 +72,13 @@ def directions(objective: Any) -> dict[str, str]:
 
 
 class NotFinite(keras_tuner.errors.FailedTrialError):
-    """A trial whose result is no number; as in KerasTuner it may be tried again."""
+    """A trial whose result is no number; as in KerasTuner it may be tried again.
+
+    Example:
+        >>> raise NotFinite("loss was finite at no epoch.")
+        Traceback (most recent call last):
+        kopt.tuning.objectives.NotFinite: loss was finite at no epoch.
+    """
 
 
 class Measured(NamedTuple):

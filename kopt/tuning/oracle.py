@@ -14,12 +14,12 @@ import optuna
 from optuna.trial import TrialState
 
 from kopt import launched
-from kopt.keras_internals.tuning import DrawnHyperParameters, HookedOracle
+from kopt.keras_internals.tuning import DrawnHyperParameters
 from kopt.tuning.drawing import DUPLICATE, Drawing
 from kopt.tuning.liveness import Heartbeat
 from kopt.tuning.lost import SURPLUS, Lost
 from kopt.tuning.objectives import directions, measured
-from kopt.tuning.records import STATE, ended, plain, ranked, restored
+from kopt.tuning.records import STATE, RecordedOracle, plain
 
 __all__ = ["StudyOracle"]
 
@@ -43,7 +43,7 @@ class Live:
     stopped: str | None = None  # why, when it was stopped before its end
 
 
-class StudyOracle(HookedOracle):
+class StudyOracle(RecordedOracle):
     """An oracle whose trials are those of a study: any number of processes share it by its storage.
 
     KerasTuner's trial ids are Optuna's trial numbers. A hyperparameter is drawn when the model first asks for it.
@@ -274,48 +274,10 @@ class StudyOracle(HookedOracle):
 
     # ---- what was found -----------------------------------------------------------------------------------------
 
-    def refresh(self) -> None:
-        """Read the trials that have ended, in whichever process."""
-        new = [one for one in ended(self.study) if str(one.number) not in self.trials]
-        for one in new:
-            self.trials[str(one.number)] = restored(one, self.hyperparameters.space, self.dimension)
-
-    def reload(self) -> None:
-        """Read all that KerasTuner's oracle has after its own `reload`: trials, their order, and the space."""
-        found = [one for one in ended(self.study) if str(one.number) not in self.live]
-        for one in found:
-            if STATE in one.user_attrs:
-                trial = self.trials[str(one.number)] = restored(one, (), self.dimension)
-                if self.tune_new_entries and self.allow_new_entries:
-                    self.hyperparameters.merge(trial.hyperparameters, overwrite=False)
-        self.refresh()
-        self.start_order = [str(one.number) for one in sorted(found, key=lambda one: one.datetime_start)]
-        self.end_order = [str(one.number) for one in sorted(found, key=lambda one: one.datetime_complete)]
-
     def update_space(self, hyperparameters: Any) -> None:
         """Add to the space what this process' model has asked for."""
         self.drawing.learn(hyperparameters.space)
         super().update_space(hyperparameters)
-
-    def get_trial(self, trial_id: str) -> Any:
-        """The trial of a number, whichever process ran it."""
-        if trial_id not in self.trials:
-            self.refresh()
-        return super().get_trial(trial_id)
-
-    def ranking(self) -> list[Any]:
-        """Trials that have a score, the best first, as `records.ranked` has it."""
-        self.refresh()
-        return ranked(self.study, self.trials, -1 if self.objective.direction == "max" else 1)
-
-    def ended(self) -> list[str]:
-        """Numbers of the trials that have ended, the best first."""
-        best = [trial.trial_id for trial in self.ranking()]
-        return [*best, *sorted({str(one.number) for one in ended(self.study)} - set(best))]
-
-    def get_best_trials(self, num_trials: int = 1) -> list[Any]:
-        """The best trials of the whole search, whichever process ran them; none that failed."""
-        return self.ranking()[:num_trials]
 
     def remaining_trials(self) -> int | None:
         """How many trials are still to be begun; None where there is no limit."""

@@ -18,7 +18,13 @@ ENDED_WELL = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Taken(Exception):
-    """Every value that a hyperparameter may still take leads to a point that has been run."""
+    """Every value that a hyperparameter may still take leads to a point that has been run.
+
+    Example:
+        >>> raise Taken
+        Traceback (most recent call last):
+        kopt.tuning.points.Taken
+    """
 
 
 class Points:

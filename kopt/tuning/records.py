@@ -8,12 +8,71 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from kopt.keras_internals.tuning import HookedOracle
 from kopt.tuning.lost import SURPLUS, tried_again
 
-__all__ = ["concluded", "ended", "plain", "ranked", "restored"]
+__all__ = ["RecordedOracle", "concluded", "ended", "plain", "ranked", "restored"]
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 STATE = "keras_tuner"  # attribute of a trial: KerasTuner's state of it
+
+
+class RecordedOracle(HookedOracle):
+    """An oracle whose trials are those of a study, whichever process ran them.
+
+    Args:
+        *args: Of `keras_tuner.Oracle`.
+        **settings: Likewise.
+
+    Example:
+        >>> oracle = RecordedOracle(keras_tuner.Objective("loss", "min"))
+        >>> oracle.study, oracle.live = optuna.create_study(), {}
+        >>> oracle.reload()
+        >>> oracle.get_best_trials()
+        []
+    """
+
+    study: optuna.Study
+    live: dict[str, Any]  # trials that this process runs
+    dimension: Callable[[Any], Any]
+
+    def refresh(self) -> None:
+        """Read the trials that have ended, in whichever process."""
+        new = [one for one in ended(self.study) if str(one.number) not in self.trials]
+        for one in new:
+            self.trials[str(one.number)] = restored(one, self.hyperparameters.space, self.dimension)
+
+    def reload(self) -> None:
+        """Read all that KerasTuner's oracle has after its own `reload`: trials, their order, and the space."""
+        found = [one for one in ended(self.study) if str(one.number) not in self.live]
+        for one in found:
+            if STATE in one.user_attrs:
+                trial = self.trials[str(one.number)] = restored(one, (), self.dimension)
+                if self.tune_new_entries and self.allow_new_entries:
+                    self.hyperparameters.merge(trial.hyperparameters, overwrite=False)
+        self.refresh()
+        self.start_order = [str(one.number) for one in sorted(found, key=lambda one: one.datetime_start)]
+        self.end_order = [str(one.number) for one in sorted(found, key=lambda one: one.datetime_complete)]
+
+    def get_trial(self, trial_id: str) -> Any:
+        """The trial of a number, whichever process ran it."""
+        if trial_id not in self.trials:
+            self.refresh()
+        return super().get_trial(trial_id)
+
+    def ranking(self) -> list[Any]:
+        """Trials that have a score, the best first, as `records.ranked` has it."""
+        self.refresh()
+        return ranked(self.study, self.trials, -1 if self.objective.direction == "max" else 1)
+
+    def ended(self) -> list[str]:
+        """Numbers of the trials that have ended, the best first."""
+        best = [trial.trial_id for trial in self.ranking()]
+        return [*best, *sorted({str(one.number) for one in ended(self.study)} - set(best))]
+
+    def get_best_trials(self, num_trials: int = 1) -> list[Any]:
+        """The best trials of the whole search, whichever process ran them; none that failed."""
+        return self.ranking()[:num_trials]
 
 
 def ended(study: optuna.Study) -> list[FrozenTrial]:
