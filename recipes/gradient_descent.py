@@ -54,22 +54,22 @@ EXERCISES: dict[str, tuple[Any, Any, Any, Any]] = {
 def main(args: Sequence[str] | None = None) -> Path:
     """Run the exercises and draw their losses in one picture."""
     quick, folder = kopt.recipe.script_line(args, description=__doc__)
-    lines, network = {}, {}
-    for name, (loss, start, rate, closed_form) in EXERCISES.items():
-        found = minimize(loss, start, GradientDescent(), rate=rate, steps=100 if quick else 1000)
-        print(f"{name:34} {np.round(found.parameters, 4)}, closed form {np.round(closed_form, 4)}")
-        lines[name] = found.losses
-    keras.utils.set_random_seed(1)
-    x = np.random.default_rng(0).normal(size=(1000, 10)).astype("float32")
-    y = MLP((10,), 1, units=(5,), task="regression").build()(x).numpy()
-    for name, (rule, rate, batch_size) in TRAININGS.items():
-        keras.utils.set_random_seed(2)
-        model = MLP((10,), 1, units=(5,), task="regression").build()
-        model.compile(kopt.optimizers.Optimizer(rule, rate), "mse")
-        how: dict[str, Any] = {"batch_size": batch_size, "epochs": 3 if quick else 40, "verbose": 0}
-        network[name] = kopt.Loop(model, seed=0).fit(x, y, **how).history["loss"]
-        print(f"{name:34} {int(model.optimizer.iterations):5} updates, loss {network[name][-1]:.5f}")
     with kopt.report.run_folder(folder, "gradient_descent") as (unfinished, final):
+        lines, network = {}, {}
+        for name, (loss, start, rate, closed_form) in EXERCISES.items():
+            found = minimize(loss, start, GradientDescent(), rate=rate, steps=100 if quick else 1000)
+            print(f"{name:34} {np.round(found.parameters, 4)}, closed form {np.round(closed_form, 4)}")
+            lines[name] = found.losses
+        keras.utils.set_random_seed(1)
+        x = np.random.default_rng(0).normal(size=(1000, 10)).astype("float32")
+        y = MLP((10,), 1, units=(5,), task="regression").build()(x).numpy()
+        for name, (rule, rate, batch_size) in TRAININGS.items():
+            keras.utils.set_random_seed(2)
+            model = MLP((10,), 1, units=(5,), task="regression").build()
+            model.compile(kopt.optimizers.Optimizer(rule, rate), "mse")
+            how: dict[str, Any] = {"batch_size": batch_size, "epochs": 3 if quick else 40, "verbose": 0}
+            network[name] = kopt.Loop(model, seed=0).fit(x, y, **how).history["loss"]
+            print(f"{name:34} {int(model.optimizer.iterations):5} updates, loss {network[name][-1]:.5f}")
         picture = curves_figure({"closed forms": lines, "a 10-5-1 network, 1,000 examples": network}, columns=2)
         picture.savefig(unfinished / "losses.png", dpi=110)
     print(f"picture: {final / 'losses.png'}")

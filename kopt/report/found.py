@@ -52,7 +52,8 @@ def found_runs(root: str | os.PathLike[str], sort: str = "folder") -> tuple[list
     require(sort in known, "sort", f"must be one of folder, {', '.join(map(printable, known))}", sort)
 
     def order(run: Run) -> tuple[bool, str, float]:
-        value, score = run.metrics.get(sort), run.metrics["metric"]
+        score: str = run.metrics["metric"]
+        value: Any = run.metrics.get(sort)
         if not is_number(value) or math.isnan(value):
             return True, score, 0.0
         higher = sort == "value" and better(score) == "max"

@@ -164,7 +164,8 @@ def rate_curve(axes: Any, rates: Sequence[float], schedule: Schedule | None) -> 
     if schedule is not None:
         times = np.linspace(0, epochs, 50 * epochs + 1)
         axes.plot(times, keras.ops.convert_to_numpy(schedule.resolve(float(epochs))(times)), color=RATE, linewidth=2)
-    axes.plot(np.arange(1, epochs + 1), drawable(rates), color=RATE, linewidth=0 if schedule else 2, marker="o", markersize=3)
+    width = 0 if schedule else 2
+    axes.plot(np.arange(1, epochs + 1), drawable(rates), color=RATE, linewidth=width, marker="o", markersize=3)
     axes.set(ylabel="learning rate", ylim=(0, None))
 
 

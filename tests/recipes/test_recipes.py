@@ -98,3 +98,18 @@ def test_the_command_in_a_process_of_its_own(python, tmp_path) -> None:
     assert "test accuracy:" in done.stdout and time.monotonic() - started < 60
     shown = python("-m", "kopt", "show", str(next((tmp_path / "vision").iterdir()))).stdout
     assert "ConvNet" in shown and "accuracy" in shown
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_refusal_is_one_sentence_and_code_2(name: str, tmp_path, capsys) -> None:
+    module = load(name)
+    (tmp_path / "file").touch()
+    # several_devices makes virtual ones first, which a process can do only once.
+    has_devices = "command_line" in (FOLDER / f"{name}.py").read_text() and name != "several_devices"
+    bad = [["--folder", str(tmp_path / "file")], ["--folder", "a\0b"]]
+    for arguments in bad + ([["--devices", "tpu", "--folder", str(tmp_path / "runs")]] if has_devices else []):
+        with pytest.raises(SystemExit) as ended:
+            module.main(["--quick", *arguments])
+        said = capsys.readouterr().err
+        assert ended.value.code == 2 and re.fullmatch(r"error: (folder|devices) must be [^\n]*\n", said), said
+    assert not (tmp_path / "runs").exists()
