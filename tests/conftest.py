@@ -22,6 +22,34 @@ from kopt.keras_internals.tuning import forgetting_gradients  # noqa: E402
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
+# Files and folders whose tests train nothing: `-m fast` runs them in less than a minute on 2 cores.
+FAST = (
+    "kopt/annotations.py",
+    "kopt/checks.py",
+    "kopt/fields.py",
+    "kopt/registry.py",
+    "kopt/regularizers/",
+    "kopt/schedules/",
+    "kopt/select/",
+    "tests/contracts/test_kinds.py",
+    "tests/contracts/test_values.py",
+    "tests/golden/test_regularizers.py",
+    "tests/golden/test_schedules.py",
+    "tests/shape/test_docstrings.py",
+    "tests/unit/test_main.py",
+    "tests/unit/test_metrics.py",
+    "tests/unit/test_select.py",
+    "tests/unit/test_values.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the fast tests by where they are."""
+    for item in items:
+        if item.path.relative_to(ROOT).as_posix().startswith(FAST):
+            item.add_marker(pytest.mark.fast)
+
+
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
     """Call a test by the value that it is of."""
     return repr(val)[:60] if isinstance(val, Value) else None

@@ -58,7 +58,8 @@ def takes(hint: Any, name: str, wrong: Any) -> bool:
     if name in TAKEN:
         return isinstance(wrong, TAKEN[name]) and not isinstance(wrong, bool)
     text = hint.__name__ if isinstance(hint, type) else str(hint)
-    allowed = {str: "str" in text, type(None): "None" in text or "Optional" in text, list: "tuple" in text, bool: "bool" in text}
+    allowed = {str: "str" in text, list: "tuple" in text, bool: "bool" in text}
+    allowed |= {type(None): "None" in text or "Optional" in text}
     allowed |= {int: "int" in text or "float" in text, float: "float" in text}
     return "Any" in text or allowed.get(type(wrong), False)
 

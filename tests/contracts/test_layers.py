@@ -44,7 +44,8 @@ def save(model: keras.Model, folder: pathlib.Path, name: str) -> None:
     inputs = inputs_of(model)
     model.save(folder / f"{name}.keras")
     arrays = {f"x{place:02}": one for place, one in enumerate(inputs)}
-    np.savez(folder / f"{name}.npz", outputs=model(inputs if len(inputs) > 1 else inputs[0]), losses=list(map(float, model.losses)), **arrays)
+    outputs, losses = model(inputs if len(inputs) > 1 else inputs[0]), list(map(float, model.losses))
+    np.savez(folder / f"{name}.npz", outputs=outputs, losses=losses, **arrays)
 
 
 def test_every_layer_of_keras_with_weights_is_in_the_table() -> None:
