@@ -116,7 +116,7 @@ def test_bad_arguments_are_refused(model) -> None:
         attach(model, L2(0.1), to="kernels")
     with pytest.raises(ValueError, match="^model must be a Keras model, got 'net'"):
         detach("net")
-    with pytest.raises(ValueError, match="^regularizer must be a kopt regularizer, got 3"):
+    with pytest.raises(ValueError, match="^regularizer must be a kopt regularizer, its text or None, got 3"):
         attach(model, 3)
 
 
