@@ -251,4 +251,9 @@ def lower_rate(optimizer: Any, factor: float) -> None:
         knob = multiplier(optimizer)
         knob.set(float(knob) * factor)
     else:
-        optimizer.learning_rate = float(optimizer.learning_rate) * factor
+        optimizer.learning_rate = rate_of(optimizer) * factor
+
+
+def rate_of(optimizer: Any) -> float:
+    """The rate of an optimizer's last update, under any strategy."""
+    return float(ops.convert_to_numpy(optimizer.learning_rate))

@@ -5,7 +5,7 @@ from typing import Any
 
 from kopt.callbacks.awaited import Awaited
 from kopt.callbacks.base import Placed, registry
-from kopt.callbacks.learning_rate import lower_rate
+from kopt.callbacks.learning_rate import lower_rate, rate_of
 from kopt.checks import require
 from kopt.keras_internals import PlateauCallback, applied_gradients, rate_variable
 from kopt.knobs import Knob, held_knob
@@ -125,7 +125,7 @@ class ReduceOnPlateau(Placed, PlateauCallback):
         lowered = self.lowered()
         for name, optimizer in lowered.items():
             shown = "learning_rate" if len(lowered) == 1 else f"learning_rate_{name}"
-            logs.setdefault(shown, float(optimizer.learning_rate))
+            logs.setdefault(shown, rate_of(optimizer))
         if current is not None:
             self.count(epoch, current)
 
@@ -151,7 +151,7 @@ class ReduceOnPlateau(Placed, PlateauCallback):
 
     def lower(self, optimizer: Any) -> bool:
         """Lower one optimizer's rate; False when it is at `min_lr` already."""
-        rate = float(optimizer.learning_rate)
+        rate = rate_of(optimizer)
         if rate <= self.min_lr:
             return False
         lower_rate(optimizer, max(self.factor, self.min_lr / rate))

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from kopt.callbacks.base import Placed, registry
-from kopt.callbacks.learning_rate import lower_rate
+from kopt.callbacks.learning_rate import lower_rate, rate_of
 from kopt.checks import require
 from kopt.keras_internals import rate_variable, raw
 from kopt.knobs import held_knob, held_slots
@@ -160,7 +160,7 @@ class SpikeGuard(Placed):
             self.model.reset_metrics()  # those of the epoch that the copy is of
         spent = float(self.spent)
         if spent >= self.tries:
-            rate = float(self.rated[0].learning_rate)
+            rate = rate_of(self.rated[0])
             raise RuntimeError(
                 f"the loss has spiked {int(spent) + 1} times, the last time in epoch {self.epoch + 1} at the learning "
                 f"rate {rate:g}: the rate is too high, or examples are broken. The model has its last good state."
