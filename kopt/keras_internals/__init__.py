@@ -46,7 +46,15 @@ from kopt.keras_internals.optimizers import (
     decay_before_updates,
     raw,
 )
-from kopt.keras_internals.portions import Kinds, Portion, denominators, portion_loss, separate_losses, track_portion
+from kopt.keras_internals.portions import (
+    Kinds,
+    Portion,
+    compiled_loss,
+    denominators,
+    portion_loss,
+    separate_losses,
+    track_portion,
+)
 from kopt.keras_internals.step import (
     build_optimizer,
     compute_loss,
@@ -71,6 +79,7 @@ __all__ = [
     "add_metric",
     "build",
     "build_optimizer",
+    "compiled_loss",
     "compute_loss",
     "data_adapter",
     "decay_before_updates",
