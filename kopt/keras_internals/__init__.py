@@ -60,7 +60,15 @@ from kopt.keras_internals.optimizers import (
     decay_before_updates,
     raw,
 )
-from kopt.keras_internals.portions import Kinds, Portion, denominators, portion_loss, separate_losses, track_portion
+from kopt.keras_internals.portions import (
+    Kinds,
+    Portion,
+    compiled_loss,
+    denominators,
+    portion_loss,
+    separate_losses,
+    track_portion,
+)
 from kopt.keras_internals.step import (
     build_optimizer,
     compute_loss,
@@ -99,6 +107,7 @@ __all__ = [
     "build",
     "build_optimizer",
     "compilable_operations",
+    "compiled_loss",
     "compiler_refusal",
     "compute_loss",
     "data_adapter",

@@ -96,6 +96,11 @@ def track_portion(model: Any, loss: Any, portion: Portion) -> None:
     model._loss_tracker.update_state(mean, sample_weight=portion.examples)
 
 
+def compiled_loss(model: Any) -> Any:
+    """Return what `compile` made of a model's losses, another after each compile."""
+    return model._compile_loss
+
+
 def view_of(thing: Any) -> Any:
     """Return a shallow copy with attributes to replace; Keras' own copies are made anew."""
     view = object.__new__(type(thing))

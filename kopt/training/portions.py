@@ -130,7 +130,7 @@ class Measured:
     """
 
     def __init__(self, model: Any):
-        self.model, self.found = model, dict[str, Kinds]()
+        self.model, self.found = model, dict[Any, Kinds]()
 
     def kinds(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Kinds:
         """Return how the losses of a call add up that has just been made.
@@ -140,7 +140,7 @@ class Measured:
         """
         model = self.model
         shapes = tf.nest.map_structure(spec, (x, y, y_pred, sample_weight))
-        key = str((id(model._compile_loss), shapes, training))
+        key = internals.compiled_loss(model), str(shapes), training
         if key not in self.found:
             compiled = internals.kinds_of_losses(model, y, y_pred, sample_weight)
             kinds = Kinds(compiled, internals.kinds_of_added(model, x, training))
