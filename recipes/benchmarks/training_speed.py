@@ -24,15 +24,15 @@ Measured, how many times Loop's time the best of each takes:
     factorization             134    4.3       2.2       1.26
     GRU                      1156    2.2       2.9       1.01
 
-Works with dropout draw other numbers in each contender: their losses differ, and only Loop and fit contend there, and on
+Works with dropout draw other numbers in each contender, so that losses differ. Only Loop and fit contend there, and on
 the text bag. Loop must be ahead of the best fit: MLP 784 with dropout 2 times, transformer with dropout 1.3, CNN with
 BatchNorm and dropout 1.2, text bag 3.
 
 What was tried, in us a step:
-- Random numbers in XLA, us for 65,536 uniform ones with a selection (524,288 in brackets): what TensorFlow chooses 11352
-  (182215), Philox 384 (6244), Threefry 62 (721), a hash of two multiplications by hand 46 (523), no XLA 199 (1958), no
-  random numbers 13 (71). Threefry, taken: MLP 784 with dropout without XLA 2500, Philox 1470 to 1560, Threefry 1250;
-  transformer with dropout 25000, 22990 to 23670, 17860.
+- Random numbers in XLA, us for 65,536 uniform ones with a selection (524,288 in brackets): what TensorFlow chooses
+  11352 (182215), Philox 384 (6244), Threefry 62 (721), a hash of two multiplications by hand 46 (523), without XLA 199
+  (1958), no random numbers 13 (71). Threefry, taken: MLP 784 with dropout without XLA 2500, Philox 1470 to 1560,
+  Threefry 1250; transformer with dropout 25000, 22990 to 23670, 17860.
 - The check that a gradient is finite: a condition around the update 0.77 (batch 1), 447 (MLP 784), 200 (factorization);
   selecting old or new values 0.78, 456; the check by squares, dot products, the largest or zero times the gradients no
   better (470 to 640); no check in the step, one at the end of a call, and the call done again 0.56, 383, 142. Taken.
