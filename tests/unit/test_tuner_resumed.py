@@ -87,16 +87,14 @@ class Lost(keras.callbacks.Callback):
 
     def __init__(self, nth: int | None):
         super().__init__()
-        self.nth = nth
+        self.left = None if nth is None else iter(range(nth))  # no plain value, which would be gone on with
 
     def __deepcopy__(self, memo):
         return self  # one for all executions
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self.nth is not None:
-            self.nth -= 1
-            if self.nth < 0:
-                raise KeyboardInterrupt
+        if self.left is not None and next(self.left, None) is None:
+            raise KeyboardInterrupt
 
 
 def watchers() -> list[Any]:
