@@ -194,7 +194,7 @@ def test_a_fit_of_ones_own_goes_on_or_begins_anew(kind: Any, at: int, tmp_path, 
     fit = {"epochs": 2 * EPOCHS} if kind is WithACallback else {}
     whole, lost = (search(tmp_path, name, kind(), when, fit=fit) for name, when in (("a", None), ("b", at)))
     require_same(whole, lost)
-    assert ("anew" in caplog.text) == (kind is not WithACallback and at < 4)  # the second fit left nothing to go on from
+    assert ("anew" in caplog.text) == (kind is not WithACallback and at < 4)  # a second fit leaves none
 
 
 def test_a_recipe_goes_on_with_its_average_augmentation_and_patience(tmp_path, caplog) -> None:
