@@ -67,7 +67,8 @@ def seed_states(model: Any, made: Sequence[Any]) -> list[Any]:
     """Return the variables of a model's seed generators and of those made beside it; weights files lack them."""
     weights = {id(weight) for weight in model.weights}
     states = [one for one in model.variables if id(one) not in weights] + [one.state for one in made]
-    return list({id(state): state for state in states}.values())
+    shared = seed_generator.global_seed_generator().state  # made when first asked for, and among `random_states`
+    return list({id(state): state for state in states if state is not shared}.values())
 
 
 @contextlib.contextmanager

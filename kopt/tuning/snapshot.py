@@ -1,5 +1,6 @@
 """Snapshot: what training needs, beside weights, to go on as if it had not ended: seeds and callbacks' counters."""
 
+import inspect
 import json
 import pathlib
 import pickle
@@ -80,8 +81,12 @@ class Watched:
 
 
 def plain(callback: Any) -> list[tuple[str, Any]]:
-    """Return the attributes of a callback that hold numbers, texts, arrays and nests of these alone."""
-    return [(name, value) for name, value in vars(callback).items() if name != "params" and is_plain(value)]
+    """Return the attributes of a callback that hold numbers, texts, arrays and nests of these alone.
+
+    Its arguments are none: Keras' EarlyStopping turns the sign of its `min_delta` when it finds its direction.
+    """
+    given = {"params", *inspect.signature(type(callback).__init__).parameters}
+    return [(name, value) for name, value in vars(callback).items() if name not in given and is_plain(value)]
 
 
 def is_plain(value: Any) -> bool:

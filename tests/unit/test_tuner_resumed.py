@@ -87,16 +87,14 @@ class Lost(keras.callbacks.Callback):
 
     def __init__(self, nth: int | None):
         super().__init__()
-        self.nth = nth
+        self.left = None if nth is None else iter(range(nth))  # no plain value, which would be gone on with
 
     def __deepcopy__(self, memo):
         return self  # one for all executions
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self.nth is not None:
-            self.nth -= 1
-            if self.nth < 0:
-                raise KeyboardInterrupt
+        if self.left is not None and next(self.left, None) is None:
+            raise KeyboardInterrupt
 
 
 def watchers() -> list[Any]:
@@ -141,16 +139,16 @@ def require_same(one: Kept, other: Kept) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_optimizers(name: str, tmp_path) -> None:
+def test_optimizers(name: str, tmp_path, caplog) -> None:
     plateau = [] if name in ("adam with a schedule", "two optimizers, no build") else watchers()[1:]
     build = lambda hp: MODELS[name]()
     whole, lost = (search(tmp_path, part, build, at, plateau) for part, at in (("a", None), ("b", 2)))
     require_same(whole, lost)
-    assert len(whole.study.best_trial.intermediate_values) == EPOCHS
+    assert len(whole.study.best_trial.intermediate_values) == EPOCHS and "anew" not in caplog.text
 
 
 @pytest.mark.parametrize("at", [3, EPOCHS + 3])
-def test_callbacks_and_later_executions(at: int, tmp_path) -> None:
+def test_callbacks_and_later_executions(at: int, tmp_path, caplog) -> None:
     """EarlyStopping's best, wait and weights, ReduceLROnPlateau's, and the seeds of each execution."""
     found = []
     for part, when in (("a", None), ("b", at)):
@@ -158,6 +156,7 @@ def test_callbacks_and_later_executions(at: int, tmp_path) -> None:
         how: dict[str, Any] = {"executions_per_trial": 2, "fit": {"epochs": 2 * EPOCHS}}
         found.append(search(tmp_path, part, build, when, watchers(), **how))
     require_same(*found)
+    assert "anew" not in caplog.text
 
 
 class WithACallback(keras_tuner.HyperModel):
@@ -191,13 +190,14 @@ class Ignores(WithACallback):
 @pytest.mark.parametrize(
     ("kind", "at"), [(WithACallback, 3), (WithoutInitialEpoch, 2), (TwoFits, 2), (TwoFits, 4), (Ignores, 2)]
 )
-def test_a_fit_of_ones_own_goes_on_or_begins_anew(kind: Any, at: int, tmp_path) -> None:
+def test_a_fit_of_ones_own_goes_on_or_begins_anew(kind: Any, at: int, tmp_path, caplog) -> None:
     fit = {"epochs": 2 * EPOCHS} if kind is WithACallback else {}
     whole, lost = (search(tmp_path, name, kind(), when, fit=fit) for name, when in (("a", None), ("b", at)))
     require_same(whole, lost)
+    assert ("anew" in caplog.text) == (kind is not WithACallback and at < 4)  # a second fit leaves none
 
 
-def test_a_recipe_goes_on_with_its_average_augmentation_and_patience(tmp_path) -> None:
+def test_a_recipe_goes_on_with_its_average_augmentation_and_patience(tmp_path, caplog) -> None:
     training = dataclasses.replace(RECIPE.training, patience=2, micro_batches=2)
     recipe = dataclasses.replace(
         RECIPE, training=training, model=dataclasses.replace(RECIPE.model, dropout=0.3), average=SWA(0.4)
@@ -212,6 +212,7 @@ def test_a_recipe_goes_on_with_its_average_augmentation_and_patience(tmp_path) -
         found.append(Kept(hypermodel, "val_loss", **how))
         found[-1].search(callbacks=[Lost(None)], verbose=0)
     require_same(*found)
+    assert "anew" not in caplog.text
 
 
 def test_a_trial_does_not_go_on_under_other_terms(tmp_path, caplog) -> None:
