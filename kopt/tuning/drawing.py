@@ -42,9 +42,9 @@ class Drawing:
     def __init__(self, study: optuna.Study, place: Place, declared: Sequence[Any], *, tune_new: bool):
         self.place, self.declared, self.tune_new = place, list(declared), tune_new
         self.definitions = Definitions(study)
-        self.steered: Any = study.sampler
-        self.points = Points(study)
-        self.steered.points = None if self.steered.duplicates else self.points
+        steered: Any = study.sampler
+        self.steered, self.points = steered, Points(study)
+        steered.points = None if steered.duplicates else self.points
         self.own: dict[tuple[str, str], Any] = {}  # what this process' model asks for
         self.collisions = 0  # one after the other
         self.knows = False

@@ -44,7 +44,7 @@ class RecordedOracle(HookedOracle):
 
     def reload(self) -> None:
         """Read all that KerasTuner's oracle has after its own `reload`: trials, their order, and the space."""
-        found = [one for one in ended(self.study) if str(one.number) not in self.live]
+        found: list[Any] = [one for one in ended(self.study) if str(one.number) not in self.live]
         for one in found:
             if STATE in one.user_attrs:
                 trial = self.trials[str(one.number)] = restored(one, (), self.dimension)

@@ -88,9 +88,10 @@ def database(url: str, stale: Callable[..., Any] | None) -> BaseStorage:
 def require_whole(url: str) -> None:
     """Refuse a damaged SQLite file, which is otherwise found out in the middle of a search."""
     parts = sqlalchemy.engine.make_url(url)
-    if parts.get_backend_name() != "sqlite" or not os.path.exists(parts.database or ""):
+    path = parts.database or ""
+    if parts.get_backend_name() != "sqlite" or not os.path.exists(path):
         return
-    with contextlib.closing(sqlite3.connect(parts.database)) as database:
+    with contextlib.closing(sqlite3.connect(path)) as database:
         try:
             ((found, *_),) = database.execute("PRAGMA integrity_check(1)").fetchall()[:1]
         except sqlite3.DatabaseError as error:
