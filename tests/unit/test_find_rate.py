@@ -52,16 +52,14 @@ def test_nothing_is_left_behind(before: str, points) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_losses_are_those_of_training_at_these_rates(points) -> None:
+@pytest.mark.parametrize(("batch_size", "accumulated"), [("full", None), (50, 2), (20, 5)])
+def test_the_losses_are_those_of_training_at_these_rates(batch_size, accumulated, points) -> None:
+    """Batches whose gradients are accumulated make one update, and one loss: the mean over them."""
     x, y = points
-
-    def build():
-        layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
-        model = keras.Sequential([keras.Input((10,)), layer])
-        model.compile(keras.optimizers.SGD(0.5), "mse")
-        return model
-
-    curve = find_rate(build(), x, y, low=1e-3, high=0.1, steps=10, batch_size="full")
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((10,)), layer])
+    model.compile(keras.optimizers.SGD(0.5, gradient_accumulation_steps=accumulated), "mse")
+    curve = find_rate(model, x, y, low=1e-3, high=0.1, steps=10, batch_size=batch_size)
     weights, losses = np.zeros((10, 1)), []
     for rate in np.geomspace(1e-3, 0.1, 10):
         weights -= rate * 2 * x.T @ (x @ weights - y) / len(x)
