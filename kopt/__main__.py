@@ -89,7 +89,7 @@ def runs(folder: str = "saved_models", sort: str = "folder") -> None:
 
 
 def row_of(run: Run) -> list[str]:
-    """A run in the list of runs."""
+    """Return a run in the list of runs."""
     results = run.metrics
     value = "-" if results["value"] is None else f"{results['value']:.4f}"
     numbers = f"{results['baseline']:.4f}", f"{results['seconds']:.1f}", f"{results['parameters']:,}"

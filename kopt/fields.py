@@ -55,7 +55,7 @@ class Value(abc.ABC):
         """Refuse fields that are out of range, with `checks.require`."""
 
     def get_config(self) -> dict[str, Any]:
-        """The fields as JSON types, unless a class is to be told to Keras otherwise; `to_json` has the fields."""
+        """Return the fields as JSON types; a class may return another config for Keras."""
         return encoded_fields(self)
 
     @classmethod
@@ -269,7 +269,7 @@ hints: Callable[[type], dict[str, Any]] = functools.cache(declared)
 
 
 def encode(value: Any) -> Any:
-    """A field as JSON types; a value in the form of `keras.saving`, which builds it back, with all its fields."""
+    """Return a field as JSON types, a value as `keras.saving` has it, with all its fields."""
     if isinstance(value, tuple):
         return [encode(item) for item in value]
     if not isinstance(value, Value):

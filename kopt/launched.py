@@ -55,9 +55,9 @@ def launch_name() -> str | None:
 
 
 def clock_start() -> float:
-    """When the search began, in `time.monotonic()`: with the launch, however often a process was started again.
+    """Return when the search began, in `time.monotonic()`: at the launch, also in a process that was restarted.
 
-    That clock is one for all processes of a machine, and nobody sets it; it stands still while the machine sleeps.
+    All processes of a machine share that clock, and it cannot be set; it stands still while the machine sleeps.
 
     Example:
         >>> clock_start() <= time.monotonic()

@@ -76,7 +76,7 @@ def load_model(
 
 @contextlib.contextmanager
 def stored_weights(place: Any) -> Iterator[Mapping[str, Any]]:
-    """The weights in a `.keras` file or folder; nothing in files of other kinds."""
+    """Yield the weights in a `.keras` file or folder; nothing in files of other kinds."""
     inside = os.path.join(place, WEIGHTS)
     if os.path.isfile(inside):
         with h5py.File(inside, "r") as file:
@@ -89,7 +89,7 @@ def stored_weights(place: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def restore_all(holder: Any, group: Mapping[str, Any]) -> None:
-    """Make what an optimizer held, and the optimizers inside it."""
+    """Restore the Knobs and Slots of an optimizer and of the optimizers inside it."""
     while holder is not None:
         for name in (name for name in group if name.startswith(PREFIX)):
             restore(holder, name, group[name]["vars"])
@@ -97,7 +97,7 @@ def restore_all(holder: Any, group: Mapping[str, Any]) -> None:
 
 
 def restore(holder: Any, name: str, store: Any) -> None:
-    """Make what an optimizer held, from a file."""
+    """Restore one Knob or Slots of an optimizer from a file."""
     arrays = [store[str(place)] for place in range(len(store))]
     if len(arrays) == 1 and arrays[0].shape == ():
         held_knob(holder, name, 0.0, arrays[0].dtype.name).set(arrays[0][()])
@@ -106,7 +106,7 @@ def restore(holder: Any, name: str, store: Any) -> None:
 
 
 def damage(place: Any) -> str | None:
-    """What is wrong with a file; None where it is whole, or not for us to say."""
+    """Return what is wrong with a file; None when it is whole, or of a kind that is not checked."""
     if not os.path.isfile(place):
         return None
     if str(place).endswith((".h5", ".hdf5")):
@@ -121,7 +121,7 @@ def damage(place: Any) -> str | None:
 
 
 def damaged_part(archive: zipfile.ZipFile, size: int) -> str | None:
-    """The part of an archive that is not there, or not what was written."""
+    """Return the part of an archive that is not there, or not what was written."""
     parts = archive.infolist()
     if sum(part.file_size for part in parts) > UNPACKED * size:
         return None
@@ -134,7 +134,7 @@ def damaged_part(archive: zipfile.ZipFile, size: int) -> str | None:
 
 
 def opens(file: Any) -> bool:
-    """Whether HDF5 can open a file."""
+    """Return whether HDF5 can open a file."""
     try:
         h5py.File(file, "r").close()
     except OSError:

@@ -36,7 +36,7 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
 
     The result of training is written first. Whatever ends the run after the first update, Ctrl-C and SIGTERM too, the
     model as it was then and its history are kept, and "unfinished" in metrics.json says why. A plot or a card that
-    cannot be written is told, and left out.
+    cannot be written is named, and left out.
 
     Args:
         recipe: What to do.
@@ -201,7 +201,7 @@ class Trained(NamedTuple):
 def train_until_stopped(
     recipe: Recipe, model: keras.Model, splits: Splits, stopping: Stopping, verbose: bool
 ) -> Trained:
-    """Train; an error is given back, for what there was before it is kept."""
+    """Train; return an error instead of raising it, because the training before it is kept."""
     started = time.perf_counter()
     error: BaseException | None = None
     try:
@@ -219,7 +219,7 @@ def train_until_stopped(
 def known(
     recipe: Recipe, model: keras.Model, baseline: Baseline, trained: Trained, devices: str
 ) -> dict[str, Any]:
-    """The results before anything is scored."""
+    """Return the results before anything is scored."""
     return {
         "metric": recipe.data.score().name,
         "value": None,
@@ -265,7 +265,7 @@ def sizes(splits: Splits) -> list[str]:
 
 
 def tell(done: Run, log: logging.Logger) -> None:
-    """Say what was reached, and what is not in the folder."""
+    """Log the score, and what could not be written."""
     metrics = done.metrics
     target = "" if metrics["target"] is None else f", target {metrics['target']:.4f}"
     reached = metrics["metric"], metrics["value"], metrics["baseline_name"], metrics["baseline"], target

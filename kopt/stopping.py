@@ -83,5 +83,5 @@ class Stopping(keras.callbacks.Callback):
 
 
 def ended(number: int) -> BaseException:
-    """The exception that a signal stands for."""
+    """Return the exception that a signal stands for."""
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)

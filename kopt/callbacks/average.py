@@ -80,7 +80,7 @@ class Average(Placed):
         self.averaged = install(model, "Average", self.of, lambda: Averaged(model, self.of))
 
     def place_anew(self) -> None:
-        """Go on with the weights and the optimizer that are trained now; a weight that is new in it stood still."""
+        """Average the weights that are trained now; a weight that is new was constant before."""
         before = self.averaged
         before.evaluation.hide()
         remove(self.model, before)
@@ -157,7 +157,7 @@ class Averaged(Hook):
         self.fold = tf.function(self._fold, autograph=False)
 
     def go_on_from(self, before: "Averaged") -> None:
-        """Take up an average in the middle of a run, by other weights or held by another optimizer."""
+        """Move an average to other weights or another optimizer in the middle of a run."""
         places = {id(weight): place for place, weight in enumerate(before.evaluation.weights)}
         for new, weight in enumerate(self.evaluation.weights):
             old = places.get(id(weight))

@@ -28,7 +28,7 @@ class Awaited:
         self.there: list[str] = []
 
     def found(self, epoch: int, logs: Mapping[str, Any]) -> float | None:
-        """Return an epoch's value, or None where it is not there, which is told once."""
+        """Return an epoch's value, or None where it is missing, which is logged once."""
         if logs.get(self.name) is not None:
             value = np.asarray(logs[self.name])
             require(value.ndim == 0, "monitor", "must be a metric of one number", f"{self.name} of shape {value.shape}")

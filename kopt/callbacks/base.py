@@ -47,17 +47,17 @@ class Placed(Callback):
         self.optimizer = optimizer
 
     def set_model(self, model: Any) -> None:
-        """Put it there, before the training function is made."""
+        """Install the callback's part before the training function is made."""
         super().set_model(model)
         self.place()
         self.parts = self.parts_now()
 
     @abstractmethod
     def place(self) -> None:
-        """Put it into the model's optimizers or training step, where it is not there."""
+        """Install the callback's part in the model's optimizers or training step, unless it is there."""
 
     def place_anew(self) -> None:
-        """Put it into others in the middle of a run, which goes on there."""
+        """Move the callback's part to new optimizers in the middle of a run, with its state."""
         self.place()
 
     @property
@@ -69,7 +69,7 @@ class Placed(Callback):
         return [self.model.optimizer, *self.optimizers.values(), *self.model.trainable_weights]
 
     def follow(self) -> None:
-        """Place it anew where the model's optimizers or trainable weights are others; compile drops what was traced."""
+        """Install the part again after optimizers or trainable weights were replaced; compile drops the traced step."""
         model = self.model
         if model.train_function is self.function is not None and model.optimizer is self.parts[0]:
             return

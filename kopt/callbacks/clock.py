@@ -72,7 +72,7 @@ class Clock:
         return self.schedule.resolve(read(self.run_units)).formula(ops.maximum(self.time(updates), 0.0))
 
     def time(self, updates: Any) -> Any:
-        """The time in the run at a number of updates."""
+        """Return the time in the run at a number of updates."""
         return read(self.base) + (ops.cast(updates, "float64") - read(self.origin)) / read(self.unit_updates)
 
     def updates(self) -> int:
@@ -89,7 +89,7 @@ class Clock:
         return self.optimizer.gradient_accumulation_steps or 1
 
     def begin_run(self, epochs: int | None, steps: int | None) -> None:
-        """Take the run's length, in epochs and in batches an epoch where these are known; refuse what needs them."""
+        """Set the run's length in epochs and batches an epoch; refuse units that need an unknown one."""
         opened = self.schedule.total is None
         needed = self.unit == "run" or (self.unit == "step" and opened)
         require(not needed or steps is not None, "steps_per_epoch", f"must be known for {self!r}", steps)
@@ -122,7 +122,7 @@ class Clock:
         self.active.set(1.0)
 
     def time_at(self, epoch: int, given: int) -> float:
-        """The run's time when an epoch begins, by when the optimizer has been given so many gradients."""
+        """Return the run's time when an epoch begins, by when the optimizer has been given so many gradients."""
         if self.steps is None:
             return float(epoch) if self.unit == "epoch" else 0.0 if epoch == 0 else float(self.updates())
         # As in a run without a break, where what an epoch leaves over is part of the next one's first update.
@@ -136,7 +136,7 @@ class Clock:
             self.each_step_gives((applied_gradients(self.optimizer) - self.given) / steps or 1.0)
 
     def each_step_gives(self, gradients: float) -> None:
-        """Know that a training step gives the optimizer so many gradients, where that is not one."""
+        """Set how many gradients a training step gives the optimizer, when it is not one."""
         share, self.each_step = gradients / self.each_step, gradients
         if self.steps is None or share == 1.0:
             return
@@ -149,7 +149,7 @@ class Clock:
             self.run_units.set(float(self.run_units) * share)
 
     def go_on_from(self, before: "Clock") -> None:
-        """Take up the time of a clock whose optimizer has been replaced in the middle of the run."""
+        """Copy the time of a clock whose optimizer was replaced in the middle of the run."""
         before.active.set(0.0)
         if before is self or not before.epoch_updates:
             return

@@ -27,7 +27,7 @@ class EpochTime(Callback):
     """
 
     def set_model(self, model: Any) -> None:
-        """Begin to count: a loop of the user's may tell of the ends of epochs alone."""
+        """Start counting; a loop of the user's own may call `on_epoch_end` alone."""
         super().set_model(model)
         self.started = time.perf_counter()
 

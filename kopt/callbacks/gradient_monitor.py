@@ -79,13 +79,13 @@ class GradientMonitor(Placed):
         self.measured = install(model, "GradientMonitor", settings, lambda: Measured(model, *settings))
 
     def place_anew(self) -> None:
-        """Measure the weights that are trained now; what was measured of others in the epoch is left out."""
+        """Measure the weights that are trained now, and drop the epoch's measurements of the weights before."""
         remove(self.model, self.measured)
         self.place()
         self.start()
 
     def start(self) -> None:
-        """Leave out what has been measured so far."""
+        """Drop what has been measured so far."""
         self.before = keras.ops.convert_to_numpy(self.measured.sums)
 
     @property

@@ -115,7 +115,7 @@ class LayerRates(Placed):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         require_at_work(self.scaled, self.model)
         if self.unfreeze is not None:
-            self.write(self.from_zero(epoch) + 1)  # for a loop of the user's that tells of the ends of epochs alone
+            self.write(self.from_zero(epoch) + 1)  # a loop of the user's own may call on_epoch_end alone
 
     def on_train_end(self, logs: Any = None) -> None:
         self.close()

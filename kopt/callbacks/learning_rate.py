@@ -104,7 +104,7 @@ class LearningRate(Placed):
         return installed.owner
 
     def place_anew(self) -> None:
-        """Go on, in time, with other optimizers."""
+        """Continue the schedule with new optimizers."""
         before = self.steered
         self.place()
         first = next(iter(before.values()))
@@ -163,7 +163,7 @@ class LearningRate(Placed):
                 logs.update({whole: float(values[name]) for whole in names if whole not in logs})
 
     def look(self, steps: int | None) -> None:
-        """See which optimizers the training step updates by, now that it has been traced, and how often a step."""
+        """Find the optimizers that the traced training step applies, and how often a step applies each."""
         used = [steered for steered in self.steered.values() if steered.live.used]
         rule = f"must be one that the training step of {self.model.name!r} updates by, for LearningRate to act"
         require(bool(used) or not self.model.trainable_weights, "optimizer", rule, sorted(self.steered))
@@ -200,7 +200,7 @@ class SteeredRate(Clock):
         return ops.where(read(self.active) > 0, scheduled, ops.convert_to_tensor(self.live.variable))
 
     def go_on_from(self, before: "Clock") -> None:
-        """Take up the time, and the multiplier, of an optimizer that has been replaced in the middle of the run."""
+        """Copy the time and the multiplier of an optimizer that was replaced in the middle of the run."""
         super().go_on_from(before)
         if isinstance(before, SteeredRate) and before is not self:
             self.multiplier.set(float(before.multiplier))
@@ -255,5 +255,5 @@ def lower_rate(optimizer: Any, factor: float) -> None:
 
 
 def rate_of(optimizer: Any) -> float:
-    """The rate of an optimizer's last update, under any strategy."""
+    """Return the rate of an optimizer's last update, under any strategy."""
     return float(ops.convert_to_numpy(optimizer.learning_rate))

@@ -95,7 +95,7 @@ class ReduceOnPlateau(Placed, PlateauCallback):
                 self.knobs[name] = held_knob(optimizers[0], f"kopt_plateau_{self.monitor}_{name}", start, "float64")
 
     def place_anew(self) -> None:
-        """Go on counting, for another optimizer."""
+        """Continue the counters with a new optimizer."""
         before = {name: float(knob) for name, knob in self.knobs.items()}
         self.place()
         for name, value in before.items():
@@ -111,7 +111,7 @@ class ReduceOnPlateau(Placed, PlateauCallback):
         self.begin(epoch)
 
     def begin(self, epoch: int) -> None:
-        """Start over where this is the first epoch of a run, or of a loop of the user's that tells of no run."""
+        """Start over at the first epoch of a run, or of a user's loop that does not call `on_train_begin`."""
         if self.fresh and self.from_zero(epoch) == 0:
             self.best, self.wait, self.cooldown_counter = None, 0, 0
         if self.fresh:
@@ -133,7 +133,7 @@ class ReduceOnPlateau(Placed, PlateauCallback):
         self.awaited.require_seen(whole=self.last + 1 == (self.params or {}).get("epochs"))
 
     def lowered(self) -> dict[str, Any]:
-        """The optimizers whose rates it lowers: those that the training step updates by, or the one that is named."""
+        """Return the optimizers whose rates are lowered: those that the training step updates by, or the one named."""
         if self.optimizer is not None or not own_step(self.model):
             return self.optimizers
         return {name: one for name, one in self.optimizers.items() if applied_gradients(one) > self.given.get(name, 0)}

@@ -101,13 +101,13 @@ class Scheduled(Placed):
         self.clock = installed
 
     def place_anew(self) -> None:
-        """Go on, in time, with another optimizer."""
+        """Continue the schedule with a new optimizer."""
         before = self.clock
         self.place()
         self.clock.go_on_from(before)
 
     def only_optimizer(self) -> Any:
-        """The one optimizer whose updates are counted."""
+        """Return the one optimizer whose updates are counted."""
         found = self.optimizers
         first, one = next(iter(found.values())), len(found) == 1 or not own_step(self.model)
         require(one, "optimizer", f"must name one of {sorted(found)}, whose updates are counted", self.optimizer)

@@ -52,7 +52,7 @@ class Throughput(Callback):
         self.start()
 
     def start(self) -> None:
-        """Begin to count: a loop of the user's may tell of the ends of epochs alone."""
+        """Start counting; a loop of the user's own may call `on_epoch_end` alone."""
         self.started, self.steps, self.looked, self.before = time.perf_counter(), 0, False, self.counted()
 
     def counted(self) -> float:

@@ -50,7 +50,7 @@ class TimeBudget(Callback):
         self.budget = seconds(budget)
 
     def set_model(self, model: Any) -> None:
-        """Begin to count: a loop of the user's may not tell of its beginning."""
+        """Start counting; a loop of the user's own may not call `on_train_begin`."""
         super().set_model(model)
         self.on_train_begin()
 

@@ -60,7 +60,7 @@ class Data(Value):
         return ()
 
     def read_as(self) -> dict[str, str]:
-        """What each column, and y, was taken for, where the source does not say it."""
+        """Return what each column, and y, was taken for, where the source does not say it."""
         return {}
 
     def score(self) -> Any:

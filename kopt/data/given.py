@@ -101,7 +101,7 @@ def as_plain(values: Any, name: str) -> np.ndarray:
 
 
 def as_numbers(array: np.ndarray, name: str) -> np.ndarray:
-    """float64 of Python's numbers."""
+    """Return Python's numbers as float64."""
     try:
         return array.astype("float64")
     except OverflowError as error:
@@ -109,7 +109,7 @@ def as_numbers(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def as_texts(array: np.ndarray, name: str) -> np.ndarray:
-    """Texts of bytes in UTF-8."""
+    """Return texts of bytes in UTF-8."""
     try:
         return np.char.decode(array, "utf-8")
     except UnicodeDecodeError as error:

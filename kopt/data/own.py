@@ -122,7 +122,7 @@ class CSV(Shuffled):
         require(not both, "texts and numbers", "must name different columns", both)
 
     def columns(self, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """The columns of these names, all that are used when None, in the rows that are used."""
+        """Return the columns of these names, all that are used when None, in the rows that are used."""
         table = self.table()
         places = self.places(table)
         rows = self.whole(table, places)
@@ -139,7 +139,7 @@ class CSV(Shuffled):
         return read_table(path)
 
     def places(self, table: Table) -> dict[str, int]:
-        """The columns that are used, by name."""
+        """Return the columns that are used, by name."""
         asked = {"target": [self.target], "ignore": self.ignore, "texts": self.texts, "numbers": self.numbers}
         for kind, names in asked.items():
             for name in names:
@@ -152,7 +152,7 @@ class CSV(Shuffled):
         return {name: place for place, name in enumerate(table.names) if name not in self.ignore}
 
     def whole(self, table: Table, places: Mapping[str, int]) -> list[int]:
-        """The rows that lack no value."""
+        """Return the rows that lack no value."""
         lacking = {name: sum(row[place] == "" for row in table.rows) for name, place in places.items()}
         lacking = {name: count for name, count in lacking.items() if count}
         empty = [name for name, count in lacking.items() if count == len(table.rows)]

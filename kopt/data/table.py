@@ -101,7 +101,7 @@ def column_of(name: str, cells: Sequence[str], lines: Sequence[int], *, text: bo
     """Say what a column holds, and bring it to that: numbers, booleans or texts.
 
     A column is of one kind, or it is refused. So are dates and other cells of digits that are no numbers (1,5, 12:30,
-    5 %), and whole numbers that begin with 0: nobody knows what they are to be but the user.
+    5 %), and whole numbers that begin with 0: only the user knows what they are.
 
     Args:
         name: What to call it in errors.
@@ -142,12 +142,12 @@ def column_of(name: str, cells: Sequence[str], lines: Sequence[int], *, text: bo
 
 
 def is_odd(cell: str) -> bool:
-    """Whether a cell that is no number is made of digits: a date, 1,5, 12:30, 5 %."""
+    """Return whether a cell that is no number is made of digits: a date, 1,5, 12:30, 5 %."""
     return bool(DATE.fullmatch(cell)) or any(map(str.isdigit, cell)) and not any(map(str.isalpha, cell))
 
 
 def as_numbers(called: str, cells: Sequence[str], lines: Sequence[int]) -> np.ndarray:
-    """int64 where all are whole, else float64, where these hold every digit that a whole number has."""
+    """Return int64 where all cells are whole numbers, else float64; refuse what either would round."""
     different = set(cells)
     whole = {cell for cell in different if WHOLE.fullmatch(cell)}
     power = 63 if whole == different else 53

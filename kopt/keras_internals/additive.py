@@ -65,7 +65,7 @@ def kind_of_loss(loss: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> str
 
 
 def keras_of_each(loss: Any) -> bool:
-    """Whether a loss is known to be Keras' own, of each example by itself."""
+    """Return whether a loss is known to be Keras' own, of each example by itself."""
     function = getattr(loss, "fn", None)
     return getattr(function, "__module__", "") == "keras.src.losses.losses" and function not in ACROSS_EXAMPLES
 
@@ -93,7 +93,7 @@ def agreement(loss: Any, whole: Any, parts: Sequence[Any], split: Sequence[int])
 
 
 def of_numbers(whole: float, parts: Sequence[float], split: Sequence[int]) -> tuple[set[str], str]:
-    """Return which of "mean" and "sum" parts' numbers are of the whole's, and the figures."""
+    """Return whether the parts' numbers are a "mean" or a "sum" of the whole's, and the figures."""
     sums = {"mean": sum(part * size / sum(split) for part, size in zip(parts, split)), "sum": sum(parts)}
     scale = max(abs(whole), *map(abs, parts))
     kinds = {kind for kind, value in sums.items() if abs(value - whole) <= TOLERANCE * scale}

@@ -26,12 +26,12 @@ def data_adapter(x: Any, y: Any, sample_weight: Any, *, shuffle: Any, **how: Any
 
 
 def are_arrays(x: Any, y: Any, sample_weight: Any) -> bool:
-    """Whether fit takes these for arrays, or nests of them."""
+    """Return whether fit takes these for arrays, or nests of them."""
     return can_convert_arrays((x, y, sample_weight))
 
 
 def is_data(x: Any) -> bool:
-    """Whether fit takes data of this kind, which is not arrays."""
+    """Return whether fit takes data of this kind, which is not arrays."""
     loaders = data_adapters.is_tf_dataset, data_adapters.is_torch_dataloader, data_adapters.is_grain_dataset
     kinds = DataAdapter, keras.utils.PyDataset, types.GeneratorType
     return isinstance(x, kinds) or any(is_loader(x) for is_loader in loaders)
@@ -43,17 +43,17 @@ def is_of_arrays(adapter: Any) -> bool:
 
 
 def is_of_dataset(adapter: Any) -> bool:
-    """Whether an adapter's data are a tf.data.Dataset."""
+    """Return whether an adapter's data are a tf.data.Dataset."""
     return isinstance(adapter, TFDatasetAdapter)
 
 
 def is_of_py_dataset(adapter: Any) -> bool:
-    """Whether an adapter's data are a PyDataset, whose length may change from epoch to epoch."""
+    """Return whether an adapter's data are a PyDataset, whose length may change from epoch to epoch."""
     return isinstance(adapter, PyDatasetAdapter)
 
 
 def is_endless(adapter: Any) -> bool:
-    """Whether an adapter's data are a dataset that says that it has no end."""
+    """Return whether an adapter's data are a dataset that says that it has no end."""
     if not is_of_dataset(adapter):
         return False
     cardinality = adapter._dataset.cardinality
@@ -61,12 +61,12 @@ def is_endless(adapter: Any) -> bool:
 
 
 def looks_at_data_first(model: Any) -> bool:
-    """Whether fit and evaluate take a batch of a new iterator before they begin, to build a model of a strategy."""
+    """Return whether fit and evaluate draw a batch before the first, to build a model under a strategy."""
     return model._distribute_strategy is not None
 
 
 def sparse_targets(model: Any, y: Any) -> Iterator[tuple[np.ndarray, int, int | None]]:
-    """Each target of a sparse categorical loss: its labels, the number of classes, the label that is left out.
+    """Yield each target of a sparse categorical loss: its labels, the number of classes, the label that is left out.
 
     Nothing of a model whose outputs have no shapes that are known without data, as a subclassed one's.
     """
@@ -133,7 +133,7 @@ def examples_counted(model: Any) -> Any:
 
 
 def make_predict_function(model: Any) -> Callable[[Any], Any]:
-    """Keras' function over lists of batches to predict; what the model keeps as its own stays."""
+    """Return Keras' function over lists of batches to predict; what the model keeps as its own stays."""
     kept = model.predict_function
     try:
         model.make_predict_function(force=True)

@@ -29,7 +29,7 @@ def flat_layers(model: Any) -> list[Any]:
 
 
 def has_weights(model: Any) -> bool:
-    """Whether all weights of a model exist: it is built or, where it has no call of its own, all its layers are."""
+    """Return whether all weights of a model exist: it is built or, without a call of its own, all its layers are."""
     return model.built or len(model._layers) > 0 and all(layer.built for layer in flat_layers(model)[1:])
 
 
@@ -96,7 +96,7 @@ class SavedState(KerasSaveable):
         return "Loss"  # the plainest of the types that Keras' saving knows
 
     def __dir__(self) -> list[str]:
-        """Nothing: Keras' saving looks here for what else to save."""
+        """Do nothing: Keras' saving looks here for what else to save."""
         return []
 
     def __reduce__(self) -> Any:

@@ -54,7 +54,7 @@ class LiveRate(tf.__internal__.types.Tensor):
         self.used = False  # whether a step has been traced, or run eagerly, that updates by it
 
     def __call__(self) -> Any:
-        """The rate of the next update, in a program or in an update; else the rate last used."""
+        """Return the rate of the next update, in a program or in an update; else the rate last used."""
         if tf.executing_eagerly() and not self.updating:
             return self.variable
         return tf.cast(self.formula(self.optimizer.iterations), self.variable.dtype)
@@ -88,7 +88,7 @@ def updates_seen(optimizers: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def observe(optimizer: Any) -> None:
-    """Make each update of an optimizer tell that it is one, and leave its rate in the variable of a LiveRate."""
+    """Make each update of an optimizer report itself, and write its rate into the LiveRate's variable."""
     if "_backend_update_step" in vars(optimizer):
         return
     apply, update = optimizer._backend_apply_gradients, optimizer._backend_update_step
@@ -126,7 +126,7 @@ def rated_optimizers(optimizer: Any) -> list[Any]:
 
 
 def unknown_weights(optimizer: Any, weights: Sequence[Any]) -> list[Any]:
-    """The weights that an optimizer which is built has not been built for."""
+    """Return the weights that an optimizer which is built has not been built for."""
     built = [one for one in rated_optimizers(optimizer) if one.built]
     known = {id(variable) for one in built for variable in one._trainable_variables}
     return [weight for weight in weights if built and id(weight) not in known]
@@ -170,12 +170,12 @@ def rate_variable(optimizer: Any) -> Any:
 
 
 def applied_gradients(optimizer: Any) -> int:
-    """How many gradients an optimizer has been given; where it accumulates several, an update takes several."""
+    """Return how many gradients an optimizer has been given; where it accumulates several, an update takes several."""
     return int(keras.ops.convert_to_numpy(inner_optimizer(optimizer)._iterations))
 
 
 def optimizers_of(model: Any, own_step: bool, chosen: str | None = None) -> dict[str, Any]:
-    """The optimizers with rates that a model's training step may update by, by name.
+    """Return the optimizers with rates that a model's training step may update by, by name.
 
     Keras' own step updates by `model.optimizer`; a step of the model's own by any that is an attribute of the model,
     named so; those of a MultiOptimizer have names of their own.

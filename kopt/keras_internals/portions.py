@@ -167,7 +167,7 @@ class PortionMetric:
         self.metric, self.portion = metric, portion
 
     def update_state(self, value: Any, sample_weight: Any = None) -> None:
-        """`value` is what Keras takes for a replica's share."""
+        """Count the batch's loss; `value` is what Keras takes for a replica's share."""
         value, share = value / tf.distribute.get_strategy().num_replicas_in_sync, self.portion.share("float32")
         if value.shape.rank:  # a number an example
             self.metric.update_state(value * share)

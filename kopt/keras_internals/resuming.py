@@ -25,7 +25,7 @@ __all__ = [
 
 
 def optimizers_of(model: Any) -> dict[str, Any]:
-    """Return the optimizers that a model holds by itself, in a list or in a dictionary, by the names that it has."""
+    """Return the optimizers in a model's attributes, also in lists and dictionaries, by attribute name."""
     found: dict[str, Any] = {}
     for name, held in vars(model).items():
         if name.startswith("_self_"):
@@ -123,7 +123,7 @@ def from_array(state: tuple[Any, ...]) -> tuple[Any, ...]:
 
 @contextlib.contextmanager
 def called_last(callback: Any) -> Iterator[None]:
-    """Make every CallbackList that holds a callback call it last, and tell it of the others by `beside`, in a block."""
+    """Make every CallbackList call a callback last, and set the callback's `beside` to the others, within a block."""
     stock = keras.callbacks.CallbackList.set_model
 
     def set_model(self: Any, model: Any) -> None:

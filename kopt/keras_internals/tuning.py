@@ -192,7 +192,7 @@ class HookedTuner(keras_tuner.Tuner):
         return self._try_build(hp)
 
     def scope(self) -> Any:
-        """Where models are built and loaded: the scope of the tuner's distribution strategy, if there is one."""
+        """Return the scope in which models are built and loaded: that of the tuner's distribution strategy, if any."""
         strategy = self.distribution_strategy
         return contextlib.nullcontext() if strategy is None else strategy.scope()
 

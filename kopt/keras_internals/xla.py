@@ -18,7 +18,7 @@ from kopt.keras_internals.models import flat_layers
 
 BRANCHES = control_flow.CondBranchFuncGraph, control_flow.WhileBodyFuncGraph, control_flow.WhileCondFuncGraph
 AUTOMATIC = tf.random.Algorithm.AUTO_SELECT.value
-ASKED = "kopt_jit_asked"  # a model's attribute: what compile was told
+ASKED = "kopt_jit_asked"  # a model's attribute: the value of compile(jit_compile=)
 REFUSALS = tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.NotFoundError
 
 
@@ -62,7 +62,7 @@ def jit_objection(model: Any) -> str:
 
 
 def asked_jit(model: Any) -> bool | None:
-    """Return what `compile(jit_compile=)` was told; None for "auto".
+    """Return the value given as `compile(jit_compile=)`; None for "auto".
 
     Keras keeps only what "auto" comes to, which on a CPU is False: so kopt notes the argument when compile is called.
     A model that was compiled before kopt was imported, or loaded from a file, counts as "auto" where it says False.
@@ -122,7 +122,7 @@ def fast_random() -> Iterator[None]:
 
 
 def in_step_for_xla() -> bool:
-    """Whether an operation that is being made belongs to a step for XLA, its branches and loops included."""
+    """Return whether an operation that is being made belongs to a step for XLA, its branches and loops included."""
     step = traced_for_xla.get()
     if step is None or tf.executing_eagerly():
         return False

@@ -113,6 +113,6 @@ class Decayed(WrappingOptimizer):
 
 
 def names() -> set[str]:
-    """The names that `keras.optimizers.get` takes."""
+    """Return the names that `keras.optimizers.get` takes."""
     kinds = [kind for kind in vars(keras.optimizers).values() if isinstance(kind, type)]
     return {kind.__name__.lower() for kind in kinds if issubclass(kind, keras.optimizers.Optimizer)}

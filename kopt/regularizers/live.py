@@ -73,7 +73,7 @@ class FactoredL1L2(SavedState, Factored):
     """
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of `keras.regularizers.L1L2` for the penalty as it is now."""
+        """Return the arguments of `keras.regularizers.L1L2` for the penalty as it is now."""
         base, factors = parts(self)
         l1, l2 = (term * math.prod(map(float, factors.values())) for term in base)
         return {"l1": l1, "l2": l2}
@@ -111,7 +111,7 @@ keras.saving.register_keras_serializable(package="kopt.live")(FactoredL1L2)
 
 
 def parts(penalty: Any) -> tuple[tuple[float, float], dict[str, Knob]]:
-    """The terms of a penalty of L1 and L2 without its factors, and the factors by name."""
+    """Return the terms of a penalty of L1 and L2 without its factors, and the factors by name."""
     factors: dict[str, Knob] = {}
     while isinstance(penalty, Factored):
         factors |= {penalty.name: penalty.factor} if penalty.name else {}
@@ -186,6 +186,6 @@ def with_factors_of(old: Any, new: Any) -> Any:
 
 
 def times(penalty: Any, factor: Knob, name: str) -> Factored:
-    """A penalty times a factor, in the form that Keras without kopt can load where there is one."""
+    """Return a penalty times a factor, in the form that Keras without kopt can load where there is one."""
     plain = isinstance(penalty, FactoredL1L2) or terms(penalty) is not None
     return (FactoredL1L2 if plain else Factored)(penalty, factor, name)

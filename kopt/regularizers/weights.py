@@ -44,7 +44,7 @@ class L1(Regularizer):
         require_strength("strength", self.strength, self.samples)
 
     def get_config(self) -> dict[str, float]:
-        """The arguments of `keras.regularizers.L1` for the same penalty: `samples` is in the factor."""
+        """Return the arguments of `keras.regularizers.L1` for the same penalty: `samples` is in the factor."""
         return {"l1": divided(self.strength, self.samples)}
 
     @classmethod
@@ -85,7 +85,7 @@ class L2(Regularizer):
         require_strength("strength", self.strength, self.samples)
 
     def get_config(self) -> dict[str, float]:
-        """The arguments of `keras.regularizers.L2` for the same penalty: `samples` is in the factor."""
+        """Return the arguments of `keras.regularizers.L2` for the same penalty: `samples` is in the factor."""
         return {"l2": divided(self.strength, self.samples)}
 
     @classmethod
@@ -129,7 +129,7 @@ class L1L2(Regularizer):
         require_strength("l2", self.l2, self.samples)
 
     def get_config(self) -> dict[str, float]:
-        """The arguments of `keras.regularizers.L1L2` for the same penalty: `samples` is in the factors."""
+        """Return the arguments of `keras.regularizers.L1L2` for the same penalty: `samples` is in the factors."""
         return {"l1": divided(self.l1, self.samples), "l2": divided(self.l2, self.samples)}
 
     def penalty(self, weights: Any) -> Any:

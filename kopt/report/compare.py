@@ -101,7 +101,7 @@ def compare_figure(runs: Sequence[Run]) -> matplotlib.figure.Figure:
 
 
 def draw(axes: Any, panel: str, run: Run, color: str) -> None:
-    """A run's training and validation in a panel; the last of them has its name."""
+    """Draw a run's training and validation in a panel, and label the last one with the run's name."""
     names = [name for name in (panel, f"val_{panel}") if len(run.history.get(name, ()))]
     for name in names:
         full = name != panel or panel == "learning_rate"

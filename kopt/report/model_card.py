@@ -120,7 +120,7 @@ def worst_table(evidence: Evidence) -> str:
 
 
 def in_code(text: str) -> str:
-    """Code that does not end its own block; a text's backtick is written as Python may write it."""
+    """Return text as code in Markdown, its backticks as Python escapes, so that the block does not end early."""
     return "\n".join(printable(line) for line in text.replace("`", "\\x60").split("\n"))
 
 

@@ -170,7 +170,7 @@ def rate_curve(axes: Any, rates: Sequence[float], schedule: Schedule | None) -> 
 
 
 def above_zero(values: Sequence[float]) -> bool:
-    """Whether a logarithmic axis has something to show, and leaves nothing out that is a number."""
+    """Return whether a logarithmic axis has something to show, and leaves nothing out that is a number."""
     numbers = [value for value in drawable(values) if math.isfinite(value)]
     return bool(numbers) and min(numbers) > 0
 

@@ -29,7 +29,7 @@ def run_folder(root: str | os.PathLike[str], recipe: str) -> Iterator[tuple[path
     """Make a run's folder under a temporary name, and give it its own when the block ends.
 
     When the block raises, the folder is kept where a model or a history has been written into it, and else removed.
-    Folders that a killed process has left are told.
+    Folders that a killed process has left are named in the log.
 
     Args:
         root: Where the recipes' folders are.
@@ -135,7 +135,7 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
 
 
 def deserted(folder: pathlib.Path) -> bool:
-    """Whether no process holds a folder's lock; False where that cannot be told."""
+    """Return whether no process holds a folder's lock; False when that is unknown."""
     if sys.platform == "win32":
         return False
     try:

@@ -112,7 +112,7 @@ def write_report(folder: pathlib.Path, run: Run, evidence: Evidence) -> Run:
 
     Args:
         folder: Where the result is.
-        run: What to tell of; its own `folder` is the final name.
+        run: What to report; its own `folder` is the final name.
         evidence: What the model made of the test split.
 
     Returns:
@@ -151,7 +151,7 @@ def written(folder: pathlib.Path, parts: Mapping[str, Writer]) -> dict[str, str]
 
 
 def reason(error: Exception) -> str:
-    """What has gone wrong, in a line."""
+    """Return what has gone wrong, in a line."""
     plain = error.strerror if isinstance(error, OSError) else None
     return plain or clipped(f"{type(error).__name__}: {error}")
 
@@ -177,7 +177,7 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def write_history(path: pathlib.Path, history: Mapping[str, list[float]]) -> None:
-    """One row an epoch, counted from 1."""
+    """Write one row an epoch, counted from 1."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["epoch", *history])
@@ -185,7 +185,7 @@ def write_history(path: pathlib.Path, history: Mapping[str, list[float]]) -> Non
 
 
 def write_logs(folder: pathlib.Path, history: Mapping[str, list[float]]) -> None:
-    """The history for TensorBoard, training and validation as two runs of one chart."""
+    """Write the history for TensorBoard, training and validation as two runs of one chart."""
     for run, prefix in (("train", ""), ("validation", "val_")):
         writer = tf.summary.create_file_writer(str(folder / run))
         with writer.as_default():
@@ -197,7 +197,7 @@ def write_logs(folder: pathlib.Path, history: Mapping[str, list[float]]) -> None
 
 
 def environment() -> dict[str, Any]:
-    """What the run ran on: versions and devices, nothing that names the machine."""
+    """Return what the run ran on: versions and devices, nothing that names the machine."""
     versions = {}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -112,7 +112,7 @@ class HookedStep:
 
 
 def refuse_reading(model: Any, hook: Hook) -> None:
-    """Refuse a hook that reads what a step of the model's own does not tell."""
+    """Refuse a hook that reads what a step of the model's own does not return."""
     reads = sorted(hook.needs - {"before"})
     rule = f"must not have a train_step of its own, for {hook.name} reads the {' and the '.join(reads)}"
     require(not reads, "model", rule, model.name)

@@ -48,7 +48,7 @@ def require_sizes(**sizes: Any) -> None:
 
 
 def require_shuffle(shuffle: Any) -> None:
-    """Refuse orders that there are not."""
+    """Refuse unknown orders."""
     known = isinstance(shuffle, np.bool_) or is_among(shuffle, True, False, 1, 0, "batch")
     require(known, "shuffle", "must be True, False or 'batch'", shuffle)
 

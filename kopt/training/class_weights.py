@@ -115,7 +115,7 @@ def combined(y: Any, class_weight: Mapping[int, float] | None, sample_weight: An
 
 
 def of_classes(y: Any, class_weight: Mapping[int, float]) -> Any:
-    """Return the weight of each target's class, as Keras tells the class."""
+    """Return the weight of each target's class, as Keras finds the class."""
     if y.shape.rank > 1:
         y = tf.argmax(y, -1) if y.shape[-1] != 1 else y[..., 0]
     # As Keras' tables: the nearest whole number, and 1 for classes that have no weight.

@@ -11,7 +11,7 @@ from kopt.checks import require
 
 
 def require_data(name: str, x: Any, y: Any, sample_weight: Any) -> None:
-    """Refuse data of a kind that there is not, and arrays that would not be what they say.
+    """Refuse data of an unknown kind, and arrays that would be changed by their conversion.
 
     Args:
         name: What the caller has called `x`.

@@ -102,7 +102,7 @@ def source(
 
 
 def adapted(x: Any, y: Any, sample_weight: Any, name: str, cut: str | None, **how: Any) -> Any:
-    """Keras' adapter of data that are neither empty nor, where they must be cut, without an end."""
+    """Return Keras' adapter of data that are neither empty nor, where they must be cut, without an end."""
     require_data(name, x, y, sample_weight)
     adapter = internals.data_adapter(x, y, sample_weight, **how)
     endless = cut is not None and not how["steps_per_epoch"] and internals.is_endless(adapter)
@@ -122,7 +122,7 @@ def arrays_of(adapter: Any, batch_size: Any, shuffle: bool, seed: int, weigh: We
 
 
 def weighted(dataset: Any, weigh: Weigh | None) -> Any:
-    """A dataset's batches with the weights of their classes."""
+    """Return a dataset's batches with the weights of their classes."""
     if weigh is None:
         return dataset
     whole = isinstance(dataset, tf.data.Dataset)

@@ -245,7 +245,7 @@ class Sweep(Hook):
         return int(keras.ops.convert_to_numpy(self.counts)[0])
 
     def batches(self) -> int:
-        """How many batches there were."""
+        """Return how many batches there were."""
         return int(keras.ops.convert_to_numpy(self.counts)[2])
 
     def after_update(self, update: Update) -> None:

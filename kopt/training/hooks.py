@@ -38,7 +38,7 @@ class Callback(keras.callbacks.Callback):
     Attributes:
         any_stretch: Whether its batch hooks are content with any number of steps between two calls.
         spans_epochs: Whether nothing is lost when several epochs run before its hooks are called for each: they change
-            nothing that training reads, and read nothing but the logs and what `told` has left.
+            nothing that training reads, and read nothing but the logs and what `told` has set.
         chief_only: Whether only the chief of several workers may call it.
     """
 
@@ -50,7 +50,7 @@ class Callback(keras.callbacks.Callback):
     first_number: int | None = None  # that a loop of the user's gives its first epoch
 
     def set_model(self, model: Any) -> None:
-        """Begin with a model: nothing is told of it yet."""
+        """Set the model, and clear what the callback has received."""
         super().set_model(model)
         self.values = self.times = self.first_number = None
 
@@ -62,7 +62,7 @@ class Callback(keras.callbacks.Callback):
 
     @property
     def watched(self) -> dict[str, Any]:
-        """Return the variables whose values at the end of each epoch `Loop` is to tell, by name."""
+        """Return the variables whose values `Loop` passes at the end of each epoch, by name."""
         return {}
 
     def told(self, values: Mapping[str, Any] | None, times: Times) -> None:
@@ -70,7 +70,7 @@ class Callback(keras.callbacks.Callback):
         self.values, self.times = values, times
 
     def taken(self) -> tuple[dict[str, Any], Times | None]:
-        """Return the watched values of the epoch that ends, and its times where `Loop` has told them."""
+        """Return the watched values of the epoch that ends, and its times when `Loop` trains."""
         values, times = self.values, self.times
         self.values = self.times = None
         if values is None:
@@ -105,7 +105,7 @@ def for_worker(callbacks: Sequence[Any], chief: bool) -> list[Any]:
 
 
 def watches_batches(callback: Any, phase: Phase) -> bool:
-    """Whether a callback has batch hooks that are not declared to be content with any number of steps between calls."""
+    """Return whether a callback has batch hooks that do not declare `any_stretch`."""
     return not (unchanged(callback, BATCH_HOOKS[phase]) or declares(callback, "any_stretch", BATCH_HOOKS[phase]))
 
 
@@ -113,13 +113,13 @@ def spans_epochs(callback: Any) -> bool:
     """Whether nothing is lost when several epochs run before a callback's hooks are called for each.
 
     So it is with callbacks that have none, with Keras' loggers, and with those that declare `spans_epochs`; never with
-    hooks that nobody has declared, be they a subclass's or set on the instance.
+    hooks without a declaration, be they a subclass's or set on the instance.
     """
     return unchanged(callback, EPOCH_HOOKS) or declares(callback, "spans_epochs", EPOCH_HOOKS)
 
 
 def declares(callback: Any, flag: str, hooks: Sequence[str]) -> bool:
-    """Whether a class declares a flag, and the callback's hooks are still that class's own."""
+    """Return whether a class declares a flag, and the callback's hooks are still that class's own."""
     logs_only = lambda kind: flag == "spans_epochs" and kind in LOGGERS
     kind = next((one for one in type(callback).__mro__ if flag in vars(one) or logs_only(one)), None)
     said = kind is not None and (logs_only(kind) or bool(getattr(callback, flag)))
@@ -127,19 +127,19 @@ def declares(callback: Any, flag: str, hooks: Sequence[str]) -> bool:
 
 
 def unchanged(callback: Any, hooks: Sequence[str], kind: Any = keras.callbacks.Callback) -> bool:
-    """Whether a callback's hooks are the functions of a class: not a subclass's, nor set on the instance."""
+    """Return whether a callback's hooks are the functions of a class: not a subclass's, nor set on the instance."""
     own = [getattr(getattr(callback, hook, None), "__func__", None) for hook in hooks]
     return all(function is getattr(kind, hook, callback) for function, hook in zip(own, hooks))
 
 
 def watched(callbacks: Sequence[Any]) -> dict[str, Any]:
-    """The variables that callbacks watch, by their names and the number of the callback that watches."""
+    """Return the variables that callbacks watch, by their names and the number of the callback that watches."""
     every = enumerate(watching(callbacks))
     return {f"{number} {name}": variable for number, one in every for name, variable in one.watched.items()}
 
 
 def tell(callbacks: Sequence[Any], values: Mapping[str, Any], times: Times) -> None:
-    """Hand each callback the values of what it watches, and an epoch's times; logs hold neither."""
+    """Give each callback the values that it watches and an epoch's times, which logs do not hold."""
     for number, one in enumerate(watching(callbacks)):
         names = {name: f"{number} {name}" for name in one.watched}
         there = all(whole in values for whole in names.values())  # not where a step of the user's gives no dictionary
@@ -147,5 +147,5 @@ def tell(callbacks: Sequence[Any], values: Mapping[str, Any], times: Times) -> N
 
 
 def watching(callbacks: Sequence[Any]) -> list[Callback]:
-    """The callbacks that watch a variable."""
+    """Return the callbacks that watch a variable."""
     return [one for one in callbacks if isinstance(one, Callback) and one.watched]

@@ -63,12 +63,12 @@ def require_at_work(hook: Hook, model: Any) -> None:
 
 
 def holder(model: Any) -> Any:
-    """The optimizer that holds what callbacks save: the first of those that a model may train by."""
+    """Return the optimizer that holds what callbacks save: the first of those that a model may train by."""
     return next(iter(internals.optimizers_of(model, own_step(model)).values()))
 
 
 def own_step(model: Any) -> bool:
-    """Whether the step that trains a model is neither Keras' own nor a TrainStep."""
+    """Return whether the step that trains a model is neither Keras' own nor a TrainStep."""
     step = model.train_function.step if isinstance(model.train_function, Program) else vars(model).get("train_step")
     step = step.step if isinstance(step, HookedStep) else step
     return internals.has_own_train_step(model) if step is None else not isinstance(step, TrainStep)

@@ -17,7 +17,7 @@ Bound = Callable[[Any], Any]
 
 
 def of_axis(op: Any) -> Any:
-    """The size of the axis that a gather looks up."""
+    """Return the size of the axis that a gather looks up."""
     if op.type == "ResourceGather":
         return tf.raw_ops.VariableShape(input=op.inputs[0])[op.get_attr("batch_dims")]
     axis = tf.get_static_value(op.inputs[2])
@@ -25,23 +25,23 @@ def of_axis(op: Any) -> Any:
 
 
 def of_rows(op: Any) -> Any:
-    """The sizes of the axes that the rows of an operation's indices look up."""
+    """Return the sizes of the axes that the rows of an operation's indices look up."""
     shape = op.inputs[2] if op.type == "ScatterNd" else tf.shape(op.inputs[0])
     return shape[: op.inputs[0 if op.type == "ScatterNd" else 1].shape[-1]]
 
 
 def of_first(op: Any) -> Any:
-    """The first axis of what is written."""
+    """Return the first axis of what is written."""
     return tf.raw_ops.VariableShape(input=op.inputs[0])[0]
 
 
 def of_segments(op: Any) -> Any:
-    """How many segments there are."""
+    """Return how many segments there are."""
     return op.inputs[2]
 
 
 def of_classes(op: Any) -> Any:
-    """How many classes there are."""
+    """Return how many classes there are."""
     return tf.shape(op.inputs[0])[-1]
 
 
@@ -74,7 +74,7 @@ class Lookups:
         self.found: Any = None
 
     def __bool__(self) -> bool:
-        """Whether there is an operation that looks something up."""
+        """Return whether there is an operation that looks something up."""
         return self.found is not None
 
     @contextlib.contextmanager
@@ -108,7 +108,7 @@ class Lookups:
         self.found.assign(tf.where(new, first, self.found))
 
     def check(self, op: Any) -> list[Any]:
-        """The number of an operation, its worst index and what that must be below; nothing where it was looked at."""
+        """Return an operation's number, its worst index and the bound; nothing when its indices are known already."""
         place, bound_of = LOOKUPS[op.type]
         indices, bound = op.inputs[place], bound_of(op)
         static = tf.get_static_value(bound)
@@ -130,7 +130,7 @@ class Lookups:
         return [tf.stack([tf.cast(one, "int64") for one in (len(self.names) - 1, value, bound)])]
 
     def fine(self) -> Any:
-        """Whether all were in range so far, in a program."""
+        """Return whether all were in range so far, in a program."""
         return self.found[0] < 0 if self else tf.constant(True)
 
     def forget(self) -> None:
@@ -150,12 +150,12 @@ class Lookups:
 
 
 def first_of(bad: Any) -> Any:
-    """Whether each is the first that is true."""
+    """Return whether each is the first that is true."""
     return tf.cumsum(tf.cast(bad, "int32"), exclusive=True) == 0
 
 
 def in_range() -> Any:
-    """Whether the indices of the step that is being traced are in range up to here; True where nobody looks."""
+    """Return whether the traced step's indices are in range up to here; True when they are not checked."""
     lookups = watching.get()
     if lookups is None:
         return tf.constant(True)
@@ -164,7 +164,7 @@ def in_range() -> Any:
 
 
 def origin(tensor: Any) -> Any:
-    """What a tensor is a view of, by shape or type."""
+    """Return what a tensor is a view of, by shape or type."""
     while tensor.op.type in ("Reshape", "Cast", "Identity", "ExpandDims", "Squeeze", "StopGradient"):
         tensor = tensor.op.inputs[0]
     return tensor

@@ -97,7 +97,7 @@ class Passes:
         return Told(whole, values, times)
 
     def span(self, data: Source, epoch: int, last: int) -> list["Told"]:
-        """Train for several epochs in one call, where there is time for that and callbacks allow it; what each gave."""
+        """Train for several epochs in one call when callbacks allow it; return the results of each."""
         if any(watches_batches(one, "train") or not spans_epochs(one) for one in self.called):
             return []
         work = data.span(epoch, last)
@@ -149,7 +149,7 @@ class Passes:
         return {SKIPPED: skipped(self.model).value} if isinstance(self.steps["train"], TrainStep) else {}
 
     def tell(self, epoch: int, values: Mapping[str, Any], times: Times) -> None:
-        """Hand callbacks what they watch of an epoch, and say how many steps it has skipped."""
+        """Give callbacks what they watch of an epoch, and log how many steps were skipped."""
         tell(self.called, values, times)
         so_far = int(values.get(SKIPPED, 0))
         if so_far > self.skipped_before and is_chief(self.model.distribute_strategy):

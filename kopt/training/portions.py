@@ -22,7 +22,7 @@ class Portions:
     Args:
         model: The compiled model.
         count: How many micro-batches.
-        weights: What gradients are of.
+        weights: The variables to differentiate by.
         measured: The kinds of losses that are known, by what they depend on; more are put there.
     """
 
@@ -115,7 +115,7 @@ class Portions:
         return gradients, total(loss, portion), predictions
 
     def logs(self, part: Any, predictions: Any) -> Any:
-        """Count a part in the metrics; the metrics' results."""
+        """Count a part in the metrics; return the metrics' results."""
         x, y, sample_weight = part
         if self.several:
             return counted(self.model, x, y, predictions, sample_weight)
@@ -155,7 +155,7 @@ def spec(leaf: Any) -> Any:
 
 
 def counted(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
-    """Count a replica's predictions in the metrics, unless there are none; the metrics' results."""
+    """Count a replica's predictions in the metrics, unless there are none; return the metrics' results."""
     compute = lambda: model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
     if internals.has_own_metrics(model):
         return compute()

@@ -16,7 +16,7 @@ from kopt.training.stretches import ResidentStretch
 
 
 def predictions_of(model: Any, jit: Jit) -> "Predictions":
-    """The predictions that a model keeps as its `predict_function`; new ones where Keras has dropped them."""
+    """Return the predictions that a model keeps as its `predict_function`; new ones where Keras has dropped them."""
     kept = model.predict_function
     if isinstance(kept, Predictions) and kept.program.jit == jit and kept.program.step == model.predict_step:
         return kept
@@ -39,7 +39,7 @@ class Predictions:
         self.stock: Callable[[Any], Any] | None = None
 
     def __call__(self, batches: Any) -> Any:
-        """The outputs for a list of batches, as stock predict asks for them."""
+        """Return the outputs for a list of batches, as stock predict asks for them."""
         if self.stock is None:
             self.stock = internals.make_predict_function(self.model)
         return self.stock(batches)
@@ -70,7 +70,7 @@ class Predictions:
         return outputs
 
     def of_arrays(self, work: ResidentStretch) -> Any:
-        """Outputs for some batches of arrays of any length: XLA has the whole ones, the short last one goes without."""
+        """Return the outputs for batches of arrays: XLA runs the whole batches, the short last one runs without it."""
         arrays, size = work.arrays, work.arrays.batch_size
         spec, whole_batch = arrays.batch_spec(None), arrays.batch_spec(size)
         key = "predict", size, str(spec)
@@ -97,7 +97,7 @@ class Predictions:
         return self.program.made(key, xla, make, tf.constant(work.steps), begin, *arrays.leaves)
 
     def of_iterator(self, work: Any) -> Any:
-        """Outputs for what an iterator gives."""
+        """Return outputs for what an iterator gives."""
         spec = there(work.iterator.element_spec)
         key = "predict", str(spec)
         xla = self.program.decide(key, lambda: spec, nested=True)
@@ -117,7 +117,7 @@ class Predictions:
         return self.program.made(key, xla, make, *arguments)
 
     def step(self, spec: Any, xla: bool) -> tuple[Callable[[Any], Any], Any]:
-        """The step as a function of one batch, compiled with XLA or not, and what its outputs look like."""
+        """Return the step as a function of one batch, compiled with XLA or not, and what its outputs look like."""
         made = self.program.step_for(xla, self.model.predict_step)
         one = tf.function(made, autograph=False, jit_compile=xla or None)
         outputs = one.get_concrete_function(spec).structured_outputs
@@ -128,7 +128,7 @@ class Predictions:
 
 
 def packed(spec: Any, leaves: Sequence[Any]) -> Any:
-    """A batch of a spec from its tensors; parts that are missing are None."""
+    """Return a batch of a spec from its tensors; parts that are missing are None."""
     left = iter(leaves)
     return tf.nest.map_structure(lambda part: None if part is None else next(left), spec)
 
@@ -142,7 +142,7 @@ def collected(
     there: Callable[[Any], Any],
     rest: tuple[Any, Callable[[], Any]] | None = None,
 ) -> Any:
-    """What a step gives for so many batches, one after the other, and how many there were.
+    """Return what a step gives for so many batches, one after the other, and how many there were.
 
     Args:
         one: The step.

@@ -132,7 +132,7 @@ class Program:
         return logs | {name: tf.convert_to_tensor(variable) for name, variable in self.watched.items()}
 
     def decide(self, key: Any, spec: Callable[[], Any], nested: bool) -> bool:
-        """Whether to use XLA for a kind of batch; see `xla.decided`."""
+        """Return whether to use XLA for a kind of batch; see `xla.decided`."""
         whole = key, self.hooks
         if whole not in self.decided:
             self.decided[whole], why = decided(self, spec(), nested)
@@ -141,7 +141,7 @@ class Program:
         return self.xla
 
     def step_for(self, xla: bool, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """A step as it is traced: for XLA with random numbers that are fast there, and its lookups watched."""
+        """Return a step as it is traced: for XLA with random numbers that are fast there, and its lookups watched."""
         if not xla:
             return step
 
@@ -198,7 +198,7 @@ class Program:
         return work.logs[-1]
 
     def few_lengths(self, arrays: Arrays) -> bool:
-        """Whether to compile with XLA for arrays of their length; ever more lengths go without, in one program."""
+        """Return whether to compile with XLA for arrays of this length; after several, one program serves all."""
         lengths = self.lengths.setdefault((arrays.batch_key, self.hooks), set())
         if self.jit == "auto" and len(lengths) == LENGTHS and arrays.examples not in lengths:
             log.info("jit: False for %d examples, XLA has compiled for %d other lengths", arrays.examples, LENGTHS)
@@ -261,7 +261,7 @@ class Program:
 
 
 def kept(store: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
-    """What was made for a key, or is now; the `PROGRAMS` that were used last are kept."""
+    """Return the value of a key, made when missing; keep the `PROGRAMS` that were used last."""
     if key not in store:
         store[key] = make()
         while len(store) > PROGRAMS:
@@ -271,5 +271,5 @@ def kept(store: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]) -> Any
 
 
 def there(batch: Any) -> Any:
-    """A batch, or what it looks like, without the parts that the data do not have."""
+    """Return a batch, or its spec, without the parts that the data do not have."""
     return tf.nest.map_structure(lambda leaf: None if is_optional(leaf) else leaf, batch)

@@ -47,7 +47,7 @@ class ProgressBar(Callback):
         self.bar: Progress | None = None
 
     def set_model(self, model: Any) -> None:
-        """Begin to count: a loop of the user's may tell of the ends of epochs alone."""
+        """Start counting; a loop of the user's own may call `on_epoch_end` alone."""
         super().set_model(model)
         self.begin()
 
@@ -60,7 +60,7 @@ class ProgressBar(Callback):
         self.begin()
 
     def told_of(self, name: str) -> Any:
-        """What `set_params` has told of a run, or None."""
+        """Return a value that `set_params` has given, or None."""
         return (self.params or {}).get(name)
 
     def title(self, epoch: int) -> str:

@@ -140,7 +140,7 @@ class ResidentProgram:
         return program.results(last)
 
     def restored_unless_finite(self, before: Sequence[Any]) -> Any:
-        """Whether what training changes is finite, and indices were in range; if not, everything is as before."""
+        """Return whether the state is finite and all indices were in range; if not, restore the state before."""
         model = self.model
         trained = [raw for raw in map(internals.raw, [*model.trainable_variables, *model.optimizer.variables])]
         numbers = [variable.read_value() for variable in trained if variable.dtype.is_floating]

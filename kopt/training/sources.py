@@ -52,14 +52,14 @@ class Source(abc.ABC):
         return None
 
     def reset(self) -> None:
-        """Called before the first epoch, and before each evaluation: the data begin anew."""
+        """Begin the data anew, before the first epoch and before each evaluation."""
         self.running = False
 
     def open(self) -> None:
         """Called at the beginning of an epoch."""
 
     def ended(self) -> None:
-        """Called at the end of a whole epoch that has come to the end of the data."""
+        """Prepare the next epoch, after one that has come to the end of the data."""
 
     def close(self) -> None:
         """Called at the end of an epoch."""
@@ -148,7 +148,7 @@ class Stream(Source):
     Args:
         dataset: A tf.data.Dataset of global batches, or a distributed one of each replica's.
         adapter: Keras' adapter, which is told of the beginning and the end of an epoch.
-        num_batches: How many batches there are; None where only their end will tell.
+        num_batches: How many batches there are; None when unknown before their end.
         steps_per_epoch: Where to cut an epoch; None for the end of the data.
         steps: Steps a stretch, where a number is asked for.
         looked_at: Whether Keras would take a batch of an iterator of its own before it begins.

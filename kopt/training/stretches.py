@@ -36,11 +36,11 @@ class Arrays:
 
     @functools.cached_property
     def batch_key(self) -> str:
-        """What tells one kind of batch from others."""
+        """The key of a kind of batch."""
         return str(self.whole_batch)
 
     def key(self, xla: bool, room: int) -> tuple[Any, ...]:
-        """What a program over the arrays depends on: in XLA their length, elsewhere whether a short batch is left."""
+        """Return the key of a program over arrays: their length under XLA, else whether a short batch is left."""
         if xla:
             return self.batch_size, self.batch_key, self.examples, room
         return self.batch_size, self.batch_key, self.examples % self.batch_size == 0, room > 1

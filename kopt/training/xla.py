@@ -104,7 +104,7 @@ class TracedStep:
 
 
 def decided(program: Any, spec: Any, nested: bool) -> tuple[bool, str]:
-    """Whether to compile a program's step with XLA for batches of a spec, and why.
+    """Return whether to compile a program's step with XLA for batches of a spec, and why.
 
     What was asked counts: `jit=` of a Loop before `compile(jit_compile=)`. Without an answer there, XLA is taken where
     it does the same and nothing in it is slow.
@@ -138,7 +138,7 @@ def before_tracing(program: Any, spec: Any, asked: bool | None) -> str:
     if not program.alone:
         return "XLA does not compile across replicas"
     if asked is False:
-        return "compile was told jit_compile=False"
+        return "compile got jit_compile=False"
     objection = internals.jit_objection(program.model)
     if objection:
         return objection
@@ -153,7 +153,7 @@ def told_slow(names: str) -> str:
 
 
 def sized(traced: Any) -> list[tf.TensorSpec]:
-    """What a concrete function takes, captured tensors left out, a number for each unknown size."""
+    """Return what a concrete function takes, captured tensors left out, a number for each unknown size."""
     taken = traced.inputs[: len(traced.inputs) - len(traced.captured_inputs)]
     return [tf.TensorSpec([size or ANY_SIZE for size in edge.shape], edge.dtype) for edge in taken]
 
@@ -167,12 +167,12 @@ def slow_layers(model: Any) -> str:
 
 
 def names_strings(attribute: Any) -> bool:
-    """Whether an attribute of an operation names the type string."""
+    """Return whether an attribute of an operation names the type string."""
     return tf.string.as_datatype_enum in (attribute.type, *attribute.list.type)
 
 
 def of_data(tensor: Any) -> bool:
-    """Whether a tensor depends on data or weights, and not on shapes, constants and random numbers alone."""
+    """Return whether a tensor depends on data or weights, and not on shapes, constants and random numbers alone."""
     seen: set[str] = set()
     left = [tensor]
     while left:
@@ -187,5 +187,5 @@ def of_data(tensor: Any) -> bool:
 
 
 def on_gpu() -> bool:
-    """Whether programs run on a GPU."""
+    """Return whether programs run on a GPU."""
     return bool(tf.config.list_logical_devices("GPU"))

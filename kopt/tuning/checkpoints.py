@@ -72,16 +72,16 @@ class Progress:
         self.write()
 
     def changed(self, of: dict[str, Any]) -> list[str]:
-        """Take down what decides what the trial's numbers mean; return what of it is another than before."""
+        """Record what decides the trial's numbers; return the names of what has changed."""
         before, self.of = self.of, of
         began = bool(self.finished or self.epochs)
         return sorted(name for name in {*of, *before} if of.get(name) != before.get(name)) if began else []
 
     def require_values(self, values: dict[str, Any]) -> None:
-        """Take down the values that a model is built with.
+        """Record the values that a model is built with.
 
         Raises:
-            StartAnew: When they are others than before.
+            StartAnew: When they have changed.
         """
         before, self.values = self.values, dict(values)
         if (self.finished or self.epochs) and before != self.values:
@@ -123,7 +123,7 @@ class Checkpoint(keras.callbacks.Callback):
         progress: The trial's.
         objective: What the best epoch is the best of; where it is not in the logs, the last epoch is.
         first: The first epoch's number, where `fit` is to begin.
-        made: Seed generators that are none of the model's.
+        made: Seed generators that the model does not hold.
 
     Example:
         >>> import keras, keras_tuner, numpy as np, pathlib, tempfile
@@ -163,7 +163,7 @@ class Checkpoint(keras.callbacks.Callback):
             raise StartAnew(f"its weights file is broken, {error}") from error
 
     def refuse(self, why: str) -> None:
-        """Note that training cannot be gone on with; begin anew where it has been."""
+        """Note that training cannot be resumed; begin anew when it was."""
         self.next = None
         if self.goes_on:
             raise StartAnew(why)
@@ -183,9 +183,9 @@ class Checkpoint(keras.callbacks.Callback):
             self.save(logs)
 
     def save(self, logs: Any) -> None:
-        """Save what is the best, and, where training goes on, what it goes on from."""
+        """Save the best epoch's weights and, unless training ends, the files to resume from."""
         progress, best, goes_on = self.progress, self.is_best(logs), self.next is not None
-        # A fit that was told to stop does not go on: were it lost now, it would go on from the epoch before.
+        # A fit that is about to stop does not go on: were it lost now, it would resume after the epoch before.
         goes_on = goes_on and not self.model.stop_training
         if not best and not goes_on:
             return
@@ -216,7 +216,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def discard(folder: pathlib.Path) -> None:
-    """Remove all that training has left in a trial's folder, and the folder where nothing else is in it.
+    """Remove a trial's training files, and its folder when nothing else is in it.
 
     Args:
         folder: The trial's.

@@ -94,7 +94,7 @@ class Definitions:
 
 
 def differences(place: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Where two descriptions differ, as deep as both have the same names."""
+    """Yield the differences of two descriptions, as deep as both have the same names."""
     if old == new:
         return
     if isinstance(old, Mapping) and isinstance(new, Mapping) and old.keys() == new.keys():
@@ -112,7 +112,7 @@ def nested(described: Any) -> bool:
 
 
 def rounded(drawn: Any) -> Any:
-    """Options without the last digits of floats, which versions of kopt have written otherwise."""
+    """Return options without the last digits of floats, which versions of kopt have written otherwise."""
     if not isinstance(drawn, list):
         return drawn
     return [float(f"{one:.10g}") if isinstance(one, float) else one for one in drawn]

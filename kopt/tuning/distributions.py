@@ -70,7 +70,7 @@ def written(distribution: BaseDistribution, value: Any) -> Any:
 
 
 def holds(distribution: BaseDistribution, value: Any) -> bool:
-    """Whether a value is one of a distribution's.
+    """Return whether a value is one of a distribution's.
 
     Args:
         distribution: Optuna's.

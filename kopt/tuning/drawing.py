@@ -65,7 +65,7 @@ class Drawing:
         self.knows = True
 
     def has_more(self) -> bool:
-        """Whether a point is left to be run.
+        """Return whether a point is left to be run.
 
         Where this process does not know yet what its model draws from, one trial is begun to see.
         """
@@ -74,7 +74,7 @@ class Drawing:
         return self.collisions <= COLLISIONS and not self.points.all_taken(strict=self.collisions == 0)
 
     def dimension(self, hp: Any) -> Dimension | None:
-        """What a hyperparameter is drawn from, under the name that it has in this study."""
+        """Return what a hyperparameter is drawn from, under the name that it has in this study."""
         found = dimension(hp)
         return None if found is None else self.definitions.named(found)
 

@@ -35,7 +35,7 @@ class Forward(keras.callbacks.Callback):
     Args:
         tuner: Whose.
         trial: Of which trial.
-        epochs: How many there are, where the loop does not say so by `set_params`; None where nobody knows.
+        epochs: How many there are, for a loop that does not call `set_params`; None when unknown.
     """
 
     def __init__(self, tuner: Any, trial: Any, epochs: int | None = None):
@@ -221,7 +221,7 @@ def is_stopped(oracle: Any, trial: Any) -> bool:
 
 
 def takes(function: Any, name: str) -> bool:
-    """Whether a function can be given an argument by its name."""
+    """Return whether a function can be given an argument by its name."""
     parameters = inspect.signature(function).parameters
     return name in parameters or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
 

@@ -1,4 +1,4 @@
-"""Fingerprint: what tells one search's data from another's, in numbers and texts that JSON keeps."""
+"""Fingerprint: a description of a search's data, to compare with another's, in numbers and texts of JSON."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,9 +18,9 @@ def fingerprint(
 ) -> dict[str, Any]:
     """Return the kinds, shapes, dtypes and checksums of data, without using any of them up.
 
-    An array is told by its shape, its dtype and the checksum of its rows, of a large one rows at even distances. What
-    cannot be read without using it up or computing it is told by its kind, its length and, of a `tf.data.Dataset`, its
-    element spec.
+    An array is described by its shape, its dtype and the checksum of its rows, of a large one rows at even distances.
+    What cannot be read without using it up or computing it is described by its kind, its length and, for a
+    `tf.data.Dataset`, its element spec.
 
     Args:
         x: Inputs, as `fit` takes them: arrays, a nest of them, a dataset, a generator or None.

@@ -75,10 +75,6 @@ class HyperModel(keras_tuner.HyperModel):
         """Whether it is a recipe's, which is searched without data."""
         return isinstance(self.space.value, Recipe)
 
-    def told(self) -> list[Any]:
-        """What decides what a recipe's results mean: the recipe, and its data where they are not searched."""
-        return [repr(self.space.value), self.splits.checksum if self.splits else None]
-
     def example(self, hp: keras_tuner.HyperParameters) -> tuple[Any, Any]:
         """One row of a recipe's data, to see what training reports."""
         x, y = self._data(self.space.fill(hp)).train

@@ -16,7 +16,7 @@ def inputs_of(args: Sequence[Any], named: Mapping[str, Any]) -> Any:
         named: Named ones.
 
     Returns:
-        A nest; None where they cannot be told without using the data up.
+        A nest; None when they cannot be known without using the data up.
 
     Example:
         >>> import numpy as np

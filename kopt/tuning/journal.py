@@ -97,7 +97,7 @@ class Journal(JournalFileBackend):
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Any]:
-        """The file, while nobody else writes."""
+        """Yield the file while holding its lock."""
         self.require_grown()
         with open(self.path, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -123,7 +123,7 @@ def mend(file: Any, path: pathlib.Path) -> None:
 
 
 def entry_of(line: bytes) -> Any:
-    """The entry of a line; None when it is none."""
+    """Return the entry of a line; None when it is none."""
     try:
         entry = json.loads(line)
     except ValueError:

@@ -17,14 +17,14 @@ from kopt.checks import require
 __all__ = ["RESTORE", "Heartbeat", "Place"]
 
 RESTORE = 2.0  # seconds between looks at whether the locks are still there
-PATIENCE = 5 * RESTORE  # seconds that a trial's process has to make its lock anew, when somebody removed them all
+PATIENCE = 5 * RESTORE  # seconds that a trial's process has to restore its lock, when all were removed
 
 
 class Place:
     """A search's folder on one host, or on a file system with locks that several share.
 
     Whoever runs a trial holds a lock on a file of it, which the kernel frees when the process ends in whatever way: so
-    that a trial whose lock is free is known to be lost at once. Locks that somebody removes are made anew.
+    that a trial whose lock is free is known to be lost at once. Locks that are removed are restored.
 
     Args:
         folder: The search's folder; made where it is not there.
@@ -63,7 +63,7 @@ class Place:
             self.name = self.written_name(uuid.uuid4().hex)
 
     def written_name(self, name: str) -> str:
-        """The folder's name, which is written once: beside the locks too, for somebody may remove them."""
+        """Return the folder's name, which is written once, and beside the locks again when they were removed."""
         files = self.folder / "place", self.locks / "name"
         found = next((text for file in files if file.exists() and (text := file.read_text())), name)
         for file in files:
@@ -80,11 +80,11 @@ class Place:
             yield
 
     def hold(self, number: int) -> None:
-        """Say that this process runs a trial, until it is released or dropped, or the process ends."""
+        """Hold a trial's lock until the trial is released or dropped, or the process ends."""
         self.held[number] = locked(self.locks / str(number))
 
     def restore(self) -> None:
-        """Make the locks anew that somebody has removed."""
+        """Restore the locks that were removed."""
         with self.restoring:
             if not self.folder.is_dir():
                 return
@@ -109,7 +109,7 @@ class Place:
             return True
 
     def release(self, number: int) -> None:
-        """Say that a trial is no longer run, by whomever."""
+        """Release a trial's lock and remove its file."""
         (self.locks / str(number)).unlink(missing_ok=True)
         self.drop(number)
 
@@ -133,7 +133,7 @@ class Place:
         return where is None and age.total_seconds() > grace
 
     def may_be_restored(self, trial: Any) -> bool:
-        """Whether a trial has no lock because somebody has just removed all of them, so that its process may live."""
+        """Return whether a trial's lock is missing because all locks were removed, so that its process may be alive."""
         made = (self.locks / "name").stat().st_mtime
         before = trial.datetime_start.timestamp() < made and not (self.locks / str(trial.number)).exists()
         return before and time.time() - made < PATIENCE

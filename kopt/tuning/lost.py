@@ -76,11 +76,11 @@ class Lost:
         return queue_again(self.study, self.trial(number), retries, goes_on=goes_on, raised=raised)
 
     def trial(self, number: int) -> FrozenTrial:
-        """The trial of a number; trials may have been deleted, so it need not be in the place of its number."""
+        """Return the trial of a number; trials may have been deleted, so it need not be in the place of its number."""
         return next(one for one in self.study.get_trials(deepcopy=False) if one.number == number)
 
     def waiting(self) -> bool:
-        """Whether a trial is queued."""
+        """Return whether a trial is queued."""
         return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     def counted(self) -> list[int]:

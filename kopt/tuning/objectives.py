@@ -124,7 +124,7 @@ def measured(results: Any, objective: Any) -> Measured:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number: of Python, NumPy, or an array or tensor of no dimensions."""
+    """Return whether a value is a number: of Python, NumPy, or an array or tensor of no dimensions."""
     if isinstance(value, (bool, np.bool_, str, bytes)) or value is None:
         return False
     array = np.asarray(value)

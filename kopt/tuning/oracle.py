@@ -172,7 +172,7 @@ class StudyOracle(RecordedOracle):
         return live.stopped is not None
 
     def forget_reports(self, trial: Any) -> None:
-        """Let a trial that begins anew report all its steps anew."""
+        """Forget a trial's reports, because it begins anew."""
         live = self.live[trial.trial_id]
         live.last = max(live.reported, default=live.last)
         live.reported.clear()
@@ -237,7 +237,7 @@ class StudyOracle(RecordedOracle):
         self.start_order.remove(trial.trial_id)
 
     def is_duplicate(self, trial: Any) -> bool:
-        """Whether a trial that is under way found no point that was not run."""
+        """Return whether a trial that is under way found no point that was not run."""
         return self.live[trial.trial_id].stopped == DUPLICATE
 
     def tell(self, trial: Any, live: Live) -> None:
@@ -284,7 +284,7 @@ class StudyOracle(RecordedOracle):
         return max(0, self.max_trials - len(self.lost.counted())) if self.max_trials else None
 
     def require_same(self, given: Mapping[str, Any]) -> None:
-        """Refuse what would make the scores of the trials to come others than of those before.
+        """Refuse what would make later scores incomparable with those before.
 
         Args:
             given: Name -> what `definitions.Definitions.require_same` takes.

@@ -76,8 +76,8 @@ class Points:
     def points(self, but: int | None = None) -> list[FrozenTrial]:
         """Give the trials that are points of the space, in the order of their numbers.
 
-        One that ended failed, or is under way, where others of its kind ask for more has not come to a point yet; but
-        what failed so twice is one.
+        A trial that failed or runs, and asked for less than whole trials with the same names, is not a point yet; one
+        that failed so twice is.
         """
         trials = self.study.get_trials(deepcopy=False)
         again = tried_again(trials)
@@ -105,7 +105,7 @@ class Points:
         return {value for value, group in grouped(alike, depth).items() if is_full(group, depth + 1, self.known)}
 
     def all_taken(self, *, strict: bool = False) -> bool:
-        """Whether nothing is left to be run.
+        """Return whether nothing is left to be run.
 
         Args:
             strict: Whether to say so only where this process knows each hyperparameter that is in question, for
@@ -116,7 +116,7 @@ class Points:
 
 
 def begins_with(trial: FrozenTrial, other: FrozenTrial) -> bool:
-    """Whether a trial has the other's values first, in the same order."""
+    """Return whether a trial has the other's values first, in the same order."""
     for (name, value), (same, given) in zip(trial.params.items(), other.params.items()):
         if name != same or value != given and written(trial.distributions[name], value) != given:
             return False
@@ -124,12 +124,12 @@ def begins_with(trial: FrozenTrial, other: FrozenTrial) -> bool:
 
 
 def is_point(trial: FrozenTrial) -> bool:
-    """Whether a trial has come to a point; not when it ended before it asked for anything."""
+    """Return whether a trial has come to a point; not when it ended before it asked for anything."""
     return SURPLUS not in trial.user_attrs and (bool(trial.params) or trial.state in ENDED_WELL)
 
 
 def is_full(paths: Sequence[Path], depth: int, known: Mapping[str, BaseDistribution], strict: bool = False) -> bool:
-    """Whether paths that are alike up to a depth leave nothing else to be run below it."""
+    """Return whether paths that are alike up to a depth leave nothing else to be run below it."""
     further = [path for path in paths if len(path) > depth]
     if not further:
         return True

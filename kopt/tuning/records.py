@@ -55,23 +55,23 @@ class RecordedOracle(HookedOracle):
         self.end_order = [str(one.number) for one in sorted(found, key=lambda one: one.datetime_complete)]
 
     def get_trial(self, trial_id: str) -> Any:
-        """The trial of a number, whichever process ran it."""
+        """Return the trial of a number, whichever process ran it."""
         if trial_id not in self.trials:
             self.refresh()
         return super().get_trial(trial_id)
 
     def ranking(self) -> list[Any]:
-        """Trials that have a score, the best first, as `records.ranked` has it."""
+        """Return trials that have a score, the best first, as `records.ranked` has it."""
         self.refresh()
         return ranked(self.study, self.trials, -1 if self.objective.direction == "max" else 1)
 
     def ended(self) -> list[str]:
-        """Numbers of the trials that have ended, the best first."""
+        """Return numbers of the trials that have ended, the best first."""
         best = [trial.trial_id for trial in self.ranking()]
         return [*best, *sorted({str(one.number) for one in ended(self.study)} - set(best))]
 
     def get_best_trials(self, num_trials: int = 1) -> list[Any]:
-        """The best trials of the whole search, whichever process ran them; none that failed."""
+        """Return the best trials of the whole search, whichever process ran them; none that failed."""
         return self.ranking()[:num_trials]
 
 

@@ -78,7 +78,7 @@ def write_report(oracle: Any) -> pathlib.Path:
 
 
 def different(complete: Collection[Any], shares: Mapping[str, float]) -> list[str]:
-    """Names of the hyperparameters that had several values, the most important first."""
+    """Return names of the hyperparameters that had several values, the most important first."""
     values: dict[str, set[Any]] = {}
     for one in complete:
         for name, value in one.params.items():
@@ -88,12 +88,12 @@ def different(complete: Collection[Any], shares: Mapping[str, float]) -> list[st
 
 
 def left_out(count: int) -> str:
-    """What the page does not show of so many hyperparameters."""
+    """Return what the page does not show of so many hyperparameters."""
     if count <= PLOTTED:
         return ""
     told = f"Of {count} hyperparameters that had several values, the {PLOTTED} most important ones are plotted"
     if count > COLUMNS:
-        told += f", {COLUMNS} are in the table and {min(count, BARS)} have a bar; tuner.importances() tells of all"
+        told += f", {COLUMNS} are in the table and {min(count, BARS)} have a bar; tuner.importances() has all"
     return f"{told}."
 
 
@@ -133,7 +133,7 @@ def with_values(oracle: Any, only: Collection[str] | None = None) -> optuna.Stud
 
 
 def copied(oracle: Any, one: FrozenTrial, only: Collection[str] | None) -> FrozenTrial:
-    """A trial with values in place of their places, of some hyperparameters."""
+    """Return a trial with values in place of their places, of some hyperparameters."""
     new = copy.copy(one)
     new.user_attrs, new.system_attrs = {}, {}
     kept = [name for name in one.params if only is None or name in only]
@@ -201,7 +201,7 @@ def first_value(trial: Any) -> float:
 
 
 def figures(study: optuna.Study, names: list[str], order: list[str], shares: Mapping[str, float]) -> Iterator[Any]:
-    """The plots that there is something to show in; `order` has the most important hyperparameters first."""
+    """Yield the plots that there is something to show in; `order` has the most important hyperparameters first."""
     several = len(names) > 1
     how: dict[str, Any] = {"target": first_value if several else None, "target_name": names[0]}
     with warnings.catch_warnings():
@@ -235,7 +235,7 @@ def summary(oracle: Any) -> str:
 
 
 def ranking(oracle: Any, names: list[str], order: list[str]) -> str:
-    """A table of the best trials, with what ran in them: all values, or the most important ones of many."""
+    """Return a table of the best trials, with what ran in them: all values, or the most important ones of many."""
     best = oracle.ranking()[:ROWS]
     asked = list(dict.fromkeys(name for trial in best for name in trial.hyperparameters.values))
     if len(asked) > COLUMNS:

@@ -64,7 +64,7 @@ class Steered(BaseSampler):
         self.inner.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
-        """Draw what is drawn together, and return nothing, so that each value is asked for by itself.
+        """Draw what is drawn together, and return nothing, so that each value is asked for separately.
 
         With values that are given nothing is drawn together.
         """
@@ -104,7 +104,7 @@ class Steered(BaseSampler):
         return written(distribution, self._of(trial).sample_independent(study, trial, name, distribution))
 
     def _another(self, trial: Any, distribution: Any, taken: set[Any]) -> Any:
-        """One of the values that are not taken, each as likely; there is one."""
+        """Return one of the values that are not taken, each as likely; there is one."""
         random = np.random.default_rng(seed_of(self.seed, trial.number, len(trial.params)))
         while True:
             value = nth(distribution, int(random.integers(count(distribution) or 1)))

@@ -70,7 +70,7 @@ class Watched:
         ]
 
     def restore(self, states: Sequence[Sequence[Any]]) -> None:
-        """Set what `changed` returned of callbacks of the same classes in the same order; others are left alone."""
+        """Set what `changed` returned, on callbacks of the same classes in the same order; leave the others alone."""
         left = list(self.callbacks)
         for kind, attributes in states:
             callback = next((one for one in left if type(one).__name__ == kind), None)
@@ -83,7 +83,7 @@ class Watched:
 def plain(callback: Any) -> list[tuple[str, Any]]:
     """Return the attributes of a callback that hold numbers, texts, arrays and nests of these alone.
 
-    Its arguments are none: Keras' EarlyStopping turns the sign of its `min_delta` when it finds its direction.
+    Arguments are left out: Keras' EarlyStopping turns the sign of its `min_delta` when it finds its direction.
     """
     given = {"params", *inspect.signature(type(callback).__init__).parameters}
     return [(name, value) for name, value in vars(callback).items() if name not in given and is_plain(value)]
@@ -104,7 +104,7 @@ def take_snapshot(model: Any, made: Sequence[Any], watched: Watched) -> dict[str
 
     Args:
         model: The model that is trained.
-        made: Seed generators that are none of the model's.
+        made: Seed generators that the model does not hold.
         watched: Its fit's callbacks.
 
     Returns:
@@ -136,7 +136,7 @@ def restore(snapshot: Mapping[str, Any], weights: pathlib.Path, model: Any, made
         snapshot: What `take_snapshot` returned.
         weights: The weights file of the same moment.
         model: A model that was built alike, in a fit that begins.
-        made: Seed generators that are none of the model's.
+        made: Seed generators that the model does not hold.
         watched: Its fit's callbacks.
 
     Raises:

@@ -19,7 +19,7 @@ from kopt.tuning.execution import data_of, execute, is_stopped
 from kopt.tuning.hope import require_hope, require_success
 from kopt.tuning.hypermodel import HyperModel
 from kopt.tuning.inputs import symbolic
-from kopt.tuning.meaning import meaning_of
+from kopt.tuning.meaning import meaning_of, terms_of
 from kopt.tuning.objectives import NotFinite, directions, measured, objectives_of
 from kopt.tuning.opening import open_search
 from kopt.tuning.oracle import StudyOracle
@@ -33,7 +33,6 @@ from kopt.tuning.report import importances_of, write_report
 from kopt.tuning.samplers import pruner_of, sampler_of
 from kopt.tuning.snapshot import StartAnew
 from kopt.tuning.starts import enqueue_start
-from kopt.tuning.terms import terms_of
 from kopt.tuning.trainable import require_trainable
 
 __all__ = ["Tuner"]
@@ -62,7 +61,7 @@ class Tuner(HookedTuner):
         objective: A metric's name, a `keras_tuner.Objective`, or several of them for a Pareto front.
         max_trials: How many trials over all processes and runs of the script, >= 1; None where `timeout` is the limit.
         timeout: Seconds or "2h": when to begin no more trials, and to stop those under way at the end of their epoch;
-            from the call of `search`, or from the launch, by a clock that nobody sets.
+            from the call of `search`, or from the launch, by a monotonic clock.
         sampler: As for `samplers.sampler_of`: "tpe", "gp", "cma", "random", "grid", "qmc" or an Optuna sampler.
         pruner: As for `samplers.pruner_of`: "asha", "hyperband", "median", "wilcoxon", an Optuna pruner or None.
         storage: None for a journal file in the folder, another journal's path, or a database's URL.
@@ -71,7 +70,7 @@ class Tuner(HookedTuner):
         executions_per_trial: How many models are trained for a trial, >= 1, on each fold.
         keep: How many trials' checkpoints stay on the disk, >= 0.
         max_parameters: Models with more are not trained; None for no limit.
-        duplicates: Whether a point of a finite space may be run again, which tells how much of a score is chance. Else
+        duplicates: Whether a point of a finite space may be run again, which shows how much of a score is chance. Else
             one that was run, or failed, is not drawn again, and the search ends when none is left.
         seed: Of the draws, the folds and each model's start, >= 0; None for new ones each time.
         directory: Where searches are.
@@ -229,7 +228,7 @@ class Tuner(HookedTuner):
             return self.executed(trial, progress, callbacks, args, kwargs)
 
     def begin_anew(self, trial: Any, progress: Progress, why: str) -> None:
-        """Forget how far a trial was, for its numbers would be mixed with others."""
+        """Discard a trial's progress, so that numbers of two kinds are not mixed."""
         log.warning("trial %s begins anew: %s", trial.trial_id, why)
         progress.restart()
         self.oracle.forget_reports(trial)

@@ -124,7 +124,7 @@ class SumOfSquares(keras.layers.Layer):
     """Adds a sum over the batch to the loss."""
 
     def call(self, x: Any) -> Any:
-        """The input as it is."""
+        """Return the input as it is."""
         self.add_loss(1e-3 * keras.ops.sum(keras.ops.square(x)))
         return x
 
@@ -138,7 +138,7 @@ class OwnLoss(keras.Model):
 
 
 def one_each(y: Any, prediction: Any) -> Any:
-    """The loss of each example."""
+    """Return the loss of each example."""
     return keras.losses.sparse_categorical_crossentropy(y, prediction, from_logits=True)
 
 

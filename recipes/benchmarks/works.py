@@ -114,7 +114,7 @@ def transformer(dropout: float = 0.0) -> Callable[[], tuple[Any, Any]]:
 
 
 def text_bag() -> tuple[Any, Any]:
-    """The mean of 32 numbers for each of 100 words, of 20,000 that there are."""
+    """Return the mean of 32 numbers for each of 100 words, of 20,000 that there are."""
     words = keras.Input((100,), dtype="int32")
     x = layers.GlobalAveragePooling1D()(layers.Embedding(20000, 32)(words))
     return words, layers.Dense(10)(x)

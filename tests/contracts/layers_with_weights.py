@@ -66,7 +66,7 @@ class OnItself:
 
 
 def branches(table: dict[str, tuple[Any, tuple[int, ...]]]) -> Any:
-    """A model of all layers of a table side by side, over one input of each shape."""
+    """Return a model of all layers of a table side by side, over one input of each shape."""
     inputs = {shape: keras.Input(shape, name="x" + "x".join(map(str, shape))) for _, shape in table.values()}
     outputs = []
     for make, shape in table.values():
@@ -75,7 +75,7 @@ def branches(table: dict[str, tuple[Any, tuple[int, ...]]]) -> Any:
 
 
 def with_weights() -> set[str]:
-    """The names of Keras' layer classes that make weights, or hold layers that do."""
+    """Return the names of Keras' layer classes that make weights, or hold layers that do."""
     wrapping = {"RNN", "StackedRNNCells", "Bidirectional", "TimeDistributed", "MultiHeadAttention"}
     wrapping |= {"GroupedQueryAttention", "SpectralNormalization"}
     found = set()

@@ -21,7 +21,7 @@ ROWS, BATCH = 44, 8  # with a short last batch
 
 
 def layer(call: Callable[[Any], Any], **attributes: Any) -> Any:
-    """A layer of a function, which must keep shapes."""
+    """Return a layer of a function, which must keep shapes."""
 
     class Own(keras.layers.Layer):
         def call(self, x: Any) -> Any:
@@ -128,7 +128,7 @@ def model_of(case: str) -> Any:
 
 
 def datasets(case: str) -> tuple[Any, Any]:
-    """A dataset with targets and one without."""
+    """Return a dataset with targets and one without."""
     data = CASES[case][0]
     x = tf.sparse.from_dense(data) if case == "sparse input" else data
     both = tf.data.Dataset.from_tensor_slices((x, np.ones((ROWS, 1), "float32"))).batch(BATCH)

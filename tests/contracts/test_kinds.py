@@ -54,7 +54,7 @@ SAID = {"identifier": "regularizer"}  # as what Keras' `get` calls an identifier
 
 
 def takes(hint: Any, name: str, wrong: Any) -> bool:
-    """Whether the annotation allows it; sizes are checked elsewhere."""
+    """Return whether the annotation allows it; sizes are checked elsewhere."""
     if name in TAKEN:
         return isinstance(wrong, TAKEN[name]) and not isinstance(wrong, bool)
     text = hint.__name__ if isinstance(hint, type) else str(hint)

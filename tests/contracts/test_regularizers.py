@@ -30,7 +30,7 @@ def lowest(regularizer: Regularizer) -> np.ndarray:
 
 
 def without_samples(regularizer: Any) -> Any:
-    """The same penalty as Keras knows it: strength / (2 * samples) is the strength."""
+    """Return the same penalty as Keras knows it: strength / (2 * samples) is the strength."""
     if isinstance(regularizer, (L1, L2)) and regularizer.samples:
         return type(regularizer)(regularizer.strength / (2 * regularizer.samples))
     return regularizer

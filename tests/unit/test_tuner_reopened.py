@@ -207,6 +207,26 @@ def test_the_same_goes_on_and_another_begins_anew(begun) -> None:
     assert len(tuner.study.trials) == 1
 
 
+def test_data_for_a_fit_of_ones_own_decide_too_in_any_place(tmp_path) -> None:
+    class Own(keras_tuner.HyperModel):
+        def build(self, hp):
+            hp.Float("rate", 0.0, 1.0)
+            return keras.Sequential([keras.Input((3,))])
+
+        def fit(self, hp, model, x, **_):
+            return float(np.sum(x)) + hp.get("rate")
+
+    def searched_by(x: Any, trials: int) -> int:
+        tuner = Tuner(Own(), keras_tuner.Objective("loss", "min"), trials, directory=tmp_path)
+        tuner.oracle.verbose = 0
+        tuner.search(x)
+        return len(tuner.study.trials)
+
+    assert [searched_by(X, 1), searched_by(X.copy(), 2)] == [1, 2]
+    with pytest.raises(ValueError, match=r"^x's checksum must be '\w+', as in the trials before"):
+        searched_by(X + 1, 3)
+
+
 def test_before_the_first_trial_anything_may_change(tmp_path) -> None:
     opened(tmp_path, folds=2).oracle.require_same({"folds": 2})
     tuner = opened(tmp_path, 1)

@@ -71,7 +71,7 @@ def test_a_page_of_many_hyperparameters_shows_the_important_ones_and_says_so(tmp
     page = tuner.report().read_text()
     important = list(tuner.importances())[:20]
     told = "Of 61 hyperparameters that had several values, the 10 most important ones are plotted, 20 are in the table"
-    assert told in page and "30 have a bar; tuner.importances() tells of all" in page
+    assert told in page and "30 have a bar; tuner.importances() has all" in page
     rows = Table(page[page.index("<table>") : page.index("</table>")]).rows
     assert rows[0][:5] == ["", "trial", "default_objective", "epoch", ""] and rows[0][5:] == important
     _, bars, _, slices, contours = drawn(page)
