@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 from keras.src.trainers.trainer import Trainer, model_supports_jit
-from tensorflow.python.eager.polymorphic_function.compiler_ir import from_concrete_function
+from tensorflow.python.eager import context
 from tensorflow.python.ops import control_flow_v2_func_graphs as control_flow
 from tensorflow.python.ops import random_ops_util
 from tensorflow.python.util import pywrap_xla_ops
@@ -40,8 +40,10 @@ def compiler_refusal(traced: Any, specs: Sequence[Any]) -> str:
         specs: Its inputs' shapes and types, captured ones left out, all sizes known.
     """
     platform = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    try:
-        from_concrete_function(traced, list(specs))(stage="hlo_serialized", platform_name=platform)
+    how = {"device_name": tf.zeros([]).device, "platform_name": platform, "stage": "hlo_serialized"}
+    what = {"function_name": traced.name, "flat_args": list(specs), "captured_inputs": traced.captured_inputs}
+    try:  # TensorFlow's own way to this, experimental_get_compiler_ir, draws a random number to find the device
+        context.context().get_compiler_ir(**how, **what)
     except ValueError as error:  # as TensorFlow raises whatever the compiler says
         said = str(error)
         if not said.startswith("Failed getting HLO text"):
