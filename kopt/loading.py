@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import keras
 
+from kopt.keras_internals import held_optimizers
 from kopt.knobs import PREFIX, held_knob, held_slots
 from kopt.places import as_path
 
@@ -66,7 +67,7 @@ def load_model(
         if why := damage(place):
             raise ValueError(f"filepath must be of a whole model, got {str(filepath)!r} ({why}).") from error
         raise
-    optimizers = {name: one for name, one in vars(model).items() if isinstance(one, keras.optimizers.Optimizer)}
+    optimizers = held_optimizers(model)
     if optimizers:
         with stored_weights(place) as file:
             for name, optimizer in optimizers.items():

@@ -2,7 +2,7 @@
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -174,6 +174,21 @@ def applied_gradients(optimizer: Any) -> int:
     return int(keras.ops.convert_to_numpy(inner_optimizer(optimizer)._iterations))
 
 
+def held_optimizers(model: Any) -> dict[str, Any]:
+    """Return the optimizers in a model's attributes, by name: "optimizer", or "others[0]" in a list or a dictionary."""
+    attributes = {name: held for name, held in vars(model).items() if not name.startswith("_self_")}  # TensorFlow's
+    return {name: one for attribute in attributes.items() for name, one in optimizers_in(*attribute).items()}
+
+
+def optimizers_in(name: str, held: Any) -> dict[str, Any]:
+    if isinstance(held, keras.optimizers.Optimizer):
+        return {name: held}
+    if not isinstance(held, (list, tuple, Mapping)):
+        return {}
+    parts = held if isinstance(held, Mapping) else dict(enumerate(held))
+    return {path: one for key, part in parts.items() for path, one in optimizers_in(f"{name}[{key}]", part).items()}
+
+
 def optimizers_of(model: Any, own_step: bool, chosen: str | None = None) -> dict[str, Any]:
     """Return the optimizers with rates that a model's training step may update by, by name.
 
@@ -188,13 +203,9 @@ def optimizers_of(model: Any, own_step: bool, chosen: str | None = None) -> dict
     Raises:
         ValueError: When there is none, or none of that name.
     """
-    attributes = {name: value for name, value in vars(model).items() if not name.startswith("_")}
+    found = {name: one for name, one in held_optimizers(model).items() if not name.startswith("_")}
     if not own_step and chosen is None:
-        attributes = {"optimizer": attributes.get("optimizer")}
-    several = {name: value for name, value in attributes.items() if isinstance(value, (list, tuple, dict))}
-    for name, value in several.items():
-        attributes |= {f"{name}[{place}]": one for place, one in enumerate(keras.tree.flatten(value))}
-    found = {name: one for name, one in attributes.items() if isinstance(one, keras.optimizers.Optimizer)}
+        found = {name: one for name, one in found.items() if name == "optimizer"}
     require(bool(found), "model", "must be compiled, or have an optimizer as an attribute", model.name)
     require(chosen in (None, *found), "optimizer", f"must be an optimizer of the model, of {sorted(found)}", chosen)
     named: dict[str, Any] = {}

@@ -11,6 +11,7 @@ import numpy as np
 from keras.src.random import seed_generator
 from tensorflow.python.eager import context
 
+from kopt.keras_internals.numbers import held_optimizers
 from kopt.keras_internals.step import build_optimizer
 
 __all__ = [
@@ -24,23 +25,10 @@ __all__ = [
 ]
 
 
-def optimizers_of(model: Any) -> dict[str, Any]:
-    """Return the optimizers in a model's attributes, also in lists and dictionaries, by attribute name."""
-    found: dict[str, Any] = {}
-    for name, held in vars(model).items():
-        if name.startswith("_self_"):
-            continue  # TensorFlow's own tracking
-        parts = held if isinstance(held, Mapping) else dict(enumerate(held)) if isinstance(held, (list, tuple)) else {}
-        for path, one in {name: held, **{f"{name}/{key}": part for key, part in parts.items()}}.items():
-            if isinstance(one, keras.optimizers.Optimizer):
-                found[path] = one
-    return found
-
-
 def optimized_places(model: Any) -> dict[str, list[int] | None]:
     """Return the places, among a model's variables, of what each of its built optimizers updates; None for all."""
     places = {id(variable): place for place, variable in enumerate(model.variables)}
-    built = {name: one for name, one in optimizers_of(model).items() if one.built}
+    built = {name: one for name, one in held_optimizers(model).items() if one.built}
     updated = {name: [id(variable) for variable in one._trainable_variables] for name, one in built.items()}
     return {
         name: [places[one] for one in updated[name]] if updated[name] and places.keys() >= {*updated[name]} else None
@@ -55,7 +43,7 @@ def build_optimizers(model: Any, places: Mapping[str, Sequence[int] | None]) -> 
         model: A built model.
         places: What `optimized_places` gave for one like it.
     """
-    variables, optimizers = model.variables, optimizers_of(model)
+    variables, optimizers = model.variables, held_optimizers(model)
     with model.distribute_strategy.scope():
         for name, chosen in places.items():
             if name in optimizers:

@@ -277,9 +277,10 @@ def test_only_an_update_writes_a_live_rate_and_tells_that_it_is_one() -> None:
 
 def test_optimizers_are_found_by_their_attributes(network) -> None:
     model, mine, more = network(), keras.optimizers.SGD(), [keras.optimizers.Adam(), keras.optimizers.Adam()]
-    model.mine, model.more = mine, more
+    model.mine, model.more, model.named, model._hidden = mine, more, {"a": [keras.optimizers.SGD()]}, mine
     assert list(internals.optimizers_of(model, False)) == ["optimizer"]
-    assert list(internals.optimizers_of(model, True)) == ["optimizer", "mine", "more[0]", "more[1]"]
+    assert list(internals.optimizers_of(model, True)) == ["optimizer", "mine", "more[0]", "more[1]", "named[a][0]"]
+    assert internals.held_optimizers(model).keys() - internals.optimizers_of(model, True).keys() == {"_hidden"}
     assert internals.optimizers_of(model, False, "mine") == {"mine": mine}
     with pytest.raises(ValueError, match=r"^optimizer must be an optimizer of the model, of \['mine', "):
         internals.optimizers_of(model, False, "yours")
@@ -492,18 +493,25 @@ def test_trials_go_through_attempt_and_leave_no_files(tmp_path) -> None:
     oracle = Two("loss", max_trials=2, hyperparameters=keras_tuner.HyperParameters())
     oracle.hyperparameters.Int("x", 1, 100)
     oracle.verbose = 0
-    tuner = Attempts(oracle, lambda hp: keras.Sequential([keras.layers.Dense(1)]), directory=tmp_path)
+
+    def build(hp):
+        model = keras.Sequential([keras.layers.Dense(1)])
+        model.compile("adam", "mse")
+        return model
+
+    tuner = Attempts(oracle, build, directory=tmp_path)
     tuner.search()
     assert [trial.score for trial in oracle.trials.values()] == [1.0, 1.0]
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     model = tuner.fresh_model(keras_tuner.HyperParameters())
-    model.build((None, 3))
-    model.compile("sgd", "mse")
-    tuner.save_build("0", model)
-    again = tuner.fresh_model(keras_tuner.HyperParameters())
-    again.compile("sgd", "mse")
-    tuner.build_again("0", again)
-    assert again.built and again.optimizer.built and tuner.checkpoint_file("0").endswith("checkpoint.weights.h5")
+    model.fit(np.eye(3), np.ones(3), verbose=0)
+    tuner.save_build("0", model, None)
+    assert tuner.checkpoint_file("0").endswith("checkpoint.weights.h5")
+    model.save_weights(tuner.checkpoint_file("0"))
+    again = tuner.loaded("0", keras_tuner.HyperParameters(), symbolic=None)
+    assert [one.numpy().tolist() for one in again.optimizer.variables] == [
+        one.numpy().tolist() for one in model.optimizer.variables
+    ]
     callback = keras.callbacks.TensorBoard(tmp_path / "logs")
     oracle.trials["0"].hyperparameters = keras_tuner.HyperParameters()
     copies = tuner.copied([callback], oracle.trials["0"], 1)
@@ -544,9 +552,9 @@ def test_optimizers_are_built_for_what_they_updated(network) -> None:
     model = two()
     chosen = model.trainable_variables[1:3]
     model.others["first"].build(chosen)
-    assert optimized_places(model) == {"others/first": [1, 2]}
+    assert optimized_places(model) == {"others[first]": [1, 2]}
     again = two()
-    build_optimizers(again, {"others/first": [1, 2], "optimizer": None})
+    build_optimizers(again, {"others[first]": [1, 2], "optimizer": None})
     built = [[one.shape for one in each.others["first"].variables] for each in (model, again)]
     assert built[0] == built[1]
     assert again.optimizer.built and not again.others["second"].built
