@@ -2,11 +2,14 @@
 
 import difflib
 import importlib
+import math
 import reprlib
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["is_among", "needs", "require", "shown", "unknown"]
+import numpy as np
+
+__all__ = ["is_among", "is_finite", "is_whole", "needs", "require", "shown", "unknown"]
 
 LONGEST = 160  # characters of a value in a sentence
 SHORT = reprlib.Repr()
@@ -68,6 +71,32 @@ def is_among(value: Any, *options: Any) -> bool:
         (False, True)
     """
     return any(type(value) is type(option) and value == option for option in options)
+
+
+def is_whole(value: Any) -> bool:
+    """Tell whether a value is a whole number >= 0; True and False are none.
+
+    Args:
+        value: Anything.
+
+    Example:
+        >>> is_whole(0), is_whole(np.int64(2)), is_whole(-1), is_whole(2.0), is_whole(True)
+        (True, True, False, False, False)
+    """
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 0
+
+
+def is_finite(value: Any) -> bool:
+    """Tell whether a value is a finite number; True and False are none.
+
+    Args:
+        value: Anything.
+
+    Example:
+        >>> is_finite(-1.5), is_finite(np.float32(2)), is_finite(float("nan")), is_finite(True), is_finite("1")
+        (True, True, False, False, False)
+    """
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def unknown(kind: str, name: Any, known: Iterable[str]) -> ValueError:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kopt.checks import require
 from kopt.places import as_path
-from kopt.report.read import read_run
+from kopt.report.read import is_number, read_run
 from kopt.report.run import Run
 from kopt.report.run_folder import UNFINISHED, left_behind
 from kopt.tasks import better
@@ -82,7 +82,3 @@ def read_runs(folders: Iterable[str | os.PathLike[str]]) -> tuple[list[Run], lis
         except ValueError as error:
             broken.append(str(error))
     return runs, broken
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

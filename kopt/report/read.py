@@ -85,6 +85,11 @@ def metrics_of(text: str) -> dict[str, Any]:
     for name in RESULTS[1:]:
         value = metrics[name]
         if not (value is None and name == "value" and "unfinished" in metrics):
-            require(isinstance(value, (int, float)) and not isinstance(value, bool), name, "must be a number", value)
+            require(is_number(value), name, "must be a number", value)
             float(value)  # an integer of any length is JSON
     return metrics
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value of JSON is a number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,13 +1,12 @@
 """What fit, evaluate and predict refuse of their settings, before any work is done."""
 
-import math
 from collections.abc import Collection
 from typing import Any
 
 import keras
 import numpy as np
 
-from kopt.checks import is_among, require
+from kopt.checks import is_among, is_finite, is_whole, require
 
 HOOKS = [name for name in vars(keras.callbacks.Callback) if name.startswith(("on_", "set_"))]
 
@@ -33,7 +32,7 @@ def require_fit(
     for name, value in counts.items():
         require(is_whole(value), name, "must be a whole number >= 0", value)
     require(is_among(verbose, "auto", 0, 1, 2, False, True), "verbose", "must be 'auto', 0, 1 or 2", verbose)
-    share = validation_split is None or is_number(validation_split) and 0 <= validation_split < 1
+    share = validation_split is None or is_finite(validation_split) and 0 <= validation_split < 1
     require(share, "validation_split", "must be in [0, 1)", validation_split)
     several = isinstance(validation_freq, Collection) and all(map(is_count, validation_freq))
     require(
@@ -66,13 +65,3 @@ def called_of(callbacks: Any) -> list[Any]:
 def is_count(value: Any) -> bool:
     """Tell whether a value is a whole number >= 1."""
     return is_whole(value) and int(value) >= 1
-
-
-def is_whole(value: Any) -> bool:
-    """Tell whether a value is a whole number >= 0."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 0
-
-
-def is_number(value: Any) -> bool:
-    """Tell whether a value is a finite number."""
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)

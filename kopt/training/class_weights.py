@@ -7,8 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kopt.checks import require
-from kopt.training.arguments import is_number, is_whole
+from kopt.checks import is_finite, is_whole, require
 from kopt.training.batches import is_optional
 
 RULE = "must be a dict of class -> weight, or for several outputs a dict of output -> such a dict or a list of them"
@@ -30,7 +29,7 @@ def require_class_weight(class_weight: Any) -> None:
     for one in flat:
         require(isinstance(one, Mapping) and bool(one), "class_weight", RULE, class_weight)
         require(all(map(is_whole, one)), "class_weight", "must have whole numbers >= 0 as its classes", class_weight)
-        require(all(map(is_number, one.values())), "class_weight", "must have finite numbers as weights", class_weight)
+        require(all(map(is_finite, one.values())), "class_weight", "must have finite numbers as weights", class_weight)
 
 
 def names(class_weight: Mapping[Any, Any]) -> bool:

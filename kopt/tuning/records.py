@@ -133,8 +133,8 @@ def ranked(study: optuna.Study, trials: dict[str, Any], sign: int) -> list[Any]:
         return one.state == TrialState.PRUNED, one.number not in front, sign * score, one.number
 
     found = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    scored = [one for one in found if getattr(trials.get(str(one.number)), "score", None) is not None]
-    return [trials[str(one.number)] for one in sorted(scored, key=place)]
+    known = [one for one in found if str(one.number) in trials and trials[str(one.number)].score is not None]
+    return [trials[str(one.number)] for one in sorted(known, key=place)]
 
 
 def restored(one: FrozenTrial, space: Sequence[Any], dimension: Callable[[Any], Any]) -> Any:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from optuna.distributions import FloatDistribution
 
 from kopt import keras_internals as internals
-from kopt.checks import require
+from kopt.checks import is_whole, require
 from kopt.tuning.draws import dimension
 from kopt.tuning.folds import folds_of
 
@@ -66,7 +66,7 @@ def require_counts(given: Mapping[str, Any]) -> None:
         found = can_be_none if count is None else is_whole(count) and count >= least
         require(found, name, f"must be a whole number >= {least}", count)
     seed = given.get("seed")
-    require(seed is None or (is_whole(seed) and 0 <= seed < 2**32), "seed", "must be in [0, 2 ** 32) or None", seed)
+    require(seed is None or (is_whole(seed) and seed < 2**32), "seed", "must be in [0, 2 ** 32) or None", seed)
 
 
 def require_kinds(given: Mapping[str, Any]) -> None:
@@ -86,10 +86,6 @@ def require_kinds(given: Mapping[str, Any]) -> None:
     for name, (kind, told) in KINDS.items():
         value = given.get(name)
         require(value is None or isinstance(value, kind), name, f"must be {told}", value)
-
-
-def is_whole(count: Any) -> bool:
-    return isinstance(count, (int, np.integer)) and not isinstance(count, bool)
 
 
 def require_copyable(callbacks: Sequence[Any]) -> None:
