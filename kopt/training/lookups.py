@@ -10,8 +10,6 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["LOOKUPS", "Lookups", "in_range"]
-
 # Operation -> its indices' place among its inputs, and what they must be below.
 Bound = Callable[[Any], Any]
 

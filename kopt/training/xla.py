@@ -12,8 +12,6 @@ from kopt import keras_internals as internals
 from kopt.checks import require
 from kopt.training.lookups import LOOKUPS
 
-__all__ = ["TracedStep", "decided"]
-
 ANY_SIZE = 8  # examples of a batch whose number is not known, where XLA's compiler is asked
 
 # Operations that XLA runs many times slower than TensorFlow's own kernels on a CPU. Not recurrent loops: it runs GRU

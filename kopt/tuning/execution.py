@@ -214,8 +214,10 @@ def is_stopped(oracle: Any, trial: Any) -> bool:
         trial: KerasTuner's trial.
 
     Example:
-        >>> is_stopped.__name__
-        'is_stopped'
+        >>> import types
+        >>> oracle = types.SimpleNamespace(live={"0": types.SimpleNamespace(stopped="pruned")})
+        >>> is_stopped(oracle, types.SimpleNamespace(trial_id="0"))
+        True
     """
     return oracle.live[trial.trial_id].stopped is not None
 

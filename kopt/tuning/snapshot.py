@@ -143,6 +143,7 @@ def restore(snapshot: Mapping[str, Any], weights: pathlib.Path, model: Any, made
         StartAnew: When the model is another.
 
     Example:
+        >>> import keras
         >>> restore({"weights": [], "seeds": [1]}, pathlib.Path("no"), keras.Sequential([keras.Input((2,))]), [], None)
         Traceback (most recent call last):
         kopt.tuning.snapshot.StartAnew: its seed generators are others
@@ -193,8 +194,9 @@ def read_snapshot(path: pathlib.Path) -> Any:
         StartAnew: When the file is broken.
 
     Example:
-        >>> read_snapshot.__name__
-        'read_snapshot'
+        >>> read_snapshot(pathlib.Path("nowhere.npz"))
+        Traceback (most recent call last):
+        kopt.tuning.snapshot.StartAnew: its snapshot is broken, [Errno 2] No such file or directory: 'nowhere.npz'
     """
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -32,8 +32,17 @@ def require_trainable(tuner: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
         ValueError: When there are such; says which.
 
     Example:
-        >>> require_trainable.__name__
-        'require_trainable'
+        >>> import numpy as np, tempfile
+        >>> from kopt.tuning.tuner import Tuner
+        >>> def build(hp):
+        ...     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        ...     model.compile("sgd", "mse")
+        ...     return model
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tuner = Tuner(build, "val_loss", directory=folder)
+        ...     require_trainable(tuner, [np.eye(2), np.ones((2, 1))], {}, [])
+        Traceback (most recent call last):
+        ValueError: objective must be one of loss, got 'val_loss' (did you mean 'loss'?).
     """
     x, y = [*args, *(kwargs.get(name) for name in DATA[len(args) :])][:2]
     brings = isinstance(tuner.hypermodel, HyperModel) and tuner.hypermodel.brings_data()
