@@ -166,6 +166,8 @@ class CSV(Shuffled):
     def rows(self) -> tuple[Any, np.ndarray, str]:
         columns = self.columns()
         y, _ = as_targets(columns.pop(self.target), self.task)
+        nameless = [clipped(name) for name in columns if not layer_name(name)]
+        require(not nameless, "columns", "must have letters or digits in their names, or be ignored", nameless)
         names = [layer_name(name) for name in columns]
         require(len(set(names)) == len(names), "columns", "must differ in letters and digits", list(columns))
         return as_inputs(dict(zip(names, columns.values()))), y, self.table().sha256
