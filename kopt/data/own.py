@@ -1,5 +1,6 @@
 """One's own data: arrays in memory, and CSV files."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
@@ -135,7 +136,7 @@ class CSV(Shuffled):
 
     def table(self) -> Table:
         path = as_path(self.path, "path")
-        require(path.is_file(), "path", "must be of a file", self.path)
+        require(os.path.isfile(path), "path", "must be of a file", clipped(self.path))  # a name may be too long to ask
         return read_table(path)
 
     def places(self, table: Table) -> dict[str, int]:

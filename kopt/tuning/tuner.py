@@ -140,7 +140,7 @@ class Tuner(HookedTuner):
         name = project_name or "untitled_project"
         directory = as_path(directory or ".", "directory")
         lost = open_search(
-            directory / name, storage, name, chosen, sampling, pruning, overwrite=overwrite
+            as_path(directory / name, "project_name"), storage, name, chosen, sampling, pruning, overwrite=overwrite
         )
         for_oracle = {key: settings.pop(key) for key in ORACLE_SETTINGS if key in settings}
         for_oracle.setdefault("max_consecutive_failed_trials", None)

@@ -85,6 +85,11 @@ def test_a_column_of_two_kinds_is_refused_with_its_line(name: str, tmp_path) -> 
     assert str(caught.value).startswith(message)
 
 
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="^path must be of a file, got 'xxx"):
+        data.csv("x" * 5000, target="price")
+
+
 def test_whoever_names_a_column_gets_its_cells(tmp_path) -> None:
     codes = [f"{n:03},{'ab'[n % 2]},{n / 3}" for n in range(60)]
     path = write(tmp_path, rows=codes)

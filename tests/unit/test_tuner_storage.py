@@ -468,6 +468,8 @@ def test_a_tilde_is_ones_home(tmp_path, monkeypatch) -> None:
     assert not list((tmp_path / "here").iterdir())
     with pytest.raises(ValueError, match="^directory must be a text or a path, not empty and without NUL, got 'a.x00'"):
         line("a\0", 1)
+    with pytest.raises(ValueError, match="^project_name must be a text or a path, not empty and without NUL, got"):
+        Line(max_trials=1, project_name="a\0")
 
 
 def test_any_optuna_storage_serves(tmp_path) -> None:
