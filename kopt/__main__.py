@@ -84,7 +84,7 @@ def runs(folder: str = "saved_models", sort: str = "folder") -> None:
         print(f"no runs in {printable(folder)}: they are <folder>/<recipe>/<run>")
     for run in found:
         if "unfinished" in run.metrics:
-            print(f"unfinished: {called(run)}: {clipped(run.metrics['unfinished'])}", file=sys.stderr)
+            print(f"unfinished: {clipped(called(run))}: {clipped(run.metrics['unfinished'])}", file=sys.stderr)
     left_out(broken)
 
 

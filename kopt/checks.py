@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import itertools
 import math
 import reprlib
 from collections.abc import Iterable
@@ -12,7 +13,21 @@ import numpy as np
 __all__ = ["is_among", "is_finite", "is_whole", "needs", "require", "shown", "unknown"]
 
 LONGEST = 160  # characters of a value in a sentence
-SHORT = reprlib.Repr()
+
+
+class Short(reprlib.Repr):
+    """Python's short `repr`, but with a dict in its own order."""
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        """Return the first items of a dict."""
+        if x and level <= 0:
+            return "{...}"
+        one = lambda value: self.repr1(value, level - 1)
+        items = [f"{one(key)}: {one(x[key])}" for key in itertools.islice(x, self.maxdict)]
+        return "{" + ", ".join(items + ["..."] * (len(x) > self.maxdict)) + "}"
+
+
+SHORT = Short()
 SHORT.maxtuple = SHORT.maxlist = SHORT.maxset = SHORT.maxfrozenset = SHORT.maxdict = 20
 SHORT.maxstring = SHORT.maxother = SHORT.maxlong = LONGEST
 

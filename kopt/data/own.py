@@ -1,5 +1,6 @@
 """One's own data: arrays in memory, and CSV files."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
@@ -135,7 +136,7 @@ class CSV(Shuffled):
 
     def table(self) -> Table:
         path = as_path(self.path, "path")
-        require(path.is_file(), "path", "must be of a file", self.path)
+        require(os.path.isfile(path), "path", "must be of a file", clipped(self.path))  # a name may be too long to ask
         return read_table(path)
 
     def places(self, table: Table) -> dict[str, int]:
@@ -166,6 +167,8 @@ class CSV(Shuffled):
     def rows(self) -> tuple[Any, np.ndarray, str]:
         columns = self.columns()
         y, _ = as_targets(columns.pop(self.target), self.task)
+        nameless = [clipped(name) for name in columns if not layer_name(name)]
+        require(not nameless, "columns", "must have letters or digits in their names, or be ignored", nameless)
         names = [layer_name(name) for name in columns]
         require(len(set(names)) == len(names), "columns", "must differ in letters and digits", list(columns))
         return as_inputs(dict(zip(names, columns.values()))), y, self.table().sha256

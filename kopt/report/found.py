@@ -48,7 +48,8 @@ def found_runs(root: str | os.PathLike[str], sort: str = "folder") -> tuple[list
     broken += left_behind(place)
     if sort == "folder" or not runs:
         return runs, broken
-    known = sorted({name for run in runs for name, value in run.metrics.items() if is_number(value)})
+    found = (name for run in runs for name, value in run.metrics.items() if is_number(value))
+    known = sorted({"value", *found})
     require(sort in known, "sort", f"must be one of folder, {', '.join(map(printable, known))}", sort)
 
     def order(run: Run) -> tuple[bool, str, float]:

@@ -45,6 +45,7 @@ class Drawing:
         steered: Any = study.sampler
         self.steered, self.points = steered, Points(study)
         steered.points = None if steered.duplicates else self.points
+        steered.whole = study
         self.own: dict[tuple[str, str], Any] = {}  # what this process' model asks for
         self.collisions = 0  # one after the other
         self.knows = False

@@ -172,7 +172,7 @@ def trained(
     if progress.last and not takes(fit, "initial_epoch"):
         raise StartAnew("its fit takes no initial_epoch")
     if tuner.seed is not None:
-        keras.utils.set_random_seed(seed_of(tuner.seed, first_number(tuner.oracle, trial), execution))
+        keras.utils.set_random_seed(seed_of(tuner.seed, tuner.oracle.lost.order(int(trial.trial_id)), execution))
     with seeds_made() as made:
         model = tuner.fresh_model(hp)
         unbuilt = not model.built
@@ -198,12 +198,6 @@ def reached(logs: Sequence[Mapping[str, Any]], objective: Any) -> dict[str, floa
     if not any(objective.has_value(one) for one in logs):
         raise optuna.TrialPruned
     return best_epoch(logs, objective).metrics
-
-
-def first_number(oracle: Any, trial: Any) -> int:
-    """Return the number of a trial's first try, by which all its tries are seeded."""
-    asked = oracle.live[trial.trial_id].trial
-    return asked.user_attrs.get("tries", [asked.number])[0]
 
 
 def is_stopped(oracle: Any, trial: Any) -> bool:

@@ -10,7 +10,7 @@ from kopt.tuning.checkpoints import discard
 from kopt.tuning.liveness import RESTORE, Heartbeat, Place
 from kopt.tuning.storage import GRACE, HEARTBEAT
 
-__all__ = ["RETRIES", "SURPLUS", "Lost", "queue_again", "tried_again"]
+__all__ = ["RETRIES", "SURPLUS", "Lost", "place_of", "queue_again", "tried_again"]
 
 SURPLUS = "surplus"  # attribute of a trial that does not count, for it yielded to another before it ran
 RETRIES = 2  # how often a trial is begun again whose process has ended: it may be the trial that ends them
@@ -78,6 +78,10 @@ class Lost:
     def trial(self, number: int) -> FrozenTrial:
         """Return the trial of a number; trials may have been deleted, so it need not be in the place of its number."""
         return next(one for one in self.study.get_trials(deepcopy=False) if one.number == number)
+
+    def order(self, number: int) -> int:
+        """The place of a trial in the search, by which its models are seeded."""
+        return place_of(self.trial(number), self.study.get_trials(deepcopy=False))
 
     def waiting(self) -> bool:
         """Return whether a trial is queued."""
@@ -160,3 +164,24 @@ def tried_again(trials: list[FrozenTrial]) -> set[int]:
         set()
     """
     return {number for one in trials for number in one.user_attrs.get("tries", [])}
+
+
+def place_of(trial: FrozenTrial, trials: list[FrozenTrial]) -> int:
+    """Return a trial's place, that all its tries have: its number, had none before it been begun again.
+
+    Args:
+        trial: One of the study's.
+        trials: All of them.
+
+    Returns:
+        Its place, from 0.
+
+    Example:
+        >>> import optuna
+        >>> study = optuna.create_study()
+        >>> lost, _, again, other = study.ask(), queue_again(study, study.trials[0]), study.ask(), study.ask()
+        >>> [place_of(one, study.trials) for one in study.trials]
+        [0, 0, 1]
+    """
+    first = trial.user_attrs.get("tries", [trial.number])[0]
+    return first - sum("tries" in one.user_attrs for one in trials if one.number < first)

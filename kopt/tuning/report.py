@@ -206,6 +206,7 @@ def figures(study: optuna.Study, names: list[str], order: list[str], shares: Map
     how: dict[str, Any] = {"target": first_value if several else None, "target_name": names[0]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Contour plot will not be displayed", UserWarning)  # of two of which one is
         if several and len(names) <= 3:
             yield visualization.plot_pareto_front(study, target_names=names)
         yield visualization.plot_optimization_history(study, **how)

@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler
 
 from kopt.checks import needs, require, unknown
 from kopt.tuning.distributions import count, holds, nth, written
+from kopt.tuning.lost import place_of
 from kopt.tuning.points import Points, Taken
 
 __all__ = ["Steered", "pruner_of", "sampler_of", "seed_of"]
@@ -24,10 +25,10 @@ REDRAWS = 20  # as KerasTuner's: what is drawn again so often is chosen from wha
 
 
 class Steered(BaseSampler):
-    """A sampler whose every trial has a seed of its own, by its number, and whose values can be given.
+    """A sampler whose every trial has a seed of its own, by its place, and whose values can be given.
 
-    The draws of a trial then depend on the seed, its number and the trials before, whoever runs it: a search that was
-    interrupted goes on as it would have, and processes never draw the same points.
+    The draws of a trial then depend on the seed, its place and the trials before, whoever runs it: a search that was
+    interrupted or killed goes on as it would have, and processes never draw the same points.
 
     Args:
         make: Makes a sampler from a seed.
@@ -52,13 +53,16 @@ class Steered(BaseSampler):
         self.forced: dict[str, Any] = {}
         self.relative: dict[str, Any] = {}  # what was drawn together
         self.points: Points | None = None  # those that are not drawn again
+        self.whole: Any = None  # the study, of which Hyperband shows a sampler but one bracket
+        self.place = 0  # of the trial that is drawn for
         self.exhausted = False
         self.finite = False  # whether it goes through a grid
 
     def before_trial(self, study: Any, trial: Any) -> None:
         """Seed the trial, before anything of it is drawn."""
+        self.place = place_of(trial, (self.whole or study).get_trials(deepcopy=False))
         if self.fresh or self.inner is None:
-            self.inner = self.make(seed_of(self.seed, trial.number))
+            self.inner = self.make(seed_of(self.seed, self.place))
         self.forced.clear()
         self.relative = {}
         self.inner.before_trial(study, trial)
@@ -105,7 +109,7 @@ class Steered(BaseSampler):
 
     def _another(self, trial: Any, distribution: Any, taken: set[Any]) -> Any:
         """Return one of the values that are not taken, each as likely; there is one."""
-        random = np.random.default_rng(seed_of(self.seed, trial.number, len(trial.params)))
+        random = np.random.default_rng(seed_of(self.seed, self.place, len(trial.params)))
         while True:
             value = nth(distribution, int(random.integers(count(distribution) or 1)))
             if value not in taken:

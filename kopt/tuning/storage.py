@@ -14,6 +14,7 @@ import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 
 from kopt.checks import require
+from kopt.places import as_path
 from kopt.tuning.journal import Journal
 
 __all__ = ["GRACE", "HEARTBEAT", "Journal", "open_storage", "open_study"]
@@ -54,7 +55,7 @@ def open_storage(
     text = str(folder / "journal.log" if storage is None else storage)
     if "://" not in text:
         try:
-            return JournalStorage(Journal(text))
+            return JournalStorage(Journal(str(as_path(text, "storage"))))
         except OSError as error:
             raise unreachable(text, error.strerror) from error
     in_memory = text in ("sqlite://", "sqlite:///:memory:")

@@ -14,6 +14,7 @@ from kopt import launched
 from kopt.callbacks.time_budget import seconds
 from kopt.checks import require
 from kopt.keras_internals.tuning import HookedTuner, forgetting_gradients
+from kopt.places import as_path
 from kopt.tuning.checkpoints import Progress, discard, keep_checkpoints
 from kopt.tuning.execution import data_of, execute, is_stopped
 from kopt.tuning.hope import require_hope, require_success
@@ -136,8 +137,9 @@ class Tuner(HookedTuner):
         sampling = sampler_of(sampler, drawn, objectives=several, duplicates=duplicates)
         pruning = pruner_of(pruner, objectives=several, executions=self.executions)
         name = project_name or "untitled_project"
+        directory = as_path(directory or ".", "directory")
         lost = open_search(
-            pathlib.Path(directory or ".") / name, storage, name, chosen, sampling, pruning, overwrite=overwrite
+            as_path(directory / name, "project_name"), storage, name, chosen, sampling, pruning, overwrite=overwrite
         )
         for_oracle = {key: settings.pop(key) for key in ORACLE_SETTINGS if key in settings}
         for_oracle.setdefault("max_consecutive_failed_trials", None)

@@ -40,6 +40,7 @@ BROKEN = {
     "semicolons": ({"header": "size;kind;price", "rows": ["1;a;2"] * 40}, "two columns or more, commas between, got "),
     "a name twice": ({"header": "size,size,price"}, "must have names that differ, and no empty one, but for those"),
     "no name": ({"header": ",kind,price"}, "must have names that differ, and no empty one, but for those that"),
+    "a name without letters": ({"header": "size,\U0001f600,price"}, "must have letters or digits in their names, or"),
     "a comma after the header": ({"header": "size,kind,price,"}, "(line 2 has 3 cells for 4 columns)"),
     "only a header": ({"rows": []}, "must be of a file with >= 30 whole rows, got 0."),
 }
@@ -72,7 +73,7 @@ CELLS = {
 def test_a_file_that_is_no_table_of_equal_rows_is_refused_with_its_line(name: str, tmp_path) -> None:
     content, message = BROKEN[name]
     with pytest.raises(ValueError) as caught:
-        data.csv(write(tmp_path, **content), target="price")
+        data.csv(write(tmp_path, **content), target="price").load()
     assert message in str(caught.value) and len(str(caught.value)) < 600
 
 
@@ -82,6 +83,11 @@ def test_a_column_of_two_kinds_is_refused_with_its_line(name: str, tmp_path) -> 
     with pytest.raises(ValueError) as caught:
         data.csv(write(tmp_path, rows=rows), target="price").load()
     assert str(caught.value).startswith(message)
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="^path must be of a file, got 'xxx"):
+        data.csv("x" * 5000, target="price")
 
 
 def test_whoever_names_a_column_gets_its_cells(tmp_path) -> None:

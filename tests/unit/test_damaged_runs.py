@@ -233,3 +233,8 @@ def test_a_run_that_never_ended_an_epoch_is_listed_and_not_drawn(folder, capsys)
     assert out.count("whole/three") == 3 and err.count("unfinished: whole/three: training was ended after 0") == 2
     with pytest.raises(ValueError, match="^history must hold a loss, got"):
         kopt.plot(report.read_run(place))
+    place.rename(place.parent / "\x1b[31m\nthree")
+    for other in ("one", "two"):
+        shutil.rmtree(place.parent / other)
+    main(["runs", "--folder", str(folder), "--sort", "value"])  # no run has one
+    assert r"unfinished: whole/\x1b[31m\nthree: training" in capsys.readouterr().err

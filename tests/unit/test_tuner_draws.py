@@ -1,5 +1,6 @@
 """What is recorded is what ran, whatever the space; an independent account is kept by the model itself."""
 
+import contextlib
 import copy
 import random
 import warnings
@@ -10,6 +11,7 @@ import keras
 import keras_tuner
 import optuna
 import pytest
+from optuna.pruners import HyperbandPruner
 
 from kopt.tuning import Tuner
 from kopt.tuning.draws import dimension
@@ -359,6 +361,37 @@ def test_a_search_that_is_continued_draws_what_it_would_have(tmp_path) -> None:
     whole, _ = searched(tmp_path / "a", FLAT, 24, sampler="tpe")
     parts = [point for trials in (5, 17, 24) for point in searched(tmp_path / "b", FLAT, trials, sampler="tpe")[0]]
     assert parts == whole
+
+
+class Dying(Finite):
+    """Ends its process, as far as the search can tell, in its nth trial."""
+
+    dies: int | None = None
+
+    def run_trial(self, trial, space, seen):
+        value = super().run_trial(trial, space, seen)
+        self.oracle.report(trial, value, 1)
+        if len(seen) == self.dies:
+            raise KeyboardInterrupt
+        return value
+
+
+@pytest.mark.parametrize(("sampler", "pruner"), [("tpe", None), ("random", HyperbandPruner(1, 9))])
+def test_a_search_that_is_killed_draws_what_it_would_have(sampler: str, pruner: Any, tmp_path) -> None:
+    space = [("a", FINITE[0], None, []), ("b", ("Float", {"min_value": 0.0, "max_value": 1.0}, []), None, [])]
+    how = {"max_trials": 14, "sampler": sampler, "pruner": pruner}
+    ran: dict[str, list[Any]] = {}
+    for name, deaths in (("whole", [None]), ("killed", [1, 4, 1, 3, None])):
+        ran[name] = []
+        for dies in deaths:
+            seen: list[Any] = []
+            tuner = Dying(directory=tmp_path, project_name=name, **how)
+            tuner.dies, tuner.oracle.verbose = dies, 0
+            with pytest.raises(KeyboardInterrupt) if dies else contextlib.nullcontext():
+                tuner.search(space, seen)
+            ran[name] += seen[: -1 if dies else None]
+    assert len(tuner.study.trials) == 18 and ran["killed"] == ran["whole"]
+    assert [tuner.oracle.lost.order(one) for one in tuner.oracle.lost.counted()] == list(range(14))
 
 
 def test_a_range_that_has_grown_is_searched_on(tmp_path) -> None:

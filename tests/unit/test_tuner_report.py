@@ -3,6 +3,7 @@
 import html.parser
 import json
 import re
+import warnings
 from typing import Any
 
 import optuna
@@ -86,6 +87,21 @@ def test_a_page_of_few_hyperparameters_leaves_nothing_out(tmp_path) -> None:
     assert sorted(rows[0][5:]) == ["step", "x0", "x1", "x2"]
     step = rows[0].index("step")
     assert all(len(row[step]) <= 3 for row in rows[1:])  # 0.3, not 0.30000000000000004
+
+
+class Apart(Tuner):
+    """Asks for one hyperparameter or the other."""
+
+    def run_trial(self, trial):
+        return trial.hyperparameters.Float("ab"[int(trial.trial_id) % 2], 0, 1)
+
+
+def test_a_page_of_hyperparameters_that_are_never_together_is_made_without_a_warning(tmp_path) -> None:
+    tuner = Apart(max_trials=8, sampler="random", directory=tmp_path)
+    tuner.search()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "Importances" in tuner.report().read_text()
 
 
 def test_plots_have_the_numbers_that_trials_have(tmp_path) -> None:

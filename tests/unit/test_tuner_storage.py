@@ -458,6 +458,20 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path) -> None:
         line(tmp_path / "file", 2)
 
 
+def test_a_tilde_is_ones_home(tmp_path, monkeypatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given in (None, "~/a.log"):
+        line("~/runs", 1, storage=given).search()
+    assert (tmp_path / "runs" / "line" / "journal.log").exists() and (tmp_path / "a.log").exists()
+    assert not list((tmp_path / "here").iterdir())
+    with pytest.raises(ValueError, match="^directory must be a text or a path, not empty and without NUL, got 'a.x00'"):
+        line("a\0", 1)
+    with pytest.raises(ValueError, match="^project_name must be a text or a path, not empty and without NUL, got"):
+        Line(max_trials=1, project_name="a\0")
+
+
 def test_any_optuna_storage_serves(tmp_path) -> None:
     tuner = line(tmp_path, 3, storage=optuna.storages.InMemoryStorage())
     tuner.search()
