@@ -208,7 +208,7 @@ def train_until_stopped(
         train(recipe, model, splits, callbacks=[stopping], verbose=verbose)
     except BaseException as raised:  # whatever it is, it is raised when the result is written
         error = raised
-    updates = int(model.optimizer.iterations)
+    updates = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
     history = model.history.history if updates else {}
     epochs = f"after {len(history.get('loss', ()))} of {recipe.training.epochs} epochs"
     by = stopping.name if error is None else f"{type(error).__name__}: {clipped(error)}".rstrip(": ")

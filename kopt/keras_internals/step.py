@@ -27,6 +27,42 @@ def track_loss(model: Any, loss: Any, examples: Any) -> None:
     model._loss_tracker.update_state(unscale_loss_for_distribution(loss), sample_weight=examples)
 
 
+@contextlib.contextmanager
+def sizes_unknown(model: Any) -> Iterator[None]:
+    """Count the batches of an epoch alike in each output's loss, as Keras does where a traced batch has any size.
+
+    A trace for one size would count by examples: the logs would tell how a program was compiled.
+    """
+    compiled = getattr(model, "_compile_loss", None)
+    if compiled is None:
+        yield
+        return
+    build, metrics = compiled.build, list[Any]()
+
+    def patch() -> None:
+        for metric in compiled.metrics:
+            metrics.append(metric)
+            vars(metric)["update_state"] = functools.partial(of_any_size, metric.update_state)
+
+    def built(*arguments: Any) -> None:
+        build(*arguments)
+        patch()
+
+    vars(compiled)["build"] = built
+    patch()
+    try:
+        yield
+    finally:
+        del vars(compiled)["build"]
+        for metric in metrics:
+            vars(metric).pop("update_state", None)
+
+
+def of_any_size(update: Callable[..., Any], value: Any, sample_weight: Any = None) -> Any:
+    """Call a metric's update_state without a weight that is a batch's size, a number of Python's."""
+    return update(value, sample_weight=None if isinstance(sample_weight, int) else sample_weight)
+
+
 def make_function(model: Any, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Keras' function over iterators: runs `step` for `steps_per_execution` batches."""
     return model._make_function(step)

@@ -141,12 +141,12 @@ class Program:
         return self.xla
 
     def step_for(self, xla: bool, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Return a step as it is traced: for XLA with random numbers that are fast there, and its lookups watched."""
+        """Return a step as it is traced: for XLA with fast random numbers, watched lookups, batches of unknown size."""
         if not xla:
             return step
 
         def watched(batch: Any) -> Any:
-            with internals.fast_random(), self.lookups.watch():
+            with internals.fast_random(), internals.sizes_unknown(self.model), self.lookups.watch():
                 return step(batch)
 
         return watched

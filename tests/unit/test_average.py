@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kopt.callbacks import EMA, LAWA, SWA, Average, LearningRate
-from kopt.knobs import load_model
+from kopt import load_model
 from kopt.schedules import Cosine, Triangular
 from kopt.training import Loop, refresh_statistics
 

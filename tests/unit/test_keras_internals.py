@@ -650,3 +650,22 @@ def test_random_algorithms_are_threefry_in_a_step_for_xla_alone() -> None:
             return tf.cond(tf.random.stateless_uniform([], [3, 4]) < 0.5, draw, draw)
 
     assert algorithms(draw) and not algorithms(fast)
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_sizes_of_batches_do_not_count_in_the_loss_of_each_output(built: bool) -> None:
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, [keras.layers.Identity(name="a")(inputs), keras.layers.Identity(name="b")(inputs)])
+    model.compile(loss=["mae", "mae"])
+    lose = lambda size: model.compute_loss(y=[tf.fill([size, 2], float(size))] * 2, y_pred=[tf.zeros([size, 2])] * 2)
+    if built:
+        lose(3)
+        model.reset_metrics()
+    with internals.sizes_unknown(model):
+        lose(3)
+        lose(1)
+    assert float(model.get_metrics_result()["a_loss"]) == 2
+    model.reset_metrics()
+    lose(3)
+    lose(1)
+    assert float(model.get_metrics_result()["a_loss"]) == 2.5

@@ -232,3 +232,39 @@ def test_xla_compiles_for_some_lengths_and_no_more(network, points, compilations
                 model.evaluate(*data, verbose=0, return_dict=True), rel=1e-5
             )
     assert compilations() == LENGTHS + 1
+
+
+# What the logs say
+
+
+class OwnStep(keras.Model):
+    """A model with a train_step of its own."""
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            outputs = self(x, training=True)
+            loss = self.compute_loss(x, y, outputs)
+        self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+        return self.compute_metrics(x, y, outputs)
+
+
+@pytest.mark.parametrize("kind", [keras.Model, OwnStep])
+def test_each_outputs_loss_with_a_short_last_batch_is_keras_own_in_xla_too(kind) -> None:
+    x = np.random.default_rng(0).normal(size=(10, 3)).astype("float32")
+    targets = lambda x: {"a": x[:, :1], "b": x[:, 1:]}
+    validation = x[:9], targets(x[:9])
+
+    def history(train) -> dict:
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((3,))
+        model = kind(inputs, {"a": layers.Dense(1, name="a")(inputs), "b": layers.Dense(2, name="b")(inputs)})
+        model.compile("sgd", {"a": "mse", "b": "mae"})
+        fit = train(model)
+        return fit(x, targets(x), batch_size=8, shuffle=False, validation_data=validation, verbose=0).history
+
+    theirs = history(lambda model: model.fit)
+    ours = history(lambda model: Loop(model, jit=True).fit)
+    assert {"a_loss", "b_loss", "val_a_loss", "val_b_loss"} <= theirs.keys() == ours.keys()
+    for name, values in theirs.items():
+        np.testing.assert_allclose(ours[name], values, rtol=1e-5, err_msg=name)
