@@ -27,6 +27,7 @@ Engine = Literal["auto", "resident", "stream"]
 Jit = Literal["auto"] | bool
 
 SHARE = 1 / 4  # of the free memory, for arrays on the device
+LARGEST_BATCH = 2**30  # programs count rows in 32 bits
 GPU_BYTES = 2**30  # on a GPU, whose free memory TensorFlow does not tell
 
 
@@ -82,7 +83,7 @@ def source(
     known = internals.is_of_arrays(adapter)
     require(not full or known, "batch_size", "must be a number where the data are no arrays", batch_size)
     if arrays and buildable:
-        internals.build(model, arrays.batch_spec(arrays.batch_size))
+        internals.build(model, arrays.whole_batch)
         require_labels(model, keras.utils.unpack_x_y_sample_weight(arrays.data)[1])
     why = refusal(model, arrays, free_bytes() if budget is None else budget)
     require(engine != "resident" or not why, "engine", f"must be 'stream' here: {why}", engine)
@@ -117,7 +118,7 @@ def arrays_of(adapter: Any, batch_size: Any, shuffle: bool, seed: int, weigh: We
     if data is None or any(leaf.dtype == tf.string for leaf in tf.nest.flatten(data) if leaf is not None):
         return None
     examples = next(leaf for leaf in tf.nest.flatten(data) if leaf is not None).shape[0]
-    size = examples if batch_size == "full" else min(batch_size or adapter.batch_size, examples)
+    size = examples if batch_size == "full" else min(batch_size or adapter.batch_size, LARGEST_BATCH)
     return Arrays(weigh(data) if weigh else data, size, shuffle, seed)
 
 
