@@ -41,7 +41,8 @@ def weighing(class_weight: Any, outputs: Sequence[str]) -> Weigh | None:
     """Return what gives a batch or arrays (x, y, sample_weight) the weights of their classes, or None without any.
 
     An example's weight is its class's, 1 where none is given, times its sample weight where it has one. A class is a
-    whole number, or the place of the largest number where the last axis has several.
+    whole number, or the place of the largest number where the last axis has several; where whole numbers have a sample
+    weight each, as the labels of a sequence's steps have, each is a class.
 
     Args:
         class_weight: {class: weight}; for several outputs {output: {class: weight}}, or a list in their order.
@@ -103,7 +104,8 @@ def part(sample_weight: Any, place: Any) -> Any:
 def combined(y: Any, class_weight: Mapping[int, float] | None, sample_weight: Any) -> Any:
     """Return the weight of each example of an output: its class's, times its own."""
     y = tf.convert_to_tensor(y)
-    weights = tf.ones(tf.shape(y)[:1]) if class_weight is None else of_classes(y, class_weight)
+    each = y.dtype.is_integer and sample_weight is not None and list(sample_weight.shape[1:]) == list(y.shape[1:])
+    weights = tf.ones(tf.shape(y)[:1]) if class_weight is None else of_classes(y, class_weight, each=each)
     weights = tf.cast(weights, keras.config.floatx())
     if sample_weight is None:
         return weights
@@ -113,9 +115,9 @@ def combined(y: Any, class_weight: Mapping[int, float] | None, sample_weight: An
     return weights * tf.reshape(given, [*tf.unstack(tf.shape(given), given.shape.rank), *[1] * max(-axes, 0)])
 
 
-def of_classes(y: Any, class_weight: Mapping[int, float]) -> Any:
-    """Return the weight of each target's class, as Keras finds the class."""
-    if y.shape.rank > 1:
+def of_classes(y: Any, class_weight: Mapping[int, float], *, each: bool) -> Any:
+    """Return the weight of each target's class, as Keras finds the class, or of each number's."""
+    if y.shape.rank > 1 and (y.shape[-1] == 1 or not each):
         y = tf.argmax(y, -1) if y.shape[-1] != 1 else y[..., 0]
     # As Keras' tables: the nearest whole number, and 1 for classes that have no weight.
     numbers = y if y.dtype.is_integer else tf.round(tf.cast(y, tf.float64))

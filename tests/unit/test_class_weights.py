@@ -133,6 +133,21 @@ def test_one_array_of_sample_weights_is_for_every_output() -> None:
     np.testing.assert_allclose(found["loss"], expected["loss"], rtol=2e-6)
 
 
+def test_labels_of_steps_with_a_weight_each_are_classes_each() -> None:
+    def build() -> Any:
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.Input((4, 5)), keras.layers.Dense(3, "softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        return model
+
+    x, y, given = DRAWN.normal(size=(48, 4, 5)), DRAWN.integers(0, 3, (48, 4)), DRAWN.random((48, 4))
+    weights = given * np.array([0.5, 1.0, 3.0])[y]
+    expected = build().fit(x, y, sample_weight=weights, batch_size=16, **HOW).history
+    for data in (as_arrays, as_dataset):
+        found = Loop(build(), jit=False).fit(**data(x, y, given), class_weight=KIND, **HOW).history
+        np.testing.assert_allclose(found["loss"], expected["loss"], rtol=2e-6)
+
+
 @pytest.mark.parametrize(
     ("y", "expected"),
     [
@@ -144,7 +159,7 @@ def test_one_array_of_sample_weights_is_for_every_output() -> None:
     ],
 )
 def test_the_class_is_a_number_or_the_place_of_the_largest(y: Any, expected: Any) -> None:
-    np.testing.assert_array_equal(of_classes(tf.constant(y), KIND), expected)
+    np.testing.assert_array_equal(of_classes(tf.constant(y), KIND, each=False), expected)
 
 
 @pytest.mark.parametrize(
