@@ -177,16 +177,18 @@ def applied_gradients(optimizer: Any) -> int:
 def held_optimizers(model: Any) -> dict[str, Any]:
     """Return the optimizers in a model's attributes, by name: "optimizer", or "others[0]" in a list or a dictionary."""
     attributes = {name: held for name, held in vars(model).items() if not name.startswith("_self_")}  # TensorFlow's
-    return {name: one for attribute in attributes.items() for name, one in optimizers_in(*attribute).items()}
+    return {name: one for attribute in attributes.items() for name, one in optimizers_in(*attribute, ()).items()}
 
 
-def optimizers_in(name: str, held: Any) -> dict[str, Any]:
+def optimizers_in(name: str, held: Any, around: tuple[int, ...]) -> dict[str, Any]:
+    """Return the optimizers in an attribute; a container that holds itself, by the others around it, is left out."""
     if isinstance(held, keras.optimizers.Optimizer):
         return {name: held}
-    if not isinstance(held, (list, tuple, Mapping)):
+    if not isinstance(held, (list, tuple, Mapping)) or id(held) in around:
         return {}
-    parts = held if isinstance(held, Mapping) else dict(enumerate(held))
-    return {path: one for key, part in parts.items() for path, one in optimizers_in(f"{name}[{key}]", part).items()}
+    parts, inside = held if isinstance(held, Mapping) else dict(enumerate(held)), (*around, id(held))
+    found = [optimizers_in(f"{name}[{key}]", part, inside) for key, part in parts.items()]
+    return {path: one for each in found for path, one in each.items()}
 
 
 def optimizers_of(model: Any, own_step: bool, chosen: str | None = None) -> dict[str, Any]:

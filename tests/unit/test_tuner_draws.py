@@ -304,12 +304,16 @@ def ask_finite(to: Any, space: list[Any]) -> None:
 
 
 class Finite(Tuner):
-    """Notes its points itself."""
+    """Asks for a space, and notes its points itself."""
 
-    def run_trial(self, trial, space, seen):
+    def run(self, asked: list[Any], seen: list[Any]) -> None:
+        self.asked, self.seen = asked, seen
+        self.search()
+
+    def run_trial(self, trial):
         asks = Asks(trial.hyperparameters)
-        ask_finite(asks, space)
-        seen.append(asks.point)
+        ask_finite(asks, self.asked)
+        self.seen.append(asks.point)
         return zlib.crc32(repr(asks.point).encode()) % 97 / 97
 
 
@@ -317,7 +321,7 @@ def searched(folder, space: list[Any], trials: int, **how: Any) -> tuple[list[di
     seen: list[dict[str, Any]] = []
     tuner = Finite(max_trials=trials, directory=folder, **how)
     tuner.oracle.verbose = 0
-    tuner.search(space, seen)
+    tuner.run(space, seen)
     return seen, tuner
 
 
@@ -368,10 +372,10 @@ class Dying(Finite):
 
     dies: int | None = None
 
-    def run_trial(self, trial, space, seen):
-        value = super().run_trial(trial, space, seen)
+    def run_trial(self, trial):
+        value = super().run_trial(trial)
         self.oracle.report(trial, value, 1)
-        if len(seen) == self.dies:
+        if len(self.seen) == self.dies:
             raise KeyboardInterrupt
         return value
 
@@ -388,7 +392,7 @@ def test_a_search_that_is_killed_draws_what_it_would_have(sampler: str, pruner: 
             tuner = Dying(directory=tmp_path, project_name=name, **how)
             tuner.dies, tuner.oracle.verbose = dies, 0
             with pytest.raises(KeyboardInterrupt) if dies else contextlib.nullcontext():
-                tuner.search(space, seen)
+                tuner.run(space, seen)
             ran[name] += seen[: -1 if dies else None]
     assert len(tuner.study.trials) == 18 and ran["killed"] == ran["whole"]
     assert [tuner.oracle.lost.order(one) for one in tuner.oracle.lost.counted()] == list(range(14))
@@ -466,19 +470,19 @@ def test_processes_that_share_a_search_run_no_point_twice(tmp_path) -> None:
 
 def test_what_failed_is_not_drawn_again_and_what_was_run_is_not_started_again(tmp_path) -> None:
     class Fails(Finite):
-        def run_trial(self, trial, space, seen):
-            score = super().run_trial(trial, space, seen)
-            if seen[-1]["a"] == 2:
+        def run_trial(self, trial):
+            score = super().run_trial(trial)
+            if self.seen[-1]["a"] == 2:
                 raise KeyError("a")
             return score
 
     seen: list[Any] = []
     tuner = Fails(max_trials=30, directory=tmp_path, sampler="random")
     tuner.oracle.verbose = 0
-    tuner.search(FLAT, seen)
+    tuner.run(FLAT, seen)
     assert len(set(keys(seen))) == len(seen) == 24
     tuner.enqueue(a=1, b="u", c=0.01)
-    tuner.search(FLAT, seen)
+    tuner.run(FLAT, seen)
     assert len(seen) == 24
 
 
@@ -486,18 +490,18 @@ def test_a_model_that_fails_in_its_middle_does_not_end_a_grid(tmp_path) -> None:
     """Optuna's BruteForceSampler raises then, for a path that ends where another goes on is none of its tree."""
 
     class Fails(Finite):
-        def run_trial(self, trial, space, seen):
+        def run_trial(self, trial):
             hp = trial.hyperparameters
-            if hp.Int("a", 1, 3) == 2 and not seen:
-                seen.append({})
+            if hp.Int("a", 1, 3) == 2 and not self.seen:
+                self.seen.append({})
                 raise KeyError("early")
-            seen.append({"a": hp.get("a"), "b": hp.Boolean("b")})
+            self.seen.append({"a": hp.get("a"), "b": hp.Boolean("b")})
             return 0.0
 
     seen: list[Any] = []
     tuner = Fails(max_trials=30, directory=tmp_path, sampler="grid", seed=next(iter(seeds_that_begin_with(2))))
     tuner.oracle.verbose = 0
-    tuner.search(FLAT, seen)
+    tuner.run(FLAT, seen)
     assert seen[0] == {} and len(set(keys(seen[1:]))) == len(seen[1:]) == 6
 
 
@@ -519,5 +523,5 @@ def test_a_number_with_steps_is_recorded_as_a_person_would_write_it(kind: Any, t
     tuner.oracle.verbose, seen = 0, []
     tuner.oracle.hyperparameters.Float("x", **kind[1])
     tuner.enqueue(x=kind[2][0] + (kind[2][3] - kind[2][0] if len(kind[2]) > 3 else 0))
-    tuner.search([("x", kind, None, [])], seen)
+    tuner.run([("x", kind, None, [])], seen)
     assert seen[0]["x"] in kind[2]
