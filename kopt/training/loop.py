@@ -38,7 +38,8 @@ class Loop:
         strategy: That strategy, to be sure of it; None for whatever it is.
         engine: "auto", "resident" (arrays on the device; a dataset is read once, in its order) or "stream" (tf.data).
         jit: Whether to compile with XLA: "auto" (the value of `compile(jit_compile=)`, else where XLA does the same
-            and is fast), True (it leaves out assertions) or False. Indices out of range raise in XLA too.
+            and is fast; elsewhere BatchNormalization of images takes TensorFlow's fused kernel), True (it leaves out
+            assertions) or False (Keras' numbers, to the bit). Indices out of range raise in XLA too.
         step: What to do with one batch, returning logs; `TrainStep(model)` or the model's own train_step when None.
         seed: Of the order of examples, >= 0; drawn from NumPy's global generator at each fit when None, so that
             `keras.utils.set_random_seed` rules it.

@@ -14,6 +14,7 @@ from kopt.training.after_update import HookedStep, working
 from kopt.training.batches import is_optional, rows, shared, sliced
 from kopt.training.engine import Jit
 from kopt.training.lookups import Lookups
+from kopt.training.normalization import fused_normalization
 from kopt.training.resident import ResidentProgram, blank
 from kopt.training.stretches import Arrays, ResidentStretch, StreamStretch
 from kopt.training.train_step import TrainStep, checking
@@ -141,15 +142,21 @@ class Program:
         return self.xla
 
     def step_for(self, xla: bool, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Return a step as it is traced: for XLA with fast random numbers, watched lookups, batches of unknown size."""
-        if not xla:
-            return step
+        """Return a step as it is traced: for XLA with fast random numbers, watched lookups, batches of unknown size.
+
+        Without XLA, "auto" has batch normalization by the fused kernel.
+        """
 
         def watched(batch: Any) -> Any:
             with internals.fast_random(), internals.sizes_unknown(self.model), self.lookups.watch():
                 return step(batch)
 
-        return watched
+        def fused(batch: Any) -> Any:
+            with fused_normalization(self.model):
+                return step(batch)
+
+        bits = self.jit != "auto" or not self.alone or internals.asked_jit(self.model) is False
+        return watched if xla else step if bits else fused
 
     def trace(self, spec: Any, xla: bool) -> Any:
         """The step on one batch as a concrete function, with or without its check of the gradient."""
