@@ -36,9 +36,9 @@ What was tried, in us a step:
 - Random numbers in XLA, us for 65,536 uniform ones with a selection (524,288 in brackets): what TensorFlow chooses
   11352 (182215), Philox 384 (6244), Threefry 62 (721), a hash of two multiplications by hand 46 (523), without XLA 199
   (1958), no random numbers 13 (71). Threefry, taken: MLP 784 with dropout without XLA 2500, Philox 1470 to 1560,
-  Threefry 1250; transformer with dropout 25000, 22990 to 23670, 17860.
-- CNN with BatchNorm and dropout: Keras' formula of batch normalization 17744 (1.09 times fit's best), TensorFlow's fused
-  kernel 11022. Taken without XLA unless Keras' bits are asked for.
+  Threefry 1250 to 1290; transformer with dropout 25000, 22990 to 23670, 17860 to 19840.
+- CNN with BatchNorm and dropout: Keras' formula of batch normalization 17744 (1.09 times fit's best), TensorFlow's
+  fused kernel 11022. Taken without XLA unless Keras' bits are asked for.
 - The check that a gradient is finite: a condition around the update 0.77 (batch 1), 447 (MLP 784), 200 (factorization);
   selecting old or new values 0.78, 456; the check by squares, dot products, the largest or zero times the gradients no
   better (470 to 640); no check in the step, one at the end of a call, and the call done again 0.56, 383, 142. Taken.
