@@ -15,7 +15,6 @@ from kopt import (  # noqa: E402
     callbacks,
     data,
     distribute,
-    fields,
     models,
     optimizers,
     regularizers,
@@ -23,11 +22,14 @@ from kopt import (  # noqa: E402
     schedules,
     select,
     training,
+    values,
 )
-from kopt.knobs import Knob  # noqa: E402
-from kopt.loading import load_model  # noqa: E402
-from kopt.recipe import Command, Recipe, Training, command_line  # noqa: E402
+from kopt.experiment.recipe import Command, Recipe, Training, command_line  # noqa: E402
+from kopt.state.knobs import Knob  # noqa: E402
+from kopt.state.loading import load_model  # noqa: E402
 from kopt.training import Loop, fit  # noqa: E402
+from kopt.values.deprecation import warn_moved  # noqa: E402
+from kopt.values.moved import moved_modules  # noqa: E402
 
 __version__ = "0.1.0"
 
@@ -43,7 +45,6 @@ __all__ = [
     "data",
     "distribute",
     "exit_codes",
-    "fields",
     "fit",
     "load_model",
     "models",
@@ -58,16 +59,20 @@ __all__ = [
     "select",
     "training",
     "tuning",
+    "values",
 ]
 
 # Loaded on first use: these import matplotlib, KerasTuner and Optuna.
 LATE_MODULES = ("report", "tuning")
 LATE_NAMES = {
-    "exit_codes": "kopt.exits",
+    "exit_codes": "kopt.experiment.exit_codes",
     "plot": "kopt.report",
-    "run": "kopt.runs",
-    "run_command": "kopt.targets",
+    "run": "kopt.experiment.run",
+    "run_command": "kopt.experiment.recipe_cli",
 }
+
+
+moved_modules.install()
 
 
 def __getattr__(name: str) -> Any:
@@ -76,4 +81,8 @@ def __getattr__(name: str) -> Any:
     if name in LATE_NAMES:
         globals()[name] = found = getattr(importlib.import_module(LATE_NAMES[name]), name)
         return found
+    if f"kopt.{name}" in moved_modules.moved:
+        new = moved_modules.moved[f"kopt.{name}"]
+        warn_moved(f"kopt.{name}", new, stacklevel=2)
+        return importlib.import_module(new)
     raise AttributeError(f"module 'kopt' has no attribute {name!r}")

@@ -12,12 +12,13 @@ import rich.text
 import tensorflow as tf
 import tyro
 
-from kopt import checks, distribute
-from kopt.exits import exit_codes
-from kopt.launch import launch, launch_tuners
-from kopt.places import as_path
+from kopt import distribute
+from kopt.distribute.launch import launch, launch_tuners
+from kopt.experiment.exit_codes import exit_codes
 from kopt.report import Run, compare_figure, differences, found_runs, read_run, read_runs
-from kopt.texts import clipped, printable
+from kopt.values import checks
+from kopt.values.places import as_path
+from kopt.values.texts import clipped, printable
 
 __all__ = ["main"]
 

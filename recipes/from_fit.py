@@ -62,7 +62,7 @@ def timed(script: Callable[[Splits, int], Trained], data: Splits, epochs: int) -
 @kopt.exit_codes()
 def main(args: Sequence[str] | None = None) -> Path:
     """Run the script in Keras, in kopt to the bit, in kopt as it is; print how far apart they are and the times."""
-    quick, folder = kopt.recipe.script_line(args, description=__doc__)
+    quick, folder = kopt.experiment.script_line(args, description=__doc__)
     data, epochs = Digits().load(), 2 if quick else 40
     with kopt.report.run_folder(folder, "from_fit") as (unfinished, final):
         expected, _, seconds = timed(in_keras, data, epochs)

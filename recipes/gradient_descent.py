@@ -53,7 +53,7 @@ EXERCISES: dict[str, tuple[Any, Any, Any, Any]] = {
 @kopt.exit_codes()
 def main(args: Sequence[str] | None = None) -> Path:
     """Run the exercises and draw their losses in one picture."""
-    quick, folder = kopt.recipe.script_line(args, description=__doc__)
+    quick, folder = kopt.experiment.script_line(args, description=__doc__)
     with kopt.report.run_folder(folder, "gradient_descent") as (unfinished, final):
         lines, network = {}, {}
         for name, (loss, start, rate, closed_form) in EXERCISES.items():

@@ -21,7 +21,7 @@ from kopt.data import Characters
 from kopt.models import CharGRU
 from kopt.rules import Adam
 from kopt.schedules import OneCycle
-from kopt.training.clips import GlobalNorm
+from kopt.training.steps.clips import GlobalNorm
 
 RECIPE = kopt.Recipe(
     "language_model",

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 import kopt
-from kopt.contests import contest
-from kopt.fields import replace
-from kopt.recipe import script_line
+from kopt.experiment.ablation import contest
+from kopt.experiment.recipe import script_line
 from kopt.report.gallery import schedules_figure
 from kopt.schedules import Constant, Cosine, Linear, OneCycle, Schedule, Step
+from kopt.values.fields import replace
 
 CONTENDERS: dict[str, Schedule] = {
     "constant": Constant(1),

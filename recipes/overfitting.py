@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import kopt
-from kopt.contests import Entry, contest
-from kopt.fields import replace
-from kopt.recipe import script_line
+from kopt.experiment.ablation import Entry, contest
+from kopt.experiment.recipe import script_line
 from kopt.regularizers import L1, L2
 from kopt.report.gallery import curves_figure
+from kopt.values.fields import replace
 
 RECIPE = kopt.Recipe(
     "overfitting",

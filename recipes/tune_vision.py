@@ -43,13 +43,13 @@ class Search(kopt.Command):
     trials: int = 8
 
     def check(self) -> None:
-        kopt.checks.require(self.trials >= 1, "trials", "must be >= 1", self.trials)
+        kopt.values.checks.require(self.trials >= 1, "trials", "must be >= 1", self.trials)
 
 
 @kopt.exit_codes()
 def main(args: Sequence[str] | None = None) -> kopt.report.Run:
     """Search, print the ranking, and leave the best recipe's run folder."""
-    search = Search(kopt.fields.replace(RECIPE, {"name": "tune_vision", "target": 0.98}))
+    search = Search(kopt.values.replace(RECIPE, {"name": "tune_vision", "target": 0.98}))
     search = kopt.command_line(search, quick=QUICK, args=args, description=__doc__)
     hypermodel = HyperModel(search.of, RANGES | QUICK_RANGES if search.quick else RANGES)
     with tempfile.TemporaryDirectory() as directory:

@@ -16,18 +16,15 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from kopt.fields import Value  # noqa: E402
 from kopt.keras_internals.tuning import forgetting_gradients  # noqa: E402
+from kopt.values.fields import Value  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 # Files and folders whose tests train nothing: `-m fast` runs them in less than a minute on 2 cores.
 FAST = (
-    "kopt/annotations.py",
-    "kopt/checks.py",
-    "kopt/fields.py",
-    "kopt/registry.py",
+    "kopt/values/",
     "kopt/regularizers/",
     "kopt/schedules/",
     "kopt/select/",
@@ -37,9 +34,9 @@ FAST = (
     "tests/golden/test_schedules.py",
     "tests/shape/test_docstrings.py",
     "tests/unit/test_main.py",
-    "tests/unit/test_metrics.py",
-    "tests/unit/test_select.py",
-    "tests/unit/test_values.py",
+    "tests/unit/tasks/",
+    "tests/unit/select/",
+    "tests/unit/values/",
 )
 
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from kopt.fields import Value
-from kopt.registry import Registry
-from kopt.tasks import Task
+from kopt.tasks.task import Task
+from kopt.values.fields import Value
+from kopt.values.registry import Registry
 
 __all__ = ["Augmentation", "Then", "registry"]
 
@@ -76,7 +76,7 @@ class Then(Augmentation):
 
     Example:
         >>> from kopt.augment import Rotate, Shift
-        >>> from kopt.fields import paths
+        >>> from kopt.values.fields import paths
         >>> list(paths(Shift(0.1).then(Rotate(0.05))))
         ['height', 'width', 'second', 'second.turn']
 

@@ -5,9 +5,9 @@ from typing import Any
 from keras import layers, ops
 
 from kopt.augment.base import Augmentation, Batch, registry
-from kopt.checks import require
-from kopt.fields import Number
-from kopt.tasks import Task
+from kopt.tasks.task import Task
+from kopt.values.checks import require
+from kopt.values.fields import Number
 
 __all__ = ["Jitter", "TokenDropout"]
 

@@ -8,13 +8,13 @@ import tensorflow as tf
 
 from kopt.callbacks.averaging import EMA, LAWA, SWA, Averaging
 from kopt.callbacks.base import Placed, registry
-from kopt.checks import require
 from kopt.keras_internals import has_weights, raw
-from kopt.knobs import held_knob, held_slots
-from kopt.training.after_update import Hook, Update
-from kopt.training.evaluation_weights import EvaluationWeights
-from kopt.training.installing import holder, install, remove, require_at_work
-from kopt.training.statistics import refresh_statistics
+from kopt.state.knobs import held_knob, held_slots
+from kopt.training.steps.evaluation_weights import EvaluationWeights
+from kopt.training.steps.installing import holder, install, remove, require_at_work
+from kopt.training.steps.update_hooks import Hook, Update
+from kopt.training.tools.statistics import refresh_statistics
+from kopt.values.checks import require
 
 __all__ = ["Average"]
 

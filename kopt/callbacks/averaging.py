@@ -4,10 +4,10 @@ from typing import Any
 
 from keras import ops
 
-from kopt.checks import require
-from kopt.fields import Number, Value
-from kopt.registry import Registry
 from kopt.schedules import Constant, Schedule
+from kopt.values.checks import require
+from kopt.values.fields import Number, Value
+from kopt.values.registry import Registry
 
 __all__ = ["EMA", "LAWA", "SWA", "Averaging", "averagings"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kopt.checks import require
+from kopt.values.checks import require
 
 log = logging.getLogger("kopt")
 

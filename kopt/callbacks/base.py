@@ -5,11 +5,11 @@ from typing import Any
 
 import keras
 
-from kopt.checks import require
 from kopt.keras_internals import optimizers_of
-from kopt.registry import Registry
 from kopt.training.hooks import Callback
-from kopt.training.installing import own_step
+from kopt.training.steps.installing import own_step
+from kopt.values.checks import require
+from kopt.values.registry import Registry
 
 __all__ = ["Placed", "registry"]
 

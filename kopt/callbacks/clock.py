@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from kopt.checks import require
 from kopt.keras_internals import applied_gradients
-from kopt.knobs import Knob
 from kopt.schedules import Schedule
+from kopt.state.knobs import Knob
+from kopt.values.checks import require
 
 __all__ = ["Clock"]
 

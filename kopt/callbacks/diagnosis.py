@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kopt.callbacks.base import Callback, registry
-from kopt.checks import require
+from kopt.values.checks import require
 
 __all__ = ["Diagnosis", "Verdict", "diagnose"]
 

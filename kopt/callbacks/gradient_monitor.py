@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from kopt.callbacks.base import Placed, registry
-from kopt.checks import require
 from kopt.keras_internals import raw
-from kopt.knobs import held_slots
 from kopt.select import parameters
-from kopt.training.after_update import Hook, Update
+from kopt.state.knobs import held_slots
 from kopt.training.arguments import is_count
-from kopt.training.installing import holder, install, remove, require_at_work
+from kopt.training.steps.installing import holder, install, remove, require_at_work
+from kopt.training.steps.update_hooks import Hook, Update
+from kopt.values.checks import require
 
 __all__ = ["GradientMonitor"]
 

@@ -8,11 +8,11 @@ from keras import ops
 from kopt import schedules
 from kopt.callbacks.base import Placed, registry
 from kopt.callbacks.clock import Clock, Unit, read, require_unit, schedule_of
-from kopt.checks import require
 from kopt.keras_internals import install_rate, installed_rate, retrace
-from kopt.knobs import Knob, held_knob
 from kopt.schedules import Schedule
-from kopt.training.installing import own_step
+from kopt.state.knobs import Knob, held_knob
+from kopt.training.steps.installing import own_step
+from kopt.values.checks import require
 
 __all__ = ["LearningRate", "lower_rate", "multiplier"]
 

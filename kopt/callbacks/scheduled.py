@@ -7,14 +7,14 @@ from keras import ops
 
 from kopt.callbacks.base import Placed, registry
 from kopt.callbacks.clock import Clock, Unit, read, require_unit, schedule_of
-from kopt.checks import require
-from kopt.fields import number_paths
-from kopt.fields import read as read_field
 from kopt.keras_internals import retrace, set_dropout
-from kopt.knobs import Knob
 from kopt.optimizers import Optimizer
 from kopt.schedules import Schedule
-from kopt.training.installing import own_step
+from kopt.state.knobs import Knob
+from kopt.training.steps.installing import own_step
+from kopt.values.checks import require
+from kopt.values.fields import number_paths
+from kopt.values.fields import read as read_field
 
 __all__ = ["Scheduled"]
 

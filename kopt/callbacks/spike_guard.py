@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from kopt.callbacks.base import Placed, registry
 from kopt.callbacks.learning_rate import lower_rate, rate_of
-from kopt.checks import require
 from kopt.keras_internals import rate_variable, raw
-from kopt.knobs import held_knob, held_slots
-from kopt.training.after_update import Hook, Update, working
+from kopt.state.knobs import held_knob, held_slots
 from kopt.training.arguments import is_count
-from kopt.training.installing import holder, install, remove, require_at_work
+from kopt.training.steps.installing import holder, install, remove, require_at_work
+from kopt.training.steps.update_hooks import Hook, Update, working
+from kopt.values.checks import require
 
 __all__ = ["SpikeGuard"]
 

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 
 from kopt.callbacks.base import Callback, registry
-from kopt.checks import require
 from kopt.keras_internals import examples_counted
+from kopt.values.checks import require
 
 __all__ = ["Throughput"]
 

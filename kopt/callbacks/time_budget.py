@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from kopt.callbacks.base import Callback, registry
-from kopt.checks import require
+from kopt.values.checks import require
 
 __all__ = ["TimeBudget"]
 

@@ -5,10 +5,10 @@ from kopt.data.characters import Characters
 from kopt.data.diamonds import Diamonds
 from kopt.data.digits import MNIST, Digits
 from kopt.data.electricity import Electricity
-from kopt.data.look import Look, look
 from kopt.data.movielens import Likes, Ratings
-from kopt.data.own import CSV, Arrays, arrays, csv
 from kopt.data.reviews import ChineseReviews, Reviews
+from kopt.data.summary import Look, look
+from kopt.data.user_data import CSV, Arrays, arrays, csv
 
 __all__ = [
     "Arrays",

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from kopt.fields import Value
-from kopt.registry import Registry
-from kopt.tasks import Task, better, score_of
+from kopt.tasks.task import Task, better, score_of
+from kopt.values.fields import Value
+from kopt.values.registry import Registry
 
 __all__ = ["Baseline", "Data", "Split", "Splits", "registry"]
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from kopt.checks import needs
 from kopt.data.base import Baseline, Data, Split, Splits
+from kopt.values.checks import needs
 
 __all__ = ["boosting", "ridge"]
 

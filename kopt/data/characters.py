@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from kopt.checks import require
 from kopt.data.base import Baseline, Split, Splits, checksum, registry
 from kopt.data.reviews import food_reviews
 from kopt.data.shuffled import Shuffled
-from kopt.tasks import Task
+from kopt.tasks.task import Task
+from kopt.values.checks import require
 
 __all__ = ["Characters", "witten_bell"]
 

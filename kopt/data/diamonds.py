@@ -9,7 +9,7 @@ from kopt.data.base import Baseline, Splits, checksum, registry
 from kopt.data.baselines import boosting
 from kopt.data.packages import frame
 from kopt.data.shuffled import Shuffled
-from kopt.tasks import Task
+from kopt.tasks.task import Task
 
 __all__ = ["Diamonds"]
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from kopt.checks import needs, require
 from kopt.data.base import Baseline, Splits, checksum, registry
 from kopt.data.shuffled import Shuffled
+from kopt.values.checks import needs, require
 
 __all__ = ["MNIST", "Digits"]
 

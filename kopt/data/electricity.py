@@ -4,12 +4,12 @@ from dataclasses import KW_ONLY
 
 import numpy as np
 
-from kopt.checks import require
 from kopt.data.base import Baseline, Data, Split, Splits, checksum, registry
 from kopt.data.packages import frame
 from kopt.data.shuffled import require_shares
-from kopt.fields import Number
-from kopt.tasks import Task
+from kopt.tasks.task import Task
+from kopt.values.checks import require
+from kopt.values.fields import Number
 
 __all__ = ["Electricity"]
 

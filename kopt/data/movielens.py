@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from kopt.checks import require
 from kopt.data.base import Baseline, Data, Split, Splits, checksum, registry
 from kopt.data.packages import frame
 from kopt.data.shuffled import Shuffled, require_shares
-from kopt.fields import Number
-from kopt.tasks import Task
+from kopt.tasks.task import Task
+from kopt.values.checks import require
+from kopt.values.fields import Number
 
 __all__ = ["Likes", "Ratings"]
 

@@ -5,7 +5,7 @@ import importlib.resources
 import pathlib
 from typing import Any
 
-from kopt.checks import needs, require
+from kopt.values.checks import needs, require
 
 __all__ = ["frame", "packaged"]
 

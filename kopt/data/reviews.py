@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from kopt.checks import needs
 from kopt.data.base import Baseline, Splits, checksum, registry
 from kopt.data.packages import frame, packaged
 from kopt.data.shuffled import Shuffled
-from kopt.metrics import AUC
+from kopt.tasks.metrics import AUC
+from kopt.values.checks import needs
 
 __all__ = ["ChineseReviews", "Reviews", "food_reviews"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from kopt.checks import require
 from kopt.data.base import Data, Split, Splits, take
-from kopt.fields import Number
+from kopt.values.checks import require
+from kopt.values.fields import Number
 
 __all__ = ["Shuffled"]
 

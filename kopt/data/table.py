@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kopt.checks import require
-from kopt.texts import clipped
+from kopt.values.checks import require
+from kopt.values.texts import clipped
 
 __all__ = ["Table", "column_of", "read_table"]
 

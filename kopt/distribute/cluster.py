@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kopt.checks import require
+from kopt.values.checks import require
 
 __all__ = ["described", "multi_worker"]
 

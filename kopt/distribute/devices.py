@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from kopt.checks import require, unknown
 from kopt.distribute.cluster import described, multi_worker
+from kopt.values.checks import require, unknown
 
 __all__ = ["Chosen", "choose", "strategy"]
 

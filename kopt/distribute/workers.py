@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kopt.checks import require
+from kopt.values.checks import require
 
 __all__ = ["from_chief", "is_chief", "over_workers", "text_from_chief", "workers"]
 

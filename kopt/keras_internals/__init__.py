@@ -52,8 +52,8 @@ from kopt.keras_internals.numbers import (
     rate_variable,
     rated_optimizers,
     set_dropout,
-    updates_seen,
     unknown_weights,
+    updates_seen,
 )
 from kopt.keras_internals.optimizers import (
     ListOptimizer,

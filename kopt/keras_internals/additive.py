@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 
-from kopt.checks import require
 from kopt.keras_internals.models import flat_layers
 from kopt.keras_internals.portions import (
     MEANS,
@@ -24,6 +23,7 @@ from kopt.keras_internals.portions import (
     values_and_mask,
 )
 from kopt.keras_internals.step import forward
+from kopt.values.checks import require
 
 ROWS, UNKNOWN_LENGTH, TOLERANCE = 4, 8, 1e-4
 SPLITS = ((1, 3), (3, 1), (2, 2))

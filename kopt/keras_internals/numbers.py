@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kopt.checks import require
+from kopt.values.checks import require
 
 
 class LiveFloat(float):

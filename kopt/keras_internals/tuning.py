@@ -10,8 +10,8 @@ import keras_tuner
 from keras_tuner.src.engine.oracle import Display
 from tensorflow.python.framework import ops
 
-from kopt.checks import require
 from kopt.keras_internals.resuming import build_optimizers, optimized_places
+from kopt.values.checks import require
 
 __all__ = [
     "DrawnHyperParameters",

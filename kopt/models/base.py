@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 
-from kopt.fields import Value
-from kopt.registry import Registry
-from kopt.tasks import Task, loss_of, score_of
+from kopt.tasks.task import Task, loss_of, score_of
+from kopt.values.fields import Value
+from kopt.values.registry import Registry
 
 __all__ = ["Model", "registry"]
 

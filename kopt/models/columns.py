@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kopt.checks import require
 from kopt.models.layers import PiecewiseLinear
+from kopt.values.checks import require
 
 __all__ = ["columns_encoder"]
 

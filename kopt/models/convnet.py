@@ -4,9 +4,9 @@ from dataclasses import KW_ONLY
 
 import keras
 
-from kopt.checks import require
-from kopt.fields import Number
 from kopt.models.base import Model, registry
+from kopt.values.checks import require
+from kopt.values.fields import Number
 
 __all__ = ["ConvNet"]
 

@@ -7,10 +7,10 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from kopt.checks import require
-from kopt.fields import Number
 from kopt.models.base import Model, registry
-from kopt.tasks import Task
+from kopt.tasks.task import Task
+from kopt.values.checks import require
+from kopt.values.fields import Number
 
 __all__ = ["Forecaster", "ForecastMLP", "ForecastTCN"]
 

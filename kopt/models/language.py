@@ -7,11 +7,11 @@ from typing import Any
 import keras
 from keras import layers
 
-from kopt.checks import require
-from kopt.fields import Number
 from kopt.models.base import Model, registry
 from kopt.models.layers import Positions, transformer_block
-from kopt.tasks import Task
+from kopt.tasks.task import Task
+from kopt.values.checks import require
+from kopt.values.fields import Number
 
 __all__ = ["CharGRU", "CharTransformer", "Language"]
 

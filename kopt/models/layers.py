@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from kopt.registry import Registry
+from kopt.values.registry import Registry
 
 __all__ = ["HideSeen", "Items", "PiecewiseLinear", "Positions", "registry", "transformer_block"]
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import keras
 
-from kopt.checks import require
-from kopt.fields import Number
 from kopt.models.base import Model, registry
 from kopt.models.columns import columns_encoder
-from kopt.tasks import PlainTask
+from kopt.tasks.task import PlainTask
+from kopt.values.checks import require
+from kopt.values.fields import Number
 
 __all__ = ["MLP"]
 

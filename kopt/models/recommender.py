@@ -7,11 +7,11 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kopt.checks import require
-from kopt.fields import Number
 from kopt.models.base import Model, registry
 from kopt.models.layers import HideSeen, Items
-from kopt.tasks import Task
+from kopt.tasks.task import Task
+from kopt.values.checks import require
+from kopt.values.fields import Number
 
 __all__ = ["Autoencoder", "Factorization", "TwoTower"]
 

@@ -8,10 +8,10 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from kopt.checks import require
-from kopt.fields import Number
 from kopt.models.base import Model, registry
 from kopt.models.layers import Positions, transformer_block
+from kopt.values.checks import require
+from kopt.values.fields import Number
 
 __all__ = ["Text", "TextBag", "TextConv", "TextTransformer"]
 

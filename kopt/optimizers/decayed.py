@@ -6,12 +6,12 @@ from typing import Any
 
 import keras
 
-from kopt.checks import require
-from kopt.fields import number_paths, read
 from kopt.keras_internals import WrappingOptimizer, decay_before_updates, rated_optimizers
-from kopt.knobs import Knob
 from kopt.optimizers.optimizer import Optimizer
 from kopt.select import Selector, kernels
+from kopt.state.knobs import Knob
+from kopt.values.checks import require
+from kopt.values.fields import number_paths, read
 
 __all__ = ["Decayed"]
 

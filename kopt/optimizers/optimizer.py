@@ -7,10 +7,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kopt.checks import require
-from kopt.fields import bind
 from kopt.keras_internals import ListOptimizer, raw
 from kopt.rules import Rule
+from kopt.values.checks import require
+from kopt.values.fields import bind
 
 __all__ = ["Optimizer"]
 

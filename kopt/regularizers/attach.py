@@ -4,12 +4,12 @@ import logging
 from typing import Any
 
 from kopt import select
-from kopt.checks import require
 from kopt.keras_internals import retrace, weight_penalties
 from kopt.regularizers.base import Regularizer, get
 from kopt.regularizers.live import with_factors_of
 from kopt.regularizers.penalty import put_into_logs
 from kopt.regularizers.places import Place, places
+from kopt.values.checks import require
 
 __all__ = ["attach", "detach"]
 

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from kopt.checks import require
-from kopt.fields import Value
-from kopt.registry import Registry
+from kopt.values.checks import require
+from kopt.values.fields import Value
+from kopt.values.registry import Registry
 
 __all__ = ["Regularizer", "get", "registry"]
 

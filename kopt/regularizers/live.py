@@ -10,11 +10,11 @@ import numpy as np
 from keras import ops
 
 from kopt import select
-from kopt.checks import require
 from kopt.keras_internals import SavedState, rated_optimizers, retrace
-from kopt.knobs import Knob, held_knob
 from kopt.regularizers.places import Place, places
 from kopt.regularizers.weights import from_terms, terms
+from kopt.state.knobs import Knob, held_knob
+from kopt.values.checks import require
 
 __all__ = ["Factored", "FactoredL1L2", "strength"]
 

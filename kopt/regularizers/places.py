@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from kopt.checks import require
 from kopt.keras_internals import regularizer_place
 from kopt.select import Parameter, Selector, parameters
 from kopt.select.kinds import adapted
+from kopt.values.checks import require
 
 __all__ = ["Place", "places"]
 

@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from keras import ops
 
-from kopt.fields import Number
 from kopt.regularizers.base import Regularizer, registry, require_matrix, require_strength, scaled
+from kopt.values.fields import Number
 
 __all__ = ["GroupLasso", "Orthogonal"]
 

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from kopt.checks import require
-from kopt.fields import Number
 from kopt.regularizers.base import Regularizer, as_floats, registry, require_strength, scaled
+from kopt.values.checks import require
+from kopt.values.fields import Number
 
 __all__ = ["Anchored", "TowardStart"]
 

@@ -10,8 +10,8 @@ from typing import Any, Self
 import keras
 from keras import ops
 
-from kopt.fields import Number
 from kopt.regularizers.base import Regularizer, registry, require_strength, scaled
+from kopt.values.fields import Number
 
 __all__ = ["L1", "L1L2", "L2", "from_terms", "terms"]
 

@@ -2,11 +2,11 @@
 
 from kopt.report.compare import compare_figure, differences
 from kopt.report.console import told
+from kopt.report.evidence import Evidence
 from kopt.report.found import found_runs, read_runs
 from kopt.report.plots import history_figure, plot, schedule_figure
-from kopt.report.evidence import Evidence
-from kopt.report.run import Run
 from kopt.report.read import read_run
+from kopt.report.run import Run
 from kopt.report.run_folder import run_folder
 from kopt.report.written import NotWritten, write_metrics, write_report, write_result
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import matplotlib.figure
 
-from kopt.checks import require
-from kopt.fields import paths
 from kopt.report.plots import above_zero, drawable, plain
 from kopt.report.run import Run
-from kopt.texts import in_picture
+from kopt.values.checks import require
+from kopt.values.fields import paths
+from kopt.values.texts import in_picture
 
 __all__ = ["compare_figure", "differences"]
 

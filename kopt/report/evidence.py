@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kopt.tasks import Task
+from kopt.tasks.task import Task
 
 __all__ = ["Evidence", "errors", "worst"]
 

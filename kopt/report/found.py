@@ -5,13 +5,13 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from kopt.checks import require
-from kopt.places import as_path
 from kopt.report.read import is_number, read_run
 from kopt.report.run import Run
 from kopt.report.run_folder import UNFINISHED, left_behind
-from kopt.tasks import better
-from kopt.texts import printable
+from kopt.tasks.task import better
+from kopt.values.checks import require
+from kopt.values.places import as_path
+from kopt.values.texts import printable
 
 __all__ = ["found_runs", "read_runs"]
 

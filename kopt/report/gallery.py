@@ -8,9 +8,9 @@ import matplotlib.figure
 import numpy as np
 
 from kopt import schedules
-from kopt.checks import require
 from kopt.schedules import Constant, Cosine, Linear, Schedule
-from kopt.texts import in_picture
+from kopt.values.checks import require
+from kopt.values.texts import in_picture
 
 __all__ = ["SCHEDULES", "curves_figure", "schedules_figure"]
 

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from kopt.callbacks import diagnose
-from kopt.fields import written_arguments
-from kopt.recipe import Recipe
 from kopt.report.evidence import Evidence, worst
 from kopt.report.run import Run
-from kopt.texts import in_markdown, printable
+from kopt.values.fields import Named, written_arguments
+from kopt.values.texts import in_markdown, printable
 
 __all__ = ["model_card"]
 
@@ -124,5 +123,5 @@ def in_code(text: str) -> str:
     return "\n".join(printable(line) for line in text.replace("`", "\\x60").split("\n"))
 
 
-def written_recipe(recipe: Recipe) -> str:
+def written_recipe(recipe: Named) -> str:
     return "Recipe(\n" + "".join(f"    {argument},\n" for argument in written_arguments(recipe)) + ")"

@@ -9,8 +9,8 @@ import numpy as np
 
 from kopt.report.evidence import Evidence, errors, recalls, surprise
 from kopt.report.plots import RATE, TRAIN, VALIDATION, plain
-from kopt.tasks import Task
-from kopt.texts import in_picture
+from kopt.tasks.task import Task
+from kopt.values.texts import in_picture
 
 __all__ = ["evidence_figure", "worst_images"]
 

@@ -9,11 +9,11 @@ import matplotlib
 import matplotlib.figure
 import numpy as np
 
-from kopt.checks import require
 from kopt.schedules import Schedule
-from kopt.texts import in_picture
 from kopt.training import RateCurve
-from kopt.training.find_rate import Method
+from kopt.training.tools.find_rate import Method
+from kopt.values.checks import require
+from kopt.values.texts import in_picture
 
 __all__ = ["history_figure", "plot", "schedule_figure"]
 

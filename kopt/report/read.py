@@ -6,12 +6,11 @@ import json
 import os
 from typing import Any
 
-from kopt.checks import require
-from kopt.fields import from_json
-from kopt.places import as_path
-from kopt.recipe import Recipe
 from kopt.report.run import Run
-from kopt.texts import clipped
+from kopt.values.checks import require
+from kopt.values.fields import Named, from_json
+from kopt.values.places import as_path
+from kopt.values.texts import clipped
 
 __all__ = ["read_run"]
 
@@ -56,9 +55,9 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     return Run(place, found["recipe.json"], found["history.csv"], found["metrics.json"])
 
 
-def recipe_of(text: str) -> Recipe:
+def recipe_of(text: str) -> Named:
     recipe = from_json(json.dumps(json.loads(text)["recipe"]))
-    require(isinstance(recipe, Recipe), "recipe", "must be a Recipe", type(recipe).__name__)
+    require(isinstance(recipe, Named), "recipe", "must be a Recipe", type(recipe).__name__)
     return recipe
 
 

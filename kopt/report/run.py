@@ -3,7 +3,7 @@
 import pathlib
 from typing import Any, NamedTuple
 
-from kopt.recipe import Recipe
+from kopt.values.fields import Named
 
 __all__ = ["Run"]
 
@@ -12,6 +12,6 @@ class Run(NamedTuple):
     """A finished run: its folder, its recipe, a list a column of its history, and its results."""
 
     folder: pathlib.Path
-    recipe: Recipe
+    recipe: Named
     history: dict[str, list[float]]
     metrics: dict[str, Any]

@@ -10,8 +10,8 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from kopt.places import as_path
-from kopt.texts import printable
+from kopt.values.places import as_path
+from kopt.values.texts import printable
 
 if sys.platform != "win32":
     import fcntl

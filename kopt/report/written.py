@@ -15,13 +15,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from kopt.fields import to_json
 from kopt.report.evidence import Evidence
 from kopt.report.model_card import model_card
 from kopt.report.pictures import PICTURES, evidence_figure, worst_images
 from kopt.report.plots import plot
 from kopt.report.run import Run
-from kopt.texts import clipped
+from kopt.values.fields import to_json
+from kopt.values.texts import clipped
 
 __all__ = ["NotWritten", "write_metrics", "write_report", "write_result"]
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from keras import ops
 
-from kopt.checks import require
-from kopt.fields import Number
 from kopt.rules.base import Elementwise, cast, registry
+from kopt.values.checks import require
+from kopt.values.fields import Number
 
 __all__ = ["Adam", "AdamW"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from keras import ops
 
-from kopt.fields import Value
-from kopt.registry import Registry
+from kopt.values.fields import Value
+from kopt.values.registry import Registry
 
 __all__ = ["Elementwise", "Rule", "cast", "registry"]
 

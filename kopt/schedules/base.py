@@ -8,9 +8,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from kopt.checks import require
-from kopt.fields import Value
-from kopt.registry import Registry
+from kopt.values.checks import require
+from kopt.values.fields import Value
+from kopt.values.registry import Registry
 
 __all__ = ["Schedule", "registry"]
 

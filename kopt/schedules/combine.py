@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 import tyro
 from keras import ops
 
-from kopt.checks import require
-from kopt.fields import Number, with_field, written
 from kopt.schedules.base import Schedule, cycles, registry
 from kopt.schedules.timed import half_cosine
+from kopt.values.checks import require
+from kopt.values.fields import Number, with_field, written
 
 __all__ = ["Clip", "Delay", "Restart", "Scaled", "Then", "Warmup"]
 

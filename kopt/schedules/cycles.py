@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 from keras import ops
 
-from kopt.checks import require
-from kopt.fields import Number, with_field
 from kopt.schedules.base import Schedule, cycles, registry, whole
 from kopt.schedules.timed import half_cosine
+from kopt.values.checks import require
+from kopt.values.fields import Number, with_field
 
 __all__ = ["CosineRestarts", "OneCycle", "Triangular"]
 

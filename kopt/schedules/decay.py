@@ -5,9 +5,9 @@ from typing import Any
 
 from keras import ops
 
-from kopt.checks import require
-from kopt.fields import Number
 from kopt.schedules.base import Schedule, registry, whole
+from kopt.values.checks import require
+from kopt.values.fields import Number
 
 __all__ = ["Constant", "Exponential", "InverseSqrt", "InverseTime"]
 

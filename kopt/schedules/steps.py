@@ -6,10 +6,10 @@ from typing import Any
 
 from keras import ops
 
-from kopt.checks import require
-from kopt.fields import Number
 from kopt.schedules.base import Schedule, registry, whole
 from kopt.schedules.decay import require_decay
+from kopt.values.checks import require
+from kopt.values.fields import Number
 
 __all__ = ["Piecewise", "Step"]
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from keras import ops
 
-from kopt.checks import require
-from kopt.fields import Number, with_field
 from kopt.schedules.base import Schedule, registry
+from kopt.values.checks import require
+from kopt.values.fields import Number, with_field
 
 __all__ = ["REX", "Cosine", "FlatCosine", "Linear", "Polynomial", "Tanh", "Timed", "WarmupStableDecay"]
 

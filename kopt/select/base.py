@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import keras
 
-from kopt.checks import require
-from kopt.fields import Value
 from kopt.keras_internals import has_weights, owned_variables
-from kopt.registry import Registry
+from kopt.values.checks import require
+from kopt.values.fields import Value
+from kopt.values.registry import Registry
 
 __all__ = ["Parameter", "Selector", "parameters", "registry"]
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import keras
 from keras.saving import get_registered_name
 
-from kopt.checks import require
 from kopt.select.base import Parameter, Selector, registry
+from kopt.values.checks import require
 
 __all__ = [
     "biases",

@@ -6,8 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from kopt.checks import require
 from kopt.select.base import Selector, parameters
+from kopt.values.checks import require
 
 __all__ = ["show"]
 

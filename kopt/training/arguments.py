@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kopt.checks import is_among, is_finite, is_whole, require
+from kopt.values.checks import is_among, is_finite, is_whole, require
 
 HOOKS = [name for name in vars(keras.callbacks.Callback) if name.startswith(("on_", "set_"))]
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from kopt import keras_internals as internals
-from kopt.checks import require
-from kopt.training.after_update import HookedStep
-from kopt.training.test_step import TestStep
-from kopt.training.train_step import TrainStep
+from kopt.training.steps.evaluate import TestStep
+from kopt.training.steps.train import TrainStep
+from kopt.training.steps.update_hooks import HookedStep
+from kopt.values.checks import require
 
 STEPS = (TrainStep, TestStep, HookedStep)
 

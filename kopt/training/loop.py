@@ -6,22 +6,22 @@ from typing import Any, Literal
 import keras
 
 from kopt import keras_internals as internals
-from kopt.checks import require
 from kopt.distribute import is_chief
 from kopt.training.arguments import called_of, require_fit, require_loop, require_shuffle, require_sizes
 from kopt.training.belonging import require_own_optimizer, require_own_step
-from kopt.training.class_weights import ClassWeight, require_class_weight
-from kopt.training.data_arguments import parts_of, require_data
-from kopt.training.engine import Engine, Jit, source
+from kopt.training.epochs import Passes
+from kopt.training.execute.predictions import predictions_of
+from kopt.training.feed.class_weights import ClassWeight, require_class_weight
+from kopt.training.feed.order import seed_of_run
+from kopt.training.feed.placement import Engine, Jit, source
+from kopt.training.feed.sources import Source
+from kopt.training.feed.validation import parts_of, require_data
 from kopt.training.hooks import Callback, Phase, for_worker, spans_epochs, watches_batches
-from kopt.training.installing import hooked
-from kopt.training.order import seed_of_run
-from kopt.training.passes import Passes
-from kopt.training.predictions import predictions_of
 from kopt.training.progress import ProgressBar
-from kopt.training.sources import Source
-from kopt.training.test_step import TestStep
-from kopt.training.train_step import Sparse, TrainStep, require_sparse
+from kopt.training.steps.evaluate import TestStep
+from kopt.training.steps.installing import hooked
+from kopt.training.steps.train import Sparse, TrainStep, require_sparse
+from kopt.values.checks import require
 
 __all__ = ["Loop", "fit"]
 

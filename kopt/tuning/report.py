@@ -13,9 +13,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from kopt.checks import needs, require
-from kopt.tuning.lost import SURPLUS
-from kopt.tuning.objectives import directions
+from kopt.tuning.search.retries import SURPLUS
+from kopt.tuning.trial.objectives import directions
+from kopt.values.checks import needs, require
 
 __all__ = ["importances_of", "with_values", "write_report"]
 

@@ -10,31 +10,31 @@ from typing import Any
 import keras_tuner
 import optuna
 
-from kopt import launched
 from kopt.callbacks.time_budget import seconds
-from kopt.checks import require
+from kopt.distribute import launched
 from kopt.keras_internals.tuning import HookedTuner, forgetting_gradients
-from kopt.places import as_path
-from kopt.tuning.checkpoints import Progress, discard, keep_checkpoints
-from kopt.tuning.execution import data_of, execute, is_stopped
-from kopt.tuning.hope import require_hope, require_success
-from kopt.tuning.hypermodel import HyperModel
-from kopt.tuning.inputs import symbolic
-from kopt.tuning.meaning import meaning_of, terms_of
-from kopt.tuning.objectives import NotFinite, directions, measured, objectives_of
-from kopt.tuning.opening import open_search
-from kopt.tuning.oracle import StudyOracle
-from kopt.tuning.refusals import (
+from kopt.tuning.report import importances_of, write_report
+from kopt.tuning.search.enqueue import enqueue_start
+from kopt.tuning.search.failure_limits import require_hope, require_success
+from kopt.tuning.search.meaning import meaning_of, terms_of
+from kopt.tuning.search.oracle import StudyOracle
+from kopt.tuning.search.study import open_search
+from kopt.tuning.space.hypermodel import HyperModel
+from kopt.tuning.space.samplers import pruner_of, sampler_of
+from kopt.tuning.trial.checkpoints import Progress, discard, keep_checkpoints
+from kopt.tuning.trial.execution import data_of, execute, is_stopped
+from kopt.tuning.trial.inputs import symbolic
+from kopt.tuning.trial.objectives import NotFinite, directions, measured, objectives_of
+from kopt.tuning.trial.snapshot import StartAnew
+from kopt.tuning.trial.trainable import require_trainable
+from kopt.tuning.trial.validation import (
     require_copyable,
     require_counts,
     require_finite,
     require_kinds,
 )
-from kopt.tuning.report import importances_of, write_report
-from kopt.tuning.samplers import pruner_of, sampler_of
-from kopt.tuning.snapshot import StartAnew
-from kopt.tuning.starts import enqueue_start
-from kopt.tuning.trainable import require_trainable
+from kopt.values.checks import require
+from kopt.values.places import as_path
 
 __all__ = ["Tuner"]
 

@@ -31,7 +31,7 @@ import tyro
 
 from kopt.data import Digits
 from kopt.training import Loop, find_rate
-from kopt.training.find_rate import Method
+from kopt.training.tools.find_rate import Method
 
 RATES = np.geomspace(1e-5, 3, 12)
 

@@ -21,10 +21,10 @@ import numpy as np
 import tyro
 
 from kopt import Recipe
-from kopt.fields import replace
+from kopt.experiment.recipe_cli import SEEDS
 from kopt.report import Run, found_runs
-from kopt.targets import SEEDS
-from kopt.tasks import better
+from kopt.tasks.task import better
+from kopt.values.fields import replace
 
 RECIPES = pathlib.Path(__file__).resolve().parent.parent
 RESULTS, README = RECIPES / "results.json", RECIPES.parent / "README.md"

@@ -27,7 +27,7 @@ import tyro
 
 from kopt import distribute, rules, select
 from kopt.callbacks import EMA, Average, GradientMonitor, LayerRates, LearningRate, SpikeGuard
-from kopt.launch import launch
+from kopt.distribute.launch import launch
 from kopt.optimizers import Decayed, Optimizer
 from kopt.regularizers import GroupLasso, TowardStart, attach, strength
 from kopt.schedules import Cosine

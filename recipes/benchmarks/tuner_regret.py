@@ -166,13 +166,13 @@ def best_of_function(method: str, name: str, trials: int, seed: int, folder: str
 def space_of(name: str) -> HyperModel:
     """A recipe with ranges for what every recipe has, and for what some have."""
     recipe = DIGITS if name == "digits" else importlib.import_module(name).RECIPE
-    recipe = kopt.fields.replace(recipe, RECIPES[name])
-    rate = kopt.fields.read(recipe, "schedule.rate")
+    recipe = kopt.values.replace(recipe, RECIPES[name])
+    rate = kopt.values.read(recipe, "schedule.rate")
     ranges: dict[str, Any] = {
         "schedule.rate": Range(rate / 30, rate * 10, log=True),
         "training.batch_size": Choice((16, 32, 64, 128)),
     }
-    if "model.dropout" in kopt.fields.paths(recipe):
+    if "model.dropout" in kopt.values.paths(recipe):
         ranges["model.dropout"] = Range(0, 0.5)
     return HyperModel(recipe, ranges)
 
@@ -183,7 +183,7 @@ def best_of_training(method: str, name: str, trials: int, seed: int, folder: str
     hypermodel = space_of(name)
     how: dict[str, Any] = {"directory": folder, "project_name": "search"}
     objective = keras_tuner.Objective("val_loss", "min")
-    epochs = kopt.fields.read(hypermodel.space.value, "training.epochs")
+    epochs = kopt.values.read(hypermodel.space.value, "training.epochs")
     if maker == "kopt":
         sampler, _, pruner = kind.partition("+")
         tuner = Tuner(hypermodel, objective, trials, sampler=sampler, pruner=pruner or None, seed=seed, keep=1, **how)

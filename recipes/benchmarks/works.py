@@ -144,9 +144,7 @@ WORKS = {
     "GRU": Work(32, "adam", 1e-3, "classes", classes(640, 32, 16), recurrent),
     "MLP 784 with dropout": Work(128, "adam", 1e-3, "classes", classes(12800, 784), mlp(784, 512, 10, 0.3)),
     "transformer with dropout": Work(32, "adam", 1e-3, "classes", classes(640, 64, tokens=1000), transformer(0.1)),
-    "CNN with BatchNorm and dropout": Work(
-        128, "adam", 1e-3, "classes", classes(2560, 28, 28, 1), normalized_convnet
-    ),
+    "CNN with BatchNorm and dropout": Work(128, "adam", 1e-3, "classes", classes(2560, 28, 28, 1), normalized_convnet),
     "text bag with an embedding of 20,000": Work(
         32, "adam", 1e-3, "classes", classes(3200, 100, tokens=20000), text_bag
     ),

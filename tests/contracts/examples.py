@@ -4,10 +4,12 @@ import pathlib
 
 import numpy as np
 
-from kopt import augment, data, fields, models, recipe, registry, regularizers, rules, schedules, select
+from kopt import augment, data, models, regularizers, rules, schedules, select
 from kopt.callbacks import EMA
+from kopt.experiment import recipe
 from kopt.training import clips
-from kopt.tuning import space
+from kopt.tuning.space import space
+from kopt.values import fields, registry
 
 RECIPE = recipe.Recipe(
     "example",

@@ -95,7 +95,9 @@ NUMBERS: dict[str, Case] = {
     "Hashing": (whole, lambda: [layers.Hashing(5), layers.Embedding(5, 2)], True),
     "a table": (numbers, lambda: [layer(looked_up)], True),
     "numpy_function": (
-        numbers, lambda: [layer(lambda x: shaped(tf.numpy_function(np.tanh, [x], tf.float32), x))], True
+        numbers,
+        lambda: [layer(lambda x: shaped(tf.numpy_function(np.tanh, [x], tf.float32), x))],
+        True,
     ),
     "py_function": (numbers, lambda: [layer(lambda x: shaped(tf.py_function(tf.tanh, [x], tf.float32), x))], True),
     "an assertion": (numbers, lambda: [layer(asserted)], True),
@@ -108,7 +110,9 @@ NUMBERS: dict[str, Case] = {
     "a stateful draw": (numbers, lambda: [layer(lambda x: x + tf.random.uniform(tf.shape(x)))], False),
     "gamma": (numbers, lambda: [layer(lambda x: x + keras.random.gamma(tf.shape(x), 2.0, seed=3))], True),
     "categorical": (
-        numbers, lambda: [layer(lambda x: x + tf.cast(keras.random.categorical(x, 4, seed=3), x.dtype))], True
+        numbers,
+        lambda: [layer(lambda x: x + tf.cast(keras.random.categorical(x, 4, seed=3), x.dtype))],
+        True,
     ),
     "RandomFlip": (images, lambda: [layers.RandomFlip(seed=1)], False),
     "RandomRotation": (images, lambda: [layers.RandomRotation(0.2, seed=1)], False),

@@ -8,8 +8,8 @@ from examples import AUGMENTATIONS
 
 from kopt import augment
 from kopt.augment import Augmentation
-from kopt.losses import CrossEntropy
-from kopt.metrics import Accuracy
+from kopt.tasks.losses import CrossEntropy
+from kopt.tasks.metrics import Accuracy
 from kopt.training import Loop, TrainStep
 
 every_augmentation = pytest.mark.parametrize("value", AUGMENTATIONS)

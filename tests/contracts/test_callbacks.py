@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 
 from kopt import callbacks, schedules, select
-from kopt.knobs import Knob
+from kopt.state.knobs import Knob
 from kopt.training import Loop, ProgressBar
 from kopt.training.hooks import watches_batches
-from kopt.tuning.checkpoints import Checkpoint, Progress
+from kopt.tuning.trial.checkpoints import Checkpoint, Progress
 
 EXAMPLES = {
     "average": lambda: [callbacks.Average(callbacks.EMA(0.9))],

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from examples import DATA
 
-from kopt import fields
-from kopt.data import Data, Split, look
+from kopt.data import Data, Split
+from kopt.data import summary as look
 from kopt.data.shuffled import Shuffled
-from kopt.tasks import better
+from kopt.tasks.task import better
+from kopt.values import fields
 
 every_data = pytest.mark.parametrize("data", DATA)
 SHUFFLED = [data for data in DATA if isinstance(data, Shuffled)]

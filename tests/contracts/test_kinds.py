@@ -12,8 +12,8 @@ import tensorflow as tf
 from examples import VALUES
 
 from kopt import distribute, optimizers, regularizers, rules, select
-from kopt.fields import Value
 from kopt.schedules import Constant
+from kopt.values.fields import Value
 
 
 class Kind:

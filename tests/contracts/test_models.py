@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from examples import MODELS
 
-from kopt.fields import replace
 from kopt.models import Model
 from kopt.training import fit
+from kopt.values.fields import replace
 
 every_model = pytest.mark.parametrize("value", MODELS)
 

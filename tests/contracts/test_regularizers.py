@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 from examples import REGULARIZERS
 
-from kopt import fields
-from kopt.registry import snake_case
 from kopt.regularizers import L1, L2, Regularizer, attach, get
+from kopt.values import fields
+from kopt.values.registry import snake_case
 
 every_regularizer = pytest.mark.parametrize("regularizer", REGULARIZERS)
 WEIGHTS = np.random.default_rng(0).normal(size=(4, 4)).astype("float32")

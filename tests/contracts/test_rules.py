@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 from examples import RULES
 
-from kopt import fields
 from kopt.optimizers import Optimizer
 from kopt.rules import Rule
 from kopt.training import minimize
+from kopt.values import fields
 
 every_rule = pytest.mark.parametrize("rule", RULES)
 

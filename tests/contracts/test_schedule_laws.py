@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kopt import fields, schedules
+from kopt import schedules
 from kopt.schedules import Schedule
+from kopt.values import fields
 
 RATES = st.floats(0, 1)
 TIMES = st.floats(0.5, 50)

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from examples import SCHEDULES
 
-from kopt import fields
 from kopt.schedules import Schedule
+from kopt.values import fields
 
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES)
 TIMES = np.linspace(0, 30, 61)

@@ -10,15 +10,16 @@ import keras
 import pytest
 from examples import EXAMPLES, VALUES, within
 
-from kopt import augment, data, fields, models, schedules, select
+from kopt import augment, data, models, schedules, select
 from kopt.callbacks import EMA
-from kopt.fields import Value
-from kopt.recipe import Command, Recipe, Training
+from kopt.experiment.recipe import Command, Recipe, Training
 from kopt.regularizers import L1, L1L2, L2, GroupLasso, Orthogonal, TowardStart
 from kopt.rules import Adam, AdamW, GradientDescent, Momentum, Nesterov
 from kopt.select.base import Named
 from kopt.training import clips
 from kopt.tuning import Choice, Range
+from kopt.values import fields
+from kopt.values.fields import Value
 
 NAMES = (
     {

@@ -12,7 +12,8 @@ import tensorflow as tf
 from kopt import distribute
 from kopt.callbacks import LearningRate
 from kopt.schedules import Cosine
-from kopt.training import Loop, stretches
+from kopt.training import Loop
+from kopt.training.feed import chunks as stretches
 
 draw = np.random.default_rng(0)
 X = draw.normal(size=(61, 6)).astype("float32")

@@ -53,8 +53,9 @@ def test_one_device_is_stock_fit_to_the_bit(cell, folder: str) -> None:
 
 @pytest.mark.parametrize("feature", ["step: micro 4", "step: micro 4, mask", "step: micro 4, loss of a batch"])
 def test_micro_batches_equal_the_whole_batch(feature: str, folder: str) -> None:
-    parts, whole = replicas.Cell("adamw", True, feature), replicas.Cell(
-        "adamw", True, feature[14:].strip(" ,") or "plain"
+    parts, whole = (
+        replicas.Cell("adamw", True, feature),
+        replicas.Cell("adamw", True, feature[14:].strip(" ,") or "plain"),
     )
     found = replicas.distance(replicas.results(parts, 1, folder), replicas.results(whole, 1, folder, stock=True))
     assert found <= 1e-6

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kopt import fields
 from kopt.training import clips
+from kopt.values import fields
 
 DRAW = np.random.default_rng(0)
 SHAPES = [(6, 4), (4,), (3, 3, 2, 5), (1,)]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import kopt
-from kopt.fields import Value
+from kopt.values.fields import Value
 
 MODULES = [
     importlib.import_module(module.name)

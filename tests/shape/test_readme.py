@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 import kopt
-from kopt.tasks import better
+from kopt.tasks.task import better
 
 ROOT = pathlib.Path(kopt.__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

@@ -1,0 +1,116 @@
+"""A first look at data: shapes, types, missing values, class balance, rows that are in two splits."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kopt.data.base import Data, Split
+from kopt.values.texts import clipped, printable
+
+__all__ = ["Look", "look"]
+
+SHOWN = 8  # classes, or texts, that are told
+SHORT = 40  # characters of each
+
+
+class Look(NamedTuple):
+    """What `look` found; it prints as a short text.
+
+    Example:
+        >>> Look((6, 2, 2), ["x: float32 (3,)"], "2 classes", 0, 1).repeated_in_test
+        1
+    """
+
+    rows: tuple[int, int, int]
+    columns: list[str]
+    targets: str
+    repeated_in_validation: int
+    repeated_in_test: int
+
+    def __str__(self) -> str:
+        train, validation, test = (f"{count:,}" for count in self.rows)
+        repeated = f"{self.repeated_in_validation} of validation, {self.repeated_in_test} of test"
+        lines = [f"rows: {train} to train, {validation} to validate, {test} to test on", *self.columns, self.targets]
+        return "\n".join([*lines, f"inputs that are in training too: {repeated}"])
+
+
+def look(data: Data) -> Look:
+    """Look at data before anything is trained on them.
+
+    Args:
+        data: Any data; `data.arrays` and `data.csv` make it from one's own.
+
+    Returns:
+        Rows a split, a line a column with type, shape, range and missing values, the targets' balance or range, and how
+        many rows of the other splits have inputs that training has too.
+
+    Raises:
+        ImportError: When the data's package is not installed.
+        ValueError: When the data cannot be loaded.
+
+    Example:
+        >>> from kopt.data import Digits
+        >>> print(look(Digits()))
+        rows: 1,168 to train, 270 to validate, 359 to test on
+        x: float32 (8, 8, 1), from 0 to 16, mean 4.88, 0 missing
+        y: int32, 10 classes: 0 10.5 %, 1 9.9 %, ...
+        inputs that are in training too: 0 of validation, 0 of test
+
+    Source:
+        Karpathy, A Recipe for Training Neural Networks, 2019: become one with the data.
+    """
+    splits = data.load()
+    parts = (splits.train, splits.validation, splits.test)
+    names = list(splits.train.x) if isinstance(splits.train.x, dict) else ["x"]
+    columns = [(name, [part.x[name] if isinstance(part.x, dict) else part.x for part in parts]) for name in names]
+    seen = set(keys(splits.train))
+    repeated = [sum(key in seen for key in keys(part)) for part in (splits.validation, splits.test)]
+    counts = len(splits.train.y), len(splits.validation.y), len(splits.test.y)
+    kinds = data.read_as()
+    lines = [described(*column, kinds.get(column[0])) for column in columns]
+    return Look(counts, lines, balance(data, [part.y for part in parts], kinds.get("y")), *repeated)
+
+
+def described(name: str, columns: list[np.ndarray], read_as: str | None = None) -> str:
+    """A column of all splits in a line."""
+    column = np.concatenate(columns)
+    name = printable(name)
+    shape = f" {column.shape[1:]}" if column.ndim > 1 else ""
+    if column.dtype.kind == "O":
+        kinds, counts = np.unique([str(text) for text in column], return_counts=True)
+        if len(kinds) > SHOWN:
+            lengths = [len(str(text)) for text in column]
+            sizes = f"{np.median(lengths):.0f} characters at the median, {lengths.count(0)} empty"
+            return f"{name}: texts, {len(kinds):,} different, {sizes}"
+        percents = [f"{100 * count / len(column):.1f} %" for count in counts]
+        shares = ", ".join(f"{clipped(kind, SHORT)} {percent}" for kind, percent in zip(kinds, percents))
+        return f"{name}: texts, {shares}"
+    numbers = column.astype("float64")
+    missing = int(np.isnan(numbers).sum())
+    shape += f" of {read_as}" if read_as else ""
+    if missing == numbers.size:
+        return f"{name}: {column.dtype}{shape}, all {missing} missing"
+    spread = f"from {np.nanmin(numbers):.4g} to {np.nanmax(numbers):.4g}, mean {np.nanmean(numbers):.3g}"
+    return f"{name}: {column.dtype}{shape}, {spread}, {missing} missing"
+
+
+def balance(data: Data, targets: list[np.ndarray], read_as: str | None) -> str:
+    """The targets in a line: of classes, their shares in training, and those that training does not have."""
+    if data.task != "classification":
+        return described("y", targets, read_as)
+    kinds, counts = np.unique(targets[0], return_counts=True)
+    labels = data.labels
+    called = lambda kind: clipped(labels[int(kind)], SHORT) if labels else str(int(kind))
+    shares = [f"{called(kind)} {100 * count / len(targets[0]):.1f} %" for kind, count in zip(kinds, counts)]
+    unseen = sorted(set(np.concatenate(targets[1:]).tolist()) - set(kinds.tolist()))
+    lacking = f"; not in training: {', '.join(map(called, unseen))}" if unseen else ""
+    listed = f"{', '.join(shares[:SHOWN])}{', ...' if len(shares) > SHOWN else ''}"
+    origin = f" of {read_as}" if read_as else ""
+    return f"y: {targets[0].dtype}{origin}, {len(kinds)} classes: {listed}{lacking}"
+
+
+def keys(part: Split) -> list[Any]:
+    """What two equal rows share."""
+    if isinstance(part.x, dict):
+        return [tuple(map(str, row)) for row in zip(*part.x.values())]  # as texts: nan is not itself
+    return [row if isinstance(row, str) else np.ascontiguousarray(row).tobytes() for row in part.x]

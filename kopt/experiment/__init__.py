@@ -1,0 +1,5 @@
+"""Experiments: recipes, their command line, and what runs them."""
+
+from kopt.experiment.recipe import Command, Recipe, Training, command_line, script_line
+
+__all__ = ["Command", "Recipe", "Training", "command_line", "script_line"]

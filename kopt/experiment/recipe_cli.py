@@ -1,0 +1,99 @@
+"""What a recipe script does: one run, or a few seeds against the recipe's target."""
+
+import os
+
+import numpy as np
+
+from kopt.experiment.exit_codes import exit_codes
+from kopt.experiment.recipe import Command, Recipe
+from kopt.experiment.run import run
+from kopt.report import Run
+from kopt.tasks.task import better
+from kopt.values.checks import require
+from kopt.values.fields import replace
+from kopt.values.texts import printable
+
+__all__ = ["check_target", "run_command"]
+
+SEEDS = 3
+
+
+def run_command(command: Command) -> Run:
+    """Do what a recipe's command line says: `run` it, or with --check-target train three seeds and judge their mean.
+
+    Args:
+        command: What `command_line` gave.
+
+    Returns:
+        The run.
+
+    Raises:
+        SystemExit: With --check-target: with code 0 when the target is reached, with 1 when it is missed; with 2 and a
+            sentence when something is refused, with 1 when the model could not be written, with 130 after Ctrl-C, with
+            143 after SIGTERM.
+
+    Example:
+        >>> import kopt, tempfile
+        >>> recipe = kopt.Recipe(
+        ...     "digits", kopt.data.Digits(examples=60), model=kopt.models.MLP((8, 8, 1), 10, scale=1 / 16),
+        ...     schedule=kopt.schedules.Cosine(0.01), training=kopt.Training(epochs=2),
+        ... )
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     done = run_command(kopt.Command(recipe, folder=root))
+        devices: ...
+
+    Source:
+        See `run` and `check_target`.
+    """
+    with exit_codes():
+        if command.check_target:
+            raise SystemExit(0 if check_target(command.of, folder=command.folder) else 1)
+        return run(command.of, folder=command.folder)
+    raise AssertionError  # exit_codes lets nothing through
+
+
+def check_target(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models") -> bool:
+    """Train a recipe from three seeds, and say whether the mean of their scores on the test split reaches its target.
+
+    Args:
+        recipe: What to train; its own seed and the two after it.
+        folder: Where the run folders go.
+
+    Returns:
+        Whether the mean is at least the target, or at most where less is better.
+
+    Raises:
+        ValueError: When the recipe has no target.
+
+    Example:
+        >>> import kopt, tempfile
+        >>> recipe = kopt.Recipe(
+        ...     "digits", kopt.data.Digits(examples=60), model=kopt.models.MLP((8, 8, 1), 10, scale=1 / 16),
+        ...     schedule=kopt.schedules.Cosine(0.01), training=kopt.Training(epochs=2), target=0.05,
+        ... )
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     check_target(recipe, folder=root)
+        seed 0: accuracy ...
+        True
+
+    Source:
+        Bouthillier et al., Accounting for Variance in Machine Learning Benchmarks, 2021.
+    """
+    require(recipe.target is not None, "target", "must be set to be checked", recipe.target)
+    assert recipe.target is not None
+    values = []
+    for seed in range(recipe.seed, recipe.seed + SEEDS):
+        done = run(replace(recipe, {"seed": seed}), folder=folder, verbose=False)
+        values.append(done.metrics["value"])
+        print(f"seed {seed}: {told(done)}, {done.metrics['seconds']:.0f} s, {printable(done.folder)}", flush=True)
+    name, mean = done.metrics["metric"], float(np.mean(values))
+    reached = mean >= recipe.target if better(name) == "max" else mean <= recipe.target
+    spread = float(np.std(values, ddof=1))
+    verdict = "reached" if reached else "missed"
+    print(f"mean {name} {mean:.4f} +- {spread:.4f}, target {recipe.target:.4f} {verdict}", flush=True)
+    return reached
+
+
+def told(done: Run) -> str:
+    metrics = done.metrics
+    return f"{metrics['metric']} {metrics['value']:.4f}, {metrics['baseline_name']} {metrics['baseline']:.4f}"

@@ -1,0 +1,275 @@
+"""run(recipe): the straight line from a recipe to a run folder."""
+
+import contextlib
+import logging
+import os
+import pathlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from kopt import distribute, regularizers
+from kopt.callbacks import Average, EpochTime, LearningRate
+from kopt.data import Baseline, Split, Splits
+from kopt.data.base import take
+from kopt.experiment.recipe import Recipe
+from kopt.experiment.serving import encoded, served
+from kopt.experiment.signals import Stopping
+from kopt.optimizers import Optimizer
+from kopt.report import Evidence, Run, run_folder, told, write_metrics, write_report, write_result
+from kopt.tasks.task import better
+from kopt.training import Loop, TrainStep
+from kopt.training.feed.placement import Jit
+from kopt.values.checks import require
+from kopt.values.texts import clipped, printable
+
+MOST_OUTPUTS = 2**24  # numbers, of the outputs that a report is made from
+
+__all__ = ["build", "run", "train"]
+
+
+def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verbose: bool = True) -> Run:
+    """Train a recipe from its seed to a run folder: data, devices, model, regularizer, optimizer, loop, report.
+
+    The result of training is written first. Whatever ends the run after the first update, Ctrl-C and SIGTERM too, the
+    model as it was then and its history are kept, and "unfinished" in metrics.json says why. A plot or a card that
+    cannot be written is named, and left out.
+
+    Args:
+        recipe: What to do.
+        folder: Where the recipes' folders are.
+        verbose: Whether to print what was chosen, progress and the result.
+
+    Returns:
+        The run: its folder, recipe, history and results.
+
+    Raises:
+        ImportError: When the data's package is not installed.
+        NotWritten: When the trained model could not be written anywhere.
+        ValueError: When the folder cannot be written to, a device is not there, or data and model do not fit.
+
+    Example:
+        >>> import tempfile
+        >>> from kopt import data, models, schedules
+        >>> from kopt.experiment import recipe
+        >>> line = recipe.Recipe(
+        ...     "digits", data.Digits(examples=60), model=models.MLP((8, 8, 1), 10, scale=1 / 16),
+        ...     schedule=schedules.Cosine(0.01), training=recipe.Training(epochs=2),
+        ... )
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     done = run(line, folder=root, verbose=False)
+        ...     sorted(path.name for path in done.folder.iterdir())
+        ['README.md', 'environment.json', 'history.csv', 'logs', 'metrics.json', 'model.keras', 'plots', 'recipe.json']
+
+    Source:
+        nanoGPT's train.py, which reads in the order it runs.
+    """
+    require(isinstance(recipe, Recipe), "recipe", "must be a kopt.Recipe", recipe)
+    # First, for a worker of a cluster must find the others before TensorFlow does anything.
+    devices = distribute.choose(recipe.devices, collectives=recipe.collectives)
+    chief = distribute.is_chief(devices.strategy)
+    place = run_folder(folder, recipe.name) if chief else contextlib.nullcontext((None, None))
+    with Stopping() as stopping, place as (unfinished, final), told(verbose and chief) as log:
+        final = pathlib.Path(distribute.text_from_chief(devices.strategy, str(final)))
+        log.info("devices: %s", devices.reason)
+        keras.utils.set_random_seed(recipe.seed)
+        raw = recipe.data.load()
+        log.info("data: %r, %s examples to train, validate, test on", recipe.data, "/".join(sizes(raw)))
+        baseline = recipe.data.baseline(raw)
+        encoder, splits = encoded(recipe, raw)
+        model = build(recipe, splits, devices.strategy)
+        log.info("model: %r, %s parameters", recipe.model, f"{model.count_params():,}")
+        log.info("update: %r by %r, penalty %r", recipe.schedule, recipe.rule, recipe.regularizer)
+        with stopping.held():
+            trained = train_until_stopped(recipe, model, splits, stopping, verbose)
+            done = Run(final, recipe, trained.history, known(recipe, model, baseline, trained, devices.reason))
+            if unfinished is not None and trained.updates:
+                done = write_result(unfinished, done, served(recipe, model, encoder), splits.checksum)
+            if trained.error is not None:
+                raise trained.error
+        done = scored_and_reported(recipe, unfinished, done, model, raw, splits)
+        tell(done, log)
+    distribute.from_chief(devices.strategy, [0])  # a worker that ended before the folder is there would end the chief
+    return done
+
+
+def build(recipe: Recipe, splits: Splits, strategy: Any) -> keras.Model:
+    """Make and compile a recipe's network under a strategy, its regularizer attached.
+
+    Args:
+        recipe: What to build.
+        splits: The data as `encoded` gave them, to check shapes by.
+        strategy: Where the network is to live.
+
+    Returns:
+        The compiled network.
+
+    Raises:
+        ValueError: When data and model do not fit.
+    """
+    shape, classes = splits.train.x.shape[1:], 0
+    require(shape == recipe.model.inputs, "model.inputs", f"must be {shape} for these data", recipe.model.inputs)
+    outputs = recipe.model.outputs
+    if recipe.data.task == "classification":
+        classes = int(max(part.y.max() for part in splits[:3])) + 1
+        require(outputs >= classes, "model.outputs", f"must be >= {classes}, the classes of these data", outputs)
+    elif recipe.data.task == "language":
+        most = int(max(part.x.max() for part in splits[:3]))
+        require(most < outputs, "data", f"must be numbers below {outputs} for this model", most)
+    else:
+        wide = splits.train.y.shape[1] if splits.train.y.ndim > 1 else 1
+        require(outputs == wide, "model.outputs", f"must be {wide} for these data", outputs)
+    if recipe.augment is not None:
+        recipe.augment.require_fit(recipe.data.task, splits.train.x, outputs)
+    with strategy.scope(), precision(recipe.training.precision):
+        model = recipe.model.build()
+        optimizer = Optimizer(recipe.rule)
+        if recipe.training.precision == "mixed_float16":
+            # Keras would wrap it too, but not write so into the model's file, which then could not be loaded.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        model.compile(optimizer, recipe.model.loss(), metrics=[recipe.data.score()])
+        model.optimizer.build(model.trainable_variables)  # so that weights files restore it before the first step
+        if recipe.regularizer is not None:
+            regularizers.attach(model, recipe.regularizer)
+    return model
+
+
+@contextlib.contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """Make layers under a Keras dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def train(
+    recipe: Recipe,
+    model: keras.Model,
+    splits: Splits,
+    *,
+    callbacks: Sequence[Any] = (),
+    verbose: bool = True,
+    jit: Jit = "auto",
+    **arguments: Any,
+) -> keras.callbacks.History:
+    """Train a recipe's model on its training split, validating on its validation split.
+
+    Args:
+        recipe: What to do.
+        model: What `build` gave.
+        splits: The data.
+        callbacks: More callbacks.
+        verbose: Whether to show progress.
+        jit: As for `Loop`.
+        **arguments: Arguments of `Loop.fit` that go before the recipe's.
+
+    Returns:
+        The History, with the learning rate and seconds of each epoch.
+    """
+    score, training = f"val_{recipe.data.score().name}", recipe.training
+    own: list[Any] = [LearningRate(recipe.schedule, unit="epoch"), EpochTime()]
+    if recipe.average is not None:
+        own.append(Average(recipe.average))
+    if training.patience is not None:
+        stopping = {"mode": better(score), "patience": training.patience, "restore_best_weights": True}
+        own.append(keras.callbacks.EarlyStopping(score, **stopping))
+    fields = {
+        "batch_size": training.batch_size,
+        "epochs": training.epochs,
+        "validation_data": splits.validation,
+    }
+    step = TrainStep(model, micro_batches=training.micro_batches, clip=recipe.clip, augment=recipe.augment)
+    loop = Loop(model, jit=jit, seed=recipe.seed, step=step)
+    return loop.fit(*splits.train, callbacks=[*own, *callbacks], verbose=int(verbose), **fields | arguments)
+
+
+class Trained(NamedTuple):
+    """What training gave: the history so far, its updates and seconds, and what ended it before its time."""
+
+    history: dict[str, list[float]]
+    updates: int
+    seconds: float
+    stopped: str | None
+    error: BaseException | None
+
+
+def train_until_stopped(
+    recipe: Recipe, model: keras.Model, splits: Splits, stopping: Stopping, verbose: bool
+) -> Trained:
+    """Train; return an error instead of raising it, because the training before it is kept."""
+    started = time.perf_counter()
+    error: BaseException | None = None
+    try:
+        train(recipe, model, splits, callbacks=[stopping], verbose=verbose)
+    except BaseException as raised:  # whatever it is, it is raised when the result is written
+        error = raised
+    updates = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+    history = model.history.history if updates else {}
+    epochs = f"after {len(history.get('loss', ()))} of {recipe.training.epochs} epochs"
+    by = stopping.name if error is None else f"{type(error).__name__}: {clipped(error)}".rstrip(": ")
+    stopped = None if by is None else f"training was ended {epochs}, by {by}"
+    return Trained(history or {"loss": []}, updates, time.perf_counter() - started, stopped, error)
+
+
+def known(recipe: Recipe, model: keras.Model, baseline: Baseline, trained: Trained, devices: str) -> dict[str, Any]:
+    """Return the results before anything is scored."""
+    return {
+        "metric": recipe.data.score().name,
+        "value": None,
+        "loss": None,
+        "target": recipe.target,
+        "baseline": baseline.value,
+        "baseline_name": baseline.name,
+        "parameters": model.count_params(),
+        "seconds": trained.seconds,
+        "devices": devices,
+        "unfinished": trained.stopped or "it was not scored",
+    }
+
+
+def scored_and_reported(
+    recipe: Recipe, folder: pathlib.Path | None, done: Run, model: keras.Model, raw: Splits, splits: Splits
+) -> Run:
+    """Score the model on the test split and write the report; without a folder, only take part in the scoring."""
+    logs = Loop(model).evaluate(*splits.test, verbose=0)
+    scores = {"value": logs[done.metrics["metric"]], "loss": logs["loss"]}
+    done = write_metrics(folder, done, scores | {"unfinished": "its report was not written"})
+    evidence = seen(recipe, model, raw.test, splits.test)
+    if folder is not None:
+        done = write_report(folder, done, evidence)
+    return write_metrics(folder, done, {"unfinished": None})
+
+
+def seen(recipe: Recipe, model: keras.Model, raw: Split, part: Split) -> Evidence:
+    """What the model makes of a split, or of its first rows where all outputs would be too many."""
+    outputs = int(np.prod(model.output_shape[1:]))
+    rows = slice(max(100, MOST_OUTPUTS // outputs))
+    return Evidence(
+        recipe.data.task,
+        take(raw.x, rows),
+        raw.y[rows],
+        Loop(model).predict(part.x[rows], verbose=0),
+        recipe.data.labels,
+    )
+
+
+def sizes(splits: Splits) -> list[str]:
+    return [str(len(part.y)) for part in (splits.train, splits.validation, splits.test)]
+
+
+def tell(done: Run, log: logging.Logger) -> None:
+    """Log the score, and what could not be written."""
+    metrics = done.metrics
+    target = "" if metrics["target"] is None else f", target {metrics['target']:.4f}"
+    reached = metrics["metric"], metrics["value"], metrics["baseline_name"], metrics["baseline"], target
+    log.info("test %s: %.4f, %s %.4f%s", *reached)
+    lacking = ", ".join(f"{name} ({why})" for name, why in metrics.get("not_written", {}).items())
+    if lacking:
+        log.warning("could not be written: %s", lacking)
+    log.info("run folder: %s", printable(done.folder))

@@ -1,0 +1,98 @@
+"""Serving: what turns raw inputs into the network's, before training, and inside the model that is kept."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kopt.data import Split, Splits
+from kopt.experiment.recipe import Recipe
+from kopt.values.checks import require
+
+__all__ = ["encoded", "served"]
+
+
+def encoded(recipe: Recipe, splits: Splits) -> tuple[keras.Model | None, Splits]:
+    """Make a recipe's encoder from the training split, and encode all splits once, so that training need not.
+
+    Args:
+        recipe: What to build.
+        splits: The raw data.
+
+    Returns:
+        The encoder, None where the network takes raw inputs, and the splits as the network takes them.
+
+    Raises:
+        ValueError: When the data hold numbers that are not finite, or inputs of a kind that the model does not take.
+
+    Example:
+        >>> from kopt import data, models, schedules
+        >>> text = models.TextBag(2, length=50)
+        >>> recipe = Recipe("text", data.Reviews(examples=100), model=text, schedule=schedules.Cosine(0.01))
+        >>> encoded(recipe, recipe.data.load())[1].train.x.shape
+        (65, 50)
+
+    Source:
+        Keras' guide, Working with preprocessing layers.
+    """
+    for part, rows in zip(("training", "validation", "test"), splits[:3]):
+        for name, array in columns(rows):
+            missing = 0 if array.dtype.kind in "OUS" else int(np.sum(~np.isfinite(array)))
+            require(missing == 0, f"{name} of the {part} split", "must be finite", f"{missing} that are not")
+    kind = kind_of(splits.train.x)
+    takes = recipe.model.takes
+    require(kind in takes, "model", f"must take {kind}, and not {' or '.join(takes)}, for these data", recipe.model)
+    encoder = recipe.model.encoder(splits.train.x)
+    if encoder is None:
+        return None, splits
+    parts = [Split(encoder.predict(as_tensors(part.x), batch_size=1024, verbose=0), part.y) for part in splits[:3]]
+    return encoder, Splits(parts[0], parts[1], parts[2], splits.checksum)
+
+
+def served(recipe: Recipe, model: keras.Model, encoder: keras.Model | None) -> keras.Model:
+    """Put the encoder before the network: what takes raw inputs, compiled with the network's own optimizer.
+
+    Args:
+        recipe: What was trained.
+        model: What `build` gave, trained.
+        encoder: What `encoded` gave.
+
+    Returns:
+        The model to keep; the network itself where there is no encoder.
+
+    Example:
+        >>> from kopt import data, models, schedules
+        >>> recipe = Recipe("d", data.Digits(), model=models.MLP((8, 8, 1), 10), schedule=schedules.Cosine(0.01))
+        >>> network = recipe.model.build()
+        >>> served(recipe, network, None) is network
+        True
+
+    Source:
+        Keras' guide, Working with preprocessing layers.
+    """
+    if encoder is None:
+        return model
+    # The same layers without what compile added: of two models in a file only one can own the optimizer.
+    network = keras.Model(model.input, model.output, name=model.name)
+    whole = keras.Model(encoder.input, network(encoder.output), name=f"{encoder.name}_{model.name}")
+    whole.compile(model.optimizer, model.loss, metrics=[recipe.data.score()])
+    return whole
+
+
+def kind_of(x: Any) -> str:
+    """What raw inputs are."""
+    return "columns" if isinstance(x, dict) else "texts" if x.dtype.kind == "O" else "numbers"
+
+
+def columns(part: Split) -> list[tuple[str, np.ndarray]]:
+    """Inputs and targets with what they are called."""
+    inputs = part.x.items() if isinstance(part.x, dict) else [("x", part.x)]
+    return [*inputs, ("y", part.y)]
+
+
+def as_tensors(x: Any) -> Any:
+    """Raw inputs as TensorFlow takes them: texts are tensors of strings."""
+    if isinstance(x, dict):
+        return {name: as_tensors(column) for name, column in sorted(x.items())}
+    return tf.constant([str(text) for text in x]) if x.dtype.kind in "OU" else x

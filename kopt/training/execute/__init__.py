@@ -1,0 +1,1 @@
+"""Executors: how the traced step is run over a chunk."""

@@ -1,0 +1,195 @@
+"""Clips: how large a gradient may be."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from kopt.values.checks import require
+from kopt.values.fields import Number, Value
+from kopt.values.registry import Registry
+
+__all__ = ["Adaptive", "Clip", "ClipValue", "GlobalNorm", "Norm", "registry"]
+
+registry: Registry["Clip"] = Registry("clips")
+
+
+class Clip(Value):
+    """A limit on gradients, as a pure function over lists; `TrainStep` applies it to the whole batch's gradient.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> clipped, = GlobalNorm(1.0)([tf.constant([3.0, 4.0])], [tf.zeros(2)])
+        >>> print(clipped.numpy().round(2))
+        [0.6 0.8]
+    """
+
+    @abstractmethod
+    def __call__(self, gradients: Sequence[Any], parameters: Sequence[Any], scale: Any = 1.0) -> list[Any]:
+        """The clipped gradients.
+
+        Args:
+            gradients: Dense tensors, one a parameter.
+            parameters: The parameters' values.
+            scale: What the gradients are multiplied by, where the loss is scaled.
+
+        Returns:
+            Tensors of the same shapes and dtypes, multiplied by the same scale.
+        """
+
+
+@registry.register
+class GlobalNorm(Clip):
+    """Scale all gradients by one factor where their common norm is above a limit.
+
+    gradient * min(1, limit / sqrt(sum of squares of all gradients)): the direction stays.
+
+    Args:
+        limit: The largest norm, > 0.
+
+    Raises:
+        ValueError: When the limit is out of range.
+
+    Example:
+        >>> clipped, = GlobalNorm(10.0)([tf.constant([3.0, 4.0])], [tf.zeros(2)])
+        >>> print(clipped.numpy())
+        [3. 4.]
+
+    Source:
+        Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013, algorithm 1.
+    """
+
+    limit: Number
+
+    def check(self) -> None:
+        require_limit(self.limit)
+
+    def __call__(self, gradients: Sequence[Any], parameters: Sequence[Any], scale: Any = 1.0) -> list[Any]:
+        norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(tf.cast(gradient, "float32"))) for gradient in gradients]))
+        return [limited(gradient, norm, product(self.limit, scale)) for gradient in gradients]
+
+
+@registry.register
+class Norm(Clip):
+    """Scale each parameter's gradient by itself where its norm is above a limit.
+
+    gradient * min(1, limit / sqrt(sum(gradient ** 2))).
+
+    Args:
+        limit: The largest norm, > 0.
+
+    Raises:
+        ValueError: When the limit is out of range.
+
+    Example:
+        >>> clipped, = Norm(1.0)([tf.constant([3.0, 4.0])], [tf.zeros(2)])
+        >>> print(clipped.numpy().round(2))
+        [0.6 0.8]
+
+    Source:
+        `clipnorm` of Keras' optimizers.
+    """
+
+    limit: Number
+
+    def check(self) -> None:
+        require_limit(self.limit)
+
+    def __call__(self, gradients: Sequence[Any], parameters: Sequence[Any], scale: Any = 1.0) -> list[Any]:
+        norms = [tf.sqrt(tf.reduce_sum(tf.square(tf.cast(gradient, "float32")))) for gradient in gradients]
+        return [limited(gradient, norm, product(self.limit, scale)) for gradient, norm in zip(gradients, norms)]
+
+
+@registry.register
+class ClipValue(Clip):
+    """Cut every number of a gradient at a limit.
+
+    min(max(gradient, -limit), limit): the direction may change.
+
+    Args:
+        limit: The largest size of a number, > 0.
+
+    Raises:
+        ValueError: When the limit is out of range.
+
+    Example:
+        >>> clipped, = ClipValue(1.0)([tf.constant([3.0, -0.5])], [tf.zeros(2)])
+        >>> print(clipped.numpy())
+        [ 1.  -0.5]
+
+    Source:
+        `clipvalue` of Keras' optimizers.
+    """
+
+    limit: Number
+
+    def check(self) -> None:
+        require_limit(self.limit)
+
+    def __call__(self, gradients: Sequence[Any], parameters: Sequence[Any], scale: Any = 1.0) -> list[Any]:
+        bound = product(self.limit, scale)
+        return [
+            tf.clip_by_value(gradient, tf.cast(-bound, gradient.dtype), tf.cast(bound, gradient.dtype))
+            for gradient in gradients
+        ]
+
+
+@registry.register
+class Adaptive(Clip):
+    """Limit each unit's gradient to a share of the unit's own norm (AGC).
+
+    For each output unit, a column of a matrix or a filter of a convolution: gradient * min(1, limit * max(norm of the
+    unit's weights, epsilon) / norm of its gradient); a vector is one unit.
+
+    Args:
+        limit: The share, > 0; 0.01 in the paper.
+        epsilon: The norm that a unit has at least, so that zero weights can move; > 0.
+
+    Raises:
+        ValueError: When a number is out of range.
+
+    Example:
+        >>> clipped, = Adaptive(0.1)([tf.constant([[3.0], [4.0]])], [tf.constant([[6.0], [8.0]])])
+        >>> print(clipped.numpy().round(2).T)
+        [[0.6 0.8]]
+
+    Source:
+        Brock, De, Smith and Simonyan, High-Performance Large-Scale Image Recognition Without Normalization, 2021,
+        equation 3.
+    """
+
+    limit: Number = 0.01
+    epsilon: Number = 1e-3
+
+    def check(self) -> None:
+        require_limit(self.limit)
+        require(self.epsilon > 0, "epsilon", "must be > 0", self.epsilon)
+
+    def __call__(self, gradients: Sequence[Any], parameters: Sequence[Any], scale: Any = 1.0) -> list[Any]:
+        clipped = []
+        for gradient, parameter in zip(gradients, parameters, strict=True):
+            size = tf.maximum(unit_norms(parameter), tf.cast(self.epsilon, "float32"))
+            clipped.append(limited(gradient, unit_norms(gradient), size * product(self.limit, scale)))
+        return clipped
+
+
+def unit_norms(tensor: Any) -> Any:
+    """The norm of what belongs to each output unit, in a shape that broadcasts over the tensor."""
+    vector = sum(length != 1 for length in tensor.shape) <= 1
+    axes = list(range(len(tensor.shape) - (0 if vector else 1)))
+    return tf.sqrt(tf.reduce_sum(tf.square(tf.cast(tensor, "float32")), axis=axes, keepdims=True))
+
+
+def limited(gradient: Any, norm: Any, bound: Any) -> Any:
+    """The gradient, scaled down where the norm is above the bound."""
+    factor = bound / tf.maximum(norm, bound)
+    return gradient * tf.cast(factor, gradient.dtype)
+
+
+def product(limit: Any, scale: Any) -> Any:
+    return tf.cast(limit, "float32") * tf.cast(scale, "float32")
+
+
+def require_limit(limit: Any) -> None:
+    require(limit > 0, "limit", "must be > 0", limit)

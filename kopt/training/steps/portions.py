@@ -1,0 +1,191 @@
+"""A batch in parts: gradients of a replica's micro-batches, one after the other, that add up to the whole batch's."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kopt import keras_internals as internals
+from kopt.keras_internals import Kinds, Portion
+from kopt.training.feed.batches import parts, rows
+
+Gradients = list[Any]  # tensors, None where a weight has none
+
+
+class Portions:
+    """Computes this replica's gradients and loss of a batch, summed over its micro-batches.
+
+    An empty part does nothing: it is left out where the number of examples is known while the step is traced, skipped
+    in the graph where it is not, and undone on several replicas, which have to go through the same reductions.
+
+    Args:
+        model: The compiled model.
+        count: How many micro-batches.
+        weights: The variables to differentiate by.
+        measured: The kinds of losses that are known, by what they depend on; more are put there.
+    """
+
+    def __init__(self, model: Any, count: int, weights: Sequence[Any], measured: "Measured"):
+        self.model, self.count, self.weights, self.measured = model, count, weights, measured
+        self.several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+        self.totals: Sequence[Any] | None = None
+
+    def of_batch(self, data: Any) -> tuple[Gradients, Any, Callable[[], Any]]:
+        """Return the gradients, the loss, and what gives the logs."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        examples = rows(x)
+        self.all_examples = summed(examples)
+        if self.count > 1:
+            # Only masks need the model's outputs; else this call is pruned from the graph.
+            predictions = internals.forward(self.model, x, training=False)
+            found = internals.denominators(self.model, y, predictions, sample_weight)
+            self.totals = [None if one is None else summed(one) for one in found]
+        *first, last = parts((x, y, sample_weight), examples, self.count)
+        sums, whole = [None] * len(self.weights), tf.constant(0.0)
+        for part in first:
+            gradients, loss = self.in_turn(sums, part, self.counted)
+            sums, whole = [added(one, other) for one, other in zip(sums, gradients)], whole + loss
+        gradients, loss, predictions = self.in_turn(sums, last, self.of_part)
+        logs = lambda: self.logs(last, predictions)
+        return [added(one, other) for one, other in zip(sums, gradients)], whole + loss, logs
+
+    def in_turn(self, sums: Gradients, part: Any, compute: Callable[[Any], Any]) -> Any:
+        """Compute a part after the others: the activations of one are in memory at a time."""
+        with tf.control_dependencies([one for one in sums if one is not None]):
+            part = tf.nest.map_structure(lambda leaf: None if leaf is None else tf.identity(leaf), part)
+            return compute(part)
+
+    def counted(self, part: Any) -> tuple[Gradients, Any]:
+        """Return the gradients and the loss of a part that is not the last, and count it in the metrics."""
+        if self.several:
+            gradients, loss, predictions = self.of_part(part)
+            self.logs(part, predictions)
+            return gradients, loss
+        places = list[int]()
+
+        def compute() -> tuple[Gradients, Any]:
+            gradients, loss, predictions = self.of_part(part)
+            self.logs(part, predictions)
+            places[:] = [place for place, gradient in enumerate(gradients) if gradient is not None]
+            return [gradients[place] for place in places], loss
+
+        nothing = lambda: ([tf.zeros_like(self.weights[place]) for place in places], tf.constant(0.0))
+        known = tf.get_static_value(rows(part)) is not None
+        found, loss = compute() if known else tf.cond(rows(part) > 0, compute, nothing)
+        return at_places(places, found, len(self.weights)), loss
+
+    def of_part(self, part: Any) -> tuple[Gradients, Any, Any]:
+        """Return the gradients of a part's share of the loss, that share, and the predictions."""
+        if not self.several:
+            return self.of_portion(part)
+        examples = rows(part)
+        # A batch has examples somewhere, one of its parts may have none anywhere.
+        undo = self.undoing(summed(examples) > 0) if self.count > 1 else None
+        gradients, loss, predictions = self.of_portion(part)
+        if undo:
+            undo()
+        there = [gradient for gradient in gradients if gradient is not None]
+        zeros = lambda: [tf.zeros_like(gradient) for gradient in there]
+        left = iter(tf.cond(examples > 0, lambda: there, zeros))
+        return [None if gradient is None else next(left) for gradient in gradients], loss, predictions
+
+    def undoing(self, real: Any) -> Callable[[], None]:
+        """Return what puts statistics and seeds back as they are now, unless a part is a real one."""
+        variables = self.model.non_trainable_variables
+        before = [tf.identity(variable) for variable in variables]
+
+        def undo() -> None:
+            for variable, old in zip(variables, before):
+                variable.assign(tf.where(real, tf.convert_to_tensor(variable), old))
+
+        return undo
+
+    def of_portion(self, part: Any) -> tuple[Gradients, Any, Any]:
+        model, (x, y, sample_weight) = self.model, part
+        with tf.GradientTape() as tape:
+            predictions = internals.forward(model, x, training=True)
+            kinds = self.measured.kinds(x, y, predictions, sample_weight, training=True)
+            portion = Portion(rows(x), self.all_examples, summed, self.totals, kinds)
+            loss = internals.portion_loss(model, portion, x, y, predictions, sample_weight, training=True)
+            internals.track_portion(model, loss, portion)
+            loss *= portion.share(loss.dtype)
+            scaled = model.optimizer.scale_loss(loss)
+        gradients = [dense(gradient) for gradient in tape.gradient(scaled, self.weights)]
+        return gradients, total(loss, portion), predictions
+
+    def logs(self, part: Any, predictions: Any) -> Any:
+        """Count a part in the metrics; return the metrics' results."""
+        x, y, sample_weight = part
+        if self.several:
+            return counted(self.model, x, y, predictions, sample_weight)
+        return self.model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
+
+
+class Measured:
+    """What was measured of how a model's losses add up, see `keras_internals.additive`.
+
+    Args:
+        model: The compiled model.
+    """
+
+    def __init__(self, model: Any):
+        self.model, self.found = model, dict[Any, Kinds]()
+
+    def kinds(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Kinds:
+        """Return how the losses of a call add up that has just been made.
+
+        Raises:
+            ValueError: When one is neither a number an example nor a mean or a sum over examples.
+        """
+        model = self.model
+        shapes = tf.nest.map_structure(spec, (x, y, y_pred, sample_weight))
+        key = internals.compiled_loss(model), str(shapes), training
+        if key not in self.found:
+            compiled = internals.kinds_of_losses(model, y, y_pred, sample_weight)
+            kinds = Kinds(compiled, internals.kinds_of_added(model, x, training))
+            internals.require_additive(model, x, y, sample_weight, kinds)
+            self.found[key] = kinds
+        return self.found[key]
+
+
+def spec(leaf: Any) -> Any:
+    """Return a tensor's shape without the number of examples, and its dtype."""
+    return None if leaf is None else (tuple(leaf.shape)[1:], leaf.dtype)
+
+
+def counted(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+    """Count a replica's predictions in the metrics, unless there are none; return the metrics' results."""
+    compute = lambda: model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+    if internals.has_own_metrics(model):
+        return compute()
+    internals.either(rows(x) > 0, compute, lambda: None)
+    return model.get_metrics_result()
+
+
+def summed(values: Any) -> Any:
+    """Return the sum over replicas."""
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return values
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def total(loss: Any, portion: Portion) -> Any:
+    """Return one number of a portion's loss, which is one an example where it is not reduced."""
+    return portion.if_any(tf.reduce_mean(loss)) * portion.share(loss.dtype) if loss.shape.rank else loss
+
+
+def added(one: Any, other: Any) -> Any:
+    return other if one is None else one if other is None else one + other
+
+
+def dense(gradient: Any) -> Any:
+    return tf.convert_to_tensor(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
+
+
+def at_places(places: Sequence[int], values: Sequence[Any], size: int) -> list[Any]:
+    """Return a list of a size with values at some places, None at the others."""
+    found: list[Any] = [None] * size
+    for place, value in zip(places, values):
+        found[place] = value
+    return found

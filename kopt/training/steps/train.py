@@ -1,0 +1,255 @@
+"""TrainStep: the one GradientTape."""
+
+import contextvars
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from kopt import keras_internals as internals
+from kopt.augment import Augmentation
+from kopt.state.knobs import Knob, held_knob
+from kopt.training.execute.lookups import in_range
+from kopt.training.feed.batches import rows
+from kopt.training.steps.clips import Clip
+from kopt.training.steps.portions import Measured, Portions, at_places, dense, summed
+from kopt.training.steps.update_hooks import Update, after_update, before_update, needed
+from kopt.values.checks import require
+
+__all__ = ["TrainStep", "skipped"]
+
+log = logging.getLogger("kopt")
+
+# False while a program is traced that looks for infinite gradients at its end, not at each step.
+checking = contextvars.ContextVar("checking", default=True)
+
+
+Sparse = Literal["dense", "keras"]
+
+
+class TrainStep:
+    """One training step on one batch, from what `compile` was given, the same on any number of replicas.
+
+    gradient = d loss(model(x), y) / d weights over the whole batch of every replica; it is summed over the replicas,
+    then clipped, then the optimizer updates once. It is the step that `training.Loop` runs, and can be a model's
+    `train_step` in plain `model.fit`. On one device, without micro-batches, it does what Keras' own step does, to the
+    bit, but for the gradients of embeddings: they are made dense, because Keras' adaptive optimizers square the rows of
+    an embedding before they add up duplicates, which is another algorithm; `sparse="keras"` does as Keras.
+
+    Losses add up over micro-batches and replicas. One that gives a number an example is divided by what the whole batch
+    has: examples, elements that a mask leaves, or weights. One that gives a number a batch counts by its examples where
+    it is a mean and as it is where it is a sum. Which it is, is measured on a few made-up rows before the step is
+    traced; one that is neither, such as Dice, is refused. The same holds for losses that layers add. What a model's own
+    compute_loss adds must be a mean over examples. Penalties of weights count once. A metric that gives a number a
+    batch counts once a part.
+
+    An optimizer's own clipping sees the summed gradient too. A step whose gradient is not finite on any replica is
+    skipped on all (a LossScaleOptimizer lowers its scale) and counted, see `skipped`.
+
+    Args:
+        model: A compiled Keras model. Its BatchNormalization layers are made to share their statistics over replicas,
+            with a line in the log.
+        micro_batches: In how many parts a replica computes its batch, one after the other, so that the activations of
+            one are in memory at a time; >= 1. The update is the whole batch's but for layers that look across examples
+            (BatchNormalization: each part by its own statistics), draw random numbers (Dropout), or change at each
+            call (SpectralNormalization). A part without examples, as of a short last batch, does nothing.
+        clip: A `training.clips` value, or None.
+        augment: A `kopt.augment` value that changes each training batch in the program first, or None.
+        sparse: Gradients of few rows, of embeddings: "dense" makes them dense, "keras" gives them to the optimizer as
+            they are, on one device without micro-batches.
+
+    Raises:
+        ValueError: When an argument is out of range; when called, when the optimizer accumulates gradients over steps
+            (Keras' way) on several replicas or beside micro-batches, or a loss of parts does not add up.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+        >>> model.compile("sgd", "mse")
+        >>> step = TrainStep(model, micro_batches=2)
+        >>> float(step((np.eye(2, dtype="float32"), np.ones((2, 1), "float32")))["loss"])
+        1.0
+
+    Source:
+        `keras.Model.train_step`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        micro_batches: int = 1,
+        clip: Clip | None = None,
+        augment: Augmentation | None = None,
+        sparse: Sparse = "dense",
+    ):
+        require(internals.is_trainer(model), "model", "must be a Keras model", model)
+        whole = isinstance(micro_batches, int) and not isinstance(micro_batches, bool) and micro_batches >= 1
+        require(whole, "micro_batches", "must be a whole number >= 1", micro_batches)
+        require(clip is None or isinstance(clip, Clip), "clip", "must be a clip, such as GlobalNorm(1.0)", clip)
+        known = augment is None or isinstance(augment, Augmentation)
+        require(known, "augment", "must be an augmentation, such as augment.Shift(0.1)", augment)
+        require_sparse(sparse, micro_batches == 1 and model.distribute_strategy.num_replicas_in_sync == 1)
+        self.model, self.micro_batches, self.clip, self.augment = model, micro_batches, clip, augment
+        self.sparse, self.measured = sparse, Measured(model)
+        with model.distribute_strategy.scope():
+            self.changed = augment.make() if augment else None
+        if model.compiled and model.optimizer is not None:
+            skipped(model)  # made before a program is traced: a tf.function that makes variables is traced twice
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TrainStep) and other.key() == self.key()
+
+    def __hash__(self) -> int:
+        return hash(self.key())
+
+    def key(self) -> tuple[Any, ...]:
+        return id(self.model), self.micro_batches, self.clip, self.augment, self.sparse
+
+    def __call__(self, data: Any) -> dict[str, Any]:
+        """Update the weights for one batch.
+
+        Args:
+            data: (x,), (x, y) or (x, y, sample_weight), this replica's part of the batch.
+
+        Returns:
+            The metrics' results so far this epoch.
+
+        Raises:
+            ValueError: When no weight has a gradient.
+        """
+        model, replicas = self.model, tf.distribute.get_strategy().num_replicas_in_sync
+        require(model.compiled, "model", "must be compiled", model.name)
+        self.refuse_accumulation(replicas)
+        if self.changed is not None:
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            data = (*self.changed(x, y), sample_weight)
+        weights = model.trainable_weights
+        if replicas == 1 and self.micro_batches == 1:
+            gradients, loss, logs = self.whole(data, weights)
+        else:
+            if replicas > 1:
+                internals.separate_losses(model)
+                share_statistics(model, replicas)
+            gradients, loss, logs = Portions(model, self.micro_batches, weights, self.measured).of_batch(data)
+        if weights:
+            self.update(gradients, weights, loss=lambda: summed(loss), examples=lambda: summed(rows(data)))
+        return logs()
+
+    def whole(self, data: Any, weights: Sequence[Any]) -> tuple[list[Any], Any, Callable[[], Any]]:
+        """Gradients and loss of a batch that is computed at once on one device; then what gives the logs."""
+        model = self.model
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            predictions = internals.forward(model, x, training=True)
+            loss = internals.compute_loss(model, x, y, predictions, sample_weight, training=True)
+            internals.track_loss(model, loss, rows(x))
+            scaled = model.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, weights)
+        gradients = gradients if self.sparse == "keras" else [dense(gradient) for gradient in gradients]
+        logs = lambda: model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
+        return gradients, tf.reduce_mean(loss), logs
+
+    def update(self, gradients: Sequence[Any], weights: Sequence[Any], **measured: Callable[[], Any]) -> None:
+        """Sum the gradients over replicas, clip them, and let the optimizer update, unless they are not finite."""
+        optimizer = self.model.optimizer
+        internals.build_optimizer(optimizer, weights)
+        places = [place for place, gradient in enumerate(gradients) if gradient is not None]
+        require(bool(places), "model", "must have a weight that its loss depends on", self.model.name)
+        reduced, before = summed([gradients[place] for place in places]), before_update(self.model)
+        scale = tf.identity(internals.scale_of(optimizer)) if needed(self.model, "gradients") else None
+        if checking.get():
+            known = [tf.reduce_all(tf.math.is_finite(numbers(gradient))) for gradient in reduced]
+            finite = tf.reduce_all(known) & in_range()
+            count = skipped(self.model).value
+            clipped = at_places(places, self.clipped(reduced, [weights[place] for place in places]), len(weights))
+            internals.update(optimizer, clipped, weights, finite, lambda: count.assign(count + 1))
+        else:
+            finite = tf.constant(True)
+            internals.update_unchecked(optimizer, gradients, weights)
+        if before:
+            unscaled = lambda: [dense(one) / tf.cast(scale, one.dtype) for one in reduced]
+            every = lambda: at_places(places, unscaled(), len(weights))
+            after_update(Update(self.model, before, finite, gradients=every, **measured), self.model)
+
+    def clipped(self, gradients: Sequence[Any], weights: Sequence[Any]) -> Sequence[Any]:
+        if self.clip is None:
+            return gradients
+        parameters, whole = [tf.convert_to_tensor(weight) for weight in weights], [dense(one) for one in gradients]
+        found = self.clip(whole, parameters, internals.scale_of(self.model.optimizer))
+        return [like(one, dense_one, clipped) for one, dense_one, clipped in zip(gradients, whole, found)]
+
+    def needs_no_check(self) -> bool:
+        """Whether an infinite gradient is sure to leave infinite weights or state, so that a later look finds it."""
+        plain = tf.distribute.get_strategy().num_replicas_in_sync == 1 and self.clip is None
+        free = all(weight.constraint is None for weight in self.model.trainable_weights)
+        return plain and free and internals.keeps_infinity(self.model.optimizer)
+
+    def refuse_accumulation(self, replicas: int) -> None:
+        if replicas > 1 or self.micro_batches > 1:
+            for optimizer in internals.rated_optimizers(self.model.optimizer):
+                steps = optimizer.gradient_accumulation_steps
+                rule = "must be None on several replicas and beside micro-batches, which do the same exactly: "
+                rule += f"TrainStep(model, micro_batches={steps})"
+                require(not steps, "gradient_accumulation_steps", rule, steps)
+
+
+def skipped(model: Any) -> Knob:
+    """Give the number of steps that were skipped since the model was compiled, for their gradient was not finite.
+
+    Args:
+        model: A compiled Keras model.
+
+    Returns:
+        A Knob, saved with the optimizer.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> float(skipped(model))
+        0.0
+    """
+    holder, name = internals.rated_optimizers(model.optimizer)[0], "kopt_skipped"
+
+    def make(strategy: Any) -> None:
+        with tf.init_scope(), strategy.scope():
+            held_knob(holder, name, 0.0, "int64")
+
+    if not hasattr(holder, name):
+        inside = tf.distribute.get_strategy() is model.distribute_strategy
+        if inside and not tf.distribute.in_cross_replica_context():
+            tf.distribute.get_replica_context().merge_call(make)
+        else:
+            make(model.distribute_strategy)
+    return held_knob(holder, name, 0.0)
+
+
+def share_statistics(model: Any, replicas: int) -> None:
+    """Make batch normalization use the whole batch's statistics, as one replica would."""
+    for layer in internals.flat_layers(model):
+        if isinstance(layer, keras.layers.BatchNormalization) and not layer.synchronized:
+            layer.synchronized = True
+            log.info("%s: synchronized, so that %d replicas share their statistics", layer.name, replicas)
+
+
+def require_sparse(sparse: Any, plain: bool) -> None:
+    """Raise ValueError unless gradients of few rows can be treated so."""
+    require(sparse in ("dense", "keras"), "sparse", "must be 'dense' or 'keras'", sparse)
+    rule = "must be 'dense' on several replicas and beside micro-batches"
+    require(sparse == "dense" or plain, "sparse", rule, sparse)
+
+
+def numbers(gradient: Any) -> Any:
+    """Return a gradient's numbers, those of its few rows where it has no others."""
+    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+
+
+def like(gradient: Any, whole: Any, clipped: Any) -> Any:
+    """Return a clipped gradient with the rows of the one that was clipped: duplicates add up to what it is."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return clipped
+    factors = tf.where(whole == 0, tf.ones_like(whole), clipped / whole)
+    values = gradient.values * tf.gather(factors, gradient.indices)
+    return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)

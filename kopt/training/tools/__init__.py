@@ -1,0 +1,1 @@
+"""Tools around training: a rate test, a bare minimization, statistics anew."""

@@ -1,0 +1,1 @@
+"""A search: its study, its storage, and who runs its trials."""

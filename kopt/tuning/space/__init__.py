@@ -1,0 +1,1 @@
+"""Spaces: what may be drawn, and how it is drawn."""

@@ -1,0 +1,181 @@
+"""Space: a recipe, or any value, plus ranges for some of its fields."""
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
+from typing import Any
+
+import keras_tuner
+import optuna
+
+from kopt.values.checks import require
+from kopt.values.fields import Number, Value, is_count, replace
+from kopt.values.registry import Registry
+
+__all__ = ["Choice", "Range", "Space"]
+
+registry: Registry[Value] = Registry("tuning")
+
+PLAIN = (bool, int, float, str)
+
+
+@registry.register
+class Range(Value):
+    """Every number from low to high; whole ones where the field is a count.
+
+    Args:
+        low: The least.
+        high: The greatest, > low.
+        log: Whether to draw evenly by order of magnitude; low must be > 0 then.
+
+    Raises:
+        ValueError: When the range is empty, or reaches 0 on a log scale.
+
+    Example:
+        >>> Range(1e-4, 1e-1, log=True)
+        Range(0.0001, high=0.1, log=True)
+
+    Source:
+        Bergstra and Bengio, Random Search for Hyper-Parameter Optimization, 2012.
+    """
+
+    low: Number
+    high: Number
+    _: KW_ONLY
+    log: bool = False
+
+    def check(self) -> None:
+        require(self.low < self.high, "high", f"must be > low = {self.low:g}", self.high)
+        require(not self.log or self.low > 0, "low", "must be > 0 on a log scale", self.low)
+
+    def ends(self) -> tuple[Any, ...]:
+        """The values that the field must take."""
+        return self.low, self.high
+
+
+@registry.register
+class Choice(Value):
+    """One of some options, of any kind that the field takes: numbers, names, whole schedules.
+
+    Args:
+        options: The options, at least two, all different.
+
+    Raises:
+        ValueError: When there are too few, or two are equal.
+
+    Example:
+        >>> Choice((16, 32, "full"))
+        Choice((16, 32, 'full'))
+
+    Source:
+        Folklore.
+    """
+
+    options: tuple[Any, ...]
+
+    def check(self) -> None:
+        different = len(self.options) == len(set(map(repr, self.options)))
+        require(len(self.options) >= 2 and different, "options", "must be at least two, all different", self.options)
+
+    def ends(self) -> tuple[Any, ...]:
+        """The values that the field must take."""
+        return self.options
+
+
+class Space:
+    """A value with ranges for some of its fields; `fill` makes the value for what a tuner draws.
+
+    Args:
+        value: A recipe, or any other value: the fields without a range stay as they are.
+        ranges: Path -> `Range` or `Choice`.
+
+    Raises:
+        ValueError: When a path does not exist, or its field refuses an end of its range; before anything is trained.
+
+    Example:
+        >>> from kopt.models import MLP
+        >>> space = Space(MLP((4,), 3), {"dropout": Range(0, 0.5), "units": Choice(((32,), (64, 64)))})
+        >>> space.fill({"dropout": 0.1, "units": (32,)})
+        MLP((4,), outputs=3, units=(32,), dropout=0.1)
+
+    Source:
+        The paths are those of the command line.
+    """
+
+    def __init__(self, value: Value, ranges: Mapping[str, Range | Choice]):
+        require(isinstance(value, Value), "value", "must be a kopt value", value)
+        require(isinstance(ranges, Mapping) and len(ranges) > 0, "ranges", "must be paths with ranges", ranges)
+        for path, allowed in ranges.items():
+            require(isinstance(allowed, (Range, Choice)), path, "must have a Range or a Choice", allowed)
+            for end in allowed.ends():
+                replace(value, {path: as_field(value, path, end)})
+        self.value, self.ranges = value, dict(ranges)
+
+    def fill(self, source: Any) -> Any:
+        """Give the value with its ranges filled in.
+
+        Args:
+            source: KerasTuner's `HyperParameters`, an Optuna trial, or a mapping from paths to fields.
+
+        Returns:
+            A value of the same type as the space's.
+
+        Raises:
+            ValueError: When the source is none of these, or lacks a path.
+        """
+        return replace(self.value, {path: self._draw(source, path, allowed) for path, allowed in self.ranges.items()})
+
+    def _draw(self, source: Any, path: str, allowed: Range | Choice) -> Any:
+        if isinstance(source, Mapping):
+            require(path in source, "source", f"must hold {path!r}", sorted(source))
+            return source[path]
+        suggest = SOURCES.get(type(source)) or next(
+            (f for kind, f in SOURCES.items() if isinstance(source, kind)), None
+        )
+        require(suggest is not None, "source", "must be HyperParameters, an Optuna trial or a mapping", source)
+        assert suggest is not None
+        if isinstance(allowed, Range):
+            return suggest.number(source, path, allowed, whole=is_count(self.value, path))
+        labels = {label(option, allowed.options): option for option in allowed.options}
+        return labels[suggest.option(source, path, list(labels))]
+
+
+class FromKerasTuner:
+    """Draws from KerasTuner's hyperparameters."""
+
+    @staticmethod
+    def number(source: keras_tuner.HyperParameters, path: str, allowed: Range, whole: bool) -> Any:
+        draw, number = (source.Int, int) if whole else (source.Float, float)
+        return draw(path, number(allowed.low), number(allowed.high), sampling="log" if allowed.log else "linear")
+
+    @staticmethod
+    def option(source: keras_tuner.HyperParameters, path: str, labels: list[Any]) -> Any:
+        return source.Choice(path, labels, ordered=False)
+
+
+class FromOptuna:
+    """Draws from an Optuna trial."""
+
+    @staticmethod
+    def number(source: optuna.trial.BaseTrial, path: str, allowed: Range, whole: bool) -> Any:
+        if whole:
+            return source.suggest_int(path, int(allowed.low), int(allowed.high), log=allowed.log)
+        return source.suggest_float(path, allowed.low, allowed.high, log=allowed.log)
+
+    @staticmethod
+    def option(source: optuna.trial.BaseTrial, path: str, labels: list[Any]) -> Any:
+        return source.suggest_categorical(path, labels)
+
+
+SOURCES: dict[type, Any] = {keras_tuner.HyperParameters: FromKerasTuner, optuna.trial.BaseTrial: FromOptuna}
+
+
+def as_field(value: Value, path: str, end: Any) -> Any:
+    """An end of a range as its field takes it: 2.0 as 2 where the field is a count."""
+    whole = isinstance(end, float) and end.is_integer() and is_count(value, path)
+    return int(end) if whole else end
+
+
+def label(option: Any, options: tuple[Any, ...]) -> Any:
+    """What a tuner records for an option: itself where all are plain and of one type, else its code."""
+    plain = all(isinstance(other, PLAIN) for other in options) and len(set(map(type, options))) == 1
+    return option if plain else repr(option)

@@ -1,0 +1,1 @@
+"""A trial: what is trained, judged and kept of it."""

@@ -1,0 +1,264 @@
+"""Checkpoints of trials: the best epoch to load, the last one to go on from, and no more than are wanted."""
+
+import contextlib
+import json
+import logging
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kopt import distribute
+from kopt.tuning.trial.snapshot import StartAnew, Watched, read_snapshot, restore, take_snapshot, write_snapshot
+
+__all__ = ["Checkpoint", "Progress", "discard", "keep_checkpoints"]
+
+log = logging.getLogger("kopt")
+
+BEST = "checkpoint.weights.h5"  # KerasTuner's name, for `load_model`
+SHAPES = "build_config.json"  # KerasTuner's name
+
+
+class Progress:
+    """How far a trial is, in its folder: so that another process can go on with it.
+
+    Args:
+        folder: The trial's.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     progress = Progress(pathlib.Path(folder))
+        ...     progress.epochs.append({"loss": 1.0})
+        ...     progress.write()
+        ...     Progress(pathlib.Path(folder)).epochs
+        [{'loss': 1.0}]
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder, self.file = folder, folder / "progress.json"
+        found = read_json(self.file)
+        self.of: dict[str, Any] = found.get("of", {})  # what decides what its numbers mean
+        self.values: dict[str, Any] | None = found.get("values")  # of the hyperparameters, when its model was built
+        self.finished: list[dict[str, float]] = found.get("finished", [])  # what each ended execution reached
+        self.epochs: list[dict[str, float]] = found.get("epochs", [])  # of the execution that is under way
+        self.last: str | None = found.get("last")  # name of the weights and the snapshot after its last epoch
+        self.best_before: float | None = found.get("best_before")  # objective of the checkpoint, of ended executions
+        self.best: float | None = found.get("best") if self.last else self.best_before  # of this one's epochs too
+
+    def write(self) -> None:
+        """Write it, all or nothing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fields = {name: value for name, value in vars(self).items() if name not in ("folder", "file")}
+        unfinished = self.file.with_suffix(".part")
+        unfinished.write_text(json.dumps(fields))
+        os.replace(unfinished, self.file)
+        for old in self.folder.glob("last-*"):
+            if self.last is None or not old.name.startswith(f"{self.last}."):
+                old.unlink()
+
+    def end_execution(self, metrics: dict[str, float]) -> None:
+        """Begin with the next execution."""
+        self.finished.append(metrics)
+        self.epochs, self.last, self.best_before = [], None, self.best
+        self.write()
+
+    def begin_anew(self) -> None:
+        """Begin the execution that is under way anew."""
+        self.epochs, self.last, self.best = [], None, self.best_before
+        self.write()
+
+    def changed(self, of: dict[str, Any]) -> list[str]:
+        """Record what decides the trial's numbers; return the names of what has changed."""
+        before, self.of = self.of, of
+        began = bool(self.finished or self.epochs)
+        return sorted(name for name in {*of, *before} if of.get(name) != before.get(name)) if began else []
+
+    def require_values(self, values: dict[str, Any]) -> None:
+        """Record the values that a model is built with.
+
+        Raises:
+            StartAnew: When they have changed.
+        """
+        before, self.values = self.values, dict(values)
+        if (self.finished or self.epochs) and before != self.values:
+            raise StartAnew("its hyperparameters are others", whole=True)
+
+    def restart(self) -> None:
+        """Begin the trial anew."""
+        self.end()
+        self.finished, self.best, self.best_before = [], None, None
+
+    def end(self) -> None:
+        """Remove what only an unfinished trial needs."""
+        self.epochs, self.last = [], None
+        for one in [*self.folder.glob("last-*"), *self.folder.glob("progress.*"), *self.folder.glob("part-*")]:
+            one.unlink()
+
+
+def read_json(file: pathlib.Path) -> dict[str, Any]:
+    """Return what a file holds; nothing where it is not there, or a machine that lost its power left it broken."""
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        log.warning("%s is broken: the trial begins anew", file)
+        return {}
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Save the weights, with the optimizer's, of the best epoch and of the last; go on from the last one.
+
+    The best epoch's is saved in any loop that calls `set_model` and `on_epoch_end`. To go on, it must also call
+    `on_train_begin`, once, and begin with the epoch that `initial_epoch` says, as `fit` does; another begins anew.
+    What goes on exactly: weights, optimizers, Keras' seeds, NumPy's and Python's random numbers, and what callbacks
+    keep in plain attributes. What does not: the place in a generator or a shuffled `tf.data.Dataset`, and random
+    numbers that a compiled step draws by `tf.random`.
+
+    Args:
+        progress: The trial's.
+        objective: What the best epoch is the best of; where it is not in the logs, the last epoch is.
+        first: The first epoch's number, where `fit` is to begin.
+        made: Seed generators that the model does not hold.
+
+    Example:
+        >>> import keras, keras_tuner, numpy as np, pathlib, tempfile
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     callback = Checkpoint(Progress(pathlib.Path(folder)), keras_tuner.Objective("loss", "min"))
+        ...     _ = model.fit(np.eye(2), np.ones((2, 1)), epochs=2, verbose=0, callbacks=[callback])
+        ...     sorted(path.name for path in pathlib.Path(folder).iterdir())
+        ['checkpoint.weights.h5', 'last-2.npz', 'last-2.weights.h5', 'progress.json']
+    """
+
+    def __init__(self, progress: Progress, objective: Any, *, first: int = 0, made: Sequence[Any] = ()):
+        super().__init__()
+        self.progress, self.objective, self.made = progress, objective, made
+        self.beside: Sequence[Any] = ()  # the other callbacks of the fit
+        self.goes_on = progress.last is not None
+        self.logs = list(progress.epochs)
+        self.next: int | None = first  # the next epoch, where training can be gone on with
+        self.kept: Watched | None = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if self.kept is not None:
+            self.refuse("it has more than one fit")
+            self.progress.epochs, self.progress.last = [], None
+            return
+        self.kept = Watched(self.beside)
+        if self.goes_on:
+            self.restore(self.progress.folder / f"{self.progress.last}", self.kept)
+
+    def restore(self, last: pathlib.Path, watched: Watched) -> None:
+        """Go on from the last epoch's files."""
+        snapshot = read_snapshot(last.with_suffix(".npz"))
+        try:
+            restore(snapshot, last.with_suffix(".weights.h5"), self.model, self.made, watched)
+        except OSError as error:
+            raise StartAnew(f"its weights file is broken, {error}") from error
+
+    def refuse(self, why: str) -> None:
+        """Note that training cannot be resumed; begin anew when it was."""
+        self.next = None
+        if self.goes_on:
+            raise StartAnew(why)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch != self.next:
+            self.refuse(f"its fit does not begin with epoch {self.next}")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self.kept is None or epoch != self.next:
+            self.refuse(f"its fit does not begin with epoch {self.next}")
+        else:
+            self.next = epoch + 1
+        logs = logs or {}
+        self.logs.append({name: float(value) for name, value in logs.items() if np.ndim(value) == 0})
+        if distribute.is_chief(self.model.distribute_strategy):
+            self.save(logs)
+
+    def save(self, logs: Any) -> None:
+        """Save the best epoch's weights and, unless training ends, the files to resume from."""
+        progress, best, goes_on = self.progress, self.is_best(logs), self.next is not None
+        # A fit that is about to stop does not go on: were it lost now, it would resume after the epoch before.
+        goes_on = goes_on and not self.model.stop_training
+        if not best and not goes_on:
+            return
+        progress.folder.mkdir(parents=True, exist_ok=True)
+        weights = progress.folder / f"last-{len(self.logs)}.weights.h5"
+        self.model.save_weights(weights, overwrite=True)
+        if best:
+            linked = progress.folder / f"part-{BEST}"
+            linked.unlink(missing_ok=True)
+            os.link(weights, linked)
+            os.replace(linked, progress.folder / BEST)
+        if goes_on and self.kept is not None:
+            progress.epochs, progress.last = list(self.logs), f"last-{len(self.logs)}"
+            snapshot = take_snapshot(self.model, self.made, self.kept)
+            write_snapshot(snapshot, progress.folder / f"{progress.last}.npz")
+            progress.write()
+        else:
+            weights.unlink()
+
+    def is_best(self, logs: Any) -> bool:
+        if not self.objective.has_value(logs):
+            return self.progress.best is None  # another epoch's is known, as with validation_freq
+        value, best = float(self.objective.get_value(logs)), self.progress.best
+        better = np.isfinite(value) and (best is None or bool(self.objective.better_than(value, best)))
+        if better:
+            self.progress.best = value
+        return better
+
+
+def discard(folder: pathlib.Path) -> None:
+    """Remove a trial's training files, and its folder when nothing else is in it.
+
+    Args:
+        folder: The trial's.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     folder = pathlib.Path(root) / "trial_0"
+        ...     folder.mkdir()
+        ...     (folder / "checkpoint.weights.h5").touch()
+        ...     discard(folder)
+        ...     folder.exists()
+        False
+    """
+    if not folder.is_dir():
+        return
+    Progress(folder).end()
+    for name in (BEST, SHAPES):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # there is something of the user's in it
+        folder.rmdir()
+
+
+def keep_checkpoints(folder: pathlib.Path, ended: Sequence[str], kept: Sequence[str]) -> None:
+    """Remove the checkpoints of all ended trials but some.
+
+    Args:
+        folder: The search's folder.
+        ended: Numbers of the trials that have ended.
+        kept: Numbers of those whose checkpoints are to stay.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     folder = pathlib.Path(root)
+        ...     for number in "012":
+        ...         (folder / f"trial_{number}").mkdir()
+        ...         (folder / f"trial_{number}" / "checkpoint.weights.h5").touch()
+        ...     keep_checkpoints(folder, ["2", "0", "1"], kept=["2"])
+        ...     [str(path.relative_to(folder)) for path in folder.rglob("*.h5")]
+        ['trial_2/checkpoint.weights.h5']
+    """
+    unwanted = {f"trial_{number}" for number in {*ended} - {*kept}}
+    for trial in [path for path in folder.iterdir() if path.name in unwanted]:
+        discard(trial)

@@ -1,0 +1,238 @@
+"""What a search is refused for, before anything is trained."""
+
+import copy
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import tensorflow as tf
+from optuna.distributions import FloatDistribution
+
+from kopt import keras_internals as internals
+from kopt.tuning.space.distributions import dimension
+from kopt.tuning.trial.folds import folds_of
+from kopt.values.checks import is_whole, require
+
+__all__ = [
+    "reported_metrics",
+    "require_copyable",
+    "require_counts",
+    "require_finite",
+    "require_kinds",
+    "require_rows",
+    "validates",
+]
+
+# Arguments of `Tuner`: the least that they may be, and whether they may be None.
+COUNTS = (
+    ("max_trials", 1, True),
+    ("max_parameters", 1, True),
+    ("folds", 1, False),
+    ("executions_per_trial", 1, False),
+    ("keep", 0, False),
+    ("max_retries_per_trial", 0, False),
+    ("max_consecutive_failed_trials", 1, True),
+)
+KINDS: dict[str, tuple[Any, str]] = {
+    "hypermodel": ((Callable, keras_tuner.HyperModel), "a function or a keras_tuner.HyperModel"),
+    "directory": ((str, os.PathLike), "a path"),
+    "project_name": (str, "a text"),
+    "overwrite": (bool, "a bool"),
+    "duplicates": (bool, "a bool"),
+    "hyperparameters": (keras_tuner.HyperParameters, "KerasTuner's HyperParameters"),
+    "distribution_strategy": (tf.distribute.Strategy, "a tf.distribute.Strategy"),
+}
+
+
+def require_counts(given: Mapping[str, Any]) -> None:
+    """Refuse counts that are none.
+
+    Args:
+        given: Argument of `Tuner` -> what was given for it.
+
+    Raises:
+        ValueError: When one is not a whole number in its range.
+
+    Example:
+        >>> require_counts({"max_trials": 0})
+        Traceback (most recent call last):
+        ValueError: max_trials must be a whole number >= 1, got 0.
+    """
+    for name, least, can_be_none in COUNTS:
+        count = given.get(name, least)
+        found = can_be_none if count is None else is_whole(count) and count >= least
+        require(found, name, f"must be a whole number >= {least}", count)
+    seed = given.get("seed")
+    require(seed is None or (is_whole(seed) and seed < 2**32), "seed", "must be in [0, 2 ** 32) or None", seed)
+
+
+def require_kinds(given: Mapping[str, Any]) -> None:
+    """Refuse arguments of a wrong kind.
+
+    Args:
+        given: Argument of `Tuner` -> what was given for it.
+
+    Raises:
+        ValueError: When one is of another kind; says which it may be.
+
+    Example:
+        >>> require_kinds({"overwrite": "no"})
+        Traceback (most recent call last):
+        ValueError: overwrite must be a bool, got 'no'.
+    """
+    for name, (kind, told) in KINDS.items():
+        value = given.get(name)
+        require(value is None or isinstance(value, kind), name, f"must be {told}", value)
+
+
+def require_copyable(callbacks: Sequence[Any]) -> None:
+    """Refuse a callback of which a trial cannot have its own.
+
+    Args:
+        callbacks: Keras callbacks.
+
+    Raises:
+        ValueError: When they are no list, or one cannot be copied; says which and why.
+
+    Example:
+        >>> import keras, threading
+        >>> callback = keras.callbacks.Callback()
+        >>> callback.lock = threading.Lock()
+        >>> require_copyable([callback])
+        Traceback (most recent call last):
+        ValueError: callbacks must be ones that can be copied, for each trial has its own, got Callback (cannot pickle
+        '_thread.lock' object).
+    """
+    listed = isinstance(callbacks, (list, tuple))
+    require(listed, "callbacks", "must be a list of Keras callbacks", type(callbacks).__name__)
+    for callback in callbacks:
+        try:
+            copy.deepcopy(callback)
+        except Exception as error:  # whatever the callback's own parts raise
+            rule = "callbacks must be ones that can be copied, for each trial has its own"
+            raise ValueError(f"{rule}, got {type(callback).__name__} ({error}).") from error
+
+
+def require_rows(x: Any, y: Any, given: Mapping[str, Any], *, folds: int, seed: int) -> None:
+    """Refuse data whose rows do not fit each other, or that cannot be dealt into folds.
+
+    Args:
+        x: Inputs; arrays, or a nest of them, where there are folds.
+        y: Targets, the same.
+        given: The other arguments of `search`; no validation data can be among them where there are folds.
+        folds: How many, >= 1.
+        seed: Of the dealing.
+
+    Raises:
+        ValueError: When there are none, or others.
+
+    Example:
+        >>> require_rows((pair for pair in []), None, {}, folds=2, seed=0)
+        Traceback (most recent call last):
+        ValueError: x and y must be arrays to be dealt into folds, got 'generator' and 'NoneType'.
+        >>> require_rows(np.eye(3), np.ones(2), {}, folds=1, seed=0)
+        Traceback (most recent call last):
+        ValueError: y must be 3 rows, as x has, got 2.
+    """
+    require(x is not None, "x", "must be data to train on", None)
+    weights = given.get("sample_weight")
+    parts = {name: part for name, part in (("x", x), ("y", y), ("sample_weight", weights)) if are_arrays(part)}
+    if folds > 1:
+        validated = validates(given)
+        rule = "must be 1 with validation data of one's own, for folds are validated on"
+        require(not validated, "folds", rule, folds)
+        if "x" not in parts or "y" not in parts:
+            kinds = [type(part).__name__ for part in (x, y)]
+            raise ValueError(f"x and y must be arrays to be dealt into folds, got {kinds[0]!r} and {kinds[1]!r}.")
+        known = weights is None or "sample_weight" in parts
+        require(known, "sample_weight", "must be an array to be dealt into folds", type(weights).__name__)
+    if "x" in parts:
+        rows = keras.tree.flatten(x)[0].shape[0]
+        for name, part in parts.items():
+            for leaf in keras.tree.flatten(part):
+                require(leaf.shape[0] == rows, name, f"must be {rows} rows, as x has", leaf.shape[0])
+    if folds > 1:
+        folds_of(y, folds, groups=given.get("groups"), seed=seed)
+
+
+def validates(given: Mapping[str, Any]) -> bool:
+    """Whether there are validation data among the arguments of a fit.
+
+    Args:
+        given: The named ones.
+
+    Example:
+        >>> validates({"validation_split": 0.1}), validates({"validation_data": None})
+        (True, False)
+    """
+    return given.get("validation_data") is not None or bool(given.get("validation_split"))
+
+
+def require_finite(space: Sequence[Any]) -> None:
+    """Refuse a space that no grid goes through.
+
+    Args:
+        space: KerasTuner's hyperparameters.
+
+    Raises:
+        ValueError: When one is a number without a step.
+
+    Example:
+        >>> import keras_tuner
+        >>> require_finite([keras_tuner.engine.hyperparameters.Float("rate", 0, 1)])
+        Traceback (most recent call last):
+        ValueError: sampler 'grid' must have a step or options for every hyperparameter, got 'rate'.
+    """
+    for hp in space:
+        found = dimension(hp)
+        endless = (
+            found is not None and isinstance(found.distribution, FloatDistribution) and not found.distribution.step
+        )
+        require(not endless, "sampler 'grid'", "must have a step or options for every hyperparameter", hp.name)
+
+
+def are_arrays(x: Any) -> bool:
+    leaves = keras.tree.flatten(x)
+    return bool(leaves) and all(getattr(leaf, "shape", ()) and hasattr(leaf, "__getitem__") for leaf in leaves)
+
+
+def reported_metrics(model: Any, x: Any, y: Any, *, validated: bool, callbacks: Sequence[Any] = ()) -> list[str] | None:
+    """Tell what `model.fit` will report, without training.
+
+    Args:
+        model: A compiled model; it is built where it is not.
+        x: Arrays, a nest of them, or a dataset.
+        y: Arrays, where x does not bring them.
+        validated: Whether there are validation data.
+        callbacks: Those of the fit.
+
+    Returns:
+        The names; None where that cannot be known: a model with a training step of its own, a generator, or a callback
+        of the user's, which may add to what is reported.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse", metrics=["mae"])
+        >>> reported_metrics(model, np.eye(2), np.ones((2, 1)), validated=True)
+        ['loss', 'mae', 'val_loss', 'val_mae']
+    """
+    own = internals.has_own_train_step(model) or internals.has_own_test_step(model) or internals.has_own_metrics(model)
+    foreign = [one for one in callbacks if type(one).__module__.partition(".")[0] not in ("keras", "kopt")]
+    lambdas = [one for one in callbacks if isinstance(one, keras.callbacks.LambdaCallback)]
+    if own or foreign or lambdas:
+        return None
+    if isinstance(x, tf.data.Dataset):
+        batch = next(iter(x.take(1)), None)
+    elif are_arrays(x) and are_arrays(y):
+        batch = tuple(keras.tree.map_structure(lambda part: np.asarray(part[:1]), one) for one in (x, y))
+    else:
+        return None
+    if batch is None:
+        return None
+    internals.build(model, keras.utils.unpack_x_y_sample_weight(batch))
+    names = sorted(model.get_metrics_result())
+    return names + [f"val_{name}" for name in names if validated]
