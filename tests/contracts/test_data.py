@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from examples import DATA
 
-from kopt.data import Data, Split
-from kopt.data import summary as look
+from kopt.data import Data, Split, look
 from kopt.data.shuffled import Shuffled
 from kopt.tasks.task import better
 from kopt.values import fields

@@ -1,0 +1,175 @@
+"""Names for the types of Keras, TensorFlow and KerasTuner, which give none that a type checker reads.
+
+An alias of `Any` says what a value is, and is not checked; a Protocol is checked. `Any` itself stands nowhere else
+without a reason.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+__all__ = [
+    "ArrayLike",
+    "Batch",
+    "Config",
+    "DType",
+    "HyperParameters",
+    "Json",
+    "KerasCallback",
+    "KerasLayer",
+    "KerasModel",
+    "KerasOptimizer",
+    "Logs",
+    "Nest",
+    "Scalar",
+    "Step",
+    "Strategy",
+    "Tensor",
+    "TensorSpec",
+    "TrialOfTuner",
+    "Variable",
+]
+
+Tensor: TypeAlias = Any  # tf.Tensor, keras.KerasTensor, or what converts to one inside a program
+Variable: TypeAlias = Any  # keras.Variable or tf.Variable
+Scalar: TypeAlias = Any  # a float, or a scalar tensor inside a program
+ArrayLike: TypeAlias = Any  # numpy.ndarray, tf.Tensor, a list of numbers, a data frame
+TensorSpec: TypeAlias = Any  # tf.TypeSpec
+DType: TypeAlias = Any  # a name such as "float32", tf.DType, numpy.dtype
+Nest: TypeAlias = Any  # a structure of tuples, lists and dicts, as tf.nest takes it
+Batch: TypeAlias = Any  # a nest of tensors, a row an example: x, (x, y) or (x, y, sample_weight)
+Strategy: TypeAlias = Any  # tf.distribute.Strategy
+KerasLayer: TypeAlias = Any  # keras.layers.Layer
+KerasCallback: TypeAlias = Any  # keras.callbacks.Callback
+HyperParameters: TypeAlias = Any  # keras_tuner.HyperParameters
+TrialOfTuner: TypeAlias = Any  # keras_tuner.engine.trial.Trial
+Json: TypeAlias = Any  # what json.loads gives
+Config: TypeAlias = dict[str, Any]  # what get_config gives
+Logs: TypeAlias = Mapping[str, Any] | None  # what Keras passes to the hooks of callbacks
+Step: TypeAlias = Callable[[Batch], Nest]  # what is done with one batch; gives the logs
+
+
+class KerasOptimizer(Protocol):
+    """A `keras.optimizers.Optimizer`, as far as kopt uses it in public."""
+
+    name: str
+    iterations: Variable
+    learning_rate: Scalar
+    built: bool
+    weight_decay: float | None
+    use_ema: bool
+    gradient_accumulation_steps: int | None
+
+    @property
+    def variables(self) -> list[Variable]: ...
+
+    def build(self, variables: Sequence[Variable]) -> None: ...
+
+    def apply(self, grads: Sequence[Tensor], trainable_variables: Sequence[Variable] | None = None) -> Tensor: ...
+
+    def scale_loss(self, loss: Tensor) -> Tensor: ...
+
+    def finalize_variable_values(self, trainable_variables: Sequence[Variable]) -> None: ...
+
+    def get_config(self) -> Config: ...
+
+
+class KerasModel(Protocol):
+    """A `keras.Model`, as far as kopt uses it in public."""
+
+    name: str
+    optimizer: Any
+    loss: Any
+    compiled: bool
+    built: bool
+    run_eagerly: bool
+    jit_compile: Any
+    steps_per_execution: int
+    stop_training: bool
+    stop_evaluating: bool
+    stop_predicting: bool
+    train_function: Any
+    test_function: Any
+    predict_function: Any
+    history: Any
+    trainable: bool
+
+    @property
+    def distribute_strategy(self) -> Strategy: ...
+
+    @property
+    def layers(self) -> list[KerasLayer]: ...
+
+    @property
+    def losses(self) -> list[Tensor]: ...
+
+    @property
+    def metrics(self) -> list[Any]: ...
+
+    @property
+    def metrics_variables(self) -> list[Variable]: ...
+
+    @property
+    def variables(self) -> list[Variable]: ...
+
+    @property
+    def weights(self) -> list[Variable]: ...
+
+    @property
+    def trainable_variables(self) -> list[Variable]: ...
+
+    @property
+    def trainable_weights(self) -> list[Variable]: ...
+
+    @property
+    def non_trainable_variables(self) -> list[Variable]: ...
+
+    @property
+    def inputs(self) -> Nest: ...
+
+    @property
+    def outputs(self) -> Nest: ...
+
+    @property
+    def output_shape(self) -> Any: ...
+
+    def __call__(self, *inputs: Nest, **arguments: Any) -> Nest: ...
+
+    def compile(self, *arguments: Any, **named: Any) -> None: ...
+
+    def fit(self, *data: Any, **arguments: Any) -> Any: ...
+
+    def evaluate(self, *data: Any, **arguments: Any) -> Any: ...
+
+    def predict(self, *data: Any, **arguments: Any) -> Any: ...
+
+    def train_step(self, data: Batch) -> Nest: ...
+
+    def test_step(self, data: Batch) -> Nest: ...
+
+    def predict_step(self, data: Batch) -> Nest: ...
+
+    def make_train_function(self, force: bool = False) -> Any: ...
+
+    def make_predict_function(self, force: bool = False) -> Any: ...
+
+    def compute_metrics(self, x: Nest, y: Nest, y_pred: Nest, sample_weight: Nest = None) -> Nest: ...
+
+    def get_metrics_result(self) -> Nest: ...
+
+    def reset_metrics(self) -> None: ...
+
+    def build(self, input_shape: Any) -> None: ...
+
+    def count_params(self) -> int: ...
+
+    def get_weights(self) -> list[Any]: ...
+
+    def set_weights(self, weights: Sequence[Any]) -> None: ...
+
+    def save(self, filepath: Any, **arguments: Any) -> None: ...
+
+    def save_weights(self, filepath: Any, **arguments: Any) -> None: ...
+
+    def load_weights(self, filepath: Any, **arguments: Any) -> None: ...
+
+    def get_config(self) -> Config: ...
