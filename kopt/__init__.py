@@ -25,7 +25,7 @@ from kopt import (  # noqa: E402
     values,
 )
 from kopt.experiment.recipe import Command, Recipe, Training, command_line  # noqa: E402
-from kopt.state.knobs import Knob  # noqa: E402
+from kopt.state.knob import Knob  # noqa: E402
 from kopt.state.loading import load_model  # noqa: E402
 from kopt.training import Loop, fit  # noqa: E402
 from kopt.values.deprecation import warn_moved  # noqa: E402

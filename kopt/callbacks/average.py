@@ -9,7 +9,8 @@ import tensorflow as tf
 from kopt.callbacks.averaging import EMA, LAWA, SWA, Averaging
 from kopt.callbacks.base import Placed, registry
 from kopt.keras_internals import has_weights, raw
-from kopt.state.knobs import held_knob, held_slots
+from kopt.state.knob import held_knob
+from kopt.state.slots import held_slots
 from kopt.training.steps.evaluation_weights import EvaluationWeights
 from kopt.training.steps.installing import holder, install, remove, require_at_work
 from kopt.training.steps.update_hooks import Hook, Update

@@ -9,7 +9,7 @@ from keras import ops
 
 from kopt.keras_internals import applied_gradients
 from kopt.schedules import Schedule
-from kopt.state.knobs import Knob
+from kopt.state.knob import Knob
 from kopt.values.checks import require
 
 __all__ = ["Clock"]

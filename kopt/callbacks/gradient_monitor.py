@@ -10,7 +10,7 @@ import tensorflow as tf
 from kopt.callbacks.base import Placed, registry
 from kopt.keras_internals import raw
 from kopt.select import parameters
-from kopt.state.knobs import held_slots
+from kopt.state.slots import held_slots
 from kopt.training.arguments import is_count
 from kopt.training.steps.installing import holder, install, remove, require_at_work
 from kopt.training.steps.update_hooks import Hook, Update

@@ -10,7 +10,7 @@ from kopt.callbacks.base import Placed, registry
 from kopt.callbacks.clock import Clock, Unit, read, require_unit, schedule_of
 from kopt.keras_internals import install_rate, installed_rate, retrace
 from kopt.schedules import Schedule
-from kopt.state.knobs import Knob, held_knob
+from kopt.state.knob import Knob, held_knob
 from kopt.training.steps.installing import own_step
 from kopt.values.checks import require
 

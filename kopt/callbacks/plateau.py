@@ -7,7 +7,7 @@ from kopt.callbacks.awaited import Awaited
 from kopt.callbacks.base import Placed, registry
 from kopt.callbacks.learning_rate import lower_rate, rate_of
 from kopt.keras_internals import PlateauCallback, applied_gradients, rate_variable
-from kopt.state.knobs import Knob, held_knob
+from kopt.state.knob import Knob, held_knob
 from kopt.training.steps.installing import own_step
 from kopt.values.checks import require
 

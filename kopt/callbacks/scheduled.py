@@ -10,7 +10,7 @@ from kopt.callbacks.clock import Clock, Unit, read, require_unit, schedule_of
 from kopt.keras_internals import retrace, set_dropout
 from kopt.optimizers import Optimizer
 from kopt.schedules import Schedule
-from kopt.state.knobs import Knob
+from kopt.state.knob import Knob
 from kopt.training.steps.installing import own_step
 from kopt.values.checks import require
 from kopt.values.fields import number_paths

@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from kopt.callbacks.base import Placed, registry
 from kopt.callbacks.learning_rate import lower_rate, rate_of
-from kopt.keras_internals import rate_variable, raw
-from kopt.state.knobs import held_knob, held_slots
+from kopt.keras_internals import global_seeds, rate_variable, raw
+from kopt.state.knob import held_knob
+from kopt.state.slots import held_slots
+from kopt.state.snapshot import Snapshot, knob_variables
 from kopt.training.arguments import is_count
 from kopt.training.steps.installing import holder, install, remove, require_at_work
 from kopt.training.steps.update_hooks import Hook, Update, working
@@ -73,7 +75,7 @@ class SpikeGuard(Placed):
 
     def set_model(self, model: Any) -> None:
         """Put the watch over the loss into the training step, before the training function is made."""
-        self.good: Sequence[Any] = ()
+        self.good: Snapshot | None = None
         self.fresh, self.epoch = True, 0
         super().set_model(model)
 
@@ -92,10 +94,10 @@ class SpikeGuard(Placed):
         self.place()
         self.watch.watched.assign(watch.watched)
         self.spent.set(float(spent))
-        self.good = ()
+        self.good = None
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self.good, self.fresh = (), True
+        self.good, self.fresh = None, True
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.follow()
@@ -120,7 +122,8 @@ class SpikeGuard(Placed):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         require(not self.fresh, "on_epoch_begin", "must be called before on_epoch_end for SpikeGuard to act", epoch)
         require_at_work(self.watch, self.model)
-        require(bool(self.good), "on_train_batch_end", "must be called after each batch for SpikeGuard to act", epoch)
+        kept = self.good is not None
+        require(kept, "on_train_batch_end", "must be called after each batch for SpikeGuard to act", epoch)
         if logs is not None:
             logs["spikes"] = float(self.spent) - self.before
 
@@ -129,7 +132,7 @@ class SpikeGuard(Placed):
 
     def close(self) -> None:
         """Leave nothing in the model's training step, and drop the copies."""
-        self.good = ()
+        self.good = None
         remove(self.model, self.watch)
 
     def updates(self) -> int:
@@ -140,22 +143,17 @@ class SpikeGuard(Placed):
         """The optimizers with rates."""
         return list(self.optimizers.values())
 
-    def state(self) -> list[Any]:
-        """What training changes, but for the number of updates; metrics last."""
-        model, time = self.model, {id(one.iterations) for one in self.rated}
-        kept = [*model.variables, *model.optimizer.variables]
-        kept = [raw(variable) for variable in kept if id(variable) not in time]
-        kept += [variable for hook in working(model) for variable in hook.variables]
-        return list({id(one): one for one in [*kept, *map(raw, model.metrics_variables)]}.values())
-
     def keep(self) -> None:
-        """Copy the state."""
-        self.good, self.kept, self.kept_in = [tf.identity(one) for one in self.state()], self.updates(), self.epoch
+        """Copy the state, without what goes on after a spike: counts of updates, Knobs, and the global seeds."""
+        extra = [variable for hook in working(self.model) for variable in hook.variables]
+        left = [*(one.iterations for one in self.rated), *knob_variables(self.model), *global_seeds()]
+        self.good = Snapshot.take(self.model, extra, without=left)
+        self.kept, self.kept_in = self.updates(), self.epoch
 
     def go_back(self) -> None:
         """Put the copied state back, and lower the rate."""
-        for variable, value in zip(self.state(), self.good):
-            variable.assign(value)
+        if self.good is not None:
+            self.good.restore()
         if self.kept_in != self.epoch:
             self.model.reset_metrics()  # those of the epoch that the copy is of
         spent = float(self.spent)

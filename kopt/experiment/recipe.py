@@ -14,7 +14,7 @@ from kopt.models import Model
 from kopt.regularizers import Regularizer
 from kopt.rules import Adam, Rule
 from kopt.schedules import Schedule
-from kopt.training.steps.clips import Clip
+from kopt.training.steps.clips import GradientClip
 from kopt.values.checks import require
 from kopt.values.fields import Named, Number, Value, replace
 from kopt.values.registry import Registry
@@ -101,7 +101,7 @@ class Recipe(Named):
     model: Model
     schedule: Schedule
     rule: Rule = Adam()
-    clip: Clip | None = None
+    clip: GradientClip | None = None
     regularizer: Regularizer | None = None
     average: Averaging | None = None
     training: Training = Training()

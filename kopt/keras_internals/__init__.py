@@ -49,6 +49,7 @@ from kopt.keras_internals.numbers import (
     install_rate,
     installed_rate,
     optimizers_of,
+    optimizers_within,
     rate_variable,
     rated_optimizers,
     set_dropout,
@@ -70,6 +71,7 @@ from kopt.keras_internals.portions import (
     separate_losses,
     track_portion,
 )
+from kopt.keras_internals.resuming import global_seeds, seeds_made
 from kopt.keras_internals.step import (
     build_optimizer,
     compute_loss,
@@ -121,6 +123,7 @@ __all__ = [
     "fast_random",
     "flat_layers",
     "forward",
+    "global_seeds",
     "has_own_metrics",
     "has_own_test_step",
     "has_own_train_step",
@@ -145,6 +148,7 @@ __all__ = [
     "make_predict_function",
     "metrics_reset_in_graph",
     "optimizers_of",
+    "optimizers_within",
     "owned_variables",
     "plain_logs",
     "portion_loss",
@@ -156,6 +160,7 @@ __all__ = [
     "require_additive",
     "retrace",
     "scale_of",
+    "seeds_made",
     "separate_losses",
     "set_dropout",
     "sizes_unknown",

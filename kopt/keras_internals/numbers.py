@@ -120,6 +120,15 @@ def inner_optimizer(optimizer: Any) -> Any:
     return optimizer
 
 
+def optimizers_within(optimizer: Any) -> list[Any]:
+    """Return an optimizer and those inside it: what it wraps, and the members of a MultiOptimizer."""
+    found = [optimizer]
+    while hasattr(found[-1], "inner_optimizer"):
+        found.append(found[-1].inner_optimizer)
+    members = getattr(found[-1], "optimizers", ())
+    return [*found, *members]
+
+
 def rated_optimizers(optimizer: Any) -> list[Any]:
     """The optimizers that hold learning rates: one, or those of a MultiOptimizer."""
     return [inner_optimizer(inner) for inner in getattr(inner_optimizer(optimizer), "optimizers", [optimizer])]

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state
 from keras.src.random import seed_generator
 from tensorflow.python.eager import context
 
@@ -17,6 +18,7 @@ from kopt.keras_internals.step import build_optimizer
 __all__ = [
     "build_optimizers",
     "called_last",
+    "global_seeds",
     "optimized_places",
     "random_states",
     "seed_states",
@@ -57,6 +59,12 @@ def seed_states(model: Any, made: Sequence[Any]) -> list[Any]:
     states = [one for one in model.variables if id(one) not in weights] + [one.state for one in made]
     shared = seed_generator.global_seed_generator().state  # made when first asked for, and among `random_states`
     return list({id(state): state for state in states if state is not shared}.values())
+
+
+def global_seeds() -> list[Any]:
+    """Return the state of Keras' global seed generator, by which functions without a seed draw; none before its use."""
+    generator = global_state.get_global_attribute(seed_generator.GLOBAL_SEED_GENERATOR)
+    return [] if generator is None else [generator.state]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import keras
 from kopt.keras_internals import WrappingOptimizer, decay_before_updates, rated_optimizers
 from kopt.optimizers.optimizer import Optimizer
 from kopt.select import Selector, kernels
-from kopt.state.knobs import Knob
+from kopt.state.knob import Knob
 from kopt.values.checks import require
 from kopt.values.fields import number_paths, read
 

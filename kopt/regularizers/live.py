@@ -13,7 +13,7 @@ from kopt import select
 from kopt.keras_internals import SavedState, rated_optimizers, retrace
 from kopt.regularizers.places import Place, places
 from kopt.regularizers.weights import from_terms, terms
-from kopt.state.knobs import Knob, held_knob
+from kopt.state.knob import Knob, held_knob
 from kopt.values.checks import require
 
 __all__ = ["Factored", "FactoredL1L2", "strength"]

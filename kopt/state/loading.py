@@ -13,7 +13,8 @@ import h5py
 import keras
 
 from kopt.keras_internals import held_optimizers
-from kopt.state.knobs import PREFIX, held_knob, held_slots
+from kopt.state.knob import PREFIX, held_knob
+from kopt.state.slots import held_slots
 from kopt.values.places import as_path
 
 __all__ = ["load_model"]

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from kopt import keras_internals as internals
-from kopt.training.steps.evaluate import TestStep
+from kopt.training.steps.evaluate import EvaluateStep
 from kopt.training.steps.train import TrainStep
 from kopt.training.steps.update_hooks import HookedStep
 from kopt.values.checks import require
 
-STEPS = (TrainStep, TestStep, HookedStep)
+STEPS = (TrainStep, EvaluateStep, HookedStep)
 
 
 def require_own_step(model: Any, step: Any) -> None:

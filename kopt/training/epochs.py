@@ -14,7 +14,7 @@ from kopt.training.feed.chunks import Pace
 from kopt.training.feed.placement import Jit
 from kopt.training.feed.sources import Source
 from kopt.training.hooks import Phase, Times, spans_epochs, tell, watched, watches_batches
-from kopt.training.steps.evaluate import TestStep
+from kopt.training.steps.evaluate import EvaluateStep
 from kopt.training.steps.train import TrainStep, skipped
 
 log = logging.getLogger("kopt")
@@ -128,7 +128,7 @@ class Passes:
         model, name, step = self.model, f"{phase}_function", self.steps[phase]
         program = getattr(model, name)
         if not isinstance(program, Program) or program.step != step or program.jit != self.jit:
-            of_metrics = isinstance(step, (TrainStep, TestStep)) and not internals.has_own_metrics(model)
+            of_metrics = isinstance(step, (TrainStep, EvaluateStep)) and not internals.has_own_metrics(model)
             program = Program(model, step, self.jit, "metrics" if of_metrics else "step")
             setattr(model, name, program)
         program.watched = watched(self.called) | self.counted if phase == "train" else {}

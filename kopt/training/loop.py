@@ -18,7 +18,7 @@ from kopt.training.feed.sources import Source
 from kopt.training.feed.validation import parts_of, require_data
 from kopt.training.hooks import Callback, Phase, for_worker, spans_epochs, watches_batches
 from kopt.training.progress import ProgressBar
-from kopt.training.steps.evaluate import TestStep
+from kopt.training.steps.evaluate import EvaluateStep
 from kopt.training.steps.installing import hooked
 from kopt.training.steps.train import Sparse, TrainStep, require_sparse
 from kopt.values.checks import require
@@ -90,7 +90,7 @@ class Loop:
         self.buildable = not own_step
         steps: dict[Phase, Callable[[Any], Any]] = {
             "train": hooked(model, step or (model.train_step if own_step else TrainStep(model, sparse=sparse))),
-            "test": model.test_step if own_test else TestStep(model),
+            "test": model.test_step if own_test else EvaluateStep(model),
         }
         self.passes, self.chief = Passes(model, steps, jit), is_chief(own)
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from kopt import callbacks, schedules, select
-from kopt.state.knobs import Knob
+from kopt.state.knob import Knob
 from kopt.training import Loop, ProgressBar
 from kopt.training.hooks import watches_batches
 from kopt.tuning.trial.checkpoints import Checkpoint, Progress

@@ -82,7 +82,7 @@ def test_a_gradient_of_rows_that_is_not_finite_is_skipped(jit: bool) -> None:
 
 
 @pytest.mark.parametrize("clip", [clips.GlobalNorm(0.1), clips.ClipValue(0.01)])
-def test_clipped_rows_add_up_to_the_clipped_gradient(clip: clips.Clip) -> None:
+def test_clipped_rows_add_up_to_the_clipped_gradient(clip: clips.GradientClip) -> None:
     """By SGD, for which it is the same in how many rows a gradient comes."""
     dense, sparse = build(optimizers.SGD(0.1)), build(optimizers.SGD(0.1))
     for model, kind in ((dense, "dense"), (sparse, "keras")):

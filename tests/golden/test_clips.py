@@ -40,7 +40,7 @@ def test_norm_and_value_are_tensorflows(limit: float) -> None:
 
 
 @pytest.mark.parametrize("clip", [clips.GlobalNorm(0.5), clips.Norm(0.5), clips.ClipValue(0.1), clips.Adaptive(0.05)])
-def test_scaled_gradients_are_clipped_alike(clip: clips.Clip) -> None:
+def test_scaled_gradients_are_clipped_alike(clip: clips.GradientClip) -> None:
     once = clip(tensors(GRADIENTS), tensors(WEIGHTS))
     scaled = clip([1024 * gradient for gradient in tensors(GRADIENTS)], tensors(WEIGHTS), tf.constant(1024.0))
     for one, other in zip(once, scaled):
@@ -48,7 +48,7 @@ def test_scaled_gradients_are_clipped_alike(clip: clips.Clip) -> None:
 
 
 @pytest.mark.parametrize("clip", [clips.GlobalNorm(0.5), clips.Norm(0.5), clips.ClipValue(0.1), clips.Adaptive(0.05)])
-def test_mapped_over_limits_equals_single_calls(clip: clips.Clip) -> None:
+def test_mapped_over_limits_equals_single_calls(clip: clips.GradientClip) -> None:
     """The law of values."""
     limits = np.array([0.01, 0.5, 3.0])
     mapped = tf.vectorized_map(

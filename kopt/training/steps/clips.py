@@ -1,22 +1,23 @@
-"""Clips: how large a gradient may be."""
+"""Gradient clipping: limits on the size of gradients."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
 from kopt.values.checks import require
+from kopt.values.deprecation import warn_moved
 from kopt.values.fields import Number, Value
 from kopt.values.registry import Registry
+from kopt.values.types import Scalar, Tensor
 
-__all__ = ["Adaptive", "Clip", "ClipValue", "GlobalNorm", "Norm", "registry"]
+__all__ = ["Adaptive", "ClipValue", "GlobalNorm", "GradientClip", "Norm", "registry"]
 
-registry: Registry["Clip"] = Registry("clips")
+registry: Registry["GradientClip"] = Registry("clips")
 
 
-class Clip(Value):
-    """A limit on gradients, as a pure function over lists; `TrainStep` applies it to the whole batch's gradient.
+class GradientClip(Value):
+    """A limit on gradients: a pure function over lists, which `TrainStep` applies to the whole batch's gradient.
 
     Example:
         >>> import tensorflow as tf
@@ -26,13 +27,13 @@ class Clip(Value):
     """
 
     @abstractmethod
-    def __call__(self, gradients: Sequence[Any], parameters: Sequence[Any], scale: Any = 1.0) -> list[Any]:
-        """The clipped gradients.
+    def __call__(self, gradients: Sequence[Tensor], parameters: Sequence[Tensor], scale: Scalar = 1.0) -> list[Tensor]:
+        """Return the clipped gradients.
 
         Args:
             gradients: Dense tensors, one a parameter.
             parameters: The parameters' values.
-            scale: What the gradients are multiplied by, where the loss is scaled.
+            scale: The factor by which the gradients are too large because the loss is scaled; 1 where it is not.
 
         Returns:
             Tensors of the same shapes and dtypes, multiplied by the same scale.
@@ -40,8 +41,8 @@ class Clip(Value):
 
 
 @registry.register
-class GlobalNorm(Clip):
-    """Scale all gradients by one factor where their common norm is above a limit.
+class GlobalNorm(GradientClip):
+    """Scale all gradients by one factor when their global norm is above a limit.
 
     gradient * min(1, limit / sqrt(sum of squares of all gradients)): the direction stays.
 
@@ -65,14 +66,14 @@ class GlobalNorm(Clip):
     def check(self) -> None:
         require_limit(self.limit)
 
-    def __call__(self, gradients: Sequence[Any], parameters: Sequence[Any], scale: Any = 1.0) -> list[Any]:
+    def __call__(self, gradients: Sequence[Tensor], parameters: Sequence[Tensor], scale: Scalar = 1.0) -> list[Tensor]:
         norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(tf.cast(gradient, "float32"))) for gradient in gradients]))
         return [limited(gradient, norm, product(self.limit, scale)) for gradient in gradients]
 
 
 @registry.register
-class Norm(Clip):
-    """Scale each parameter's gradient by itself where its norm is above a limit.
+class Norm(GradientClip):
+    """Scale the gradient of each parameter whose norm is above a limit.
 
     gradient * min(1, limit / sqrt(sum(gradient ** 2))).
 
@@ -96,14 +97,14 @@ class Norm(Clip):
     def check(self) -> None:
         require_limit(self.limit)
 
-    def __call__(self, gradients: Sequence[Any], parameters: Sequence[Any], scale: Any = 1.0) -> list[Any]:
+    def __call__(self, gradients: Sequence[Tensor], parameters: Sequence[Tensor], scale: Scalar = 1.0) -> list[Tensor]:
         norms = [tf.sqrt(tf.reduce_sum(tf.square(tf.cast(gradient, "float32")))) for gradient in gradients]
         return [limited(gradient, norm, product(self.limit, scale)) for gradient, norm in zip(gradients, norms)]
 
 
 @registry.register
-class ClipValue(Clip):
-    """Cut every number of a gradient at a limit.
+class ClipValue(GradientClip):
+    """Clip every number of a gradient to [-limit, limit].
 
     min(max(gradient, -limit), limit): the direction may change.
 
@@ -127,7 +128,7 @@ class ClipValue(Clip):
     def check(self) -> None:
         require_limit(self.limit)
 
-    def __call__(self, gradients: Sequence[Any], parameters: Sequence[Any], scale: Any = 1.0) -> list[Any]:
+    def __call__(self, gradients: Sequence[Tensor], parameters: Sequence[Tensor], scale: Scalar = 1.0) -> list[Tensor]:
         bound = product(self.limit, scale)
         return [
             tf.clip_by_value(gradient, tf.cast(-bound, gradient.dtype), tf.cast(bound, gradient.dtype))
@@ -136,7 +137,7 @@ class ClipValue(Clip):
 
 
 @registry.register
-class Adaptive(Clip):
+class Adaptive(GradientClip):
     """Limit each unit's gradient to a share of the unit's own norm (AGC).
 
     For each output unit, a column of a matrix or a filter of a convolution: gradient * min(1, limit * max(norm of the
@@ -144,7 +145,7 @@ class Adaptive(Clip):
 
     Args:
         limit: The share, > 0; 0.01 in the paper.
-        epsilon: The norm that a unit has at least, so that zero weights can move; > 0.
+        epsilon: The least norm that a unit is taken to have, so that zero weights can move; > 0.
 
     Raises:
         ValueError: When a number is out of range.
@@ -166,7 +167,7 @@ class Adaptive(Clip):
         require_limit(self.limit)
         require(self.epsilon > 0, "epsilon", "must be > 0", self.epsilon)
 
-    def __call__(self, gradients: Sequence[Any], parameters: Sequence[Any], scale: Any = 1.0) -> list[Any]:
+    def __call__(self, gradients: Sequence[Tensor], parameters: Sequence[Tensor], scale: Scalar = 1.0) -> list[Tensor]:
         clipped = []
         for gradient, parameter in zip(gradients, parameters, strict=True):
             size = tf.maximum(unit_norms(parameter), tf.cast(self.epsilon, "float32"))
@@ -174,22 +175,30 @@ class Adaptive(Clip):
         return clipped
 
 
-def unit_norms(tensor: Any) -> Any:
-    """The norm of what belongs to each output unit, in a shape that broadcasts over the tensor."""
+def unit_norms(tensor: Tensor) -> Tensor:
+    """Return the norm of each output unit's numbers, in a shape that broadcasts over the tensor."""
     vector = sum(length != 1 for length in tensor.shape) <= 1
     axes = list(range(len(tensor.shape) - (0 if vector else 1)))
     return tf.sqrt(tf.reduce_sum(tf.square(tf.cast(tensor, "float32")), axis=axes, keepdims=True))
 
 
-def limited(gradient: Any, norm: Any, bound: Any) -> Any:
-    """The gradient, scaled down where the norm is above the bound."""
+def limited(gradient: Tensor, norm: Tensor, bound: Tensor) -> Tensor:
+    """Return the gradient, scaled down where the norm is above the bound."""
     factor = bound / tf.maximum(norm, bound)
     return gradient * tf.cast(factor, gradient.dtype)
 
 
-def product(limit: Any, scale: Any) -> Any:
+def product(limit: Scalar, scale: Scalar) -> Tensor:
     return tf.cast(limit, "float32") * tf.cast(scale, "float32")
 
 
-def require_limit(limit: Any) -> None:
+def require_limit(limit: Scalar) -> None:
     require(limit > 0, "limit", "must be > 0", limit)
+
+
+def __getattr__(name: str) -> type[GradientClip]:
+    """Return the class of an earlier name."""
+    if name == "Clip":
+        warn_moved("kopt.training.clips.Clip", "kopt.training.clips.GradientClip")
+        return GradientClip
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

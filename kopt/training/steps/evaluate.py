@@ -1,6 +1,4 @@
-"""TestStep: evaluation on one batch, the same on any number of replicas."""
-
-from typing import Any
+"""EvaluateStep: evaluation of one batch, the same on any number of replicas."""
 
 import keras
 import tensorflow as tf
@@ -9,14 +7,16 @@ from kopt import keras_internals as internals
 from kopt.keras_internals import Portion
 from kopt.training.feed.batches import rows
 from kopt.training.steps.portions import Measured, counted, summed
+from kopt.values.deprecation import warn_moved
+from kopt.values.types import Batch, KerasModel, Nest
 
-__all__ = ["TestStep"]
+__all__ = ["EvaluateStep"]
 
 
-class TestStep:
-    """One evaluation step: the compiled loss and metrics of a batch, as Keras' own `test_step` has them on one device.
+class EvaluateStep:
+    """One evaluation step on one batch: the compiled loss and metrics, on one device those of Keras' own `test_step`.
 
-    On several replicas the loss is divided by what the whole batch has, as in `TrainStep`.
+    On several replicas the loss is divided by the size of the whole batch, as in `TrainStep`.
 
     Args:
         model: A compiled Keras model.
@@ -25,26 +25,24 @@ class TestStep:
         >>> import keras, numpy as np
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="zeros")])
         >>> model.compile("sgd", "mse")
-        >>> float(TestStep(model)((np.eye(2, dtype="float32"), np.ones((2, 1), "float32")))["loss"])
+        >>> float(EvaluateStep(model)((np.eye(2, dtype="float32"), np.ones((2, 1), "float32")))["loss"])
         1.0
 
     Source:
         `keras.Model.test_step`.
     """
 
-    __test__ = False  # no test class of pytest's
-
-    def __init__(self, model: Any):
+    def __init__(self, model: KerasModel):
         self.model, self.measured = model, Measured(model)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, TestStep) and other.model is self.model
+        return isinstance(other, EvaluateStep) and other.model is self.model
 
     def __hash__(self) -> int:
         return id(self.model)
 
-    def __call__(self, data: Any) -> dict[str, Any]:
-        """Count one batch in the metrics.
+    def __call__(self, data: Batch) -> Nest:
+        """Update the metrics with one batch.
 
         Args:
             data: (x,), (x, y) or (x, y, sample_weight), this replica's part of the batch.
@@ -61,8 +59,8 @@ class TestStep:
         internals.track_loss(model, loss, rows(x))
         return model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
 
-    def of_share(self, x: Any, y: Any, sample_weight: Any) -> Any:
-        """Count one replica's share of a batch, which may be empty."""
+    def of_share(self, x: Nest, y: Nest, sample_weight: Nest) -> Nest:
+        """Update the metrics with one replica's share of a batch, which may be empty."""
         model = self.model
         internals.separate_losses(model)
         predictions = internals.forward(model, x, training=False)
@@ -71,3 +69,11 @@ class TestStep:
         loss = internals.portion_loss(model, portion, x, y, predictions, sample_weight, training=False)
         internals.track_portion(model, loss, portion)
         return counted(model, x, y, predictions, sample_weight)
+
+
+def __getattr__(name: str) -> type[EvaluateStep]:
+    """Return the class of an earlier name."""
+    if name == "TestStep":
+        warn_moved("kopt.training.steps.evaluate.TestStep", "kopt.training.steps.evaluate.EvaluateStep")
+        return EvaluateStep
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
-"""A batch in parts: gradients of a replica's micro-batches, one after the other, that add up to the whole batch's."""
+"""A batch in parts: the gradients of a replica's micro-batches add up to the gradient of the whole batch."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import TypeAlias, TypeVar
 
 import keras
 import tensorflow as tf
@@ -9,30 +9,33 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.keras_internals import Kinds, Portion
 from kopt.training.feed.batches import parts, rows
+from kopt.values.types import Batch, DType, KerasModel, Nest, Tensor, Variable
 
-Gradients = list[Any]  # tensors, None where a weight has none
+Gradient: TypeAlias = Tensor  # or tf.IndexedSlices, or None where the loss does not depend on a weight
+Gradients: TypeAlias = list[Gradient]
+Parted = TypeVar("Parted")  # what is computed of a part
 
 
 class Portions:
-    """Computes this replica's gradients and loss of a batch, summed over its micro-batches.
+    """The computation of one replica's gradients and loss of a batch, as sums over its micro-batches.
 
-    An empty part does nothing: it is left out where the number of examples is known while the step is traced, skipped
-    in the graph where it is not, and undone on several replicas, which have to go through the same reductions.
+    An empty part has no effect. It is left out if the number of examples is known while the step is traced, and else
+    skipped in the graph. On several replicas, which must run the same reductions, it is computed and undone.
 
     Args:
         model: The compiled model.
-        count: How many micro-batches.
+        count: Number of micro-batches.
         weights: The variables to differentiate by.
-        measured: The kinds of losses that are known, by what they depend on; more are put there.
+        measured: The kinds of losses that were measured before; new measurements are added.
     """
 
-    def __init__(self, model: Any, count: int, weights: Sequence[Any], measured: "Measured"):
+    def __init__(self, model: KerasModel, count: int, weights: Sequence[Variable], measured: "Measured"):
         self.model, self.count, self.weights, self.measured = model, count, weights, measured
         self.several = tf.distribute.get_strategy().num_replicas_in_sync > 1
-        self.totals: Sequence[Any] | None = None
+        self.totals: Sequence[Tensor | None] | None = None
 
-    def of_batch(self, data: Any) -> tuple[Gradients, Any, Callable[[], Any]]:
-        """Return the gradients, the loss, and what gives the logs."""
+    def of_batch(self, data: Batch) -> tuple[Gradients, Tensor, Callable[[], Nest]]:
+        """Return the gradients, the loss, and a function that gives the logs."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         examples = rows(x)
         self.all_examples = summed(examples)
@@ -50,21 +53,21 @@ class Portions:
         logs = lambda: self.logs(last, predictions)
         return [added(one, other) for one, other in zip(sums, gradients)], whole + loss, logs
 
-    def in_turn(self, sums: Gradients, part: Any, compute: Callable[[Any], Any]) -> Any:
-        """Compute a part after the others: the activations of one are in memory at a time."""
+    def in_turn(self, sums: Gradients, part: Batch, compute: Callable[[Batch], Parted]) -> Parted:
+        """Compute a part after the parts before it, so that the activations of one part are in memory at a time."""
         with tf.control_dependencies([one for one in sums if one is not None]):
             part = tf.nest.map_structure(lambda leaf: None if leaf is None else tf.identity(leaf), part)
             return compute(part)
 
-    def counted(self, part: Any) -> tuple[Gradients, Any]:
-        """Return the gradients and the loss of a part that is not the last, and count it in the metrics."""
+    def counted(self, part: Batch) -> tuple[Gradients, Tensor]:
+        """Return the gradients and the loss of a part other than the last, and update the metrics with it."""
         if self.several:
             gradients, loss, predictions = self.of_part(part)
             self.logs(part, predictions)
             return gradients, loss
         places = list[int]()
 
-        def compute() -> tuple[Gradients, Any]:
+        def compute() -> tuple[Gradients, Tensor]:
             gradients, loss, predictions = self.of_part(part)
             self.logs(part, predictions)
             places[:] = [place for place, gradient in enumerate(gradients) if gradient is not None]
@@ -75,8 +78,8 @@ class Portions:
         found, loss = compute() if known else tf.cond(rows(part) > 0, compute, nothing)
         return at_places(places, found, len(self.weights)), loss
 
-    def of_part(self, part: Any) -> tuple[Gradients, Any, Any]:
-        """Return the gradients of a part's share of the loss, that share, and the predictions."""
+    def of_part(self, part: Batch) -> tuple[Gradients, Tensor, Nest]:
+        """Return the gradients of a part, zeros where it is empty, its share of the loss, and the predictions."""
         if not self.several:
             return self.of_portion(part)
         examples = rows(part)
@@ -90,8 +93,8 @@ class Portions:
         left = iter(tf.cond(examples > 0, lambda: there, zeros))
         return [None if gradient is None else next(left) for gradient in gradients], loss, predictions
 
-    def undoing(self, real: Any) -> Callable[[], None]:
-        """Return what puts statistics and seeds back as they are now, unless a part is a real one."""
+    def undoing(self, real: Tensor) -> Callable[[], None]:
+        """Return a function that puts statistics and seeds back to their values of now, unless a part has examples."""
         variables = self.model.non_trainable_variables
         before = [tf.identity(variable) for variable in variables]
 
@@ -101,7 +104,8 @@ class Portions:
 
         return undo
 
-    def of_portion(self, part: Any) -> tuple[Gradients, Any, Any]:
+    def of_portion(self, part: Batch) -> tuple[Gradients, Tensor, Nest]:
+        """Return the gradients of a part, empty or not, its share of the loss, and the predictions."""
         model, (x, y, sample_weight) = self.model, part
         with tf.GradientTape() as tape:
             predictions = internals.forward(model, x, training=True)
@@ -114,8 +118,8 @@ class Portions:
         gradients = [dense(gradient) for gradient in tape.gradient(scaled, self.weights)]
         return gradients, total(loss, portion), predictions
 
-    def logs(self, part: Any, predictions: Any) -> Any:
-        """Count a part in the metrics; return the metrics' results."""
+    def logs(self, part: Batch, predictions: Nest) -> Nest:
+        """Update the metrics with a part; return their results."""
         x, y, sample_weight = part
         if self.several:
             return counted(self.model, x, y, predictions, sample_weight)
@@ -123,17 +127,17 @@ class Portions:
 
 
 class Measured:
-    """What was measured of how a model's losses add up, see `keras_internals.additive`.
+    """Measurements of how a model's losses add up over parts of a batch, see `keras_internals.additive`.
 
     Args:
         model: The compiled model.
     """
 
-    def __init__(self, model: Any):
-        self.model, self.found = model, dict[Any, Kinds]()
+    def __init__(self, model: KerasModel):
+        self.model, self.found = model, dict[Hashable, Kinds]()
 
-    def kinds(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Kinds:
-        """Return how the losses of a call add up that has just been made.
+    def kinds(self, x: Nest, y: Nest, y_pred: Nest, sample_weight: Nest, training: bool) -> Kinds:
+        """Return how the losses of the call that has just been made add up.
 
         Raises:
             ValueError: When one is neither a number an example nor a mean or a sum over examples.
@@ -149,13 +153,13 @@ class Measured:
         return self.found[key]
 
 
-def spec(leaf: Any) -> Any:
+def spec(leaf: Tensor | None) -> tuple[tuple[int | None, ...], DType] | None:
     """Return a tensor's shape without the number of examples, and its dtype."""
     return None if leaf is None else (tuple(leaf.shape)[1:], leaf.dtype)
 
 
-def counted(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
-    """Count a replica's predictions in the metrics, unless there are none; return the metrics' results."""
+def counted(model: KerasModel, x: Nest, y: Nest, y_pred: Nest, sample_weight: Nest) -> Nest:
+    """Update the metrics with a replica's predictions, if it has any; return their results."""
     compute = lambda: model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
     if internals.has_own_metrics(model):
         return compute()
@@ -163,29 +167,31 @@ def counted(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
     return model.get_metrics_result()
 
 
-def summed(values: Any) -> Any:
+def summed(values: Nest) -> Nest:
     """Return the sum over replicas."""
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return values
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
-def total(loss: Any, portion: Portion) -> Any:
-    """Return one number of a portion's loss, which is one an example where it is not reduced."""
+def total(loss: Tensor, portion: Portion) -> Tensor:
+    """Return a portion's loss as one number: a loss without a reduction has one number an example."""
     return portion.if_any(tf.reduce_mean(loss)) * portion.share(loss.dtype) if loss.shape.rank else loss
 
 
-def added(one: Any, other: Any) -> Any:
+def added(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """Return the sum of two gradients, either of which may be None."""
     return other if one is None else one if other is None else one + other
 
 
-def dense(gradient: Any) -> Any:
+def dense(gradient: Gradient) -> Tensor | None:
+    """Return a gradient as a dense tensor; None where it is None."""
     return tf.convert_to_tensor(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
-def at_places(places: Sequence[int], values: Sequence[Any], size: int) -> list[Any]:
-    """Return a list of a size with values at some places, None at the others."""
-    found: list[Any] = [None] * size
+def at_places(places: Sequence[int], values: Sequence[Gradient], size: int) -> list[Gradient]:
+    """Return a list of a given size with values at some places and None at the others."""
+    found: list[Gradient] = [None] * size
     for place, value in zip(places, values):
         found[place] = value
     return found

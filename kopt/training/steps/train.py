@@ -2,21 +2,22 @@
 
 import contextvars
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 import keras
 import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.augment import Augmentation
-from kopt.state.knobs import Knob, held_knob
+from kopt.state.knob import Knob, held_knob
 from kopt.training.execute.lookups import in_range
 from kopt.training.feed.batches import rows
-from kopt.training.steps.clips import Clip
+from kopt.training.steps.clips import GradientClip
 from kopt.training.steps.portions import Measured, Portions, at_places, dense, summed
-from kopt.training.steps.update_hooks import Update, after_update, before_update, needed
+from kopt.training.steps.update_hooks import Update, after_update, before_update, needed, working
 from kopt.values.checks import require
+from kopt.values.types import Batch, KerasModel, Nest, Strategy, Tensor, Variable
 
 __all__ = ["TrainStep", "skipped"]
 
@@ -25,8 +26,9 @@ log = logging.getLogger("kopt")
 # False while a program is traced that looks for infinite gradients at its end, not at each step.
 checking = contextvars.ContextVar("checking", default=True)
 
-
 Sparse = Literal["dense", "keras"]
+Measurements: TypeAlias = Mapping[str, Callable[[], Tensor]]  # name -> what measures it, in the graph
+Gradient: TypeAlias = Tensor  # or tf.IndexedSlices, or None where the loss does not depend on a weight
 
 
 class TrainStep:
@@ -38,27 +40,28 @@ class TrainStep:
     bit, but for the gradients of embeddings: they are made dense, because Keras' adaptive optimizers square the rows of
     an embedding before they add up duplicates, which is another algorithm; `sparse="keras"` does as Keras.
 
-    Losses add up over micro-batches and replicas. One that gives a number an example is divided by what the whole batch
-    has: examples, elements that a mask leaves, or weights. One that gives a number a batch counts by its examples where
-    it is a mean and as it is where it is a sum. Which it is, is measured on a few made-up rows before the step is
-    traced; one that is neither, such as Dice, is refused. The same holds for losses that layers add. What a model's own
-    compute_loss adds must be a mean over examples. Penalties of weights count once. A metric that gives a number a
-    batch counts once a part.
+    Losses add up over micro-batches and replicas. A loss that gives one number an example is divided by the size of the
+    whole batch: its examples, the elements that a mask leaves, or the sum of the weights. A loss that gives one number
+    a batch is weighted by its examples if it is a mean, and added up if it is a sum. A measurement on a few made-up
+    rows, before the step is traced, tells a mean from a sum; a loss that is neither, such as Dice, is refused. The same
+    holds for losses that layers add. What a model's own compute_loss adds must be a mean over examples. Weight
+    penalties count once. A metric that gives one number a batch counts once a part.
 
     An optimizer's own clipping sees the summed gradient too. A step whose gradient is not finite on any replica is
-    skipped on all (a LossScaleOptimizer lowers its scale) and counted, see `skipped`.
+    skipped on all replicas and counted, see `skipped`; a LossScaleOptimizer then lowers its scale.
 
     Args:
         model: A compiled Keras model. Its BatchNormalization layers are made to share their statistics over replicas,
             with a line in the log.
-        micro_batches: In how many parts a replica computes its batch, one after the other, so that the activations of
-            one are in memory at a time; >= 1. The update is the whole batch's but for layers that look across examples
-            (BatchNormalization: each part by its own statistics), draw random numbers (Dropout), or change at each
-            call (SpectralNormalization). A part without examples, as of a short last batch, does nothing.
+        micro_batches: Number of parts, >= 1, in which a replica computes its batch, one after the other, so that the
+            activations of one part are in memory at a time. The update equals the whole batch's, except for layers that
+            look across examples (BatchNormalization uses each part's statistics), draw random numbers (Dropout), or
+            change at each call (SpectralNormalization). A part without examples, as of a short last batch, does
+            nothing.
         clip: A `training.clips` value, or None.
         augment: A `kopt.augment` value that changes each training batch in the program first, or None.
-        sparse: Gradients of few rows, of embeddings: "dense" makes them dense, "keras" gives them to the optimizer as
-            they are, on one device without micro-batches.
+        sparse: What to do with sparse gradients, of embeddings: "dense" makes them dense, "keras" passes them to the
+            optimizer as they are, on one device without micro-batches.
 
     Raises:
         ValueError: When an argument is out of range; when called, when the optimizer accumulates gradients over steps
@@ -78,24 +81,25 @@ class TrainStep:
 
     def __init__(
         self,
-        model: Any,
+        model: KerasModel,
         *,
         micro_batches: int = 1,
-        clip: Clip | None = None,
+        clip: GradientClip | None = None,
         augment: Augmentation | None = None,
         sparse: Sparse = "dense",
     ):
         require(internals.is_trainer(model), "model", "must be a Keras model", model)
         whole = isinstance(micro_batches, int) and not isinstance(micro_batches, bool) and micro_batches >= 1
         require(whole, "micro_batches", "must be a whole number >= 1", micro_batches)
-        require(clip is None or isinstance(clip, Clip), "clip", "must be a clip, such as GlobalNorm(1.0)", clip)
+        require(clip is None or isinstance(clip, GradientClip), "clip", "must be a clip, such as GlobalNorm(1.0)", clip)
         known = augment is None or isinstance(augment, Augmentation)
         require(known, "augment", "must be an augmentation, such as augment.Shift(0.1)", augment)
         require_sparse(sparse, micro_batches == 1 and model.distribute_strategy.num_replicas_in_sync == 1)
         self.model, self.micro_batches, self.clip, self.augment = model, micro_batches, clip, augment
         self.sparse, self.measured = sparse, Measured(model)
-        with model.distribute_strategy.scope():
+        with model.distribute_strategy.scope(), internals.seeds_made() as made:
             self.changed = augment.make() if augment else None
+        self.seeds = [internals.raw(generator.state) for generator in made]
         if model.compiled and model.optimizer is not None:
             skipped(model)  # made before a program is traced: a tf.function that makes variables is traced twice
 
@@ -105,11 +109,19 @@ class TrainStep:
     def __hash__(self) -> int:
         return hash(self.key())
 
-    def key(self) -> tuple[Any, ...]:
+    def key(self) -> tuple[Hashable, ...]:
         return id(self.model), self.micro_batches, self.clip, self.augment, self.sparse
 
-    def __call__(self, data: Any) -> dict[str, Any]:
-        """Update the weights for one batch.
+    @property
+    def variables(self) -> list[Variable]:
+        """The variables that the step changes and neither model nor optimizer holds: the `extra` of a snapshot.
+
+        These are the seeds of the augmentation, and what the update hooks at work hold.
+        """
+        return [*self.seeds, *(variable for hook in working(self.model) for variable in hook.variables)]
+
+    def __call__(self, data: Batch) -> Nest:
+        """Update the weights for one batch, or skip the update where its gradient is not finite.
 
         Args:
             data: (x,), (x, y) or (x, y, sample_weight), this replica's part of the batch.
@@ -120,6 +132,22 @@ class TrainStep:
         Raises:
             ValueError: When no weight has a gradient.
         """
+        return self.run(data, checked=checking.get())
+
+    def unchecked(self, data: Batch) -> Nest:
+        """Update the weights for one batch, whatever its gradient is.
+
+        Only for a step that `needs_no_check`, in a program that looks at its end whether weights and state are finite.
+
+        Args:
+            data: As for a call of the step.
+
+        Returns:
+            As a call of the step.
+        """
+        return self.run(data, checked=False)
+
+    def run(self, data: Batch, checked: bool) -> Nest:
         model, replicas = self.model, tf.distribute.get_strategy().num_replicas_in_sync
         require(model.compiled, "model", "must be compiled", model.name)
         self.refuse_accumulation(replicas)
@@ -135,11 +163,12 @@ class TrainStep:
                 share_statistics(model, replicas)
             gradients, loss, logs = Portions(model, self.micro_batches, weights, self.measured).of_batch(data)
         if weights:
-            self.update(gradients, weights, loss=lambda: summed(loss), examples=lambda: summed(rows(data)))
+            sums: Measurements = {"loss": lambda: summed(loss), "examples": lambda: summed(rows(data))}
+            self.update(gradients, weights, checked, sums)
         return logs()
 
-    def whole(self, data: Any, weights: Sequence[Any]) -> tuple[list[Any], Any, Callable[[], Any]]:
-        """Gradients and loss of a batch that is computed at once on one device; then what gives the logs."""
+    def whole(self, data: Batch, weights: Sequence[Variable]) -> tuple[list[Gradient], Tensor, Callable[[], Nest]]:
+        """Return the gradients, the loss and a function that gives the logs, of a batch computed at once."""
         model = self.model
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
@@ -152,15 +181,24 @@ class TrainStep:
         logs = lambda: model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
         return gradients, tf.reduce_mean(loss), logs
 
-    def update(self, gradients: Sequence[Any], weights: Sequence[Any], **measured: Callable[[], Any]) -> None:
-        """Sum the gradients over replicas, clip them, and let the optimizer update, unless they are not finite."""
+    def update(
+        self, gradients: Sequence[Gradient], weights: Sequence[Variable], checked: bool, sums: Measurements
+    ) -> None:
+        """Sum the gradients over replicas, clip them, and let the optimizer update by them.
+
+        Args:
+            gradients: A replica's, one a weight.
+            weights: The trainable weights.
+            checked: Whether to skip the update where a gradient is not finite.
+            sums: What hooks may ask for besides the gradients, by name.
+        """
         optimizer = self.model.optimizer
         internals.build_optimizer(optimizer, weights)
         places = [place for place, gradient in enumerate(gradients) if gradient is not None]
         require(bool(places), "model", "must have a weight that its loss depends on", self.model.name)
         reduced, before = summed([gradients[place] for place in places]), before_update(self.model)
         scale = tf.identity(internals.scale_of(optimizer)) if needed(self.model, "gradients") else None
-        if checking.get():
+        if checked:
             known = [tf.reduce_all(tf.math.is_finite(numbers(gradient))) for gradient in reduced]
             finite = tf.reduce_all(known) & in_range()
             count = skipped(self.model).value
@@ -172,9 +210,9 @@ class TrainStep:
         if before:
             unscaled = lambda: [dense(one) / tf.cast(scale, one.dtype) for one in reduced]
             every = lambda: at_places(places, unscaled(), len(weights))
-            after_update(Update(self.model, before, finite, gradients=every, **measured), self.model)
+            after_update(Update(self.model, before, finite, gradients=every, **sums), self.model)
 
-    def clipped(self, gradients: Sequence[Any], weights: Sequence[Any]) -> Sequence[Any]:
+    def clipped(self, gradients: Sequence[Gradient], weights: Sequence[Variable]) -> Sequence[Gradient]:
         if self.clip is None:
             return gradients
         parameters, whole = [tf.convert_to_tensor(weight) for weight in weights], [dense(one) for one in gradients]
@@ -182,7 +220,7 @@ class TrainStep:
         return [like(one, dense_one, clipped) for one, dense_one, clipped in zip(gradients, whole, found)]
 
     def needs_no_check(self) -> bool:
-        """Whether an infinite gradient is sure to leave infinite weights or state, so that a later look finds it."""
+        """Return whether an infinite gradient surely makes weights or state infinite, where a later check finds it."""
         plain = tf.distribute.get_strategy().num_replicas_in_sync == 1 and self.clip is None
         free = all(weight.constraint is None for weight in self.model.trainable_weights)
         return plain and free and internals.keeps_infinity(self.model.optimizer)
@@ -196,8 +234,8 @@ class TrainStep:
                 require(not steps, "gradient_accumulation_steps", rule, steps)
 
 
-def skipped(model: Any) -> Knob:
-    """Give the number of steps that were skipped since the model was compiled, for their gradient was not finite.
+def skipped(model: KerasModel) -> Knob:
+    """Return the number of steps since compile that were skipped because their gradient was not finite.
 
     Args:
         model: A compiled Keras model.
@@ -213,7 +251,7 @@ def skipped(model: Any) -> Knob:
     """
     holder, name = internals.rated_optimizers(model.optimizer)[0], "kopt_skipped"
 
-    def make(strategy: Any) -> None:
+    def make(strategy: Strategy) -> None:
         with tf.init_scope(), strategy.scope():
             held_knob(holder, name, 0.0, "int64")
 
@@ -226,7 +264,7 @@ def skipped(model: Any) -> Knob:
     return held_knob(holder, name, 0.0)
 
 
-def share_statistics(model: Any, replicas: int) -> None:
+def share_statistics(model: KerasModel, replicas: int) -> None:
     """Make batch normalization use the whole batch's statistics, as one replica would."""
     for layer in internals.flat_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization) and not layer.synchronized:
@@ -234,20 +272,20 @@ def share_statistics(model: Any, replicas: int) -> None:
             log.info("%s: synchronized, so that %d replicas share their statistics", layer.name, replicas)
 
 
-def require_sparse(sparse: Any, plain: bool) -> None:
-    """Raise ValueError unless gradients of few rows can be treated so."""
+def require_sparse(sparse: str, plain: bool) -> None:
+    """Raise ValueError unless sparse gradients can be treated in this way."""
     require(sparse in ("dense", "keras"), "sparse", "must be 'dense' or 'keras'", sparse)
     rule = "must be 'dense' on several replicas and beside micro-batches"
     require(sparse == "dense" or plain, "sparse", rule, sparse)
 
 
-def numbers(gradient: Any) -> Any:
-    """Return a gradient's numbers, those of its few rows where it has no others."""
+def numbers(gradient: Gradient) -> Tensor:
+    """Return the numbers of a gradient; of a sparse one, those of its rows."""
     return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
-def like(gradient: Any, whole: Any, clipped: Any) -> Any:
-    """Return a clipped gradient with the rows of the one that was clipped: duplicates add up to what it is."""
+def like(gradient: Gradient, whole: Tensor, clipped: Tensor) -> Gradient:
+    """Return a clipped gradient in the form of the original: sparse, with the same rows, where that one is sparse."""
     if not isinstance(gradient, tf.IndexedSlices):
         return clipped
     factors = tf.where(whole == 0, tf.ones_like(whole), clipped / whole)

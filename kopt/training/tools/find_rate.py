@@ -1,41 +1,43 @@
-"""find_rate: which learning rate to try, from one sweep over all of them."""
+"""find_rate: suggest a learning rate from one sweep over a range of rates."""
 
 import contextlib
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kopt import keras_internals as internals
+from kopt.state.snapshot import Snapshot
 from kopt.training.arguments import is_count
-from kopt.training.execute.resident import state
 from kopt.training.loop import Loop
 from kopt.training.steps.installing import install, remove
-from kopt.training.steps.train import skipped
+from kopt.training.steps.train import TrainStep, skipped
 from kopt.training.steps.update_hooks import Hook, Update
 from kopt.values.checks import require
+from kopt.values.types import ArrayLike, Config, KerasModel, Variable
 
 __all__ = ["RateCurve", "find_rate"]
 
+Data: TypeAlias = ArrayLike  # or a nest of arrays, a tf.data.Dataset, a PyDataset, a generator, or None
 Method = Literal["steepest", "valley", "minimum"]
 
-DIVERGED = 3.0  # how many times the way down the loss has gone up again
-LEAST = 3  # points of a curve
+DIVERGED = 3.0  # the rise of the loss since its minimum, relative to its fall before
+LEAST = 3  # points that a curve must have
 
 
 @dataclass(frozen=True, eq=False)
 class RateCurve:
-    """What `find_rate` found; `kopt.plot` draws it.
+    """The result of `find_rate`: the loss over the learning rate; `kopt.plot` draws it.
 
     Attributes:
-        rates: Learning rates, ascending, up to where the loss has diverged.
-        losses: The loss of a batch after the update with each.
-        method: How `suggestion` is taken.
+        rates: Learning rates, ascending, up to the divergence of the loss.
+        losses: For each rate, the loss of a batch after the update with that rate.
+        method: The method of `suggestion`.
 
     Example:
         >>> rates = np.geomspace(1e-4, 1, 41)
@@ -50,7 +52,7 @@ class RateCurve:
 
     @functools.cached_property
     def smoothed(self) -> np.ndarray:
-        """The losses, each a weighted mean of those around it: a Gaussian of a 25th of the sweep."""
+        """The losses, smoothed by a Gaussian whose deviation is a 25th of the sweep."""
         return gaussian(self.losses)
 
     @property
@@ -59,7 +61,7 @@ class RateCurve:
         return self.suggest(self.method)
 
     def suggest(self, method: Method) -> float:
-        """Give the rate to try by another method.
+        """Return the rate to try by another method.
 
         Args:
             method: "steepest", where the loss falls fastest over the logarithm of the rate; "valley", two thirds into
@@ -81,9 +83,9 @@ class RateCurve:
 
 
 def find_rate(
-    model: Any,
-    x: Any,
-    y: Any = None,
+    model: KerasModel,
+    x: Data,
+    y: Data = None,
     *,
     low: float = 1e-6,
     high: float = 10.0,
@@ -91,27 +93,27 @@ def find_rate(
     method: Method = "minimum",
     batch_size: int | Literal["full"] | None = None,
     class_weight: dict[int, float] | None = None,
-    sample_weight: Any = None,
+    sample_weight: Data = None,
     seed: int = 0,
 ) -> RateCurve:
     """Train with rates from low to high, one an update, and suggest one; then put everything back, to the bit.
 
-    Where the optimizer accumulates gradients, an update's loss is the mean over its batches.
-    rate(t) = low * (high / low) ** (t / (steps - 1)). The sweep runs inside Loop's training program. Weights,
-    statistics, seeds, the optimizer and its rate, metrics and counters are afterwards as if nothing had happened.
+    rate(t) = low * (high / low) ** (t / (steps - 1)). The sweep runs inside Loop's training program. If the optimizer
+    accumulates gradients, an update's loss is the mean over its batches. Afterwards weights, statistics, seeds, the
+    optimizer and its rate, metrics and counters are as before the call.
 
     Args:
         model: A compiled Keras model whose optimizer has a number as its learning rate.
-        x: Inputs, as for `Loop.fit`; they are gone through as often as it takes.
+        x: Inputs, as for `Loop.fit`; the sweep passes over them repeatedly if it needs more batches.
         y: Targets.
         low: The first rate, > 0.
         high: The last rate, > low.
-        steps: How many rates, >= 10.
+        steps: Number of rates, >= 10.
         method: How to suggest: "minimum", "steepest" or "valley", see `RateCurve.suggest`.
         batch_size: As for `Loop.fit`.
         class_weight: As for `Loop.fit`.
         sample_weight: As for `Loop.fit`.
-        seed: Of the order of examples.
+        seed: The seed of the order of examples.
 
     Returns:
         The curve, with its suggestion.
@@ -130,7 +132,7 @@ def find_rate(
 
     Source:
         Smith, Cyclical Learning Rates for Training Neural Networks, 2017, section 3.3; "minimum" and "valley": fastai's
-        lr_find. `recipes/benchmarks/find_rate.py` has what each is worth.
+        lr_find. `recipes/benchmarks/find_rate.py` compares the methods.
     """
     require(internals.is_trainer(model) and model.compiled, "model", "must be a compiled Keras model", model)
     require(0 < low < float("inf"), "low", "must be a finite number > 0", low)
@@ -143,12 +145,12 @@ def find_rate(
     loop, data = Loop(model, seed=seed), x.repeat() if isinstance(x, tf.data.Dataset) else x
     how = {"batch_size": batch_size or 32, "class_weight": class_weight, "sample_weight": sample_weight}
     known = None
-    if not isinstance(data, Iterator):  # which would lose the batches that are looked at
+    if not isinstance(data, Iterator):  # which would lose the batches that are drawn to see their shapes
         known = loop.source("train", [], data, y, **how).known  # builds the model
     require(model.built, "model", "must be built where x is a generator", model.name)
     with model.distribute_strategy.scope():
         internals.build_optimizer(model.optimizer, model.trainable_weights)
-    with untouched(model, variable):
+    with untouched(model):
         sweep = install(model, "find_rate", (low, high, steps), lambda: Sweep(variable, rates))
         try:
             sweep.begin()
@@ -169,27 +171,27 @@ def find_rate(
 
 
 @contextlib.contextmanager
-def untouched(model: Any, rate: Any) -> Iterator[None]:
-    """Put a model back as it was: variables, what fit leaves on it, and its training function."""
+def untouched(model: KerasModel) -> Iterator[None]:
+    """Put a model back as it was: its variables, the attributes that fit sets, and its training function."""
     left = {name: getattr(model, name, None) for name in ("history", "stop_training", "train_function")}
-    variables = [*state(model), internals.raw(rate), internals.raw(skipped(model).value)]
-    before = [tf.identity(variable) for variable in variables]
+    step = model.train_step
+    skipped(model)  # made now, so that the snapshot has it
+    snapshot = Snapshot.take(model, step.variables if isinstance(step, TrainStep) else ())
     try:
         yield
     finally:
-        model.reset_metrics()  # those that did not exist
-        for variable, value in zip(variables, before):
-            variable.assign(value)
+        model.reset_metrics()  # those that are made meanwhile
+        snapshot.restore()
         for name, value in left.items():
             setattr(model, name, value)
 
 
 def until_divergence(losses: np.ndarray) -> int:
-    """How many losses there are before they are not finite, or, smoothed, far up."""
+    """Return the number of losses before the first that is not finite or, smoothed, far above the minimum."""
     finite = len(losses) if np.isfinite(losses).all() else int(np.argmin(np.isfinite(losses)))
     if finite < LEAST:
         return 0
-    ceiling = 10 * np.abs(losses[: min(5, finite)]).max()  # that what is far up does not spread to what is before
+    ceiling = 10 * np.abs(losses[: min(5, finite)]).max()  # a far higher loss must not spread
     smoothed = gaussian(np.minimum(losses[:finite], ceiling))
     least = np.minimum.accumulate(smoothed)
     first = smoothed[0]
@@ -198,14 +200,14 @@ def until_divergence(losses: np.ndarray) -> int:
 
 
 def gaussian(losses: np.ndarray) -> np.ndarray:
-    """Each a weighted mean of those around it, by a Gaussian of a 25th of all."""
+    """Return the losses, smoothed by a Gaussian whose deviation is a 25th of their number."""
     places = np.arange(len(losses))
     weights = np.exp(-0.5 * ((places[:, None] - places) / max(1.0, len(places) / 25)) ** 2)
     return (weights @ losses) / weights.sum(axis=1)
 
 
 def longest_fall(losses: np.ndarray) -> tuple[int, int]:
-    """Where the longest falling subsequence begins and ends."""
+    """Return where the longest falling subsequence begins and ends."""
     lengths, starts = np.ones(len(losses), int), np.arange(len(losses))
     for place in range(1, len(losses)):
         higher = np.flatnonzero(losses[:place] > losses[place])
@@ -217,41 +219,41 @@ def longest_fall(losses: np.ndarray) -> tuple[int, int]:
 
 
 class Sweep(Hook):
-    """The hook that keeps each update's loss, and sets the rate of the next.
+    """The update hook that records the loss of each update and sets the rate of the next.
 
     Args:
         rate: The variable of the optimizer's rate.
-        rates: The rates to set.
+        rates: The rates to set, in their order.
     """
 
     needs = frozenset({"loss"})
 
-    def __init__(self, rate: Any, rates: np.ndarray):
-        how: dict[str, Any] = {"trainable": False, "aggregation": "only_first_replica"}
+    def __init__(self, rate: Variable, rates: np.ndarray):
+        how: Config = {"trainable": False, "aggregation": "only_first_replica"}
         self.rate, self.rates = rate, tf.constant(np.append(rates, rates[-1]), rate.dtype)
         self.losses = keras.Variable(np.zeros(len(rates) + 1, "float32"), name="losses", **how)
-        self.total = keras.Variable(0.0, dtype="float32", name="total", **how)  # over the batches of the next update
+        self.total = keras.Variable(0.0, dtype="float32", name="total", **how)  # of the next update's losses
         self.counts = keras.Variable(np.zeros(3, "int32"), dtype="int32", name="counts", **how)
-        self.variables: Sequence[Any] = [internals.raw(one) for one in (self.losses, self.total, self.counts, rate)]
+        self.variables: Sequence[Variable] = list(map(internals.raw, (self.losses, self.total, self.counts, rate)))
 
     def begin(self) -> None:
-        """Start at the lowest rate."""
+        """Clear the losses, and set the lowest rate."""
         self.counts.assign(np.zeros(3, "int32"))
         self.total.assign(0.0)
         self.rate.assign(self.rates[0])
 
     def taken(self) -> int:
-        """How many losses there are."""
+        """Return the number of losses recorded."""
         return int(keras.ops.convert_to_numpy(self.counts)[0])
 
     def batches(self) -> int:
-        """Return how many batches there were."""
+        """Return the number of batches seen."""
         return int(keras.ops.convert_to_numpy(self.counts)[2])
 
     def after_update(self, update: Update) -> None:
-        place, since, batches = tf.unstack(tf.convert_to_tensor(self.counts))  # losses, batches since the last, all
+        place, since, batches = tf.unstack(tf.convert_to_tensor(self.counts))  # losses; batches since an update, in all
         total = tf.convert_to_tensor(self.total) + tf.cast(update.loss, "float32")
-        ended = update.made | ~update.finite  # a batch of several of an update, otherwise
+        ended = update.made | ~update.finite  # else more batches belong to the same update
         here = (tf.range(self.losses.shape[0]) == place) & ended
         mean = total / tf.cast(since + 1, "float32")
         self.losses.assign(tf.where(here, mean, tf.convert_to_tensor(self.losses)))

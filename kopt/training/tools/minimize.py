@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -11,29 +11,35 @@ import tensorflow as tf
 from kopt.rules import Rule
 from kopt.schedules import Constant, Schedule
 from kopt.values.checks import require
+from kopt.values.types import Nest, Tensor, Variable
 
 __all__ = ["Minimum", "minimize"]
 
 
-class Minimum(NamedTuple):
-    """Where a minimization ended: `parameters` shaped as `start` was, `losses` before each update, (steps,)."""
+Loss: TypeAlias = Callable[..., Tensor]  # of the parameters
+Start: TypeAlias = Nest  # a number, an array or a variable, or a list or tuple of these
 
-    parameters: Any
+
+class Minimum(NamedTuple):
+    """The end of a minimization: `parameters` in the form of `start`, and the `losses` before each update, (steps,)."""
+
+    parameters: Start
     losses: np.ndarray
 
 
-def minimize(loss: Callable[..., Any], start: Any, rule: Rule, *, rate: float | Schedule, steps: int) -> Minimum:
+def minimize(loss: Loss, start: Start, rule: Rule, *, rate: float | Schedule, steps: int) -> Minimum:
     """Minimize a function of a few numbers by a rule, as one compiled loop.
 
     parameter <- parameter + rule.update(d loss / d parameter, ...), `steps` times; the loss is computed inside the tape
-    at every step. For textbook exercises and small fits; models have `training.Loop`.
+    at every step. Use it for textbook exercises and small fits, and `training.Loop` for models.
 
     Args:
-        loss: Gives a scalar tensor. It is called with the parameters; with none where `start` is variables.
+        loss: A function that returns a scalar tensor. It is called with the parameters, or, when `start` is variables,
+            without arguments.
         start: A number or array, or a tuple of them for a loss of several arguments; integers become float32. Or one or
             several float `tf.Variable`s, which the loss closes over and which are changed in place.
         rule: The update rule.
-        rate: The learning rate, a number >= 0 or a schedule over steps, its duration `steps` where it is left open.
+        rate: The learning rate, a number >= 0 or a schedule over steps, whose duration is `steps` unless it has one.
         steps: Number of updates, >= 1.
 
     Returns:
@@ -62,14 +68,14 @@ def minimize(loss: Callable[..., Any], start: Any, rule: Rule, *, rate: float | 
     variables = [checked(variable) for variable in variables] if given else [variable_of(value) for value in variables]
     require_arity(loss, 0 if given else len(variables))
     at_variables = loss if given else lambda: loss(*variables)
-    # A function of its own for each call: the loss and the variables are closed over, nothing could be traced again.
+    # A new function for each call: it closes over the loss and the variables, so no trace could be used again.
     losses = tf.function(lambda: descend(at_variables, variables, rule, schedule, steps), autograph=False)().numpy()
     found = variables if given else [variable.numpy() for variable in variables]
     return Minimum(tuple(found) if several else found[0], losses)
 
 
-def require_arity(loss: Any, count: int) -> None:
-    """Refuse a loss that does not take so many arguments, where Python knows what it takes."""
+def require_arity(loss: Loss, count: int) -> None:
+    """Raise ValueError when Python knows that a loss does not take that many arguments."""
     require(callable(loss), "loss", "must be a function", loss)
     try:
         signature = inspect.signature(loss)
@@ -82,11 +88,13 @@ def require_arity(loss: Any, count: int) -> None:
         raise ValueError(f"loss {rule}, got one that takes {signature}.") from error
 
 
-def descend(loss: Any, variables: Any, rule: Rule, schedule: Schedule, steps: int) -> Any:
-    """Run the updates; the losses before each of them."""
+def descend(
+    loss: Callable[[], Tensor], variables: list[Variable], rule: Rule, schedule: Schedule, steps: int
+) -> Tensor:
+    """Run the updates; return the loss before each of them."""
     rule = rule.bind(variables)
 
-    def update(step: Any, state: Any, losses: Any) -> Any:
+    def update(step: Tensor, state: Nest, losses: tf.TensorArray) -> tuple[Tensor, Nest, tf.TensorArray]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             value = tf.convert_to_tensor(loss())
@@ -108,17 +116,19 @@ def descend(loss: Any, variables: Any, rule: Rule, schedule: Schedule, steps: in
     return tf.while_loop(lambda step, *_: step < steps, update, (tf.constant(0), state, losses))[2].stack()
 
 
-def is_variable(value: Any) -> bool:
+def is_variable(value: Start | Variable) -> bool:
     return isinstance(value, tf.Variable)
 
 
-def checked(variable: Any) -> Any:
+def checked(variable: Variable) -> tf.Variable:
+    """Return a variable; raise ValueError when it is none, or holds no floats."""
     require(is_variable(variable), "start", "must be all variables or none", variable)
     require(variable.dtype.is_floating, variable.name.split(":")[0], "must hold floats", variable.dtype.name)
     return variable
 
 
-def variable_of(value: Any) -> Any:
+def variable_of(value: Start) -> tf.Variable:
+    """Return a new variable that holds a number or an array; raise ValueError when these are not finite numbers."""
     array = np.asarray(value)
     require(array.dtype.kind in "fiub", "start", "must be numbers", value)
     require(bool(np.all(np.isfinite(array))), "start", "must be finite", value)

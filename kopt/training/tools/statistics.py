@@ -1,26 +1,25 @@
-"""The statistics of batch normalization, computed anew."""
-
-from typing import Any
+"""refresh_statistics: compute the moving statistics of batch normalization anew."""
 
 import keras
 import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.values.checks import require
+from kopt.values.types import ArrayLike, KerasModel
 
 __all__ = ["refresh_statistics"]
 
 
-def refresh_statistics(model: Any, x: Any, *, batch_size: int = 32) -> None:
-    """Compute the moving mean and variance of a model's BatchNormalization layers anew, for the weights it has.
+def refresh_statistics(model: KerasModel, x: ArrayLike | tf.data.Dataset, *, batch_size: int = 32) -> None:
+    """Compute the moving mean and variance of a model's BatchNormalization layers anew, for its present weights.
 
-    Each becomes the average over batches of what the layer sees; as for averaged weights, whose own statistics no
-    training step has seen. The seeds of dropout layers go on.
+    Each becomes the average, over batches, of the statistics of the layer's inputs. Averaged weights need this, because
+    no training step has computed statistics by them. The seeds of dropout layers advance.
 
     Args:
         model: A built Keras model.
         x: Inputs, as for `predict`: arrays, or a dataset of batches of inputs (or of inputs and more).
-        batch_size: Examples a batch, >= 1, where x are arrays; a short last batch counts by its share.
+        batch_size: Examples a batch, >= 1, for arrays; a short last batch is weighted by its size.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -45,7 +44,7 @@ def refresh_statistics(model: Any, x: Any, *, batch_size: int = 32) -> None:
     statistics = [variable for layer in norms for variable in (layer.moving_mean, layer.moving_variance)]
     try:
         for layer in norms:
-            layer.momentum = 0.0  # a batch's own statistics are then what the layer keeps
+            layer.momentum = 0.0  # so that the layer keeps the statistics of the last batch alone
         see = tf.function(lambda inputs: model(inputs, training=True), autograph=False, reduce_retracing=True)
         seen, sums = 0, [0.0] * len(statistics)
         for batch in batches:

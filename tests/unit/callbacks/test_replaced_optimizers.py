@@ -8,7 +8,7 @@ from kopt import callbacks, select
 from kopt.optimizers import Optimizer
 from kopt.rules import GradientDescent, Momentum
 from kopt.schedules import Cosine, Linear
-from kopt.state.knobs import Knob
+from kopt.state.knob import Knob
 from kopt.training import Loop
 
 STEPS, EPOCHS = 5, 4

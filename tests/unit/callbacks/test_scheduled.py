@@ -10,7 +10,7 @@ from kopt.callbacks import LearningRate, Scheduled
 from kopt.optimizers import Optimizer
 from kopt.regularizers import L2, attach, strength
 from kopt.schedules import Constant, Cosine, Linear
-from kopt.state.knobs import Knob
+from kopt.state.knob import Knob
 from kopt.training import Loop
 
 FALLING = Linear(0.9, end=0.1)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kopt import callbacks, select
 from kopt.schedules import Cosine, Linear
-from kopt.state.knobs import Knob
+from kopt.state.knob import Knob
 from kopt.training import Loop
 
 STEPS, EPOCHS = 5, 4

@@ -31,7 +31,7 @@ from kopt.keras_internals.tuning import (
     infer_direction,
 )
 from kopt.optimizers import Optimizer
-from kopt.state.knobs import Knob
+from kopt.state.knob import Knob
 from kopt.training import Loop
 
 

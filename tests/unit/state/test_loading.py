@@ -11,7 +11,8 @@ from hypothesis import strategies as some
 
 import kopt
 from kopt.callbacks import ReduceOnPlateau
-from kopt.state.knobs import held_knob, held_slots
+from kopt.state.knob import held_knob
+from kopt.state.slots import held_slots
 
 X, Y = np.random.default_rng(0).normal(size=(16, 3)).astype("float32"), np.ones((16, 1), "float32")
 

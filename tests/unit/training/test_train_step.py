@@ -105,7 +105,7 @@ def test_what_a_models_own_compute_loss_adds_is_a_mean_over_examples(points) -> 
 
 @pytest.mark.parametrize("clip", [clips.GlobalNorm(0.1), clips.Norm(0.05), clips.ClipValue(0.01)])
 @pytest.mark.parametrize("micro_batches", [4])
-def test_its_clip_is_that_of_keras_optimizers(clip: clips.Clip, micro_batches: int, network, points) -> None:
+def test_its_clip_is_that_of_keras_optimizers(clip: clips.GradientClip, micro_batches: int, network, points) -> None:
     name = {"GlobalNorm": "global_clipnorm", "Norm": "clipnorm", "ClipValue": "clipvalue"}[type(clip).__name__]
     theirs = network(keras.optimizers.SGD(0.1, **{name: clip.limit}))
     ours = network(keras.optimizers.SGD(0.1))
