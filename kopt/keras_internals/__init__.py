@@ -1,6 +1,6 @@
-"""Every private hook of Keras and TensorFlow that kopt leans on, in one place; each has a canary test.
+"""All private APIs of Keras and TensorFlow that kopt uses, in one place; each has a canary test.
 
-Nothing else in kopt may touch a private name. A hook is here because nothing public serves.
+No other package of kopt may use a private name. A private API is here because no public one does the same.
 """
 
 from kopt.keras_internals.additive import kinds_of_added, kinds_of_losses, require_additive

@@ -1,16 +1,16 @@
-"""Whether a loss of parts adds up to the loss of the whole, and how: measured on a few made-up rows.
+"""Whether and how the losses of parts add up to the loss of the whole: measured on a few made-up rows.
 
-A loss that gives one number for a batch does not say whether it is a mean, a sum or neither. So it is computed on
-four rows of random numbers and on parts of them, eagerly, before a step is traced around it; no state changes.
+A loss that gives one number for a batch does not say whether it is a mean, a sum or neither. So the loss is computed
+eagerly on four rows of random numbers and on parts of these rows, before a step is traced; no state changes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
+from keras.src.losses.losses import LossFunctionWrapper
 
 from kopt.keras_internals.models import flat_layers
 from kopt.keras_internals.portions import (
@@ -23,7 +23,9 @@ from kopt.keras_internals.portions import (
     values_and_mask,
 )
 from kopt.keras_internals.step import forward
+from kopt.keras_internals.types import KerasLoss, PrivateLayer, PrivateModel
 from kopt.values.checks import require
+from kopt.values.types import KerasModel, Nest, Tensor
 
 ROWS, UNKNOWN_LENGTH, TOLERANCE = 4, 8, 1e-4
 SPLITS = ((1, 3), (3, 1), (2, 2))
@@ -32,16 +34,16 @@ ACROSS_EXAMPLES = keras.losses.dice, keras.losses.tversky, keras.losses.circle
 RULE = "must be a mean or a sum over examples, for the batch is computed in parts, or must give a number an example"
 
 
-def kinds_of_losses(model: Any, y: Any, y_pred: Any, sample_weight: Any) -> list[str]:
+def kinds_of_losses(model: PrivateModel, y: Nest, y_pred: Nest, sample_weight: Nest) -> list[str]:
     """Return how each compiled loss adds up, "each", "mean" or "sum".
 
     Raises:
-        ValueError: When one does not, or when one that gives a number a batch meets weights or masks.
+        ValueError: When a loss does not add up, or gives one number a batch and there are weights or masks.
     """
     return of_each_loss(model, y, y_pred, sample_weight, kind_of_loss)
 
 
-def kind_of_loss(loss: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> str:
+def kind_of_loss(loss: KerasLoss, y_true: Nest, y_pred: Nest, sample_weight: Nest) -> str:
     """Return how one compiled loss adds up, for tensors of these shapes and dtypes."""
     if keras_of_each(loss):
         return "each"
@@ -64,14 +66,15 @@ def kind_of_loss(loss: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> str
     return kind
 
 
-def keras_of_each(loss: Any) -> bool:
-    """Return whether a loss is known to be Keras' own, of each example by itself."""
-    function = getattr(loss, "fn", None)
-    return getattr(function, "__module__", "") == "keras.src.losses.losses" and function not in ACROSS_EXAMPLES
+def keras_of_each(loss: KerasLoss) -> bool:
+    """Return whether a loss is one of Keras' that looks at each example by itself."""
+    if not isinstance(loss, LossFunctionWrapper):
+        return False
+    return loss.fn.__module__ == "keras.src.losses.losses" and loss.fn not in ACROSS_EXAMPLES
 
 
-def values_of(loss: Any, y_pred: Any, y_true: Any) -> np.ndarray | None:
-    """Return a loss before its reduction; None for labels that it refuses."""
+def values_of(loss: KerasLoss, y_pred: Nest, y_true: Nest) -> np.ndarray | None:
+    """Return the values of a loss before its reduction, or None when the loss refuses the labels."""
     with tf.init_scope(), keras.StatelessScope():
         try:
             values = values_and_mask(loss, as_tensors(y_true), as_tensors(y_pred))[0]
@@ -80,20 +83,23 @@ def values_of(loss: Any, y_pred: Any, y_true: Any) -> np.ndarray | None:
     return np.asarray(tf.cast(values, "float32"), "float64")
 
 
-def agreement(loss: Any, whole: Any, parts: Sequence[Any], split: Sequence[int]) -> tuple[set[str], str]:
-    """Return the kinds by which parts give the whole, and the figures."""
-    if any(part is None for part in parts):
+def agreement(
+    loss: KerasLoss, whole: np.ndarray, parts: Sequence[np.ndarray | None], split: Sequence[int]
+) -> tuple[set[str], str]:
+    """Return the kinds by which the parts add up to the whole, and a text of the figures."""
+    given = [part for part in parts if part is not None]
+    if len(given) < len(parts):
         return set(), "an error for a part of them"
-    found, joined = set(), np.concatenate([np.atleast_1d(part) for part in parts])
+    found, joined = set[str](), np.concatenate([np.atleast_1d(part) for part in given])
     if np.ndim(whole) and joined.shape == whole.shape and close(joined, whole):
         found.add("each")
     reduce = np.mean if loss.reduction in MEANS else np.sum
-    kinds, said = of_numbers(float(reduce(whole)), [float(reduce(part)) for part in parts], split)
+    kinds, said = of_numbers(float(reduce(whole)), [float(reduce(part)) for part in given], split)
     return found | kinds, said
 
 
 def of_numbers(whole: float, parts: Sequence[float], split: Sequence[int]) -> tuple[set[str], str]:
-    """Return whether the parts' numbers are a "mean" or a "sum" of the whole's, and the figures."""
+    """Return by which kinds, "mean" or "sum", the numbers of parts add up to that of the whole, and the figures."""
     sums = {"mean": sum(part * size / sum(split) for part, size in zip(parts, split)), "sum": sum(parts)}
     scale = max(abs(whole), *map(abs, parts))
     kinds = {kind for kind, value in sums.items() if abs(value - whole) <= TOLERANCE * scale}
@@ -101,20 +107,21 @@ def of_numbers(whole: float, parts: Sequence[float], split: Sequence[int]) -> tu
     return kinds, f"{whole:.6g} for {sum(split)} made-up rows, {figures} of them"
 
 
-def close(one: Any, other: Any) -> bool:
+def close(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether two arrays are equal within the tolerance."""
     return bool(np.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE * np.abs(other).max(initial=0)))
 
 
 # Losses that layers add, and a model's own compute_loss
 
 
-def kinds_of_added(model: Any, x: Any, training: bool) -> list[str]:
-    """Return how each loss adds up that a call of the model has just added, "mean" or "sum".
+def kinds_of_added(model: PrivateModel, x: Nest, training: bool) -> list[str]:
+    """Return how each loss that a call of the model has just added adds up, "mean" or "sum".
 
-    Keras' activity regularizers are means; others are measured.
+    Keras' activity regularizers are means; other losses are measured.
 
     Raises:
-        ValueError: When one does not add up.
+        ValueError: When a loss does not add up.
     """
     layers = [layer for layer in flat_layers(model) for _ in layer._losses]
     known = [keras_activity(layer) for layer in layers]
@@ -133,12 +140,13 @@ def kinds_of_added(model: Any, x: Any, training: bool) -> list[str]:
     return ["mean" if sure or "mean" in kinds else "sum" for sure, kinds in zip(known, found)]
 
 
-def keras_activity(layer: Any) -> bool:
+def keras_activity(layer: PrivateLayer) -> bool:
+    """Return whether a layer of Keras' has an activity regularizer."""
     return layer.activity_regularizer is not None and type(layer).__module__.startswith("keras.src.")
 
 
-def added_by(model: Any, x: Any, training: bool, count: int) -> list[float]:
-    """Return the losses that layers add for made-up rows: without training, which is exact, where those are as many."""
+def added_by(model: PrivateModel, x: Nest, training: bool, count: int) -> list[float]:
+    """Return the losses that layers add for made-up rows, without `training`, unless the number of losses needs it."""
     for mode in (False, training):
         with tf.init_scope(), without_changes(model):
             forward(model, as_tensors(x), mode)
@@ -149,30 +157,30 @@ def added_by(model: Any, x: Any, training: bool, count: int) -> list[float]:
     return found
 
 
-def without_changes(model: Any) -> Any:
-    """Return a scope in which no variable changes and losses are collected; penalties ask it for the weights."""
+def without_changes(model: KerasModel) -> keras.StatelessScope:
+    """Return a scope in which no variable changes and losses are collected; weight penalties read the weights in it."""
     weights = [(weight, tf.convert_to_tensor(weight)) for weight in model.trainable_variables]
     return keras.StatelessScope(state_mapping=weights, collect_losses=True)
 
 
 class restored_losses:
-    """Keep the losses that layers have added, whatever is called meanwhile."""
+    """A context after which layers have the added losses that they had before."""
 
-    def __init__(self, model: Any):
+    def __init__(self, model: PrivateModel):
         self.kept = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in flat_layers(model)]
 
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         for layer, losses, numbers in self.kept:
             layer._losses[:] = losses
             layer._loss_ids.clear()
             layer._loss_ids.update(numbers)
 
 
-def require_additive(model: Any, x: Any, y: Any, sample_weight: Any, kinds: Kinds) -> None:
-    """Raise ValueError when a model's own compute_loss is no mean over examples beside its compiled losses."""
+def require_additive(model: PrivateModel, x: Nest, y: Nest, sample_weight: Nest, kinds: Kinds) -> None:
+    """Raise ValueError when what a model's own compute_loss adds to the compiled losses is no mean over examples."""
     if type(model).compute_loss is TensorFlowTrainer.compute_loss and "compute_loss" not in vars(model):
         return
     name, rule = "compute_loss", "must be a mean over examples, for the batch is computed in parts"
@@ -191,8 +199,8 @@ def require_additive(model: Any, x: Any, y: Any, sample_weight: Any, kinds: Kind
     require(finite, name, f"{rule}, and is finite for none of some made-up rows", "nan")
 
 
-def own_losses(model: Any, made: Any, split: Sequence[int], kinds: Kinds) -> list[float]:
-    """Return a model's own loss of each part of made-up rows, as a step would compute it."""
+def own_losses(model: PrivateModel, made: Nest, split: Sequence[int], kinds: Kinds) -> list[float]:
+    """Return the loss by a model's own compute_loss of each part of made-up rows, as a step computes it."""
     found = list[float]()
     with tf.init_scope(), without_changes(model):
         x, y, sample_weight = as_tensors(made)
@@ -209,16 +217,16 @@ def own_losses(model: Any, made: Any, split: Sequence[int], kinds: Kinds) -> lis
 # Made-up rows
 
 
-def trials(numbers: Any, labels: Any) -> Iterator[tuple[Any, Any]]:
-    """Give made-up rows of the shapes and dtypes of some tensors, several times, with other labels each time."""
+def trials(numbers: Nest, labels: Nest) -> Iterator[tuple[Nest, Nest]]:
+    """Yield made-up rows with the shapes and dtypes of some tensors, several times, each time with other labels."""
     for trial, bounds in enumerate(LABELS):
         draw = np.random.default_rng(trial)
         make = lambda like, bounds: tf.nest.map_structure(lambda leaf: made_up(leaf, draw, bounds), like)
         yield make(numbers, (0, 2)), make(labels, bounds)
 
 
-def made_up(like: Any, draw: Any, bounds: Sequence[int]) -> np.ndarray | None:
-    """Return made-up rows like a tensor's, integers within bounds; real numbers are integers too but for (0, 2)."""
+def made_up(like: Tensor, draw: np.random.Generator, bounds: Sequence[int]) -> np.ndarray | None:
+    """Return made-up rows like a tensor's: integers within bounds, real numbers only for the bounds (0, 2)."""
     if like is None:
         return None
     rule = "must be dense where a loss has to be measured before a batch is computed in parts"
@@ -227,18 +235,19 @@ def made_up(like: Any, draw: Any, bounds: Sequence[int]) -> np.ndarray | None:
     if like.dtype == tf.string:
         return draw.choice([b"a", b"b", b"a b"], shape)
     real = like.dtype.is_floating and bounds == (0, 2)
-    made = draw.uniform(0.05, 0.95, shape) if real else draw.integers(*bounds, shape)
+    made = draw.uniform(0.05, 0.95, shape) if real else draw.integers(bounds[0], bounds[1], shape)
     return np.asarray(made, like.dtype.as_numpy_dtype)
 
 
-def cut(numbers: Any, split: Sequence[int]) -> list[Any]:
-    """Return made-up rows in parts of these sizes."""
+def cut(numbers: Nest, split: Sequence[int]) -> list[Nest]:
+    """Cut made-up rows into parts of given sizes."""
     ends = np.cumsum(split)
-    take: Callable[[int, int], Any] = lambda begin, end: tf.nest.map_structure(
+    take: Callable[[int, int], Nest] = lambda begin, end: tf.nest.map_structure(
         lambda leaf: None if leaf is None else leaf[begin:end], numbers
     )
     return [take(end - size, end) for end, size in zip(ends, split)]
 
 
-def as_tensors(numbers: Any) -> Any:
+def as_tensors(numbers: Nest) -> Nest:
+    """Return made-up rows as tensors."""
     return tf.nest.map_structure(lambda leaf: None if leaf is None else tf.constant(leaf), numbers)

@@ -3,58 +3,62 @@
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import keras
 import tensorflow as tf
 
+from kopt.keras_internals.types import PrivateOptimizer, RateOwner
 from kopt.values.checks import require
+from kopt.values.types import DType, KerasLayer, KerasModel, Scalar, Tensor, Variable
+
+Formula: TypeAlias = Callable[[Tensor], Tensor]  # number of updates -> learning rate
 
 
 class LiveFloat(float):
-    """A layer's number that programs read from a variable: its own, plain one to Python and to files."""
+    """A layer's number that programs read from a variable; for Python and files it is the layer's own plain number."""
 
-    variable: Any
+    variable: Variable
     dtype: str
 
-    def __new__(cls, own: float, variable: Any, dtype: str) -> "LiveFloat":
+    def __new__(cls, own: float, variable: Variable, dtype: str) -> "LiveFloat":
         number = super().__new__(cls, own)
         number.variable, number.dtype = variable, dtype
         return number
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type[float], tuple[float]]:
         return float, (float(self),)
 
-    def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> Any:
+    def __tf_tensor__(self, dtype: DType = None, name: str | None = None) -> Tensor:
         return tf.cast(tf.convert_to_tensor(self.variable), dtype or self.dtype)
 
-    def __rsub__(self, other: Any) -> Any:
-        """1 - rate, from which TensorFlow's dropout computes its scale."""
+    def __rsub__(self, other: Tensor) -> Tensor:
+        """Return 1 - rate, from which TensorFlow's dropout computes its scale."""
         return other - self.__tf_tensor__()
 
 
-def set_dropout(layer: Any, variable: Any | None) -> None:
-    """Make a dropout layer's programs read its rate from a variable, or, without one, be its own again."""
+def set_dropout(layer: KerasLayer, variable: Variable | None) -> None:
+    """Make programs read a dropout layer's rate from a variable; with None, restore the layer's own rate."""
     own = float(layer.rate)
     layer.rate = own if variable is None else LiveFloat(own, variable, layer.compute_dtype)
 
 
 class LiveRate(tf.__internal__.types.Tensor):
-    """An optimizer's learning rate that is computed at every update and kept in the optimizer's own rate variable.
+    """A learning rate that is computed at every update and kept in the optimizer's own rate variable.
 
     Keras calls a callable learning rate inside its update, and writes what looks like a tensor as a plain number into
-    files: so files made with and without one are alike. Its setter would untrack the variable, hence `install_rate`.
-    Only an update writes the variable: whoever else reads the rate changes nothing.
+    files, so that files made with and without a LiveRate are alike. Keras' setter would untrack the variable; hence
+    `install_rate`. Only an update writes the variable; reading the rate changes nothing.
     """
 
-    def __init__(self, optimizer: Any, formula: Callable[[Any], Any], owner: Any):
+    def __init__(self, optimizer: PrivateOptimizer, formula: Formula, owner: RateOwner):
         self.optimizer, self.formula, self.owner = optimizer, formula, owner
         self.variable = optimizer._learning_rate
         self.updating = 0  # replicas may be in their updates at once
         self.used = False  # whether a step has been traced, or run eagerly, that updates by it
 
-    def __call__(self) -> Any:
-        """Return the rate of the next update, in a program or in an update; else the rate last used."""
+    def __call__(self) -> Tensor:
+        """Return the rate of the next update when called in a program or an update, else the rate last used."""
         if tf.executing_eagerly() and not self.updating:
             return self.variable
         return tf.cast(self.formula(self.optimizer.iterations), self.variable.dtype)
@@ -62,8 +66,8 @@ class LiveRate(tf.__internal__.types.Tensor):
     def __float__(self) -> float:
         return float(self.variable.numpy())
 
-    def assign(self, value: Any) -> None:
-        """Keras' setter comes here: refused while the owner steers."""
+    def assign(self, value: Tensor) -> None:
+        """Set the rate, as Keras' setter does; raise ValueError while the owner sets it."""
         require(not self.owner.steers, "learning_rate", f"must be left to {self.owner}, whose run has not ended", value)
         self.variable.assign(value)
 
@@ -71,15 +75,15 @@ class LiveRate(tf.__internal__.types.Tensor):
     shape = property(lambda self: self.variable.shape)
 
 
-UPDATING: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("updating", default=None)
+UPDATING: contextvars.ContextVar[list[PrivateOptimizer] | None] = contextvars.ContextVar("updating", default=None)
 
 
 @contextlib.contextmanager
-def updates_seen(optimizers: Iterable[Any]) -> Iterator[list[Any]]:
-    """Collect which of some optimizers update while a step is traced, or run eagerly."""
+def updates_seen(optimizers: Iterable[PrivateOptimizer]) -> Iterator[list[PrivateOptimizer]]:
+    """Yield a list to which each of some optimizers is added when it updates, in a trace or eagerly."""
     for optimizer in optimizers:
         observe(optimizer)
-    seen: list[Any] = []
+    seen: list[PrivateOptimizer] = []
     token = UPDATING.set(seen)
     try:
         yield seen
@@ -87,25 +91,25 @@ def updates_seen(optimizers: Iterable[Any]) -> Iterator[list[Any]]:
         UPDATING.reset(token)
 
 
-def observe(optimizer: Any) -> None:
-    """Make each update of an optimizer report itself, and write its rate into the LiveRate's variable."""
+def observe(optimizer: PrivateOptimizer) -> None:
+    """Make each update of an optimizer report itself, and write its rate into the variable of its LiveRate."""
     if "_backend_update_step" in vars(optimizer):
         return
     apply, update = optimizer._backend_apply_gradients, optimizer._backend_update_step
 
-    def applying(*arguments: Any, **named: Any) -> Any:
+    def applying(grads: Sequence[Tensor], trainable_variables: Sequence[Variable]) -> None:
         seen, rate = UPDATING.get(), optimizer._learning_rate
         if seen is not None:
             seen.append(optimizer)
         if not isinstance(rate, LiveRate):
-            return apply(*arguments, **named)
+            return apply(grads, trainable_variables)
         rate.updating, rate.used = rate.updating + 1, True
         try:
-            return apply(*arguments, **named)
+            return apply(grads, trainable_variables)
         finally:
             rate.updating -= 1
 
-    def updating(grads: Any, trainable_variables: Any, learning_rate: Any) -> Any:
+    def updating(grads: Sequence[Tensor], trainable_variables: Sequence[Variable], learning_rate: Tensor) -> None:
         if isinstance(optimizer._learning_rate, LiveRate):
             optimizer._learning_rate.variable.assign(learning_rate)
         return update(grads, trainable_variables, learning_rate)
@@ -113,42 +117,42 @@ def observe(optimizer: Any) -> None:
     optimizer._backend_apply_gradients, optimizer._backend_update_step = applying, updating
 
 
-def inner_optimizer(optimizer: Any) -> Any:
-    """The optimizer that holds the learning rate: inside others, such as a LossScaleOptimizer, or itself."""
+def inner_optimizer(optimizer: PrivateOptimizer) -> PrivateOptimizer:
+    """Return the optimizer that holds the learning rate: the innermost one, or itself where it wraps none."""
     while hasattr(optimizer, "inner_optimizer"):
         optimizer = optimizer.inner_optimizer
     return optimizer
 
 
-def optimizers_within(optimizer: Any) -> list[Any]:
-    """Return an optimizer and those inside it: what it wraps, and the members of a MultiOptimizer."""
+def optimizers_within(optimizer: PrivateOptimizer) -> list[PrivateOptimizer]:
+    """Return an optimizer and those inside it: the ones that it wraps, and the members of a MultiOptimizer."""
     found = [optimizer]
     while hasattr(found[-1], "inner_optimizer"):
         found.append(found[-1].inner_optimizer)
-    members = getattr(found[-1], "optimizers", ())
-    return [*found, *members]
+    return [*found, *(found[-1].optimizers if hasattr(found[-1], "optimizers") else ())]
 
 
-def rated_optimizers(optimizer: Any) -> list[Any]:
-    """The optimizers that hold learning rates: one, or those of a MultiOptimizer."""
-    return [inner_optimizer(inner) for inner in getattr(inner_optimizer(optimizer), "optimizers", [optimizer])]
+def rated_optimizers(optimizer: PrivateOptimizer) -> list[PrivateOptimizer]:
+    """Return the optimizers that hold learning rates: one, or the members of a MultiOptimizer."""
+    inner = inner_optimizer(optimizer)
+    return [inner_optimizer(member) for member in inner.optimizers] if hasattr(inner, "optimizers") else [inner]
 
 
-def unknown_weights(optimizer: Any, weights: Sequence[Any]) -> list[Any]:
-    """Return the weights that an optimizer which is built has not been built for."""
+def unknown_weights(optimizer: PrivateOptimizer, weights: Sequence[Variable]) -> list[Variable]:
+    """Return the weights for which a built optimizer has no state; none for one that is not built."""
     built = [one for one in rated_optimizers(optimizer) if one.built]
     known = {id(variable) for one in built for variable in one._trainable_variables}
     return [weight for weight in weights if built and id(weight) not in known]
 
 
-def installed_rate(optimizer: Any) -> Any | None:
-    """The LiveRate that an optimizer has, if any."""
+def installed_rate(optimizer: PrivateOptimizer) -> LiveRate | None:
+    """Return the LiveRate of an optimizer; None where it has none."""
     rate = inner_optimizer(optimizer)._learning_rate
     return rate if isinstance(rate, LiveRate) else None
 
 
-def install_rate(optimizer: Any, formula: Callable[[Any], Any], owner: Any) -> Any:
-    """Make an optimizer compute its rate as formula(updates so far), in its programs; they must be traced anew.
+def install_rate(optimizer: PrivateOptimizer, formula: Formula, owner: RateOwner) -> LiveRate:
+    """Make an optimizer's programs compute the rate as formula(updates so far); they must be traced anew.
 
     Raises:
         ValueError: When the optimizer was compiled with a schedule: it has no rate variable.
@@ -165,8 +169,8 @@ def install_rate(optimizer: Any, formula: Callable[[Any], Any], owner: Any) -> A
     return optimizer._learning_rate
 
 
-def rate_variable(optimizer: Any) -> Any:
-    """The variable of an optimizer's rate.
+def rate_variable(optimizer: PrivateOptimizer) -> Variable:
+    """Return the variable of an optimizer's rate.
 
     Raises:
         ValueError: When the optimizer was compiled with a schedule.
@@ -178,19 +182,19 @@ def rate_variable(optimizer: Any) -> Any:
     return rate
 
 
-def applied_gradients(optimizer: Any) -> int:
-    """Return how many gradients an optimizer has been given; where it accumulates several, an update takes several."""
+def applied_gradients(optimizer: PrivateOptimizer) -> int:
+    """Return the number of gradients that an optimizer has received; with accumulation, several make one update."""
     return int(keras.ops.convert_to_numpy(inner_optimizer(optimizer)._iterations))
 
 
-def held_optimizers(model: Any) -> dict[str, Any]:
+def held_optimizers(model: KerasModel) -> dict[str, PrivateOptimizer]:
     """Return the optimizers in a model's attributes, by name: "optimizer", or "others[0]" in a list or a dictionary."""
     attributes = {name: held for name, held in vars(model).items() if not name.startswith("_self_")}  # TensorFlow's
     return {name: one for attribute in attributes.items() for name, one in optimizers_in(*attribute, ()).items()}
 
 
-def optimizers_in(name: str, held: Any, around: tuple[int, ...]) -> dict[str, Any]:
-    """Return the optimizers in an attribute; a container that holds itself, by the others around it, is left out."""
+def optimizers_in(name: str, held: object, around: tuple[int, ...]) -> dict[str, PrivateOptimizer]:
+    """Return the optimizers in an attribute, by name; skip a container that holds itself."""
     if isinstance(held, keras.optimizers.Optimizer):
         return {name: held}
     if not isinstance(held, (list, tuple, Mapping)) or id(held) in around:
@@ -200,16 +204,16 @@ def optimizers_in(name: str, held: Any, around: tuple[int, ...]) -> dict[str, An
     return {path: one for each in found for path, one in each.items()}
 
 
-def optimizers_of(model: Any, own_step: bool, chosen: str | None = None) -> dict[str, Any]:
-    """Return the optimizers with rates that a model's training step may update by, by name.
+def optimizers_of(model: KerasModel, own_step: bool, chosen: str | None = None) -> dict[str, PrivateOptimizer]:
+    """Return the optimizers with rates that a model's training step may use, by name.
 
-    Keras' own step updates by `model.optimizer`; a step of the model's own by any that is an attribute of the model,
-    named so; those of a MultiOptimizer have names of their own.
+    Keras' step uses `model.optimizer`. A step of the model's own may use any optimizer that is an attribute of the
+    model; its name is the attribute's. The members of a MultiOptimizer go by their own names.
 
     Args:
         model: The model.
         own_step: Whether the step is the model's own.
-        chosen: The attribute of the only one; None for all.
+        chosen: The attribute of the one to return; None for all.
 
     Raises:
         ValueError: When there is none, or none of that name.
@@ -219,7 +223,7 @@ def optimizers_of(model: Any, own_step: bool, chosen: str | None = None) -> dict
         found = {name: one for name, one in found.items() if name == "optimizer"}
     require(bool(found), "model", "must be compiled, or have an optimizer as an attribute", model.name)
     require(chosen in (None, *found), "optimizer", f"must be an optimizer of the model, of {sorted(found)}", chosen)
-    named: dict[str, Any] = {}
+    named: dict[str, PrivateOptimizer] = {}
     for name, optimizer in found.items():
         rated = rated_optimizers(optimizer) if chosen in (None, name) else []
         for place, one in enumerate(one for one in rated if all(one is not other for other in named.values())):
@@ -230,17 +234,17 @@ def optimizers_of(model: Any, own_step: bool, chosen: str | None = None) -> dict
 
 
 class PlateauCallback(keras.callbacks.ReduceLROnPlateau):
-    """Keras' counting of epochs without improvement, with what it does about them left to `lower_rates`."""
+    """Keras' ReduceLROnPlateau, whose action after epochs without improvement is `lower_rates` of a subclass."""
 
-    best: Any
+    best: Scalar
     cooldown_counter: int
 
     def lower_rates(self, epoch: int) -> bool:
-        """Lower the rates; False when none can go lower."""
+        """Lower the rates; return whether any of them could go lower."""
         raise NotImplementedError
 
     def count(self, epoch: int, current: float) -> None:
-        """Count an epoch by its value of the metric, as `ReduceLROnPlateau.on_epoch_end` does."""
+        """Count an epoch with its value of the metric, as `ReduceLROnPlateau.on_epoch_end` does."""
         if self.monitor_op is None:
             try:
                 self._set_monitor_op()

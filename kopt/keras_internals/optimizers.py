@@ -1,30 +1,38 @@
-"""Optimizers: one that updates all parameters in a call, one around another, and decay before updates."""
+"""Optimizers: one that updates all parameters in one call, a wrapper of another, and decay before updates."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
 
+from kopt.keras_internals.types import PrivateOptimizer, WeightsStore
 from kopt.values.checks import require
+from kopt.values.types import Nest, Scalar, Strategy, Tensor, Variable
 
 
 class ListOptimizer(keras.optimizers.Optimizer):
     """A Keras optimizer that updates all parameters in one call, under any strategy.
 
-    Keras' own takes one variable at a time. Subclasses set `state_variables` in `build` and write `compute`; weight
-    decay, clipping, averaging, accumulation and loss scaling stay Keras'.
+    Keras' own optimizers update one variable at a time. Subclasses set `state_variables` in `build` and define
+    `compute`. Weight decay, clipping, averaging, accumulation and loss scaling stay Keras'.
     """
 
-    state_variables: Sequence[Any] = ()
+    state_variables: Sequence[Variable] = ()
 
     def compute(
-        self, gradients: Sequence[Any], parameters: Sequence[Any], state: Sequence[Any], rate: Any, count: Any
-    ) -> tuple[Sequence[Any], Sequence[Any]]:
-        """New values of the parameters and of the state, None where one stays; a gradient may be None."""
+        self,
+        gradients: Sequence[Tensor],
+        parameters: Sequence[Variable],
+        state: Sequence[Variable],
+        rate: Scalar,
+        count: Tensor,
+    ) -> tuple[Sequence[Tensor | None], Sequence[Tensor | None]]:
+        """Return the new values of parameters and state, None for a value that stays; a gradient may be None."""
         raise NotImplementedError
 
-    def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
+    def _backend_update_step(
+        self, grads: Sequence[Tensor], trainable_variables: Sequence[Variable], learning_rate: Tensor
+    ) -> None:
         pairs = [(gradient, raw(variable)) for gradient, variable in zip(grads, trainable_variables)]
         reduced = self._all_reduce_sum_gradients(pairs)
         positions = [self._get_variable_index(variable) for _, variable in reduced]
@@ -32,8 +40,15 @@ class ListOptimizer(keras.optimizers.Optimizer):
         parameters = [raw(variable) for variable in self._trainable_variables]
         state = [raw(variable) for variable in self.state_variables]
 
-        def on_device(_: Any, gradients: Any, parameters: Any, state: Any, rate: Any, count: Any) -> None:
-            by_position: list[Any] = [None] * len(parameters)
+        def on_device(
+            _: object,
+            gradients: Sequence[Tensor],
+            parameters: Sequence[Variable],
+            state: Sequence[Variable],
+            rate: Scalar,
+            count: Tensor,
+        ) -> None:
+            by_position: list[Tensor | None] = [None] * len(parameters)
             for position, gradient in zip(positions, gradients):
                 by_position[position] = tf.convert_to_tensor(gradient)
             old, old_state = ([variable.read_value() for variable in group] for group in (parameters, state))
@@ -42,7 +57,7 @@ class ListOptimizer(keras.optimizers.Optimizer):
                 if new is not None:
                     variable.assign(tf.cast(new, variable.dtype), read_value=False)
 
-        def across_replicas(strategy: Any, *arguments: Any) -> None:
+        def across_replicas(strategy: Strategy, *arguments: Nest) -> None:
             strategy.extended.update(parameters[0], on_device, args=arguments, group=False)
 
         rate, count = tf.convert_to_tensor(learning_rate), tf.convert_to_tensor(self.iterations + 1)
@@ -52,37 +67,37 @@ class ListOptimizer(keras.optimizers.Optimizer):
 
 
 class WrappingOptimizer(keras.optimizers.Optimizer):
-    """An optimizer around another, as LossScaleOptimizer is one: all that Keras asks of it is the inner one's."""
+    """An optimizer around another, as LossScaleOptimizer is one: it passes all calls of Keras on to the inner one."""
 
-    def __init__(self, inner_optimizer: Any, name: str | None):
+    def __init__(self, inner_optimizer: PrivateOptimizer, name: str | None):
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer, self.scaled = inner_optimizer, False
 
-    def build(self, variables: Sequence[Any]) -> None:
+    def build(self, variables: Sequence[Variable]) -> None:
         self.inner_optimizer.build(variables)
         super().build(variables)
 
-    def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
+    def apply(self, grads: Sequence[Tensor], trainable_variables: Sequence[Variable] | None = None) -> None:
         if isinstance(self.inner_optimizer, keras.optimizers.LossScaleOptimizer):
             # compile puts another around this one where the policy is mixed_float16, and that one scales alone.
             rule = "must not be put into a second LossScaleOptimizer, nor get gradients of a loss without scale_loss"
             require(self.scaled, "optimizer", rule, self.name)
         if not self.built:
-            self.build(list(trainable_variables))
+            self.build(list(trainable_variables or ()))
         self.inner_optimizer.apply(grads, trainable_variables)
 
-    def scale_loss(self, loss: Any) -> Any:
+    def scale_loss(self, loss: Tensor) -> Tensor:
         self.scaled = True
         return self.inner_optimizer.scale_loss(loss)
 
-    def finalize_variable_values(self, var_list: Any) -> None:
+    def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
         self.inner_optimizer.finalize_variable_values(var_list)
 
-    def save_own_variables(self, store: Any) -> None:
-        """Nothing: what is inside saves itself."""
+    def save_own_variables(self, store: WeightsStore) -> None:
+        """Write nothing: the inner optimizer saves itself."""
 
-    def load_own_variables(self, store: Any) -> None:
-        """Nothing."""
+    def load_own_variables(self, store: WeightsStore) -> None:
+        """Read nothing: the inner optimizer loads itself."""
 
     variables = property(lambda self: self.inner_optimizer.variables)
     iterations = property(lambda self: self.inner_optimizer.iterations)
@@ -92,28 +107,29 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
     )
 
     @property
-    def loss_scale_factor(self) -> Any:
+    def loss_scale_factor(self) -> float | None:
+        """The inner optimizer's factor; None before there is an inner optimizer."""
         return self.inner_optimizer.loss_scale_factor if hasattr(self, "inner_optimizer") else None
 
     @loss_scale_factor.setter
-    def loss_scale_factor(self, factor: Any) -> None:
-        """Keras' own wrappers set it; its base class does before there is an inner optimizer."""
+    def loss_scale_factor(self, factor: float | None) -> None:
+        """Set the inner optimizer's factor, as Keras' wrappers do; Keras' base class calls this before there is one."""
         if hasattr(self, "inner_optimizer"):
             self.inner_optimizer.loss_scale_factor = factor
 
 
-def decay_before_updates(optimizer: Any, chosen: Sequence[Any], share: Callable[[], Any]) -> None:
-    """Make an optimizer take a share of each chosen parameter away before each update, after what it did there."""
+def decay_before_updates(optimizer: PrivateOptimizer, chosen: Sequence[Variable], share: Callable[[], Tensor]) -> None:
+    """Make an optimizer subtract a share of each chosen parameter before each update, after its own weight decay."""
     wanted, before = {id(variable) for variable in chosen}, optimizer._apply_weight_decay
 
-    def decay(variables: Sequence[Any]) -> None:
+    def decay(variables: Sequence[Variable]) -> None:
         before(variables)
         decayed = [raw(variable) for variable in variables if id(variable) in wanted]
 
-        def on_device(variable: Any, taken: Any) -> None:
+        def on_device(variable: Variable, taken: Tensor) -> None:
             variable.assign_sub(variable * tf.cast(taken, variable.dtype))
 
-        def across_replicas(strategy: Any, taken: Any) -> None:
+        def across_replicas(strategy: Strategy, taken: Tensor) -> None:
             for variable in decayed:
                 strategy.extended.update(variable, on_device, args=(taken,), group=False)
 
@@ -125,6 +141,6 @@ def decay_before_updates(optimizer: Any, chosen: Sequence[Any], share: Callable[
     optimizer._apply_weight_decay = decay
 
 
-def raw(variable: Any) -> Any:
-    """The TensorFlow variable of a Keras variable."""
+def raw(variable: Variable) -> tf.Variable:
+    """Return the TensorFlow variable of a Keras variable; any other object as it is."""
     return variable.value if isinstance(variable, keras.Variable) else variable

@@ -4,7 +4,7 @@ import collections
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import keras
 import tensorflow as tf
@@ -13,25 +13,31 @@ from keras.src.losses.loss import apply_mask, reduce_weighted_values
 
 from kopt.keras_internals.models import flat_layers
 from kopt.keras_internals.step import compute_loss
+from kopt.keras_internals.types import CompiledLoss, KerasLoss, KerasMetric, PrivateModel
+from kopt.values.types import DType, Nest, Tensor
 
 MEANS = "sum_over_batch_size", "mean", "mean_with_sample_weight"  # Keras' names of reductions that divide
 
 
+Measured = TypeVar("Measured")
+Viewed = TypeVar("Viewed")
+
+
 class ThreadLosses(threading.local, collections.UserList):
-    """A list of a layer's added losses for each thread: replicas are traced in threads that take turns."""
+    """A layer's added losses, a list for each thread: replicas are traced in threads that take turns."""
 
 
-def separate_losses(model: Any) -> None:
-    """Make each replica see the losses that its own call of the layers has added, not those of the last one."""
+def separate_losses(model: PrivateModel) -> None:
+    """Make each replica see the losses that its own call of the layers has added, not those of the last replica."""
     for layer in flat_layers(model):
         if not isinstance(layer._losses, ThreadLosses):
-            vars(layer)["_losses"] = ThreadLosses()
+            layer.__dict__["_losses"] = ThreadLosses()
 
 
 class Kinds(NamedTuple):
-    """How the losses of portions add up to the whole batch's, one a loss, see `additive`.
+    """For each loss, how the losses of portions add up to the whole batch's, see `additive`.
 
-    "each": numbers of examples, to be added up; "mean": weighted by examples; "sum": added up.
+    "each" stands for one number an example, "mean" for a mean over examples, and "sum" for a sum over them.
     """
 
     compiled: Sequence[str] = ()
@@ -41,113 +47,115 @@ class Kinds(NamedTuple):
 class Portion(NamedTuple):
     """A part of the global batch that is computed at once: a replica's micro-batch.
 
-    `totals` are the denominators of the compiled losses over the whole batch, where they are known before; else `add`
-    adds a portion's own up over the replicas.
+    `totals` are the denominators of the compiled losses over the whole batch, if they are known beforehand; else `add`
+    sums the denominators of one portion over the replicas.
     """
 
-    examples: Any
-    all_examples: Any
-    add: Callable[[Any], Any]
-    totals: Sequence[Any] | None = None
+    examples: Tensor
+    all_examples: Tensor
+    add: Callable[[Tensor], Tensor]
+    totals: Sequence[Tensor | None] | None = None
     kinds: Kinds = Kinds()
 
-    def share(self, dtype: Any) -> Any:
+    def share(self, dtype: DType) -> Tensor:
         """Return the portion's share of the whole batch's examples."""
         return tf.cast(self.examples, dtype) / tf.cast(self.all_examples, dtype)
 
-    def inverse_share(self, dtype: Any) -> Any:
+    def inverse_share(self, dtype: DType) -> Tensor:
         """Return the inverse of the share, finite for an empty portion."""
         return tf.cast(self.all_examples, dtype) / tf.cast(tf.maximum(self.examples, 1), dtype)
 
-    def if_any(self, value: Any) -> Any:
-        """Return the value, or 0 where the portion is empty: a mean over no examples is not a number."""
+    def if_any(self, value: Tensor) -> Tensor:
+        """Return the value, or 0 where the portion is empty: a mean over no examples is NaN."""
         return tf.where(tf.cast(self.examples, "int32") > 0, value, tf.zeros_like(value))
 
 
 def portion_loss(
-    model: Any, portion: Portion, x: Any, y: Any, y_pred: Any, sample_weight: Any, *, training: bool
-) -> Any:
-    """Return the loss of a portion as if it were the whole batch: times its share of examples, the sum is the batch's.
+    model: PrivateModel, portion: Portion, x: Nest, y: Nest, y_pred: Nest, sample_weight: Nest, *, training: bool
+) -> Tensor:
+    """Return the loss of a portion as if it were the whole batch: weighted by its share, portions sum to the batch.
 
-    A mean over examples needs only that; one over elements that a mask leaves, or over weights, is corrected for its
-    own denominators; a sum is as it is. What a model's own compute_loss adds is taken for a mean over examples.
+    A mean over examples needs no correction. A mean over the elements that a mask leaves, or over weights, is corrected
+    for its denominators, and a sum for the share. What a model's own compute_loss adds counts as a mean over examples.
     """
     view = view_of(model)
     if model._compile_loss is not None:
         compiled = compiled_view(model, y, y_pred)
-        vars(compiled)["_flat_losses"] = [
+        compiled.__dict__["_flat_losses"] = [
             one._replace(loss=PortionLoss(one.loss, portion, place)) for place, one in enumerate(compiled._flat_losses)
         ]
-        vars(compiled)["_metrics"] = [PortionMetric(metric, portion) for metric in compiled._metrics]
-        vars(view)["_compile_loss"] = compiled
+        compiled.__dict__["_metrics"] = [PortionMetric(metric, portion) for metric in compiled._metrics]
+        view.__dict__["_compile_loss"] = compiled
     kinds = itertools.chain(portion.kinds.added, itertools.repeat("mean"))  # penalties of weights, the last, count once
 
-    def added(loss: Any) -> Any:
+    def added(loss: Tensor) -> Tensor:
         total = portion.if_any(tf.reduce_sum(loss))
         return total * portion.inverse_share(total.dtype) if next(kinds) == "sum" else total
 
-    vars(view)["_aggregate_additional_loss"] = added
+    view.__dict__["_aggregate_additional_loss"] = added
     return compute_loss(view, x, y, y_pred, sample_weight, training=training)
 
 
-def track_portion(model: Any, loss: Any, portion: Portion) -> None:
-    """Count a portion's loss, which is divided by no number of replicas, in the metric "loss"."""
+def track_portion(model: PrivateModel, loss: Tensor, portion: Portion) -> None:
+    """Update the metric "loss" with a portion's loss, which is not divided by the number of replicas."""
     mean = portion.if_any(tf.reduce_mean(loss * portion.share(loss.dtype))) if loss.shape.rank else loss
     model._loss_tracker.update_state(mean, sample_weight=portion.examples)
 
 
-def compiled_loss(model: Any) -> Any:
-    """Return what `compile` made of a model's losses, another after each compile."""
+def compiled_loss(model: PrivateModel) -> CompiledLoss:
+    """Return the object that `compile` made of a model's losses; each compile makes another."""
     return model._compile_loss
 
 
-def view_of(thing: Any) -> Any:
-    """Return a shallow copy with attributes to replace; Keras' own copies are made anew."""
+def view_of(thing: Viewed) -> Viewed:
+    """Return a shallow copy, whose attributes can be replaced; Keras' own copies are deep."""
     view = object.__new__(type(thing))
     vars(view).update(vars(thing))
     return view
 
 
-def compiled_view(model: Any, y: Any, y_pred: Any) -> Any:
-    """Return a view of the compiled losses, built."""
+def compiled_view(model: PrivateModel, y: Nest, y_pred: Nest) -> CompiledLoss:
+    """Return a shallow copy of the compiled losses, built."""
     if not model._compile_loss.built:
         model._compile_loss.build(y, y_pred)
     return view_of(model._compile_loss)
 
 
-def of_each_loss(model: Any, y: Any, y_pred: Any, sample_weight: Any, measure: Callable[..., Any]) -> list[Any]:
-    """Return measure(loss, y_true, y_pred, sample_weight) of each compiled loss, with what Keras would give it."""
+def of_each_loss(
+    model: PrivateModel, y: Nest, y_pred: Nest, sample_weight: Nest, measure: Callable[..., Measured]
+) -> list[Measured]:
+    """Return measure(loss, y_true, y_pred, sample_weight) of each compiled loss, with the arguments of Keras."""
     if model._compile_loss is None:
         return []
-    compiled, found = compiled_view(model, y, y_pred), list[Any]()
+    compiled, found = compiled_view(model, y, y_pred), list[Measured]()
 
-    def measured(loss: Any) -> Callable[..., Any]:
-        def call(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+    def measured(loss: KerasLoss) -> Callable[..., Tensor]:
+        def call(y_true: Nest, y_pred: Nest, sample_weight: Nest = None) -> Tensor:
             found.append(measure(loss, y_true, y_pred, sample_weight))
             return tf.constant(0.0)
 
         return call
 
-    vars(compiled)["_flat_losses"] = [one._replace(loss=measured(one.loss)) for one in compiled._flat_losses]
-    vars(compiled)["_metrics"] = [None] * len(compiled._flat_losses)
+    compiled.__dict__["_flat_losses"] = [one._replace(loss=measured(one.loss)) for one in compiled._flat_losses]
+    compiled.__dict__["_metrics"] = [None] * len(compiled._flat_losses)
     compiled(y, y_pred, sample_weight)
     return found
 
 
-def denominators(model: Any, y: Any, y_pred: Any, sample_weight: Any) -> list[Any]:
-    """Return what each compiled loss divides by; None for a sum."""
+def denominators(model: PrivateModel, y: Nest, y_pred: Nest, sample_weight: Nest) -> list[Tensor | None]:
+    """Return the denominator of each compiled loss; None for a sum."""
     measure = lambda *arguments: numerator_and_denominator(*arguments)[1]
     return of_each_loss(model, y, y_pred, sample_weight, measure)
 
 
 class PortionLoss:
-    """One compiled loss, of a portion."""
+    """One compiled loss, computed of a portion."""
 
-    def __init__(self, loss: Any, portion: Portion, place: int):
+    def __init__(self, loss: KerasLoss, portion: Portion, place: int):
         self.loss, self.portion, self.place, self.name = loss, portion, place, loss.name
         self.kind = portion.kinds.compiled[place] if portion.kinds.compiled else "each"
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+    def __call__(self, y_true: Nest, y_pred: Nest, sample_weight: Nest = None) -> Tensor:
         portion = self.portion
         if self.kind != "each":
             value = portion.if_any(reduced(self.loss, values_and_mask(self.loss, y_true, y_pred)[0]))
@@ -161,13 +169,13 @@ class PortionLoss:
 
 
 class PortionMetric:
-    """One output's loss in the logs, counted by the portion's share of the batch."""
+    """The metric of one output's loss, weighted by the portion's share of the batch."""
 
-    def __init__(self, metric: Any, portion: Portion):
+    def __init__(self, metric: KerasMetric, portion: Portion):
         self.metric, self.portion = metric, portion
 
-    def update_state(self, value: Any, sample_weight: Any = None) -> None:
-        """Count the batch's loss; `value` is what Keras takes for a replica's share."""
+    def update_state(self, value: Tensor, sample_weight: Nest = None) -> None:
+        """Update the metric; `value` is the loss times the number of replicas, as Keras computes it."""
         value, share = value / tf.distribute.get_strategy().num_replicas_in_sync, self.portion.share("float32")
         if value.shape.rank:  # a number an example
             self.metric.update_state(value * share)
@@ -175,8 +183,8 @@ class PortionMetric:
             self.metric.update_state(value, sample_weight=share)
 
 
-def values_and_mask(loss: Any, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-    """Return a loss before its reduction, and its mask: Keras' own steps, in its own order."""
+def values_and_mask(loss: KerasLoss, y_true: Nest, y_pred: Nest) -> tuple[Tensor, Tensor | None]:
+    """Return the values of a loss before its reduction, and the mask, by Keras' own steps in Keras' order."""
     mask = get_keras_mask(y_pred)
     y_true, y_pred = (
         keras.tree.map_structure(lambda leaf: keras.ops.convert_to_tensor(leaf, dtype=loss.dtype), part)
@@ -187,22 +195,24 @@ def values_and_mask(loss: Any, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     return values, found if mask is None else mask if found is None else mask & found
 
 
-def reduced(loss: Any, values: Any) -> Any:
-    """Return one number of a loss that looks across examples, reduced as Keras does without weights."""
+def reduced(loss: KerasLoss, values: Tensor) -> Tensor:
+    """Return the values of a loss that looks across examples, reduced to one number as Keras does without weights."""
     values = tf.convert_to_tensor(values)
     return tf.reduce_mean(values) if loss.reduction in MEANS else tf.reduce_sum(values)
 
 
-def numerator_and_denominator(loss: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any]:
-    """Return a loss before its reduction's division, and what it divides by; without a reduction, each example's."""
+def numerator_and_denominator(
+    loss: KerasLoss, y_true: Nest, y_pred: Nest, sample_weight: Nest
+) -> tuple[Tensor, Tensor | None]:
+    """Return the numerator and the denominator of a loss; without a reduction, its values and None."""
     values, mask = values_and_mask(loss, y_true, y_pred)
     reduction = "sum" if loss.reduction in ("sum", *MEANS) else None
     total = reduce_weighted_values(values, sample_weight, mask, reduction=reduction, dtype=loss.dtype)
     return total, denominator(loss.reduction, values, sample_weight, mask)
 
 
-def denominator(reduction: Any, values: Any, sample_weight: Any, mask: Any) -> Any | None:
-    """Return what a reduction divides by; None for a sum."""
+def denominator(reduction: str | None, values: Tensor, sample_weight: Nest, mask: Tensor) -> Tensor | None:
+    """Return the denominator of a reduction; None for a sum."""
     count = tf.cast(tf.size(values), "float32")
     if reduction not in MEANS:
         return None

@@ -1,4 +1,4 @@
-"""What training goes on from beside a model's weights: its optimizers' places, its seeds, the random numbers of all."""
+"""What resumed training needs besides weights: which weights optimizers update, seeds, and random states."""
 
 import contextlib
 import functools
@@ -14,6 +14,8 @@ from tensorflow.python.eager import context
 
 from kopt.keras_internals.numbers import held_optimizers
 from kopt.keras_internals.step import build_optimizer
+from kopt.keras_internals.types import RandomState
+from kopt.values.types import KerasCallback, KerasModel, Variable
 
 __all__ = [
     "build_optimizers",
@@ -27,8 +29,8 @@ __all__ = [
 ]
 
 
-def optimized_places(model: Any) -> dict[str, list[int] | None]:
-    """Return the places, among a model's variables, of what each of its built optimizers updates; None for all."""
+def optimized_places(model: KerasModel) -> dict[str, list[int] | None]:
+    """Return the indices, among a model's variables, of those that each built optimizer updates; None for all."""
     places = {id(variable): place for place, variable in enumerate(model.variables)}
     built = {name: one for name, one in held_optimizers(model).items() if one.built}
     updated = {name: [id(variable) for variable in one._trainable_variables] for name, one in built.items()}
@@ -38,12 +40,12 @@ def optimized_places(model: Any) -> dict[str, list[int] | None]:
     }
 
 
-def build_optimizers(model: Any, places: Mapping[str, Sequence[int] | None]) -> None:
-    """Make the state of a built model's optimizers, without which Keras leaves their part of a weights file out.
+def build_optimizers(model: KerasModel, places: Mapping[str, Sequence[int] | None]) -> None:
+    """Build the optimizers of a built model: Keras would skip the state of an optimizer without it in a weights file.
 
     Args:
         model: A built model.
-        places: What `optimized_places` gave for one like it.
+        places: What `optimized_places` returned for a model like it.
     """
     variables, optimizers = model.variables, held_optimizers(model)
     with model.distribute_strategy.scope():
@@ -53,28 +55,28 @@ def build_optimizers(model: Any, places: Mapping[str, Sequence[int] | None]) -> 
                 build_optimizer(optimizers[name], weights)
 
 
-def seed_states(model: Any, made: Sequence[Any]) -> list[Any]:
-    """Return the variables of a model's seed generators and of those made beside it; weights files lack them."""
+def seed_states(model: KerasModel, made: Sequence[keras.random.SeedGenerator]) -> list[Variable]:
+    """Return the states of a model's seed generators and of others; weights files lack them."""
     weights = {id(weight) for weight in model.weights}
     states = [one for one in model.variables if id(one) not in weights] + [one.state for one in made]
-    shared = seed_generator.global_seed_generator().state  # made when first asked for, and among `random_states`
+    shared = seed_generator.global_seed_generator().state  # made at its first use; `random_states` has it
     return list({id(state): state for state in states if state is not shared}.values())
 
 
-def global_seeds() -> list[Any]:
+def global_seeds() -> list[Variable]:
     """Return the state of Keras' global seed generator, by which functions without a seed draw; none before its use."""
     generator = global_state.get_global_attribute(seed_generator.GLOBAL_SEED_GENERATOR)
     return [] if generator is None else [generator.state]
 
 
 @contextlib.contextmanager
-def seeds_made() -> Iterator[list[Any]]:
-    """Give a list that holds the seed generators which are made in a block: those of augmentations are no model's."""
-    made: list[Any] = []
+def seeds_made() -> Iterator[list[keras.random.SeedGenerator]]:
+    """Yield a list to which the seed generators that are made in the block are added; no model holds augmentations'."""
+    made: list[keras.random.SeedGenerator] = []
     stock = keras.random.SeedGenerator.__init__
 
     @functools.wraps(stock)
-    def init(self: Any, *args: Any, **named: Any) -> None:
+    def init(self: keras.random.SeedGenerator, *args: Any, **named: Any) -> None:
         stock(self, *args, **named)
         made.append(self)
 
@@ -85,8 +87,8 @@ def seeds_made() -> Iterator[list[Any]]:
         keras.random.SeedGenerator.__init__ = stock
 
 
-def random_states() -> dict[str, Any]:
-    """Return the states of the generators that all of a process draws from: Python's, NumPy's, TensorFlow's, Keras'."""
+def random_states() -> dict[str, RandomState]:
+    """Return the states of the global random generators: Python's, NumPy's, TensorFlow's and Keras'."""
     seeded = context.global_seed() is not None
     return {
         "python": as_array(random.getstate()),
@@ -96,33 +98,34 @@ def random_states() -> dict[str, Any]:
     }
 
 
-def set_random_states(states: Mapping[str, Any]) -> None:
+def set_random_states(states: Mapping[str, RandomState]) -> None:
     """Set what `random_states` returned."""
     random.setstate(from_array(states["python"]))
     np.random.set_state(states["numpy"])
     if states["tensorflow"] is not None and context.global_seed() is not None:
         context.context()._rng.setstate(from_array(states["tensorflow"]))
-        context.context().clear_kernel_cache()  # whose kernels have drawn on
+        context.context().clear_kernel_cache()  # its kernels have drawn numbers since
     seed_generator.global_seed_generator().state.assign(states["keras"])
 
 
-def as_array(state: tuple[Any, ...]) -> tuple[Any, ...]:
+def as_array(state: RandomState) -> RandomState:
     """Return a state of Python's generator with its 625 numbers in an array, which is faster to write."""
     version, numbers, spare = state
     return version, np.asarray(numbers, "int64"), spare
 
 
-def from_array(state: tuple[Any, ...]) -> tuple[Any, ...]:
+def from_array(state: RandomState) -> RandomState:
+    """Return what `as_array` was given."""
     version, numbers, spare = state
     return version, tuple(numbers.tolist()), spare
 
 
 @contextlib.contextmanager
-def called_last(callback: Any) -> Iterator[None]:
-    """Make every CallbackList call a callback last, and set the callback's `beside` to the others, within a block."""
+def called_last(callback: KerasCallback) -> Iterator[None]:
+    """Make every CallbackList in a block call a callback last, with the other callbacks as its `beside`."""
     stock = keras.callbacks.CallbackList.set_model
 
-    def set_model(self: Any, model: Any) -> None:
+    def set_model(self: keras.callbacks.CallbackList, model: KerasModel) -> None:
         others = [one for one in self.callbacks if one is not callback]
         if len(others) < len(self.callbacks):
             self.callbacks, callback.beside = [*others, callback], others

@@ -3,83 +3,83 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
 from keras.src.losses.loss import unscale_loss_for_distribution
 
-from kopt.keras_internals.numbers import rated_optimizers
+from kopt.keras_internals.numbers import optimizers_within, rated_optimizers
+from kopt.keras_internals.types import KerasMetric, PrivateModel, PrivateOptimizer
+from kopt.values.types import Batch, Nest, Scalar, Step, Strategy, Tensor, Variable
 
 
-def forward(model: Any, x: Any, training: bool) -> Any:
-    """Call a model, with `training` where it takes it."""
+def forward(model: PrivateModel, x: Nest, training: bool) -> Nest:
+    """Call a model, with `training` if its call method takes that."""
     return model(x, training=training) if model._call_has_training_arg else model(x)
 
 
-def compute_loss(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
-    """A model's whole loss, penalties included, divided by the number of replicas."""
+def compute_loss(model: PrivateModel, x: Nest, y: Nest, y_pred: Nest, sample_weight: Nest, training: bool) -> Tensor:
+    """Return a model's whole loss, penalties included, divided by the number of replicas."""
     return model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
 
 
-def track_loss(model: Any, loss: Any, examples: Any) -> None:
-    """Count a batch's loss in the metric "loss"."""
+def track_loss(model: PrivateModel, loss: Tensor, examples: Tensor) -> None:
+    """Update the metric "loss" with a batch's loss."""
     model._loss_tracker.update_state(unscale_loss_for_distribution(loss), sample_weight=examples)
 
 
 @contextlib.contextmanager
-def sizes_unknown(model: Any) -> Iterator[None]:
-    """Count the batches of an epoch alike in each output's loss, as Keras does where a traced batch has any size.
+def sizes_unknown(model: PrivateModel) -> Iterator[None]:
+    """Weight all batches of an epoch alike in each output's loss, as Keras does in a trace for batches of any size.
 
-    A trace for one size would count by examples: the logs would tell how a program was compiled.
+    A trace for one size would weight them by examples, so that the logs would depend on how a program was compiled.
     """
-    compiled = getattr(model, "_compile_loss", None)
+    compiled = model._compile_loss
     if compiled is None:
         yield
         return
-    build, metrics = compiled.build, list[Any]()
+    build, metrics = compiled.build, list[KerasMetric]()
 
     def patch() -> None:
         for metric in compiled.metrics:
             metrics.append(metric)
-            vars(metric)["update_state"] = functools.partial(of_any_size, metric.update_state)
+            metric.__dict__["update_state"] = functools.partial(of_any_size, metric.update_state)
 
-    def built(*arguments: Any) -> None:
-        build(*arguments)
+    def built(y: Nest, y_pred: Nest) -> None:
+        build(y, y_pred)
         patch()
 
-    vars(compiled)["build"] = built
+    compiled.__dict__["build"] = built
     patch()
     try:
         yield
     finally:
-        del vars(compiled)["build"]
+        del compiled.__dict__["build"]
         for metric in metrics:
-            vars(metric).pop("update_state", None)
+            metric.__dict__.pop("update_state", None)
 
 
-def of_any_size(update: Callable[..., Any], value: Any, sample_weight: Any = None) -> Any:
-    """Call a metric's update_state without a weight that is a batch's size, a number of Python's."""
+def of_any_size(update: Callable[..., Tensor], value: Tensor, sample_weight: Tensor | int | None = None) -> Tensor:
+    """Call a metric's update_state, without the weight when that is a batch's size as a Python number."""
     return update(value, sample_weight=None if isinstance(sample_weight, int) else sample_weight)
 
 
-def make_function(model: Any, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Keras' function over iterators: runs `step` for `steps_per_execution` batches."""
+def make_function(model: PrivateModel, step: Step) -> Callable[[Iterator[Batch]], Nest]:
+    """Return Keras' function over iterators, which runs `step` for `steps_per_execution` batches."""
     return model._make_function(step)
 
 
 # Updates by reduced gradients
 
 
-def scaler_of(optimizer: Any) -> Any | None:
-    """The LossScaleOptimizer that an optimizer is, or wraps."""
-    while optimizer is not None and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = getattr(optimizer, "inner_optimizer", None)
-    return optimizer
+def scaler_of(optimizer: PrivateOptimizer) -> PrivateOptimizer | None:
+    """Return the LossScaleOptimizer that an optimizer is, or wraps; None where there is none."""
+    scalers = (one for one in optimizers_within(optimizer) if isinstance(one, keras.optimizers.LossScaleOptimizer))
+    return next(scalers, None)
 
 
-def scale_of(optimizer: Any) -> Any:
-    """What an optimizer's gradients are multiplied by."""
+def scale_of(optimizer: PrivateOptimizer) -> Scalar:
+    """Return the factor by which an optimizer scales the loss, and with it the gradients."""
     scaler = scaler_of(optimizer)
     if scaler is not None:
         return scaler.dynamic_scale.value if scaler.built else scaler.initial_scale
@@ -87,16 +87,18 @@ def scale_of(optimizer: Any) -> Any:
     return factors.pop() if factors else 1.0
 
 
-def build_optimizer(optimizer: Any, weights: Sequence[Any]) -> None:
-    """Make an optimizer's state, from within a program too."""
+def build_optimizer(optimizer: PrivateOptimizer, weights: Sequence[Variable]) -> None:
+    """Make an optimizer's state, unless it is there; a program that is being traced may call this."""
     if not optimizer.built:
         with tf.init_scope(), keras.name_scope(optimizer.name):
             optimizer.build(weights)
 
 
-def keeps_infinity(optimizer: Any) -> bool:
-    """Whether an infinite gradient leaves an optimizer's weights or state infinite: it does not clip or scale, and is
-    Keras' or kopt's, of which tests know it."""
+def keeps_infinity(optimizer: PrivateOptimizer) -> bool:
+    """Return whether an infinite gradient surely makes an optimizer's weights or state infinite.
+
+    True for optimizers of Keras and kopt, which tests cover, unless they clip gradients or scale the loss.
+    """
     if scaler_of(optimizer) is not None or not type(optimizer).__module__.startswith(("keras.src.", "kopt.")):
         return False
     rated = rated_optimizers(optimizer)
@@ -104,24 +106,30 @@ def keeps_infinity(optimizer: Any) -> bool:
     return not clips and all(type(one).__module__.startswith(("keras.src.", "kopt.")) for one in rated)
 
 
-def update_unchecked(optimizer: Any, gradients: Sequence[Any], weights: Sequence[Any]) -> None:
-    """Update on one device, whatever the gradients are."""
+def update_unchecked(optimizer: PrivateOptimizer, gradients: Sequence[Tensor], weights: Sequence[Variable]) -> None:
+    """Update on one device, be the gradients finite or not."""
     optimizer.apply(list(gradients), list(weights))
 
 
-def update(optimizer: Any, gradients: Sequence[Any], weights: Sequence[Any], finite: Any, skip: Any) -> None:
-    """Update by gradients that are the same on every replica, or, where they are not finite, skip on every replica.
+def update(
+    optimizer: PrivateOptimizer,
+    gradients: Sequence[Tensor],
+    weights: Sequence[Variable],
+    finite: Tensor,
+    skip: Callable[[], None],
+) -> None:
+    """Update by gradients that are the same on every replica; skip the update on every replica if they are not finite.
 
     Args:
         optimizer: A built optimizer.
         gradients: Dense tensors, or None, as many as weights.
-        weights: What they are gradients of.
+        weights: The variables to update.
         finite: Whether all are finite, a scalar.
         skip: Called in a skipped step.
     """
     scaler = scaler_of(optimizer)
 
-    def apply(gradients: Sequence[Any]) -> None:
+    def apply(gradients: Sequence[Tensor]) -> None:
         if scaler is not None:
             scaler._stateful_handle_finite_grads(list(gradients), list(weights))
         else:
@@ -136,7 +144,7 @@ def update(optimizer: Any, gradients: Sequence[Any], weights: Sequence[Any], fin
         either(finite, lambda: apply(gradients), reject)
         return
 
-    def across_replicas(strategy: Any, gradients: Any, finite: Any) -> None:
+    def across_replicas(strategy: Strategy, gradients: Sequence[Tensor], finite: Tensor) -> None:
         with already_reduced(optimizer) as overwrite:
 
             def everywhere() -> None:
@@ -148,11 +156,11 @@ def update(optimizer: Any, gradients: Sequence[Any], weights: Sequence[Any], fin
     tf.distribute.get_replica_context().merge_call(across_replicas, args=(list(gradients), finite))
 
 
-def either(condition: Any, yes: Callable[[], None], no: Callable[[], None]) -> None:
-    """Run one of two functions for what they do."""
+def either(condition: Tensor, yes: Callable[[], None], no: Callable[[], None]) -> None:
+    """Run one of two functions in the graph, for its side effects."""
 
-    def run(function: Callable[[], None]) -> Callable[[], Any]:
-        def branch() -> Any:
+    def run(function: Callable[[], None]) -> Callable[[], Tensor]:
+        def branch() -> Tensor:
             function()
             return tf.no_op()
 
@@ -162,11 +170,11 @@ def either(condition: Any, yes: Callable[[], None], no: Callable[[], None]) -> N
 
 
 @contextlib.contextmanager
-def already_reduced(optimizer: Any) -> Iterator[Callable[[], None]]:
-    """Make an optimizer take its gradients as reduced, so that its own clipping sees what one replica would see.
+def already_reduced(optimizer: PrivateOptimizer) -> Iterator[Callable[[], None]]:
+    """Make an optimizer treat its gradients as reduced, so that its clipping sees what it sees on one replica.
 
-    Gives a function that, after the update, writes averages into the weights where an optimizer does that every so many
-    updates: its own condition does not work on replicas.
+    Yield a function that writes averages into the weights after the update, for optimizers that do so every so many
+    updates: their own condition does not work on replicas.
     """
     optimizers = rated_optimizers(optimizer)
     frequencies = [one.ema_overwrite_frequency for one in optimizers]

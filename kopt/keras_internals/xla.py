@@ -15,6 +15,8 @@ from tensorflow.python.ops import random_ops_util
 from tensorflow.python.util import pywrap_xla_ops
 
 from kopt.keras_internals.models import flat_layers
+from kopt.keras_internals.types import ConcreteFunction, PrivateModel
+from kopt.values.types import Config, KerasModel, Tensor, TensorSpec
 
 BRANCHES = control_flow.CondBranchFuncGraph, control_flow.WhileBodyFuncGraph, control_flow.WhileCondFuncGraph
 AUTOMATIC = tf.random.Algorithm.AUTO_SELECT.value
@@ -32,19 +34,19 @@ def compilable_operations() -> frozenset[str]:
     return frozenset(pywrap_xla_ops.get_gpu_kernel_names() if gpu else pywrap_xla_ops.get_cpu_kernel_names())
 
 
-def compiler_refusal(traced: Any, specs: Sequence[Any]) -> str:
-    """Return why XLA's compiler refuses a concrete function, empty where it does not; nothing is run.
+def compiler_refusal(traced: ConcreteFunction, specs: Sequence[TensorSpec]) -> str:
+    """Return why XLA's compiler refuses a concrete function, empty if it does not; the function does not run.
 
     Args:
-        traced: The concrete function. Strings in it end the process: they must be refused before.
-        specs: Its inputs' shapes and types, captured ones left out, all sizes known.
+        traced: The concrete function. It must hold no strings: XLA ends the process for them.
+        specs: The shapes and types of its inputs, without captured ones; all sizes are known.
     """
     platform = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     how = {"device_name": tf.zeros([]).device, "platform_name": platform, "stage": "hlo_serialized"}
     what = {"function_name": traced.name, "flat_args": list(specs), "captured_inputs": traced.captured_inputs}
-    try:  # TensorFlow's own way to this, experimental_get_compiler_ir, draws a random number to find the device
+    try:  # experimental_get_compiler_ir does the same, but draws a random number to find the device
         context.context().get_compiler_ir(**how, **what)
-    except ValueError as error:  # as TensorFlow raises whatever the compiler says
+    except ValueError as error:  # by which TensorFlow raises all refusals of the compiler
         said = str(error)
         if not said.startswith("Failed getting HLO text"):
             raise
@@ -55,45 +57,43 @@ def compiler_refusal(traced: Any, specs: Sequence[Any]) -> str:
 # What Keras says
 
 
-def jit_objection(model: Any) -> str:
-    """Return why Keras would not compile a model with XLA, on any device; empty where it would."""
+def jit_objection(model: KerasModel) -> str:
+    """Return why Keras would not compile a model with XLA on any device; empty if it would."""
     layers = [layer.name for layer in flat_layers(model) if not layer.supports_jit]
     if layers:
         return f"{', '.join(layers)} {'has' if len(layers) == 1 else 'have'} supports_jit=False"
     return "" if model_supports_jit(model) else "operations are to be deterministic"
 
 
-def asked_jit(model: Any) -> bool | None:
+def asked_jit(model: KerasModel) -> bool | None:
     """Return the value given as `compile(jit_compile=)`; None for "auto".
 
-    Keras keeps only what "auto" comes to, which on a CPU is False: so kopt notes the argument when compile is called.
-    A model that was compiled before kopt was imported, or loaded from a file, counts as "auto" where it says False.
+    Keras keeps only the decision that "auto" leads to, False on a CPU, so kopt records the argument of each compile.
+    For a model that was compiled before kopt was imported, or loaded from a file, False counts as "auto".
     """
     return vars(model).get(ASKED)
 
 
 def note_jit() -> None:
-    """Make Keras' compile note its argument `jit_compile`, and its setter the value, where that changes."""
+    """Make Keras' compile record its argument `jit_compile`, and the setter of `jit_compile` its value."""
     compile_, load, setting = Trainer.compile, Trainer.compile_from_config, Trainer.jit_compile
 
     @functools.wraps(compile_)
-    def noting_compile(self: Any, *args: Any, **kwargs: Any) -> Any:
-        found = compile_(self, *args, **kwargs)
+    def noting_compile(self: PrivateModel, *args: Any, **kwargs: Any) -> None:
+        compile_(self, *args, **kwargs)
         asked = inspect.signature(compile_).bind(self, *args, **kwargs).arguments.get("jit_compile", "auto")
-        vars(self)[ASKED] = None if asked == "auto" else bool(asked)
-        return found
+        self.__dict__[ASKED] = None if asked == "auto" else bool(asked)
 
     @functools.wraps(load)
-    def noting_load(self: Any, config: Any) -> Any:
-        found = load(self, config)
-        vars(self)[ASKED] = asked_jit(self) or None
-        return found
+    def noting_load(self: PrivateModel, config: Config) -> None:
+        load(self, config)
+        self.__dict__[ASKED] = asked_jit(self) or None
 
-    def set_jit(self: Any, value: Any) -> None:
+    def set_jit(self: PrivateModel, value: bool) -> None:
         setting.fset(self, value)
-        vars(self)[ASKED] = bool(value)
+        self.__dict__[ASKED] = bool(value)
 
-    if not getattr(compile_, "notes_jit", False):
+    if "notes_jit" not in vars(compile_):
         vars(noting_compile)["notes_jit"] = True
         Trainer.compile, Trainer.compile_from_config = noting_compile, noting_load
         Trainer.jit_compile = property(setting.fget, set_jit, doc=setting.__doc__)
@@ -105,16 +105,16 @@ note_jit()
 # Random numbers
 
 # The graph of the step that is being traced for XLA.
-traced_for_xla: contextvars.ContextVar[Any] = contextvars.ContextVar("traced_for_xla", default=None)
+traced_for_xla: contextvars.ContextVar[tf.Graph | None] = contextvars.ContextVar("traced_for_xla", default=None)
 
 
 @contextlib.contextmanager
 def fast_random() -> Iterator[None]:
-    """Make random operations that are traced here draw by Threefry where TensorFlow would choose the algorithm.
+    """Make random operations that are traced in the block use Threefry where TensorFlow would choose the algorithm.
 
-    On a CPU XLA takes 180 times as long for what TensorFlow chooses (11.4 ms for 65,536 uniform numbers, Threefry 0.06,
-    Philox 0.38, TensorFlow's own kernel without XLA 0.20). TensorFlow has no Threefry outside XLA: so functions that
-    others have made, and may run elsewhere, are left alone. Seeds are those that Keras draws, and advance alike.
+    On a CPU XLA takes 180 times as long for TensorFlow's choice (11.4 ms for 65,536 uniform numbers; Threefry takes
+    0.06, Philox 0.38, TensorFlow's own kernel without XLA 0.20). TensorFlow has no Threefry outside XLA, so functions
+    that are made elsewhere, and may run there, stay as they are. Keras draws the same seeds, which advance alike.
     """
     token = traced_for_xla.set(tf.compat.v1.get_default_graph())
     try:
@@ -124,7 +124,7 @@ def fast_random() -> Iterator[None]:
 
 
 def in_step_for_xla() -> bool:
-    """Return whether an operation that is being made belongs to a step for XLA, its branches and loops included."""
+    """Return whether the operation that is being made belongs to a step for XLA, or to its branches and loops."""
     step = traced_for_xla.get()
     if step is None or tf.executing_eagerly():
         return False
@@ -139,11 +139,11 @@ def choose_algorithm() -> None:
     choose = random_ops_util.get_key_counter_alg
 
     @functools.wraps(choose)
-    def chosen(seed: Any, alg: Any) -> Any:
+    def chosen(seed: Tensor, alg: Tensor | str | int | None) -> tuple[Tensor, Tensor, Tensor]:
         open_ = alg is None or not tf.is_tensor(alg) and random_ops_util.convert_alg_to_int(alg) == AUTOMATIC
         return choose(seed, "threefry" if open_ and in_step_for_xla() else alg)
 
-    if not getattr(choose, "chooses_fast", False):
+    if "chooses_fast" not in vars(choose):
         vars(chosen)["chooses_fast"] = True
         random_ops_util.get_key_counter_alg = chosen
 

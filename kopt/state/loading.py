@@ -1,4 +1,4 @@
-"""load_model: Keras' own, with the live numbers and arrays that an optimizer held."""
+"""load_model: load a model as Keras does, with the Knobs and Slots of its optimizers."""
 
 import contextlib
 import io
@@ -6,40 +6,44 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
 
 import h5py
 import keras
 
-from kopt.keras_internals import held_optimizers
+from kopt.keras_internals import held_optimizers, optimizers_within
+from kopt.keras_internals.types import WeightsStore
 from kopt.state.knob import PREFIX, held_knob
 from kopt.state.slots import held_slots
 from kopt.values.places import as_path
+from kopt.values.types import KerasModel, KerasOptimizer
 
 __all__ = ["load_model"]
 
 WEIGHTS = "model.weights.h5"
+Place: TypeAlias = str | os.PathLike[str]
+Group: TypeAlias = Mapping[str, WeightsStore]  # a group of an HDF5 file
 PARTS = ("metadata.json", "config.json", WEIGHTS)  # of a .keras file
-UNPACKED = 20  # times its size, that a file's parts may have to be looked at
+UNPACKED = 20  # the largest ratio of unpacked to packed size at which a file's parts are checked
 
 
 def load_model(
     filepath: str | os.PathLike[str],
-    custom_objects: Mapping[str, Any] | None = None,
+    custom_objects: Mapping[str, type | Callable[..., object]] | None = None,
     compile: bool = True,
     safe_mode: bool = True,
-) -> Any:
-    """Load a model as Keras does, and the Knobs and Slots that its optimizer held: counters, averages.
+) -> KerasModel:
+    """Load a model as Keras does, with the Knobs and Slots that its optimizers held: counters, averages.
 
-    `keras.saving.load_model` gives the same model, but a fresh optimizer has no place for them and Keras drops them. A
-    `.keras` file has them; a legacy `.h5` file has none.
+    `keras.saving.load_model` returns the same model, but drops these, because a new optimizer holds none. A `.keras`
+    file has them; a legacy `.h5` file has none.
 
     Args:
         filepath: A `.keras` file or folder, or a legacy `.h5` file.
-        custom_objects: Name -> class or function, of what is not registered.
+        custom_objects: Name -> class or function, for those that are not registered with Keras.
         compile: Whether to compile the model as it was.
-        safe_mode: Whether to refuse lambdas, which can do anything.
+        safe_mode: Whether to refuse lambdas, which may run any code.
 
     Returns:
         The model.
@@ -77,8 +81,8 @@ def load_model(
 
 
 @contextlib.contextmanager
-def stored_weights(place: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the weights in a `.keras` file or folder; nothing in files of other kinds."""
+def stored_weights(place: Place) -> Iterator[Group]:
+    """Yield the weights in a `.keras` file or folder; an empty mapping for files of other kinds."""
     inside = os.path.join(place, WEIGHTS)
     if os.path.isfile(inside):
         with h5py.File(inside, "r") as file:
@@ -90,15 +94,15 @@ def stored_weights(place: Any) -> Iterator[Mapping[str, Any]]:
         yield {}
 
 
-def restore_all(holder: Any, group: Mapping[str, Any]) -> None:
-    """Restore the Knobs and Slots of an optimizer and of the optimizers inside it."""
-    while holder is not None:
+def restore_all(holder: KerasOptimizer, group: Group) -> None:
+    """Restore the Knobs and Slots of an optimizer and of the optimizers that it wraps."""
+    for inner in optimizers_within(holder):
         for name in (name for name in group if name.startswith(PREFIX)):
-            restore(holder, name, group[name]["vars"])
-        holder, group = getattr(holder, "inner_optimizer", None), group.get("inner_optimizer", {})
+            restore(inner, name, group[name]["vars"])
+        group = group.get("inner_optimizer", {})
 
 
-def restore(holder: Any, name: str, store: Any) -> None:
+def restore(holder: KerasOptimizer, name: str, store: Mapping[str, h5py.Dataset]) -> None:
     """Restore one Knob or Slots of an optimizer from a file."""
     arrays = [store[str(place)] for place in range(len(store))]
     if len(arrays) == 1 and arrays[0].shape == ():
@@ -107,8 +111,8 @@ def restore(holder: Any, name: str, store: Any) -> None:
         held_slots(holder, name, arrays).load_own_variables(store)
 
 
-def damage(place: Any) -> str | None:
-    """Return what is wrong with a file; None when it is whole, or of a kind that is not checked."""
+def damage(place: Place) -> str | None:
+    """Return the damage of a file as a text; None when it is whole, or of a kind that is not checked."""
     if not os.path.isfile(place):
         return None
     if str(place).endswith((".h5", ".hdf5")):
@@ -123,7 +127,7 @@ def damage(place: Any) -> str | None:
 
 
 def damaged_part(archive: zipfile.ZipFile, size: int) -> str | None:
-    """Return the part of an archive that is not there, or not what was written."""
+    """Return a text that names the missing or damaged part of an archive; None when it is whole."""
     parts = archive.infolist()
     if sum(part.file_size for part in parts) > UNPACKED * size:
         return None
@@ -135,7 +139,7 @@ def damaged_part(archive: zipfile.ZipFile, size: int) -> str | None:
     return None if bad is None else f"its part {bad} is not whole"
 
 
-def opens(file: Any) -> bool:
+def opens(file: Place | io.BytesIO) -> bool:
     """Return whether HDF5 can open a file."""
     try:
         h5py.File(file, "r").close()

@@ -12,7 +12,7 @@ import optuna
 
 from kopt.callbacks.time_budget import seconds
 from kopt.distribute import launched
-from kopt.keras_internals.tuning import HookedTuner, forgetting_gradients
+from kopt.keras_internals.tuning import TrialTuner, forgetting_gradients
 from kopt.tuning.report import importances_of, write_report
 from kopt.tuning.search.enqueue import enqueue_start
 from kopt.tuning.search.failure_limits import require_hope, require_success
@@ -49,7 +49,7 @@ ORACLE_SETTINGS = (
 )
 
 
-class Tuner(HookedTuner):
+class Tuner(TrialTuner):
     """A `keras_tuner.Tuner` whose search is an Optuna study: samplers, pruners, and any number of processes.
 
     Hypermodels, `build(hp)` functions, `run_trial` and the other methods are KerasTuner's. A hyperparameter is drawn

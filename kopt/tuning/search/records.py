@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kopt.keras_internals.tuning import HookedOracle
+from kopt.keras_internals.tuning import StudyOracle
 from kopt.tuning.search.retries import SURPLUS, tried_again
 
 __all__ = ["RecordedOracle", "concluded", "ended", "plain", "ranked", "restored"]
@@ -17,7 +17,7 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 STATE = "keras_tuner"  # attribute of a trial: KerasTuner's state of it
 
 
-class RecordedOracle(HookedOracle):
+class RecordedOracle(StudyOracle):
     """An oracle whose trials are those of a study, whichever process ran them.
 
     Args:

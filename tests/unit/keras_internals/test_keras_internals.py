@@ -25,8 +25,8 @@ from kopt.keras_internals.resuming import (
 )
 from kopt.keras_internals.tuning import (
     DrawnHyperParameters,
-    HookedOracle,
-    HookedTuner,
+    StudyOracle,
+    TrialTuner,
     forgetting_gradients,
     infer_direction,
 )
@@ -482,12 +482,12 @@ def test_a_hyperparameter_is_drawn_when_it_is_asked_for_by_kerastuners_own_metho
 
 
 def test_trials_go_through_attempt_and_leave_no_files(tmp_path) -> None:
-    class Attempts(HookedTuner):
+    class Attempts(TrialTuner):
         def attempt(self, trial, *args, **kwargs):
             self.oracle.update_trial(trial.trial_id, {"loss": 1.0})
             trial.status = "COMPLETED"
 
-    class Two(HookedOracle, keras_tuner.oracles.RandomSearchOracle):
+    class Two(StudyOracle, keras_tuner.oracles.RandomSearchOracle):
         pass
 
     oracle = Two("loss", max_trials=2, hyperparameters=keras_tuner.HyperParameters())
