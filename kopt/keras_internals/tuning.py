@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import keras
 import keras_tuner
+from keras_tuner.src.engine.conditions import Condition
 from keras_tuner.src.engine.oracle import Display
 from tensorflow.python.framework import ops
 
@@ -35,7 +36,7 @@ class ScopedHyperParameters(keras_tuner.HyperParameters):
     KerasTuner looks up a scope's parent under the conditions of the place of the scope, where it is not defined.
     """
 
-    def _exists(self, name: str, conditions: Sequence[keras_tuner.engine.conditions.Condition] | None = None) -> bool:
+    def _exists(self, name: str, conditions: Sequence[Condition] | None = None) -> bool:
         return bool(self._hps.get(name)) if conditions is None else super()._exists(name, conditions)
 
     def copy(self) -> "ScopedHyperParameters":
@@ -91,7 +92,7 @@ class DrawnHyperParameters(ScopedHyperParameters):
         self._draw_declared(self._get_name(name))
         return super().get(name)
 
-    def _exists(self, name: str, conditions: Sequence[keras_tuner.engine.conditions.Condition] | None = None) -> bool:
+    def _exists(self, name: str, conditions: Sequence[Condition] | None = None) -> bool:
         if conditions is None:
             self._draw_declared(name)
         return super()._exists(name, conditions)

@@ -51,6 +51,9 @@ def training_variables(model: KerasModel, extra: Iterable[Variable] = ()) -> lis
 def training_optimizers(model: KerasModel) -> list[KerasOptimizer]:
     """Return the optimizers that a model and the models inside it hold, and those inside these optimizers, each once.
 
+    Args:
+        model: A Keras model.
+
     Example:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
@@ -64,6 +67,9 @@ def training_optimizers(model: KerasModel) -> list[KerasOptimizer]:
 
 def knob_variables(model: KerasModel) -> list[Variable]:
     """Return the variables of the Knobs that a model's optimizers hold: numbers that callbacks count and steer by.
+
+    Args:
+        model: A Keras model.
 
     Example:
         >>> import keras

@@ -1,4 +1,4 @@
-"""Canaries: each private hook that kopt leans on still does what it did in Keras 3.15 and TensorFlow 2.21."""
+"""Canaries: each private API that kopt uses still does what it did in Keras 3.15 and TensorFlow 2.21."""
 
 import concurrent.futures
 import copy
@@ -286,6 +286,34 @@ def test_optimizers_are_found_by_their_attributes(network) -> None:
         internals.optimizers_of(model, False, "yours")
     with pytest.raises(ValueError, match="^model must be compiled, or have an optimizer as an attribute, got "):
         internals.optimizers_of(keras.Sequential([keras.layers.Dense(1)]), False)
+
+
+def test_the_optimizers_within_another_are_found_with_all_their_variables(network) -> None:
+    adam, sgd = keras.optimizers.Adam(), keras.optimizers.SGD()
+    scaler = keras.optimizers.LossScaleOptimizer(adam)
+    several = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(sgd, {".*bias": adam}))
+    assert internals.optimizers_within(adam) == [adam] and internals.rated_optimizers(scaler) == [adam]
+    assert internals.optimizers_within(scaler) == [scaler, adam]
+    for model in (network(scaler), network(several)):
+        model.optimizer.build(model.trainable_variables)
+        inside = internals.optimizers_within(model.optimizer)[1:]
+        known = {id(variable) for variable in model.optimizer.variables}
+        assert inside and all(id(variable) in known for one in inside for variable in one.variables)
+    assert internals.optimizers_within(several)[1:] == internals.rated_optimizers(several)
+    assert {id(one) for one in internals.rated_optimizers(several)} == {id(adam), id(sgd)}
+
+
+def test_functions_without_a_seed_draw_by_one_global_generator() -> None:
+    keras.utils.clear_session()
+    before = random.getstate()
+    assert internals.global_seeds() == [] and random.getstate() == before  # to ask makes none
+    keras.random.normal((1,))
+    (seed,) = internals.global_seeds()
+    start = seed.numpy()
+    first = keras.random.normal((3,)).numpy()
+    assert (seed.numpy() != start).any()
+    seed.assign(start)
+    np.testing.assert_array_equal(keras.random.normal((3,)), first)
 
 
 def test_weights_are_there_where_all_layers_are_built() -> None:

@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 
 import kopt
+from kopt.augment import Jitter
 from kopt.callbacks import LearningRate
 from kopt.schedules import Constant
-from kopt.training import Loop, RateCurve, find_rate
+from kopt.training import Loop, RateCurve, TrainStep, find_rate
 
 BOWL = np.geomspace(1e-4, 1, 81)
 DIP = (np.log10(BOWL) + 1.5) ** 2  # least at 10 ** -1.5
@@ -50,6 +51,27 @@ def test_nothing_is_left_behind(before: str, points) -> None:
         one.fit(*points, epochs=2, shuffle=False, verbose=0)
     for one, other in zip(everything(model), everything(untouched)):
         np.testing.assert_array_equal(one, other)
+
+
+def test_seeds_of_augmentations_and_of_keras_are_put_back(points) -> None:
+    """They belong to no layer of the model."""
+
+    class Noisy(keras.layers.Layer):
+        def call(self, x):
+            return x + 0.1 * keras.random.normal(keras.ops.shape(x))
+
+    def losses(swept: bool) -> list[float]:
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.Input((10,)), Noisy(), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.01), "mse")
+        model.train_step = TrainStep(model, augment=Jitter(0.1))
+        model(points[0][:1])  # the global generator of seeds is there
+        if swept:
+            find_rate(model, *points, steps=10)
+        return Loop(model, jit=False, seed=0).fit(*points, epochs=2, verbose=0).history["loss"]
+
+    assert losses(True) == losses(False)
 
 
 @pytest.mark.parametrize(("batch_size", "accumulated"), [("full", None), (50, 2), (20, 5)])

@@ -6,7 +6,10 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from kopt.augment import Jitter
+from kopt.state import training_variables
 from kopt.training import Loop, TrainStep, clips, skipped
+from kopt.training.steps import evaluate
 
 
 def fitted(model, points, *, loop: bool, epochs: int = 3, **step):
@@ -185,3 +188,31 @@ def test_keras_accumulation_beside_micro_batches_is_refused(network, points) -> 
     model = network(keras.optimizers.SGD(0.1, gradient_accumulation_steps=4))
     with pytest.raises(ValueError, match="^gradient_accumulation_steps must be None .* micro_batches=4.*, got 4"):
         fitted(model, points, loop=True, micro_batches=2)
+
+
+def test_an_unchecked_call_updates_by_any_gradient(network, points) -> None:
+    """In a program that looks at its end whether all is finite; a call of the step skips the same update."""
+    checked, unchecked = network("adam"), network("adam")
+    steps = TrainStep(checked), TrainStep(unchecked)
+    broken = points[0][:4] * np.inf, points[1][:4]
+    for data in (tuple(part[:4] for part in points), broken):
+        tf.function(steps[0], autograph=False)(data)
+        tf.function(steps[1].unchecked, autograph=False)(data)
+        if data is not broken:
+            assert steps[0].needs_no_check() and difference(checked, unchecked) == 0
+    assert float(skipped(checked)) == 1 and np.isfinite(checked.get_weights()[0]).all()
+    assert float(skipped(unchecked)) == 0 and not np.isfinite(unchecked.get_weights()[0]).all()
+
+
+def test_a_step_lists_what_no_model_or_optimizer_holds(network) -> None:
+    model = network()
+    assert TrainStep(model).variables == []
+    seeds = TrainStep(model, augment=Jitter(0.1).then(Jitter(0.2))).variables
+    assert len(seeds) == 2 and not {id(one) for one in seeds} & {id(one) for one in training_variables(model)}
+
+
+def test_classes_of_earlier_names_still_work() -> None:
+    with pytest.warns(DeprecationWarning, match=r"clips.Clip is now kopt.training.clips.GradientClip"):
+        assert clips.Clip is clips.GradientClip
+    with pytest.warns(DeprecationWarning, match="TestStep is now kopt.training.steps.evaluate.EvaluateStep"):
+        assert evaluate.TestStep is evaluate.EvaluateStep
