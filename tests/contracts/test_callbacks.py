@@ -1,5 +1,6 @@
 """What holds of every callback."""
 
+import gc
 import pathlib
 
 import keras
@@ -9,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from kopt import callbacks, schedules, select
-from kopt.state.knob import Knob
-from kopt.training import Loop, ProgressBar
+from kopt.state import Knob, training_variables
+from kopt.training import Loop, ProgressBar, TrainStep
 from kopt.training.hooks import watches_batches
 from kopt.tuning.trial.checkpoints import Checkpoint, Progress
 
@@ -243,3 +244,28 @@ def test_in_a_loop_of_the_users_it_acts_or_says_so(name, loop, network, points, 
         if isinstance(one, callbacks.Average):
             one.close()
             assert float(one.averaged.count) > 0
+
+
+@every_callback
+def test_steps_change_only_what_is_listed_for_snapshots(name: str, network, points) -> None:
+    """Of all variables that are alive, whoever holds them: so that a snapshot forgets nothing."""
+
+    class Listed(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            gc.collect()
+            alive = (one for one in gc.get_objects() if issubclass(type(one), tf.Variable))
+            self.before = [(one, one.numpy()) for one in alive if one.is_initialized()]
+
+        def on_train_batch_end(self, batch, logs=None):
+            step = self.model.train_step
+            extra = step.variables if isinstance(step, TrainStep) else ()
+            listed = {id(one) for one in training_variables(self.model, extra)}
+            moved = [one for one, value in self.before if not np.array_equal(one.numpy(), value)]
+            forgotten.extend(one.name for one in moved if id(one) not in listed)
+            seen.append(len(moved))
+
+    seen: list[int] = []
+    forgotten: list[str] = []
+    model = network("adam")
+    train(model, [part[:20] for part in points], [Listed(), *EXAMPLES[name]()], loop=False, epochs=3)
+    assert len(seen) == 6 and max(seen) > 4 and not forgotten
