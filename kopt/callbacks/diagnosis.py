@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from kopt.callbacks.base import Callback, registry
+from kopt.callbacks.base import registry
+from kopt.training.callback import Callback
 from kopt.values.checks import require
+from kopt.values.types import Logs
 
 __all__ = ["Diagnosis", "Verdict", "diagnose"]
 
@@ -68,15 +70,15 @@ class Diagnosis(Callback):
         self.verdicts: list[Verdict] = []
         self.curves: dict[str, dict[int, float]] = {"loss": {}, "val_loss": {}}
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         self.curves = {"loss": {}, "val_loss": {}}
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         for name, curve in self.curves.items():
             if (logs or {}).get(name) is not None:
                 curve[epoch] = float(logs[name])
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         losses, validation = self.curves["loss"], self.curves["val_loss"]
         both = sorted(losses.keys() & validation.keys())  # validation may come every few epochs
         if len(both) >= LEAST_EPOCHS and np.isfinite(list(losses.values())).all():

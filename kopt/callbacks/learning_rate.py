@@ -6,19 +6,21 @@ import numpy as np
 from keras import ops
 
 from kopt import schedules
-from kopt.callbacks.base import Placed, registry
+from kopt.callbacks.base import optimizer_name, registry
 from kopt.callbacks.clock import Clock, Unit, read, require_unit, schedule_of
 from kopt.keras_internals import install_rate, installed_rate, retrace
 from kopt.schedules import Schedule
 from kopt.state.knobs import Knob, held_knob
+from kopt.training.callback import Callback
 from kopt.training.steps.installing import own_step
 from kopt.values.checks import require
+from kopt.values.types import KerasModel, KerasOptimizer, Logs, Variable
 
 __all__ = ["LearningRate", "lower_rate", "multiplier"]
 
 
 @registry.register
-class LearningRate(Placed):
+class LearningRate(Callback):
     """Set the learning rate by a schedule, exactly, at every update, in `model.fit` and in `kopt.fit`.
 
     rate = schedule(time in the run) * multiplier. The formula is traced into the training program: it holds for any
@@ -60,7 +62,7 @@ class LearningRate(Placed):
         `keras.callbacks.LearningRateScheduler`, which sets the rate from outside, once an epoch.
     """
 
-    any_stretch = True
+    any_chunk = True
 
     def __init__(
         self,
@@ -71,7 +73,8 @@ class LearningRate(Placed):
         optimizer: str | None = None,
         **fields: Any,
     ):
-        super().__init__(optimizer)
+        super().__init__()
+        self.optimizer = optimizer_name(optimizer)
         if isinstance(schedule, str):
             schedule = schedules.registry.make(schedule, **fields)
             fields = {}
@@ -81,18 +84,19 @@ class LearningRate(Placed):
         self.schedule, self.unit, self.per_step = schedule, unit, per_step
         self.steered: dict[str, SteeredRate] = {}
         self.rates = np.zeros(0, "float32")
-        self.begun = self.looked = self.measured = False
+        self.begun = self.looked = self.measured = self.traced = False
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: KerasModel) -> None:
         """Install the schedule, before the training function is made; keep the last fit's where it is the same."""
-        self.begun = self.looked = self.measured = False
+        self.begun = self.looked = self.measured = self.traced = False
         super().set_model(model)
 
-    def place(self) -> None:
+    def install(self) -> None:
+        """Give the optimizers rates that follow the schedule."""
         self.steered = {name: self.steer(optimizer) for name, optimizer in self.optimizers.items()}
 
-    def steer(self, optimizer: Any) -> "SteeredRate":
-        """Give an optimizer's steered rate, put there where it is not."""
+    def steer(self, optimizer: KerasOptimizer) -> "SteeredRate":
+        """Return an optimizer's steered rate, installed unless it is there."""
         installed = installed_rate(optimizer)
         if installed is None or not installed.owner.follows(self.schedule, self.unit):
             with self.model.distribute_strategy.scope():
@@ -103,17 +107,17 @@ class LearningRate(Placed):
         installed.owner.counts_steps = self.per_step
         return installed.owner
 
-    def place_anew(self) -> None:
+    def reinstall(self) -> None:
         """Continue the schedule with new optimizers."""
         before = self.steered
-        self.place()
+        self.install()
         first = next(iter(before.values()))
         for name, steered in self.steered.items():
             steered.go_on_from(before.get(name, first))
         for one in before.values():
             if all(one is not steered for steered in self.steered.values()):
                 one.active.set(0.0)
-        self.looked = False
+        self.looked = self.traced = False
 
     @property
     def spans_epochs(self) -> bool:  # type: ignore[override]
@@ -121,11 +125,11 @@ class LearningRate(Placed):
         return not self.per_step
 
     @property
-    def watched(self) -> dict[str, Any]:
+    def watched(self) -> dict[str, Variable]:
         """The variables of the rates of the last update, by the optimizers' names."""
         return {name: steered.live.variable.value for name, steered in self.steered.items()}
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         for steered in self.steered.values():
             owner = installed_rate(steered.optimizer).owner  # type: ignore[union-attr]
             require(owner is steered, "callbacks", "must hold one that sets the learning rate", [owner, steered])
@@ -133,25 +137,23 @@ class LearningRate(Placed):
         self.rates = np.zeros(0, "float32")
         self.begun = True
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.follow()
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if not self.begun:
             self.on_train_begin()  # a loop of the user's may leave it out
         for steered in self.steered.values():
-            steered.begin_epoch(self.from_zero(epoch))
+            steered.begin_epoch(self.epoch_index(epoch))
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        due, parts = batch and not self.looked, self.parts
-        super().on_train_batch_begin(batch)
-        if due and self.parts is parts:  # else the step is still to be traced
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        if batch and not self.looked and self.traced:
             self.look(batch)
+        self.traced = True
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         require(self.begun, "on_epoch_begin", "must be called before on_epoch_end for LearningRate to act", epoch)
         if not (self.looked and self.measured):
             self.look(next(iter(self.steered.values())).steps)
             self.measured = True  # from a whole epoch
-        values = self.taken()[0]
+        values = self.epoch_values()
         used = {name: steered for name, steered in self.steered.items() if steered.live.used}
         if self.per_step and used:
             first = next(iter(used.values()))
@@ -171,9 +173,6 @@ class LearningRate(Placed):
             for steered in used:
                 steered.measure_step(steps)
         self.looked = True
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self.close()
 
     def close(self) -> None:
         """Leave the rate to the optimizer again, at its last value."""

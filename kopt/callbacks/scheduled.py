@@ -5,22 +5,24 @@ from typing import Any
 import keras
 from keras import ops
 
-from kopt.callbacks.base import Placed, registry
+from kopt.callbacks.base import optimizer_name, registry
 from kopt.callbacks.clock import Clock, Unit, read, require_unit, schedule_of
 from kopt.keras_internals import retrace, set_dropout
 from kopt.optimizers import Optimizer
 from kopt.schedules import Schedule
 from kopt.state.knobs import Knob
+from kopt.training.callback import Callback
 from kopt.training.steps.installing import own_step
 from kopt.values.checks import require
 from kopt.values.fields import number_paths
 from kopt.values.fields import read as read_field
+from kopt.values.types import KerasModel, Logs
 
 __all__ = ["Scheduled"]
 
 
 @registry.register
-class Scheduled(Placed):
+class Scheduled(Callback):
     """Set a number by a schedule over the run: weight decay, momentum, penalties, dropout, or any scalar variable.
 
     A number of the rule of a kopt `Optimizer`, named by its path, follows inside the training program, exactly at every
@@ -59,7 +61,8 @@ class Scheduled(Placed):
     def __init__(
         self, target: str | Knob | Any, schedule: Schedule, *, unit: Unit = "epoch", optimizer: str | None = None
     ):
-        super().__init__(optimizer)
+        super().__init__()
+        self.optimizer = optimizer_name(optimizer)
         scalar = isinstance(target, (str, Knob)) or isinstance(target, keras.Variable) and target.shape == ()
         dropout = isinstance(target, keras.layers.Dropout) and target.rate > 0
         rule = "must be a path into the rule, a Dropout with a rate > 0, a Knob or a scalar variable"
@@ -70,12 +73,13 @@ class Scheduled(Placed):
         self.clock: Clock
         self.variable: Any = None
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: KerasModel) -> None:
         """Put the schedule into the optimizer's rule; keep the one of the last fit where it is the same."""
         self.begun = self.measured = False
         super().set_model(model)
 
-    def place(self) -> None:
+    def install(self) -> None:
+        """Let the number follow the schedule."""
         optimizer, model = self.only_optimizer(), self.model
         if not isinstance(self.target, str):
             with model.distribute_strategy.scope():
@@ -100,10 +104,10 @@ class Scheduled(Placed):
             retrace(model)
         self.clock = installed
 
-    def place_anew(self) -> None:
+    def reinstall(self) -> None:
         """Continue the schedule with a new optimizer."""
         before = self.clock
-        self.place()
+        self.install()
         self.clock.go_on_from(before)
 
     def only_optimizer(self) -> Any:
@@ -113,22 +117,21 @@ class Scheduled(Placed):
         require(one, "optimizer", f"must name one of {sorted(found)}, whose updates are counted", self.optimizer)
         return first
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         if isinstance(self.target, str):
             owner = self.clock.optimizer.live[self.target]
             require(owner is self.clock, "callbacks", f"must hold one that sets {self.target}", [owner, self.clock])
         self.clock.begin_run((self.params or {}).get("epochs"), (self.params or {}).get("steps"))
         self.begun = True
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.follow()
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if not self.begun:
             self.on_train_begin()  # a loop of the user's may leave it out
-        self.clock.begin_epoch(self.from_zero(epoch))
+        self.clock.begin_epoch(self.epoch_index(epoch))
         if not isinstance(self.target, str):
             self.variable.assign(self.clock.value(self.clock.updates()))
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         require(self.begun, "on_epoch_begin", "must be called before on_epoch_end for Scheduled to act", epoch)
         if own_step(self.model) and not self.measured:
             self.clock.measure_step(self.clock.steps)
@@ -138,9 +141,6 @@ class Scheduled(Placed):
             name = self.target if by_path else self.target.name
             used = self.clock.updates() - 1 if by_path else self.clock.epoch_start
             logs[name] = float(ops.convert_to_numpy(self.clock.value(used)))
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give the rule or the layer its own number back."""

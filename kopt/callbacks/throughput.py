@@ -1,13 +1,14 @@
 """Throughput: how fast training goes, and what it waits for."""
 
 import time
-from typing import Any
 
 import keras
 
-from kopt.callbacks.base import Callback, registry
+from kopt.callbacks.base import registry
 from kopt.keras_internals import examples_counted
+from kopt.training.callback import Callback
 from kopt.values.checks import require
+from kopt.values.types import KerasModel, Logs, Variable
 
 __all__ = ["Throughput"]
 
@@ -34,21 +35,22 @@ class Throughput(Callback):
         MLPerf's samples per second.
     """
 
-    any_stretch = True
+    any_chunk = True
     spans_epochs = True
+    wants_times = True
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: KerasModel) -> None:
         super().set_model(model)
         require(model.compiled, "model", "must be compiled for its examples to be counted", model.name)
         self.counter = examples_counted(model)
         self.start()
 
     @property
-    def watched(self) -> dict[str, Any]:
+    def watched(self) -> dict[str, Variable]:
         """The examples of the epoch so far."""
         return {"examples": self.counter}
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.start()
 
     def start(self) -> None:
@@ -58,25 +60,25 @@ class Throughput(Callback):
     def counted(self) -> float:
         return float(keras.ops.convert_to_numpy(self.counter))
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.steps = batch + 1
 
-    def on_test_begin(self, logs: Any = None) -> None:
+    def on_test_begin(self, logs: Logs = None) -> None:
         self.look()
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.look()
-        told = self.values is not None
-        values, times = self.taken()
-        examples = float(values["examples"] if told else self.examples) or float("nan")
+        times = self.epoch_times()
+        received = self.received is not None and self.received.values is not None
+        examples = float(self.epoch_values()["examples"] if received else self.examples) or float("nan")
         seconds, steps = (self.seconds, self.steps) if times is None else (times.seconds, times.steps)
         self.start()
         if logs is None:
             return
-        logs |= {"examples_per_second": examples / seconds, "step_seconds": seconds / (steps or float("nan"))}
+        logs.update({"examples_per_second": examples / seconds, "step_seconds": seconds / (steps or float("nan"))})
         if times is not None and steps:
             waited = times.waited / steps
-            logs |= {"data_seconds": waited, "compute_seconds": seconds / steps - waited}
+            logs.update({"data_seconds": waited, "compute_seconds": seconds / steps - waited})
 
     def look(self) -> None:
         """Take the time and the examples when the training part of an epoch is over; validation counts its own."""

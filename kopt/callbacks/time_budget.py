@@ -5,8 +5,10 @@ import re
 import time
 from typing import Any
 
-from kopt.callbacks.base import Callback, registry
+from kopt.callbacks.base import registry
+from kopt.training.callback import Callback
 from kopt.values.checks import require
+from kopt.values.types import KerasModel, Logs
 
 __all__ = ["TimeBudget"]
 
@@ -42,26 +44,26 @@ class TimeBudget(Callback):
         Folklore; as SLURM's time limits.
     """
 
-    any_stretch = True
+    any_chunk = True
     spans_epochs = True
 
     def __init__(self, budget: float | str):
         super().__init__()
         self.budget = seconds(budget)
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: KerasModel) -> None:
         """Start counting; a loop of the user's own may not call `on_train_begin`."""
         super().set_model(model)
         self.on_train_begin()
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         self.end = time.monotonic() + self.budget
         self.said = False
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.look()
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.look()
 
     def look(self) -> None:

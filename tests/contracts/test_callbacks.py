@@ -11,7 +11,7 @@ import tensorflow as tf
 from kopt import callbacks, schedules, select
 from kopt.state.knobs import Knob
 from kopt.training import Loop, ProgressBar
-from kopt.training.hooks import watches_batches
+from kopt.training.callback_needs import watches_batches
 from kopt.tuning.trial.checkpoints import Checkpoint, Progress
 
 EXAMPLES = {

@@ -3,9 +3,9 @@
 import contextlib
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import keras
 import numpy as np
@@ -17,8 +17,9 @@ from kopt.training.execute.resident import state
 from kopt.training.loop import Loop
 from kopt.training.steps.installing import install, remove
 from kopt.training.steps.train import skipped
-from kopt.training.steps.update_hooks import Hook, Update
+from kopt.training.steps.update_hooks import Need, Update
 from kopt.values.checks import require
+from kopt.values.types import Variable
 
 __all__ = ["RateCurve", "find_rate"]
 
@@ -149,7 +150,8 @@ def find_rate(
     with model.distribute_strategy.scope():
         internals.build_optimizer(model.optimizer, model.trainable_weights)
     with untouched(model, variable):
-        sweep = install(model, "find_rate", (low, high, steps), lambda: Sweep(variable, rates))
+        hook = install(model, "find_rate", (low, high, steps), lambda: Sweep(variable, rates))
+        sweep = cast(Sweep, hook.owner)  # of an earlier call with the same rates, where there was one
         try:
             sweep.begin()
             needed = (steps + 1) * (rated[0].gradient_accumulation_steps or 1)
@@ -162,7 +164,7 @@ def find_rate(
                 require(sweep.batches() == before + whole, "x", f"must give {needed} batches", sweep.batches())
             losses = keras.ops.convert_to_numpy(sweep.losses)[1:]
         finally:
-            remove(model, sweep)
+            remove(model, hook)
     kept = until_divergence(losses)
     require(kept >= LEAST, "low", "must be a rate with which the loss stays finite", low)
     return RateCurve(rates[:kept], losses[:kept].astype("float64"), method)
@@ -216,15 +218,16 @@ def longest_fall(losses: np.ndarray) -> tuple[int, int]:
     return int(starts[end]), end
 
 
-class Sweep(Hook):
-    """The hook that keeps each update's loss, and sets the rate of the next.
+class Sweep:
+    """The work after an update that keeps its loss, and sets the rate of the next.
 
     Args:
         rate: The variable of the optimizer's rate.
         rates: The rates to set.
     """
 
-    needs = frozenset({"loss"})
+    needs: frozenset[Need] = frozenset({"loss"})
+    changes_weights = False
 
     def __init__(self, rate: Any, rates: np.ndarray):
         how: dict[str, Any] = {"trainable": False, "aggregation": "only_first_replica"}
@@ -232,7 +235,8 @@ class Sweep(Hook):
         self.losses = keras.Variable(np.zeros(len(rates) + 1, "float32"), name="losses", **how)
         self.total = keras.Variable(0.0, dtype="float32", name="total", **how)  # over the batches of the next update
         self.counts = keras.Variable(np.zeros(3, "int32"), dtype="int32", name="counts", **how)
-        self.variables: Sequence[Any] = [internals.raw(one) for one in (self.losses, self.total, self.counts, rate)]
+        kept = {"losses": self.losses, "total": self.total, "counts": self.counts, "rate": rate}
+        self.arrays: Mapping[str, Variable] = kept
 
     def begin(self) -> None:
         """Start at the lowest rate."""
@@ -248,7 +252,7 @@ class Sweep(Hook):
         """Return how many batches there were."""
         return int(keras.ops.convert_to_numpy(self.counts)[2])
 
-    def after_update(self, update: Update) -> None:
+    def on_update(self, update: Update) -> None:
         place, since, batches = tf.unstack(tf.convert_to_tensor(self.counts))  # losses, batches since the last, all
         total = tf.convert_to_tensor(self.total) + tf.cast(update.loss, "float32")
         ended = update.made | ~update.finite  # a batch of several of an update, otherwise
