@@ -1,4 +1,4 @@
-"""Average: weights averaged over a run, for everything that judges or saves the model."""
+"""Average: weights averaged over a run, for validation and saved files."""
 
 import functools
 from collections.abc import Mapping

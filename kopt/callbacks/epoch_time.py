@@ -1,4 +1,4 @@
-"""How long each epoch took."""
+"""EpochTime: the duration of each epoch."""
 
 import time
 
@@ -28,7 +28,7 @@ class EpochTime(Callback):
     """
 
     def set_model(self, model: KerasModel) -> None:
-        """Start counting; a loop of the user's own may call `on_epoch_end` alone."""
+        """Start counting; a user's loop may call `on_epoch_end` alone."""
         super().set_model(model)
         self.started = time.perf_counter()
 

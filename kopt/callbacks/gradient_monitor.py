@@ -1,4 +1,4 @@
-"""GradientMonitor: how large gradients, updates and weights are, measured in the graph."""
+"""GradientMonitor: norms of gradients, updates and weights, measured in the graph."""
 
 import keras
 import numpy as np
@@ -24,19 +24,19 @@ PAIR = 3  # sums over pairs of updates
 class GradientMonitor(Callback):
     """Log the norms of gradients, updates and weights, the ratio of the last two, and the gradient noise scale.
 
-    In an epoch's logs stand "gradient_norm", "update_norm" and "weight_norm", L2 norms, the means over the updates that
-    are looked at; "update_ratio" is the quotient of the last two: about 1e-3 is healthy, near 1 destroys what was
-    learned, 1e-6 learns nothing. With `per_layer` they stand there for each layer too, as "gradient_norm/dense".
-    Gradients are those of the whole batch before any clipping. All is computed in the training program; put it before
-    callbacks that write logs, such as TensorBoard.
+    An epoch's logs hold "gradient_norm", "update_norm" and "weight_norm", L2 norms, the means over the updates that
+    are measured; "update_ratio" is the quotient of the last two: about 1e-3 is healthy, near 1 destroys what was
+    learned, 1e-6 learns nothing. With `per_layer` the logs hold them for each layer too, as "gradient_norm/dense".
+    Gradients are those of the whole batch before any clipping. Put it before callbacks that write logs, such as
+    TensorBoard.
 
     The noise scale is tr(C) / |G|^2, the variance of one example's gradient over the squared mean gradient: a batch
     much smaller wastes updates, one much larger wastes examples. From pairs of consecutive updates, which have nearly
-    the same weights, batch size B and gradients g, h: |G|^2 = E[g . h], tr(C) = B * (E[g . g] - E[g . h]). It is noisy:
-    look at some hundred pairs. It keeps a copy of the gradient.
+    the same weights, batch size B and gradients g, h: |G|^2 = E[g . h], tr(C) = B * (E[g . g] - E[g . h]). The
+    estimate is noisy: it takes some hundred pairs. A copy of the gradient is kept in memory.
 
     Args:
-        every: Look at one of so many updates, >= 1; with `noise` at pairs of them, >= 2.
+        every: Measure one of `every` updates, >= 1; with `noise` a pair of them, >= 2.
         per_layer: Whether to log layers one by one too.
         noise: Whether to log "noise_scale", in examples.
 

@@ -1,4 +1,4 @@
-"""LayerRates: other learning rates for other layers, under one optimizer."""
+"""LayerRates: a learning rate for each layer, under one optimizer."""
 
 from collections.abc import Mapping
 

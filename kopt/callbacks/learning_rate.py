@@ -7,14 +7,14 @@ from keras import ops
 
 from kopt import schedules
 from kopt.callbacks.base import optimizer_name, registry
-from kopt.callbacks.clock import Clock, Unit, read, require_unit, schedule_of
-from kopt.keras_internals import install_rate, installed_rate, retrace
+from kopt.callbacks.clock import Clock, Unit, read, require_schedule, require_unit
+from kopt.keras_internals import LiveRate, install_rate, installed_rate, retrace
 from kopt.schedules import Schedule
 from kopt.state.knobs import Knob, held_knob
 from kopt.training.callback import Callback
 from kopt.training.steps.installing import own_step
 from kopt.values.checks import require
-from kopt.values.types import KerasModel, KerasOptimizer, Logs, Variable
+from kopt.values.types import KerasModel, KerasOptimizer, Logs, Scalar, Tensor, Variable
 
 __all__ = ["LearningRate", "lower_rate", "multiplier"]
 
@@ -78,7 +78,7 @@ class LearningRate(Callback):
         if isinstance(schedule, str):
             schedule = schedules.registry.make(schedule, **fields)
             fields = {}
-        schedule = schedule_of(schedule)
+        require_schedule(schedule)
         require(not fields, "fields", "must be left out where a schedule is given", sorted(fields))
         require_unit(unit)
         self.schedule, self.unit, self.per_step = schedule, unit, per_step
@@ -87,12 +87,12 @@ class LearningRate(Callback):
         self.begun = self.looked = self.measured = self.traced = False
 
     def set_model(self, model: KerasModel) -> None:
-        """Install the schedule, before the training function is made; keep the last fit's where it is the same."""
+        """Install the schedule before the training function is made; keep that of the last fit when it is the same."""
         self.begun = self.looked = self.measured = self.traced = False
         super().set_model(model)
 
     def install(self) -> None:
-        """Give the optimizers rates that follow the schedule."""
+        """Install the schedule in the optimizers."""
         self.steered = {name: self.steer(optimizer) for name, optimizer in self.optimizers.items()}
 
     def steer(self, optimizer: KerasOptimizer) -> "SteeredRate":
@@ -121,12 +121,12 @@ class LearningRate(Callback):
 
     @property
     def spans_epochs(self) -> bool:  # type: ignore[override]
-        """Whether Loop may run several epochs in one program: not where the rates of every step are read after each."""
+        """Whether Loop may run several epochs in one program: not when rates are read after each epoch."""
         return not self.per_step
 
     @property
     def watched(self) -> dict[str, Variable]:
-        """The variables of the rates of the last update, by the optimizers' names."""
+        """Return the variables of the last update's rates, by the optimizers' names."""
         return {name: steered.live.variable.value for name, steered in self.steered.items()}
 
     def on_train_begin(self, logs: Logs = None) -> None:
@@ -139,7 +139,7 @@ class LearningRate(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if not self.begun:
-            self.on_train_begin()  # a loop of the user's may leave it out
+            self.on_train_begin()  # a user's loop may leave it out
         for steered in self.steered.values():
             steered.begin_epoch(self.epoch_index(epoch))
 
@@ -175,7 +175,7 @@ class LearningRate(Callback):
         self.looked = True
 
     def close(self) -> None:
-        """Leave the rate to the optimizer again, at its last value."""
+        """Let the optimizer keep its last rate."""
         for steered in self.steered.values():
             steered.active.set(0.0)
 
@@ -185,16 +185,16 @@ class SteeredRate(Clock):
 
     Args:
         schedule: The schedule.
-        unit: What its time counts.
-        optimizer: The optimizer whose rate it is.
+        unit: The unit of its time.
+        optimizer: The optimizer that has the rate.
     """
 
-    def __init__(self, schedule: Schedule, unit: Unit, optimizer: Any):
+    def __init__(self, schedule: Schedule, unit: Unit, optimizer: KerasOptimizer):
         super().__init__(schedule, unit, optimizer, "LearningRate")
         self.multiplier = multiplier(optimizer)
-        self.live: Any = None
+        self.live: LiveRate
 
-    def __call__(self, updates: Any) -> Any:
+    def __call__(self, updates: Scalar) -> Tensor:
         scheduled = self.value(updates) * read(self.multiplier)
         return ops.where(read(self.active) > 0, scheduled, ops.convert_to_tensor(self.live.variable))
 
@@ -214,8 +214,8 @@ class SteeredRate(Clock):
         super().begin_epoch(epoch)
 
 
-def multiplier(optimizer: Any) -> Knob:
-    """The number that an optimizer's scheduled rate is multiplied by: made once, saved with the optimizer.
+def multiplier(optimizer: KerasOptimizer) -> Knob:
+    """Return the multiplier of an optimizer's scheduled rate: made once, saved with the optimizer.
 
     Args:
         optimizer: A Keras optimizer with a rate of its own.
@@ -231,12 +231,12 @@ def multiplier(optimizer: Any) -> Knob:
     return held_knob(optimizer, "kopt_multiplier", 1.0)
 
 
-def lower_rate(optimizer: Any, factor: float) -> None:
+def lower_rate(optimizer: KerasOptimizer, factor: float) -> None:
     """Multiply an optimizer's rate: by the multiplier of the schedule that steers it, else its own.
 
     Args:
         optimizer: A Keras optimizer with a rate of its own.
-        factor: What to multiply by.
+        factor: The factor of the rate, > 0.
 
     Example:
         >>> import keras
@@ -253,6 +253,6 @@ def lower_rate(optimizer: Any, factor: float) -> None:
         optimizer.learning_rate = rate_of(optimizer) * factor
 
 
-def rate_of(optimizer: Any) -> float:
+def rate_of(optimizer: KerasOptimizer) -> float:
     """Return the rate of an optimizer's last update, under any strategy."""
     return float(ops.convert_to_numpy(optimizer.learning_rate))

@@ -1,4 +1,4 @@
-"""ReduceOnPlateau: a lower rate when a metric stalls, on top of whatever schedule runs."""
+"""ReduceOnPlateau: a lower rate when a metric stalls, beside any schedule."""
 
 import math
 from typing import Any
@@ -136,13 +136,13 @@ class ReduceOnPlateau(Callback, PlateauCallback):
         self.awaited.require_seen(whole=self.last + 1 == (self.params or {}).get("epochs"))
 
     def lowered(self) -> dict[str, Any]:
-        """Return the optimizers whose rates are lowered: those that the training step updates by, or the one named."""
+        """Return the optimizers with rates to lower: those that the training step updates by, or the one named."""
         if self.optimizer is not None or not own_step(self.model):
             return self.optimizers
         return {name: one for name, one in self.optimizers.items() if applied_gradients(one) > self.given.get(name, 0)}
 
     def lower_rates(self, epoch: int) -> bool:
-        """Lower every rate; False when all are at `min_lr` already."""
+        """Lower every rate; return False when all are at `min_lr` already."""
         optimizers = self.lowered()
         rule = f"must be one that the training step of {self.model.name!r} updates by, for ReduceOnPlateau to act"
         require(bool(optimizers), "optimizer", rule, sorted(self.optimizers))
@@ -153,7 +153,7 @@ class ReduceOnPlateau(Callback, PlateauCallback):
         return bool(lowered)
 
     def lower(self, optimizer: Any) -> bool:
-        """Lower one optimizer's rate; False when it is at `min_lr` already."""
+        """Lower one optimizer's rate; return False when it is at `min_lr` already."""
         rate = rate_of(optimizer)
         if rate <= self.min_lr:
             return False

@@ -1,4 +1,4 @@
-"""SpikeGuard: back to the last good state when the loss spikes, and on with a lower rate."""
+"""SpikeGuard: restores the last good state when the loss spikes, and goes on at a lower rate."""
 
 from collections.abc import Sequence
 
@@ -18,26 +18,26 @@ from kopt.values.types import KerasModel, KerasOptimizer, Logs, Tensor, Variable
 
 __all__ = ["SpikeGuard"]
 
-FAST, SLOW = 0.8, 0.99  # what the averages of the loss keep at an update
-WARMUP = 50.0  # updates before a spike can be told
+FAST, SLOW = 0.8, 0.99  # the share of the averages of the loss that an update keeps
+WARMUP = 50.0  # updates before the first alarm
 
 
 @registry.register
 class SpikeGuard(Callback):
-    """Go back to the last good state when the loss spikes or gradients stay non-finite, lower the rate, and go on.
+    """Restore the last good state when the loss spikes or gradients stay non-finite, lower the rate, and go on.
 
     The loss has spiked when its average over about 5 updates is more than `deviations` times its mean absolute
-    deviation above its average over about 100; the training program keeps these, and looks at every update. Between
+    deviation above its average over about 100; the training program computes both at every update. Between
     program calls, at most every `every` updates, weights, optimizer and statistics are copied in memory; after a spike
-    they are put back, but for the number of updates: schedules and data go on. The rate is multiplied by `factor`, by
-    the multiplier of `LearningRate` where that is there. How often that was done in an epoch is "spikes" in its logs.
+    they are restored, but for the number of updates: schedules and data go on. The rate is multiplied by `factor`,
+    through the multiplier of `LearningRate` when it is in use. "spikes" in an epoch's logs is the number of spikes.
 
     Args:
         every: Updates between copies, >= 1.
-        deviations: How far up a spike is, > 0.
-        patience: How many updates in a row may be non-finite, >= 1; such updates are skipped in any case.
-        factor: Of the rate, in (0, 1].
-        tries: How often to go back in a run, >= 0.
+        deviations: The height of a spike, in mean absolute deviations, > 0.
+        patience: The number of non-finite updates in a row that raises the alarm, >= 1; each of them is skipped anyway.
+        factor: The factor of the rate, in (0, 1].
+        tries: How often to restore the state in a run, >= 0.
 
     Raises:
         ValueError: When an argument is out of range; in fit, when the model has a train_step of its own.
@@ -144,7 +144,7 @@ class SpikeGuard(Callback):
             logs["spikes"] = float(self.spent) - self.before
 
     def close(self) -> None:
-        """Leave nothing in the model's training step, and drop the copies."""
+        """Leave nothing in the model, and drop the copies."""
         self.good = ()
         super().close()
 
@@ -170,7 +170,7 @@ class SpikeGuard(Callback):
         self.good, self.kept, self.kept_in = [tf.identity(one) for one in self.state()], self.updates(), self.epoch
 
     def go_back(self) -> None:
-        """Put the copied state back, and lower the rate."""
+        """Restore the copied state, and lower the rate."""
         for variable, value in zip(self.state(), self.good):
             variable.assign(value)
         if self.kept_in != self.epoch:

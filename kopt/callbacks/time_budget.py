@@ -3,7 +3,6 @@
 import logging
 import re
 import time
-from typing import Any
 
 from kopt.callbacks.base import registry
 from kopt.training.callback import Callback
@@ -19,7 +18,7 @@ SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 @registry.register
 class TimeBudget(Callback):
-    """Stop training when it has taken so long, by the clock on the wall.
+    """Stop training when a duration has passed, by the clock on the wall.
 
     It stops after an update, in the middle of an epoch, which is then validated and logged as any other; in `Loop` not
     later than a program call, 0.2 s, after the time is up. The time runs from the beginning of each fit.
@@ -52,7 +51,7 @@ class TimeBudget(Callback):
         self.budget = seconds(budget)
 
     def set_model(self, model: KerasModel) -> None:
-        """Start counting; a loop of the user's own may not call `on_train_begin`."""
+        """Start counting; a user's loop may not call `on_train_begin`."""
         super().set_model(model)
         self.on_train_begin()
 
@@ -74,8 +73,8 @@ class TimeBudget(Callback):
                 self.said = True
 
 
-def seconds(budget: Any, name: str = "budget") -> float:
-    """A duration in seconds."""
+def seconds(budget: float | str, name: str = "budget") -> float:
+    """Return a duration in seconds."""
     rule = "must be seconds > 0 or a duration such as '30m' or '1h30m'"
     if isinstance(budget, str):
         parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", budget)

@@ -146,7 +146,7 @@ class Callback(keras.callbacks.Callback):
 
     def remove(self) -> None:
         """Remove `on_update` from the model's training steps; do nothing when it is not there."""
-        if self._hook is not None:
+        if self._hook is not None and self._hooked is not None:
             remove(self._hooked, self._hook)
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """What callbacks need of a loop: how often they are called, which values they receive, which worker calls them."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -99,9 +100,10 @@ def unchanged(callback: KerasCallback, methods: Sequence[str], *kinds: type) -> 
 
     They are not when a subclass defines them or when they are set on the instance.
     """
-    own = [(name, getattr(getattr(callback, name, None), "__func__", None)) for name in methods]
+    own = {name: getattr(callback, name, None) for name in methods}
+    functions = {name: one.__func__ if inspect.ismethod(one) else None for name, one in own.items()}
     bases = kinds or (keras.callbacks.Callback, Callback)
-    return all(any(function is getattr(kind, name, callback) for kind in bases) for name, function in own)
+    return all(any(one is getattr(kind, name, callback) for kind in bases) for name, one in functions.items())
 
 
 def watched(callbacks: Sequence[KerasCallback]) -> dict[str, Variable]:
