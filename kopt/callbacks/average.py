@@ -24,18 +24,18 @@ __all__ = ["Average"]
 class Average(Callback):
     """Average the weights over the run; validation, checkpoints, files and the trained model have the average.
 
-    Training itself goes on from its own weights. From the end of an epoch to the beginning of the next, during
-    validation, and when training has ended, the model's weights are the *evaluation weights*: the average. So it must
-    come before callbacks that look at the weights. An exponential average is computed inside the training program,
-    after every update, whatever `steps_per_execution` is; the others once an epoch.
+    The average does not change training. From the end of an epoch to the beginning of the next, during validation, and
+    when training has ended, the model's weights are the *evaluation weights*: the average. So put it before callbacks
+    that read the weights. An exponential average is computed inside the training program, after every update, whatever
+    `steps_per_execution` is; the others once an epoch.
 
     The average, and the weights that training goes on from, are saved with the optimizer: a run that is resumed
-    (`initial_epoch`, BackupAndRestore) goes on exactly. A run from epoch 0 starts from what the model has, and a new
-    average. When training raises in `Loop`, the model has the average so far; in `model.fit`, after `close()`.
+    (`initial_epoch`, BackupAndRestore) goes on exactly. A run from epoch 0 starts a new average from the model's
+    weights. When training raises in `Loop`, the model has the average so far; in `model.fit`, after `close()`.
 
     Args:
         of: `EMA(decay)`, `SWA(start)` or `LAWA(window)`.
-        statistics: Inputs, as for `predict`, by which the statistics of BatchNormalization layers are computed anew
+        statistics: Inputs, as for `predict`, from which the statistics of BatchNormalization layers are computed again
             for the average when training ends; None leaves those of training.
 
     Raises:

@@ -27,9 +27,9 @@ class LearningRate(Callback):
     `steps_per_execution`, counts updates where gradients are accumulated, and costs the host nothing per step. Put it
     before callbacks that should see "learning_rate" in an epoch's logs: the rate last used.
 
-    It sets the rate of every optimizer that the training step updates by, several where the model has a train_step of
-    its own, or of the one that is named. Where a callback compiles the model or replaces its optimizer, it goes on with
-    the new one. "learning_rate_..." are in the logs too, by the optimizers' names, where there are several.
+    It sets the rate of the named optimizer, or of every optimizer that the training step updates by: several when the
+    model has a train_step of its own. When a callback compiles the model or replaces its optimizer, the schedule goes
+    on with the new one. With several optimizers the logs also hold "learning_rate_<name>" for each.
 
     The rate lives in the optimizer's own variable, so files saved with and without this callback are alike. A run's
     time starts with its epoch 0: a second fit starts over, one with `initial_epoch` goes on. When training ends, the
@@ -38,8 +38,8 @@ class LearningRate(Callback):
 
     Args:
         schedule: A schedule, or the name of one with its fields in `**fields`.
-        unit: What the schedule's time counts: "step" (updates), "epoch", or "run" (0 to 1 over the whole run). With
-            data of unknown size an epoch's length is that of the one before; the first is taken at its start.
+        unit: The unit of the schedule's time: "step" (updates), "epoch", or "run" (0 to 1 over the whole run). When the
+            size of the data is unknown, an epoch counts as long as the one before; the first has one rate.
         per_step: Whether to keep the rate of every update of the run in the attribute `rates`.
         optimizer: The attribute of the model that is the optimizer, such as "d_optimizer"; None for all.
         **fields: Fields of the schedule that is named.
@@ -47,7 +47,7 @@ class LearningRate(Callback):
     Raises:
         ValueError: When an argument is out of range; in fit, when the optimizer was compiled with a schedule, when two
             callbacks set the rate, when the number of steps an epoch is needed and not known, or when the training
-            step updates by no optimizer that it can find.
+            step updates by none of the model's optimizers.
 
     Example:
         >>> import keras, numpy as np

@@ -22,13 +22,13 @@ class ReduceOnPlateau(Callback, PlateauCallback):
 
     After `patience` epochs without an improvement of more than `min_delta`, rate <- max(rate * factor, min_lr), and
     `cooldown` epochs pass before counting begins again. Under `LearningRate` the schedule goes on and its multiplier is
-    lowered; without, the optimizer's rate is. The best value and both counters are saved with the optimizer, so that a
-    resumed run (`initial_epoch`, BackupAndRestore) is as an uninterrupted one; a run from epoch 0 starts over. Epochs
+    lowered; otherwise the optimizer's rate is. The best value and both counters are saved with the optimizer, so that a
+    resumed run (`initial_epoch`, BackupAndRestore) equals an uninterrupted one; a run from epoch 0 starts over. Epochs
     that do not log the metric, such as those without validation, are not counted.
 
     Args:
         monitor: A name in the logs.
-        factor: In (0, 1).
+        factor: The factor of the rate, in (0, 1).
         patience: Epochs without improvement to wait, >= 0.
         verbose: 1 to print each change.
         mode: "min", "max" or "auto".

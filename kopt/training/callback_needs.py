@@ -11,8 +11,6 @@ from kopt.training.callback import Callback, Times
 from kopt.values.deprecation import warn_moved
 from kopt.values.types import KerasCallback, KerasModel, Logs, Variable
 
-__all__: list[str] = []
-
 Phase = Literal["train", "test", "predict"]
 Flag = Literal["every_batch", "any_chunk", "spans_epochs", "chief_only"]
 
