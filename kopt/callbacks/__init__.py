@@ -13,12 +13,15 @@ from kopt.callbacks.scheduled import Scheduled
 from kopt.callbacks.spike_guard import SpikeGuard
 from kopt.callbacks.throughput import Throughput
 from kopt.callbacks.time_budget import TimeBudget
+from kopt.training.callback import Callback
+from kopt.training.steps.update_hooks import Update
 
 __all__ = [
     "EMA",
     "LAWA",
     "SWA",
     "Average",
+    "Callback",
     "Diagnosis",
     "EpochTime",
     "GradientMonitor",
@@ -29,6 +32,7 @@ __all__ = [
     "SpikeGuard",
     "Throughput",
     "TimeBudget",
+    "Update",
     "Verdict",
     "averagings",
     "diagnose",

@@ -1,41 +1,42 @@
-"""Average: weights averaged over a run, for everything that judges or saves the model."""
+"""Average: weights averaged over a run, for validation and saved files."""
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import tensorflow as tf
 
 from kopt.callbacks.averaging import EMA, LAWA, SWA, Averaging
-from kopt.callbacks.base import Placed, registry
+from kopt.callbacks.base import registry
 from kopt.keras_internals import has_weights, raw
 from kopt.state.knob import held_knob
 from kopt.state.slots import held_slots
+from kopt.training.callback import Callback
 from kopt.training.steps.evaluation_weights import EvaluationWeights
-from kopt.training.steps.installing import holder, install, remove, require_at_work
-from kopt.training.steps.update_hooks import Hook, Update
+from kopt.training.steps.installing import holder
+from kopt.training.steps.update_hooks import ModelHooks, Update
 from kopt.training.tools.statistics import refresh_statistics
 from kopt.values.checks import require
+from kopt.values.types import KerasModel, Logs, Nest, Tensor, Variable
 
 __all__ = ["Average"]
 
 
 @registry.register
-class Average(Placed):
+class Average(Callback):
     """Average the weights over the run; validation, checkpoints, files and the trained model have the average.
 
-    Training itself goes on from its own weights. From the end of an epoch to the beginning of the next, during
-    validation, and when training has ended, the model's weights are the *evaluation weights*: the average. So it must
-    come before callbacks that look at the weights. An exponential average is computed inside the training program,
-    after every update, whatever `steps_per_execution` is; the others once an epoch.
+    The average does not change training. From the end of an epoch to the beginning of the next, during validation, and
+    when training has ended, the model's weights are the *evaluation weights*: the average. So put it before callbacks
+    that read the weights. An exponential average is computed inside the training program, after every update, whatever
+    `steps_per_execution` is; the others once an epoch.
 
     The average, and the weights that training goes on from, are saved with the optimizer: a run that is resumed
-    (`initial_epoch`, BackupAndRestore) goes on exactly. A run from epoch 0 starts from what the model has, and a new
-    average. When training raises in `Loop`, the model has the average so far; in `model.fit`, after `close()`.
+    (`initial_epoch`, BackupAndRestore) goes on exactly. A run from epoch 0 starts a new average from the model's
+    weights. When training raises in `Loop`, the model has the average so far; in `model.fit`, after `close()`.
 
     Args:
         of: `EMA(decay)`, `SWA(start)` or `LAWA(window)`.
-        statistics: Inputs, as for `predict`, by which the statistics of BatchNormalization layers are computed anew
+        statistics: Inputs, as for `predict`, from which the statistics of BatchNormalization layers are computed again
             for the average when training ends; None leaves those of training.
 
     Raises:
@@ -56,44 +57,50 @@ class Average(Placed):
         `torch.optim.swa_utils.AveragedModel`; `keras.callbacks.SwapEMAWeights`.
     """
 
-    def __init__(self, of: Averaging = EMA(), *, statistics: Any = None):
+    def __init__(self, of: Averaging = EMA(), *, statistics: Nest = None):
         super().__init__()
         require(isinstance(of, Averaging), "of", "must be an averaging, such as EMA(0.999)", of)
         self.of, self.statistics = of, statistics
+        self.trace_key = of
         self.running = False
-        self.averaged: Averaged
+        self.averaged: AveragedWeights
 
     @property
     def spans_epochs(self) -> bool:  # type: ignore[override]
         """Whether Loop may run several epochs in one program."""
         return isinstance(self.of, EMA)
 
-    def set_model(self, model: Any) -> None:
-        """Put the average into the training step, before the training function is made."""
+    def set_model(self, model: KerasModel) -> None:
+        """Install the average before the training function is made."""
         self.running, self.first = False, True
         super().set_model(model)
 
-    def place(self) -> None:
-        model = self.model
+    def build(self, model: KerasModel) -> None:
+        """Make the average, or take that of an earlier fit."""
         require(has_weights(model), "model", "must be built before its weights are averaged", model.name)
         twice = any(optimizer.use_ema for optimizer in self.optimizers.values())
         require(not twice, "use_ema", "must be False in an optimizer beside Average", twice)
-        self.averaged = install(model, "Average", self.of, lambda: Averaged(model, self.of))
+        key = "average", self.of, holder(model), tuple(map(id, model.trainable_weights))
+        self.averaged = ModelHooks.of(model).make_once(key, lambda: AveragedWeights(model, self.of))
+        self.arrays = self.averaged.arrays
 
-    def place_anew(self) -> None:
+    def on_update(self, update: Update) -> None:
+        """Take the weights into an exponential average."""
+        if isinstance(self.of, EMA):
+            self.averaged.take(update)
+
+    def reinstall(self) -> None:
         """Average the weights that are trained now; a weight that is new was constant before."""
         before = self.averaged
         before.evaluation.hide()
-        remove(self.model, before)
-        self.place()
+        super().reinstall()
         self.averaged.go_on_from(before)
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         self.running, self.first = True, True
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        epoch, self.running = self.from_zero(epoch), True
-        self.follow()
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        epoch, self.running = self.epoch_index(epoch), True
         evaluation, count = self.averaged.evaluation, self.averaged.count
         if self.first and (epoch == 0 or not evaluation.untouched()):
             evaluation.forget()
@@ -105,27 +112,30 @@ class Average(Placed):
         self.first = False
         self.folded = isinstance(self.of, EMA) or isinstance(self.of, SWA) and epoch < self.of.start * (epochs or 0)
 
-    def on_test_begin(self, logs: Any = None) -> None:
+    def on_test_begin(self, logs: Logs = None) -> None:
         if self.running:
             self.show()
 
-    def on_test_end(self, logs: Any = None) -> None:
+    def on_test_end(self, logs: Logs = None) -> None:
         if self.running:
             self.averaged.evaluation.hide()
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         require(not self.first, "on_epoch_begin", "must be called before on_epoch_end for Average to act", epoch)
-        if isinstance(self.of, EMA):
-            require_at_work(self.averaged, self.model)
         self.show()
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def require_at_work(self) -> None:
+        """Raise ValueError when training has not called `on_update`, which only an exponential average needs."""
+        if isinstance(self.of, EMA):
+            super().require_at_work()
+
+    def on_train_end(self, logs: Logs = None) -> None:
         self.close()
         if self.statistics is not None:
             refresh_statistics(self.model, self.statistics)
 
     def show(self) -> None:
-        """Put the average into the model, that of this epoch's end."""
+        """Put the average at this epoch's end into the model."""
         if not self.folded:
             self.averaged.fold()
             self.folded = True
@@ -137,28 +147,32 @@ class Average(Placed):
         if self.running and float(self.averaged.count):
             self.averaged.evaluation.show()
         self.running = False
-        remove(self.model, self.averaged)
+        super().close()
 
 
-class Averaged(Hook):
-    """A model's averaged weights, and the hook that averages after each update.
+class AveragedWeights:
+    """A model's averaged weights, saved with its optimizer.
 
     Args:
         model: The compiled model, built.
-        of: How.
+        of: The kind of average.
+
+    Attributes:
+        arrays: The variables that `take` changes, by name.
     """
 
-    def __init__(self, model: Any, of: Averaging):
+    def __init__(self, model: KerasModel, of: Averaging):
         self.of, self.evaluation = of, EvaluationWeights(model)
         self.count = held_knob(holder(model), "kopt_average_count", 0, "int64")
-        self.variables: Sequence[Any] = [raw(array) for array in self.evaluation.arrays] + [raw(self.count.value)]
+        averages = {f"average_{place}": array for place, array in enumerate(self.evaluation.arrays)}
+        self.arrays: Mapping[str, Variable] = {**averages, "count": self.count.value}
         if isinstance(of, LAWA):
             rows = [tf.TensorSpec([of.window, *weight.shape], weight.dtype) for weight in self.evaluation.weights]
             self.window = held_slots(holder(model), "kopt_average_window", rows).arrays
         self.fold = tf.function(self._fold, autograph=False)
 
-    def go_on_from(self, before: "Averaged") -> None:
-        """Move an average to other weights or another optimizer in the middle of a run."""
+    def go_on_from(self, before: "AveragedWeights") -> None:
+        """Copy an average whose weights or optimizer were replaced in the middle of a run."""
         places = {id(weight): place for place, weight in enumerate(before.evaluation.weights)}
         for new, weight in enumerate(self.evaluation.weights):
             old = places.get(id(weight))
@@ -169,25 +183,24 @@ class Averaged(Hook):
         self.count.set(int(float(before.count)))
         self.evaluation.forget()
 
-    def after_update(self, update: Update) -> None:
-        if not isinstance(self.of, EMA):
-            return
+    def take(self, update: Update) -> None:
+        """Take the weights of an update into the average, in the graph."""
         count = tf.convert_to_tensor(self.count.value)
         share = tf.where(update.made, tf.cast(self.of.share(count), "float32"), 0.0)
-        for array, weight in zip(self.variables, update.weights):
+        for array, weight in zip(map(raw, self.evaluation.arrays), update.weights):
             old, new = tf.convert_to_tensor(array), tf.convert_to_tensor(weight)
             array.assign(old + (new - old) * tf.cast(share, old.dtype))
         self.count.value.assign(count + tf.cast(update.made, "int64"))
 
     def _fold(self) -> None:
-        """Take the weights of an epoch's end into the average."""
+        """Take the weights at an epoch's end into the average."""
         evaluation, count = self.evaluation, tf.convert_to_tensor(self.count.value)
 
-        def mean(array: Any, weight: Any) -> None:
+        def mean(array: Variable, weight: Tensor) -> None:
             share = tf.cast(self.of.share(tf.cast(count, "float32")), array.dtype)
             array.assign(array + (weight - array) * share)
 
-        def over_window(array: Any, weight: Any, window: Any) -> None:
+        def over_window(array: Variable, weight: Tensor, window: Variable) -> None:
             rows = window.shape[0]
             window.scatter_update(tf.IndexedSlices(weight[tf.newaxis], [count % rows]))
             array.assign(tf.reduce_mean(window[: tf.minimum(count + 1, rows)], axis=0))

@@ -1,6 +1,4 @@
-"""How weights are averaged over a run: exponentially, equally from a share of the run on, or over a window."""
-
-from typing import Any
+"""Kinds of weight averages over a run: exponential, equal from a share of the run on, or over a window."""
 
 from keras import ops
 
@@ -8,6 +6,7 @@ from kopt.schedules import Constant, Schedule
 from kopt.values.checks import require
 from kopt.values.fields import Number, Value
 from kopt.values.registry import Registry
+from kopt.values.types import Scalar
 
 __all__ = ["EMA", "LAWA", "SWA", "Averaging", "averagings"]
 
@@ -15,15 +14,15 @@ averagings: Registry["Averaging"] = Registry("averagings")
 
 
 class Averaging(Value):
-    """What the average of the weights is; see `callbacks.Average`.
+    """A kind of average of the weights; see `callbacks.Average`.
 
     Example:
         >>> EMA(0.99)
         EMA(0.99)
     """
 
-    def share(self, count: Any) -> Any:
-        """How much of the newest weights the average takes, when `count` were averaged before: as much as of each."""
+    def share(self, count: Scalar) -> Scalar:
+        """Return the weight of the newest weights when `count` were averaged before: the same for each."""
         return 1.0 / (count + 1.0)
 
 
@@ -52,7 +51,7 @@ class EMA(Averaging):
     def check(self) -> None:
         require(0 <= self.decay < 1, "decay", "must be in [0, 1)", self.decay)
 
-    def share(self, count: Any) -> Any:
+    def share(self, count: Scalar) -> Scalar:
         return ops.where(count > 0, 1.0 - self.decay, 1.0)
 
 
@@ -83,11 +82,14 @@ class SWA(Averaging):
         require(0 <= self.start < 1, "start", "must be in [0, 1)", self.start)
 
     def schedule(self, before: Schedule, rate: float | Schedule) -> Schedule:
-        """The rates of such a run for `LearningRate(..., unit="run")`: before the start, and from there on.
+        """Return the rates of a run for `LearningRate(..., unit="run")`: before the start, and from there on.
 
         Args:
             before: The schedule until the start.
             rate: A constant rate, or a schedule such as `Triangular`, in shares of the run.
+
+        Returns:
+            The schedule of the whole run.
 
         Raises:
             ValueError: When the start is 0.
@@ -100,7 +102,7 @@ class LAWA(Averaging):
     """Latest weight averaging: the equal average of the weights at the ends of the last `window` epochs.
 
     Args:
-        window: How many epochs, >= 1; so many copies of the weights are kept.
+        window: The number of epochs, and of copies of the weights, >= 1.
 
     Raises:
         ValueError: When the window is out of range.

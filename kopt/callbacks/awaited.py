@@ -1,21 +1,21 @@
-"""A metric that a callback waits for: validation may come every few epochs, and callbacks may log late."""
+"""A metric that a callback waits for: validation may run every few epochs, and callbacks may log late."""
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from kopt.values.checks import require
+from kopt.values.types import Tensor
 
 log = logging.getLogger("kopt")
 
 
 class Awaited:
-    """A metric in the logs of epochs: absent ones are waited for, and those that have never come are refused.
+    """A metric in the logs of epochs: it may be missing in some, and is refused when no epoch has logged it.
 
     Args:
-        name: The metric's.
+        name: The metric's name.
     """
 
     def __init__(self, name: str):
@@ -23,29 +23,29 @@ class Awaited:
         self.begin()
 
     def begin(self, seen: bool = False) -> None:
-        """Begin a run; `seen` says that the metric has been there in an earlier part of it."""
-        self.seen, self.told = seen, False
-        self.there: list[str] = []
+        """Begin a run; `seen` says that an earlier part of the run has logged the metric."""
+        self.seen, self.warned = seen, False
+        self.logged: list[str] = []
 
-    def found(self, epoch: int, logs: Mapping[str, Any]) -> float | None:
+    def found(self, epoch: int, logs: Mapping[str, Tensor]) -> float | None:
         """Return an epoch's value, or None where it is missing, which is logged once."""
         if logs.get(self.name) is not None:
             value = np.asarray(logs[self.name])
             require(value.ndim == 0, "monitor", "must be a metric of one number", f"{self.name} of shape {value.shape}")
             self.seen = True
             return float(value)
-        self.there = sorted({*self.there, *logs})
+        self.logged = sorted({*self.logged, *logs})
         validated = any(name.startswith("val_") for name in logs)
-        if not self.seen and not self.told and (validated or not self.name.startswith("val_")):
+        if not self.seen and not self.warned and (validated or not self.name.startswith("val_")):
             said = "waiting for %r, which the logs of epoch %d lack; they hold %s"
             log.warning(said, self.name, epoch + 1, sorted(logs))
-            self.told = True
+            self.warned = True
         return None
 
     def require_seen(self, whole: bool) -> None:
-        """Refuse, when training ends, a metric that has never come, though there were epochs that could have it.
+        """Raise ValueError when training ends and no epoch has logged the metric.
 
-        A run that was stopped before its first validation says nothing of a validation's metric.
+        A run that was stopped before its first validation may lack a metric of validation, unless it was `whole`.
         """
-        missing = not self.seen and bool(self.there) and (self.told or whole)
-        require(not missing, "monitor", f"must be one of {self.there}", self.name)
+        missing = not self.seen and bool(self.logged) and (self.warned or whole)
+        require(not missing, "monitor", f"must be one of {self.logged}", self.name)

@@ -1,7 +1,7 @@
-"""Clock: the time in a run, as programs read it."""
+"""Clock: the time in a run, in variables that programs read."""
 
 import logging
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ from kopt.keras_internals import applied_gradients
 from kopt.schedules import Schedule
 from kopt.state.knob import Knob
 from kopt.values.checks import require
+from kopt.values.types import KerasOptimizer, Scalar, Tensor
 
 __all__ = ["Clock"]
 
@@ -20,16 +21,16 @@ Unit = Literal["step", "epoch", "run"]
 
 
 class Clock:
-    """A schedule's value as a function of an optimizer's updates so far, the run's start and length in variables.
+    """A schedule's value as a function of an optimizer's updates; variables hold the run's start and length.
 
-    time = base + (updates - origin) / unit_updates, set when a run begins and, where an epoch's length has to be
-    learned, with each epoch. While no run is under way `active` is 0.
+    time = base + (updates - origin) / unit_updates; the three are set when a run begins and, where the length of an
+    epoch must be learned, at each epoch. `active` is 0 outside a run.
 
     Args:
         schedule: The schedule.
-        unit: What its time counts: "step" (updates), "epoch", or "run" (0 to 1 over the whole run).
+        unit: The unit of its time: "step" (updates), "epoch", or "run" (0 to 1 over the whole run).
         optimizer: The optimizer whose updates are counted.
-        name: What errors call it.
+        name: The callback's name in errors.
 
     Raises:
         ValueError: When the unit is unknown.
@@ -44,7 +45,7 @@ class Clock:
         0.5
     """
 
-    def __init__(self, schedule: Schedule, unit: Unit, optimizer: Any, name: str):
+    def __init__(self, schedule: Schedule, unit: Unit, optimizer: KerasOptimizer, name: str):
         self.schedule, self.unit, self.optimizer, self.name = schedule, unit, optimizer, name
         self.epoch_updates = 0.0  # until a run begins
         self.active = Knob(0.0)
@@ -60,32 +61,32 @@ class Clock:
         return f"{self.name}({self.schedule!r}, unit={self.unit!r})"
 
     def follows(self, schedule: Schedule, unit: Unit) -> bool:
-        """Whether it is the clock of this schedule in this unit."""
+        """Return whether this is the clock of a schedule in a unit."""
         return (self.schedule, self.unit) == (schedule, unit)
 
-    def value(self, updates: Any) -> Any:
-        """The schedule's value at a number of updates, in Keras' float type."""
+    def value(self, updates: Scalar) -> Tensor:
+        """Return the schedule's value at a number of updates, in Keras' float type."""
         return ops.cast(self.exact(updates), keras.config.floatx())
 
-    def exact(self, updates: Any) -> Any:
-        """The same in float64, for numbers that are computed with before they are cast."""
+    def exact(self, updates: Scalar) -> Tensor:
+        """Return the schedule's value at a number of updates in float64, to compute with before a cast."""
         return self.schedule.resolve(read(self.run_units)).formula(ops.maximum(self.time(updates), 0.0))
 
-    def time(self, updates: Any) -> Any:
+    def time(self, updates: Scalar) -> Tensor:
         """Return the time in the run at a number of updates."""
         return read(self.base) + (ops.cast(updates, "float64") - read(self.origin)) / read(self.unit_updates)
 
     def updates(self) -> int:
-        """How many updates the optimizer has made."""
+        """Return how many updates the optimizer has made."""
         return int(ops.convert_to_numpy(self.optimizer.iterations))
 
     def values_of_epoch(self) -> np.ndarray:
-        """The values at the updates since the epoch began."""
+        """Return the schedule's values at the updates since the epoch began."""
         return ops.convert_to_numpy(self.value(np.arange(self.epoch_start, self.updates())))
 
     @property
     def accumulated(self) -> int:
-        """How many gradients make an update."""
+        """The number of gradients that make an update."""
         return self.optimizer.gradient_accumulation_steps or 1
 
     def begin_run(self, epochs: int | None, steps: int | None) -> None:
@@ -108,7 +109,7 @@ class Clock:
             log.info("%r lasts %g of the run's %g %ss", self, self.schedule.total, run, self.unit)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Set the clock at the run's first epoch; at each, where the length of an epoch is only now known."""
+        """Set the clock at the run's first epoch; at each epoch when the length of an epoch is learned."""
         learned = self.steps is None and self.unit == "epoch"
         if self.started and not learned and not self.counts_steps:
             return
@@ -122,7 +123,7 @@ class Clock:
         self.active.set(1.0)
 
     def time_at(self, epoch: int, given: int) -> float:
-        """Return the run's time when an epoch begins, by when the optimizer has been given so many gradients."""
+        """Return the run's time at the beginning of an epoch; `given` is the number of gradients so far."""
         if self.steps is None:
             return float(epoch) if self.unit == "epoch" else 0.0 if epoch == 0 else float(self.updates())
         # As in a run without a break, where what an epoch leaves over is part of the next one's first update.
@@ -131,7 +132,7 @@ class Clock:
         return ((start + before) // self.accumulated - start // self.accumulated) / float(self.unit_updates)
 
     def measure_step(self, steps: int | None) -> None:
-        """Measure how many gradients a step gives, from so many steps since the run or the optimizer began."""
+        """Measure how many gradients a step gives, over the steps since the run or the optimizer began."""
         if steps:
             self.each_step_gives((applied_gradients(self.optimizer) - self.given) / steps or 1.0)
 
@@ -165,14 +166,16 @@ class Clock:
             self.active.set(1.0)
 
 
-def require_unit(unit: Any) -> None:
+def require_unit(unit: object) -> None:
+    """Raise ValueError when a unit is unknown."""
     require(unit in ("step", "epoch", "run"), "unit", "must be 'step', 'epoch' or 'run'", unit)
 
 
-def schedule_of(schedule: Any) -> Schedule:
+def require_schedule(schedule: Schedule) -> None:
+    """Raise ValueError when a value is no schedule."""
     require(isinstance(schedule, Schedule), "schedule", "must be a kopt schedule or the name of one", schedule)
-    return schedule
 
 
-def read(knob: Knob) -> Any:
+def read(knob: Knob) -> Tensor:
+    """Return a Knob's value in the graph."""
     return ops.convert_to_tensor(knob.value)

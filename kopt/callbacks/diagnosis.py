@@ -1,14 +1,16 @@
-"""Diagnosis: what the curves of a run say, in plain words, and what to try next."""
+"""Diagnosis: findings in the curves of a run, in plain words, with advice."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from kopt.callbacks.base import Callback, registry
+from kopt.callbacks.base import registry
+from kopt.training.callback import Callback
 from kopt.values.checks import require
+from kopt.values.types import Logs
 
 __all__ = ["Diagnosis", "Verdict", "diagnose"]
 
@@ -24,7 +26,7 @@ FLAT, NEARLY_FLAT = 0.03, 0.1  # the fall in the last third, in terms of the who
 
 
 class Verdict(NamedTuple):
-    """One finding: its name, what in the curves shows it, and what to try.
+    """One finding: its name, the evidence in the curves, and advice.
 
     Example:
         >>> print(Verdict("plateau", "the loss is flat.", "Stop earlier."))
@@ -41,7 +43,7 @@ class Verdict(NamedTuple):
 
 @registry.register
 class Diagnosis(Callback):
-    """Say at the end of training what its curves show: see `diagnose`. The verdicts are in the attribute `verdicts`.
+    """Print at the end of training what its curves show: see `diagnose`. The attribute `verdicts` has the verdicts.
 
     Args:
         verbose: 1 to print them, 0 to keep them only.
@@ -68,17 +70,18 @@ class Diagnosis(Callback):
         self.verdicts: list[Verdict] = []
         self.curves: dict[str, dict[int, float]] = {"loss": {}, "val_loss": {}}
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         self.curves = {"loss": {}, "val_loss": {}}
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         for name, curve in self.curves.items():
-            if (logs or {}).get(name) is not None:
-                curve[epoch] = float(logs[name])
+            value = (logs or {}).get(name)
+            if value is not None:
+                curve[epoch] = float(value)
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         losses, validation = self.curves["loss"], self.curves["val_loss"]
-        both = sorted(losses.keys() & validation.keys())  # validation may come every few epochs
+        both = sorted(losses.keys() & validation.keys())  # validation may run every few epochs
         if len(both) >= LEAST_EPOCHS and np.isfinite(list(losses.values())).all():
             curves = {"loss": [losses[epoch] for epoch in both], "val_loss": [validation[epoch] for epoch in both]}
             self.verdicts = diagnose(curves, epochs=[epoch + 1 for epoch in both])
@@ -90,14 +93,14 @@ class Diagnosis(Callback):
 
 
 def diagnose(history: Mapping[str, Sequence[float]], epochs: Sequence[int] | None = None) -> list[Verdict]:
-    """Tell over-fitting, under-fitting, plateaus, divergence, a bad rate and noisy validation from a history.
+    """Find over-fitting, under-fitting, plateaus, divergence, a bad rate and noisy validation in a history.
 
-    It looks at "loss" and "val_loss" alone, relative to their own first values, so that it serves any loss that falls
-    towards 0. Rules of thumb: `recipes/benchmarks/diagnosis.py` has their precision and recall. Divergence comes alone.
+    It reads "loss" and "val_loss" alone, relative to their first values, so that it serves any loss that falls towards
+    0. Rules of thumb: `recipes/benchmarks/diagnosis.py` has their precision and recall. Divergence comes alone.
 
     Args:
         history: Name -> a value an epoch, as `History.history`.
-        epochs: The epochs' numbers; from 1 when None.
+        epochs: The numbers of the epochs; from 1 when None.
 
     Returns:
         The verdicts; none where nothing is wrong, or after fewer than 6 epochs.
@@ -137,7 +140,7 @@ def diagnose(history: Mapping[str, Sequence[float]], epochs: Sequence[int] | Non
 
 @dataclass(frozen=True)
 class Curve:
-    """What rules look at in a loss by epoch."""
+    """The features of a loss by epoch that rules use."""
 
     values: np.ndarray
     epochs: np.ndarray
@@ -152,7 +155,7 @@ class Curve:
 
     @property
     def smooth(self) -> np.ndarray:
-        """Means over windows, one for each place of a window."""
+        """The means over a moving window."""
         return np.convolve(self.values, np.full(self.window, 1 / self.window), "valid")
 
     @property
@@ -161,7 +164,7 @@ class Curve:
 
     @property
     def least_epoch(self) -> int:
-        """The number of the epoch in the middle of its window."""
+        """The number of the epoch in the middle of the window with the least mean."""
         return int(self.epochs[int(self.smooth.argmin()) + self.window // 2])
 
     @property
@@ -178,31 +181,33 @@ class Curve:
 
     @property
     def noise(self) -> float:
-        """The standard deviation of what jumps from epoch to epoch; trends that bend slowly do not count."""
+        """The standard deviation of jumps from epoch to epoch; slow trends do not count."""
         later = self.values[len(self.values) // 4 :]
         return float(np.std(np.diff(later, 2)) / np.sqrt(6))
 
     def third(self, number: int) -> float:
-        """How far it falls in one of its thirds, by a straight line; the first epoch, which jumps, left out."""
+        """Return how far the loss falls in one third of the epochs, by a straight line; the first epoch is left out."""
         part = np.array_split(self.values[1:], 3)[number]
         return float(-np.polyfit(np.arange(len(part)), part, 1)[0] * len(part)) if len(part) > 1 else 0.0
 
     def flat(self, share: float = FLAT) -> bool:
-        """Whether it has stopped falling, but for a share of its fall."""
+        """Return whether the loss has stopped falling, but for a share of its fall."""
         return self.third(2) <= max(share * self.fall, 0.002 * abs(self.start))
 
     @property
     def jumps(self) -> bool:
-        """Whether it is jumping about."""
+        """Whether the loss jumps from epoch to epoch."""
         of_fall = self.noise > NOISY * max(self.fall, 0.02 * abs(self.start))
         return of_fall or self.noise > max(JUMPY * abs(self.end), NOISY / 5 * self.fall)
 
 
 def diverged(evidence: str) -> Verdict:
+    """Return the verdict on a loss that has diverged."""
     return Verdict("divergence", f"{evidence}.", "Try a tenth of the learning rate, a warm-up, or clipped gradients.")
 
 
 def rate_too_high(train: Curve, judged: Curve | None) -> Verdict | None:
+    """Return a verdict when the training loss jumps."""
     if not train.jumps:
         return None
     evidence = f"the loss jumps by {train.noise:.2g} from epoch to epoch, and has fallen by {max(train.fall, 0):.2g}."
@@ -210,6 +215,7 @@ def rate_too_high(train: Curve, judged: Curve | None) -> Verdict | None:
 
 
 def rate_too_low(train: Curve, judged: Curve | None) -> Verdict | None:
+    """Return a verdict when a high training loss falls as fast at the end as at the beginning."""
     steady = train.third(2) > 0.4 * train.third(0) > 0 and train.third(2) > 2 * train.noise
     if not steady or train.end < HIGH * train.start:
         return None
@@ -220,6 +226,7 @@ def rate_too_low(train: Curve, judged: Curve | None) -> Verdict | None:
 
 
 def under_fitting(train: Curve, judged: Curve | None) -> Verdict | None:
+    """Return a verdict when both losses have stopped falling and are high."""
     close = judged is None or judged.end - train.end <= 0.25 * abs(train.end)
     stopped = train.flat(NEARLY_FLAT) and train.end >= HIGH * train.start
     if not (stopped and close) or train.jumps or rate_too_low(train, judged):
@@ -230,6 +237,7 @@ def under_fitting(train: Curve, judged: Curve | None) -> Verdict | None:
 
 
 def over_fitting(train: Curve, judged: Curve | None) -> Verdict | None:
+    """Return a verdict when the validation loss rises, or is far above the training loss."""
     if judged is None:
         return None
     then = train.smooth[judged.smooth.argmin()]
@@ -245,6 +253,7 @@ def over_fitting(train: Curve, judged: Curve | None) -> Verdict | None:
 
 
 def noisy_validation(train: Curve, judged: Curve | None) -> Verdict | None:
+    """Return a verdict when the validation loss jumps and the training loss does not."""
     if judged is None or judged.noise <= max(3 * train.noise, NOISY * max(judged.fall, 0.02 * abs(judged.start))):
         return None
     evidence = (
@@ -256,6 +265,7 @@ def noisy_validation(train: Curve, judged: Curve | None) -> Verdict | None:
 
 
 def plateau(train: Curve, judged: Curve | None) -> Verdict | None:
+    """Return a verdict when the losses have stopped falling for no other reason."""
     flat = train.flat() and (judged is None or judged.flat() or bool(noisy_validation(train, judged)))
     others = (rate_too_low, under_fitting, over_fitting)
     if not flat or train.jumps or any(rule(train, judged) for rule in others):

@@ -1,9 +1,10 @@
-"""How long each epoch took."""
+"""EpochTime: the duration of each epoch."""
 
 import time
-from typing import Any
 
-from kopt.callbacks.base import Callback, registry
+from kopt.callbacks.base import registry
+from kopt.training.callback import Callback
+from kopt.values.types import KerasModel, Logs
 
 __all__ = ["EpochTime"]
 
@@ -26,15 +27,15 @@ class EpochTime(Callback):
         Folklore.
     """
 
-    def set_model(self, model: Any) -> None:
-        """Start counting; a loop of the user's own may call `on_epoch_end` alone."""
+    def set_model(self, model: KerasModel) -> None:
+        """Start counting; a user's loop may call `on_epoch_end` alone."""
         super().set_model(model)
         self.started = time.perf_counter()
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.started = time.perf_counter()
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         now = time.perf_counter()
         if logs is not None:
             logs["seconds"] = now - self.started

@@ -1,43 +1,42 @@
-"""GradientMonitor: how large gradients, updates and weights are, measured in the graph."""
-
-from collections.abc import Sequence
-from typing import Any
+"""GradientMonitor: norms of gradients, updates and weights, measured in the graph."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from kopt.callbacks.base import Placed, registry
-from kopt.keras_internals import raw
+from kopt.callbacks.base import registry
 from kopt.select import parameters
 from kopt.state.slots import held_slots
 from kopt.training.arguments import is_count
-from kopt.training.steps.installing import holder, install, remove, require_at_work
-from kopt.training.steps.update_hooks import Hook, Update
+from kopt.training.callback import Callback
+from kopt.training.steps.installing import holder
+from kopt.training.steps.update_hooks import Need, Update
 from kopt.values.checks import require
+from kopt.values.types import KerasModel, Logs, Tensor, Variable
 
 __all__ = ["GradientMonitor"]
 
 NORMS = ("gradient_norm", "update_norm", "weight_norm")
+PAIR = 3  # sums over pairs of updates
 
 
 @registry.register
-class GradientMonitor(Placed):
+class GradientMonitor(Callback):
     """Log the norms of gradients, updates and weights, the ratio of the last two, and the gradient noise scale.
 
-    In an epoch's logs stand "gradient_norm", "update_norm" and "weight_norm", L2 norms, the means over the updates that
-    are looked at; "update_ratio" is the quotient of the last two: about 1e-3 is healthy, near 1 destroys what was
-    learned, 1e-6 learns nothing. With `per_layer` they stand there for each layer too, as "gradient_norm/dense".
-    Gradients are those of the whole batch before any clipping. All is computed in the training program; put it before
-    callbacks that write logs, such as TensorBoard.
+    An epoch's logs hold "gradient_norm", "update_norm" and "weight_norm", L2 norms, the means over the updates that
+    are measured; "update_ratio" is the quotient of the last two: about 1e-3 is healthy, near 1 destroys what was
+    learned, 1e-6 learns nothing. With `per_layer` the logs hold them for each layer too, as "gradient_norm/dense".
+    Gradients are those of the whole batch before any clipping. Put it before callbacks that write logs, such as
+    TensorBoard.
 
     The noise scale is tr(C) / |G|^2, the variance of one example's gradient over the squared mean gradient: a batch
     much smaller wastes updates, one much larger wastes examples. From pairs of consecutive updates, which have nearly
-    the same weights, batch size B and gradients g, h: |G|^2 = E[g . h], tr(C) = B * (E[g . g] - E[g . h]). It is noisy:
-    look at some hundred pairs. It keeps a copy of the gradient.
+    the same weights, batch size B and gradients g, h: |G|^2 = E[g . h], tr(C) = B * (E[g . g] - E[g . h]). The
+    estimate is noisy: it takes some hundred pairs. A copy of the gradient is kept in memory.
 
     Args:
-        every: Look at one of so many updates, >= 1; with `noise` at pairs of them, >= 2.
+        every: Measure one of `every` updates, >= 1; with `noise` a pair of them, >= 2.
         per_layer: Whether to log layers one by one too.
         noise: Whether to log "noise_scale", in examples.
 
@@ -60,144 +59,116 @@ class GradientMonitor(Placed):
     """
 
     spans_epochs = True
+    needs: frozenset[Need] = frozenset({"before", "gradients"})
 
     def __init__(self, every: int = 10, *, per_layer: bool = False, noise: bool = False):
         super().__init__()
         require(is_count(every), "every", "must be a whole number >= 1", every)
         require(every > 1 or not noise, "every", "must be >= 2 where noise is measured", every)
         self.every, self.per_layer, self.noise = int(every), bool(per_layer), bool(noise)
-        self.measured: Measured
+        self.trace_key = self.every, self.per_layer, self.noise
+        if noise:
+            self.needs = self.needs | {"examples"}
 
-    def set_model(self, model: Any) -> None:
-        """Put the measurement into the training step, before the training function is made."""
+    def set_model(self, model: KerasModel) -> None:
+        """Install the measurement before the training function is made."""
         super().set_model(model)
         self.start()
         self.fresh = True
 
-    def place(self) -> None:
-        model, settings = self.model, (self.every, self.per_layer, self.noise)
-        self.measured = install(model, "GradientMonitor", settings, lambda: Measured(model, *settings))
+    def build(self, model: KerasModel) -> None:
+        """Make the sums and, for the noise scale, the copy of a gradient.
 
-    def place_anew(self) -> None:
+        The sums are the number of updates measured; for all weights, then for each layer, the norms in the order of
+        `NORMS`; then, over all pairs, their number, B * (g . g - g . h), and g . h.
+        """
+        weights, held_by = model.trainable_weights, holder(model)
+        self.groups = {"": list(range(len(weights)))} | (layers(model) if self.per_layer else {})
+        kept = [tf.TensorSpec([self.norm_count + PAIR], "float64")]
+        (sums,) = held_slots(held_by, "kopt_gradient_sums", kept).arrays
+        copied = [*weights, tf.TensorSpec([], "int64")]  # a gradient, and the count of its update
+        self.last = held_slots(held_by, "kopt_gradient_last", copied).arrays if self.noise else []
+        self.arrays = {"sums": sums} | {f"last_{place}": array for place, array in enumerate(self.last)}
+
+    def reinstall(self) -> None:
         """Measure the weights that are trained now, and drop the epoch's measurements of the weights before."""
-        remove(self.model, self.measured)
-        self.place()
+        super().reinstall()
         self.start()
 
     def start(self) -> None:
-        """Drop what has been measured so far."""
-        self.before = keras.ops.convert_to_numpy(self.measured.sums)
+        """Drop the measurements so far."""
+        self.before = keras.ops.convert_to_numpy(self.arrays["sums"])
 
     @property
-    def watched(self) -> dict[str, Any]:
-        """The sums since the variables were made."""
-        return {"sums": self.measured.sums.value}
+    def watched(self) -> dict[str, Variable]:
+        """Return the sums since the variables were made."""
+        return {"sums": self.arrays["sums"].value}
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         self.fresh = True
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.follow()
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if self.fresh:
             self.start()
-            if self.from_zero(epoch) == 0:
-                self.measured.forget()
+            if self.epoch_index(epoch) == 0 and self.noise:
+                self.last[-1].assign(-1)  # make no pair with an update of another run
         self.fresh = False
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        require_at_work(self.measured, self.model)
-        sums = np.asarray(self.taken()[0]["sums"])
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        sums = np.asarray(self.epoch_values()["sums"])
         if logs is not None:
-            logs.update(self.measured.told(sums - self.before))
+            logs.update(self.logs_of(sums - self.before))
         self.before = sums
 
-    def on_train_end(self, logs: Any = None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Leave nothing in the model's training step."""
-        remove(self.model, self.measured)
-
-
-class Measured(Hook):
-    """The sums of what was measured, and the hook that measures.
-
-    The sums are the number of updates looked at; of all weights, then of each layer, the norms, by `NORMS`; then the
-    number of pairs, and B * (g . g - g . h) and g . h of all pairs.
-
-    Args:
-        model: The compiled model, built.
-        every: Look at one of so many updates.
-        per_layer: Whether to measure each layer.
-        noise: Whether to look at pairs.
-    """
-
-    def __init__(self, model: Any, every: int, per_layer: bool, noise: bool):
-        self.every, self.noise = every, noise
-        self.needs = frozenset({"before", "gradients"}) | (frozenset({"examples"}) if noise else frozenset())
-        weights, held_by = model.trainable_weights, holder(model)
-        self.groups = {"": list(range(len(weights)))} | (layers(model) if per_layer else {})
-        size = 1 + len(NORMS) * len(self.groups) + 3
-        (self.sums,) = held_slots(held_by, "kopt_gradient_sums", [tf.TensorSpec([size], "float64")]).arrays
-        kept = [*weights, tf.TensorSpec([], "int64")]
-        arrays = held_slots(held_by, "kopt_gradient_last", kept).arrays if noise else []
-        self.last, self.kept = arrays[:-1], arrays[-1:]
-        self.variables: Sequence[Any] = [raw(one) for one in (self.sums, *arrays)]
-
-    def forget(self) -> None:
-        """Make no pair with an update of another run."""
-        for count in self.kept:
-            count.assign(-1)
-
-    def after_update(self, update: Update) -> None:
+    def on_update(self, update: Update) -> None:
         """Add to the sums, at one of `every` updates and, for pairs, at the one after it."""
-        place, gradients = update.count % self.every, update.gradients  # which is not to be made inside a branch
-        norms = tf.cond(
-            update.made & (place == 0), lambda: self.norms(update, gradients), lambda: tf.zeros(self.norm_count)
-        )
-        pair = self.pair(update, gradients, place) if self.noise else tf.zeros(3)
-        self.sums.assign(self.sums + tf.cast(tf.concat([norms, pair], 0), "float64"))
+        place, sums = update.count % self.every, self.arrays["sums"]
+        norms = tf.cond(update.made & (place == 0), lambda: self.norms(update), lambda: tf.zeros(self.norm_count))
+        pair = self.pair(update, place) if self.noise else tf.zeros(PAIR)
+        sums.assign(sums + tf.cast(tf.concat([norms, pair], 0), "float64"))
 
     @property
     def norm_count(self) -> int:
+        """The number of sums that hold norms, and the number of updates."""
         return 1 + len(NORMS) * len(self.groups)
 
-    def norms(self, update: Update, gradients: Sequence[Any]) -> Any:
-        """One, and the norms."""
+    def norms(self, update: Update) -> Tensor:
+        """Return one, then the norms."""
         moved = [new - old for new, old in zip(map(tf.convert_to_tensor, update.weights), update.before)]
         found = [tf.constant(1.0)]
-        for values in (gradients, moved, update.weights):
-            squares = [tf.constant(0.0) if value is None else square(value, value) for value in values]
+        for values in (update.gradients, moved, update.weights):
+            squares = [tf.constant(0.0) if value is None else product(value, value) for value in values]
             found += [tf.sqrt(tf.add_n([squares[one] for one in places])) for places in self.groups.values()]
         return tf.stack(found)
 
-    def pair(self, update: Update, gradients: Sequence[Any], place: Any) -> Any:
-        """Keep the gradient of an update; at the next, one, what it says of the noise, and of the mean gradient."""
-        given = [(last, one) for last, one in zip(self.last, gradients) if one is not None]
-        count, (kept,) = tf.cast(update.count, "int64"), self.kept
+    def pair(self, update: Update, place: Tensor) -> Tensor:
+        """Keep the gradient of an update; at the next update return one, its noise, and the squared mean gradient."""
+        *copies, kept = self.last
+        given = [(last, one) for last, one in zip(copies, update.gradients) if one is not None]
+        count = tf.cast(update.count, "int64")
         second = update.made & (place == 1) & (tf.convert_to_tensor(kept) == count - 1)
         keep = update.made & (place == 0)
         examples = tf.cast(update.examples, "float32")
 
-        def looked() -> Any:
-            products = tf.add_n([square(tf.convert_to_tensor(last), one) for last, one in given])
-            own = tf.add_n([square(one, one) for _, one in given])
-            first = tf.add_n([square(last, last) for last in map(tf.convert_to_tensor, (last for last, _ in given))])
-            return tf.stack([1.0, examples * ((own + first) / 2 - products), products])
+        def products() -> Tensor:
+            both = tf.add_n([product(tf.convert_to_tensor(last), one) for last, one in given])
+            own = tf.add_n([product(one, one) for _, one in given])
+            first = tf.add_n([product(last, last) for last in map(tf.convert_to_tensor, (last for last, _ in given))])
+            return tf.stack([1.0, examples * ((own + first) / 2 - both), both])
 
-        found = tf.cond(second, looked, lambda: tf.zeros(3))
+        found = tf.cond(second, products, lambda: tf.zeros(PAIR))
         with tf.control_dependencies([found]):
             for last, one in given:
                 last.assign(tf.where(keep, tf.cast(one, last.dtype), tf.convert_to_tensor(last)))
             kept.assign(tf.where(keep, count, tf.convert_to_tensor(kept)))
         return found
 
-    def told(self, sums: np.ndarray) -> dict[str, float]:
-        """An epoch's sums as logs; nan where nothing was looked at."""
-        count, pairs = sums[0], sums[-3:]
+    def logs_of(self, sums: np.ndarray) -> dict[str, float]:
+        """Return an epoch's sums as logs; nan where no update was measured."""
+        count, pairs = sums[0], sums[-PAIR:]
         if not count:
             sums = np.full_like(sums, np.nan)
-        by_norm = sums[1:-3].reshape(len(NORMS), len(self.groups)) / (count or 1.0)
+        by_norm = sums[1:-PAIR].reshape(len(NORMS), len(self.groups)) / (count or 1.0)
         logs = {}
         for column, group in enumerate(self.groups):
             for name, row in [*zip(NORMS, by_norm), ("update_ratio", by_norm[1] / np.maximum(by_norm[2], 1e-30))]:
@@ -207,8 +178,8 @@ class Measured(Hook):
         return logs
 
 
-def layers(model: Any) -> dict[str, list[int]]:
-    """The places of each layer's trainable weights, by the layer's path."""
+def layers(model: KerasModel) -> dict[str, list[int]]:
+    """Return the places of each layer's trainable weights, by the layer's path."""
     places = {id(weight): place for place, weight in enumerate(model.trainable_weights)}
     found: dict[str, list[int]] = {}
     for parameter in parameters(model):
@@ -217,6 +188,6 @@ def layers(model: Any) -> dict[str, list[int]]:
     return found
 
 
-def square(one: Any, other: Any) -> Any:
-    """The scalar product in float32."""
+def product(one: Tensor, other: Tensor) -> Tensor:
+    """Return the scalar product in float32."""
     return tf.reduce_sum(tf.cast(one, "float32") * tf.cast(other, "float32"))

@@ -1,24 +1,24 @@
-"""LayerRates: other learning rates for other layers, under one optimizer."""
+"""LayerRates: a learning rate for each layer, under one optimizer."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import tensorflow as tf
 
-from kopt.callbacks.base import Placed, registry
-from kopt.keras_internals import raw
+from kopt.callbacks.base import registry
 from kopt.select import Selector, parameters
 from kopt.state.slots import held_slots
 from kopt.training.arguments import is_count
-from kopt.training.steps.installing import holder, install, remove, require_at_work
-from kopt.training.steps.update_hooks import Hook, Update
+from kopt.training.callback import Callback
+from kopt.training.steps.installing import holder
+from kopt.training.steps.update_hooks import Need, Update
 from kopt.values.checks import require
+from kopt.values.types import KerasModel, Logs
 
 __all__ = ["LayerRates"]
 
 
 @registry.register
-class LayerRates(Placed):
+class LayerRates(Callback):
     """Multiply the learning rate of chosen parameters: discriminative rates, decay by depth, gradual unfreezing.
 
     parameter <- parameter + multiplier * update, exactly at every update, whatever optimizer, schedule, weight decay
@@ -54,6 +54,10 @@ class LayerRates(Placed):
         decay: Clark et al., ELECTRA, 2020.
     """
 
+    needs: frozenset[Need] = frozenset({"before"})
+    changes_weights = True
+    trace_key = ()  # the multipliers are an array
+
     def __init__(
         self,
         rates: Mapping[Selector, float] | None = None,
@@ -69,20 +73,19 @@ class LayerRates(Placed):
         require(0 < depth_decay <= 1, "depth_decay", "must be in (0, 1]", depth_decay)
         require(unfreeze is None or is_count(unfreeze), "unfreeze", "must be a whole number >= 1 of epochs", unfreeze)
         self.rates, self.depth_decay, self.unfreeze = dict(rates or {}), float(depth_decay), unfreeze
-        self.scaled: ScaledUpdates
 
     @property
     def spans_epochs(self) -> bool:  # type: ignore[override]
         """Whether Loop may run several epochs in one program: not where epochs unfreeze layers."""
         return self.unfreeze is None
 
-    def set_model(self, model: Any) -> None:
-        """Choose the parameters, and put the multipliers into the training step before it is traced."""
+    def set_model(self, model: KerasModel) -> None:
+        """Install the multipliers of the first epoch before the training function is made."""
         self.epoch = 0
         super().set_model(model)
 
-    def place(self) -> None:
-        model = self.model
+    def build(self, model: KerasModel) -> None:
+        """Choose the parameters, and make the array of multipliers."""
         averages = any(optimizer.use_ema for optimizer in self.optimizers.values())
         require(not averages, "use_ema", "must be False in an optimizer beside LayerRates", averages)
         for selector in self.rates:
@@ -95,59 +98,29 @@ class LayerRates(Placed):
                 own = next((rate for selector, rate in self.rates.items() if selector.holds(parameter)), 1.0)
                 multipliers[place], self.heights[place] = own * self.depth_decay**height, height
         self.multipliers = multipliers
-        self.scaled = install(model, "LayerRates", None, lambda: ScaledUpdates(model))
+        kept = [tf.TensorSpec([len(trained)], "float32")]
+        (array,) = held_slots(holder(model), "kopt_layer_rates", kept).arrays
+        self.arrays = {"multipliers": array}
         self.write(self.epoch)
 
-    def place_anew(self) -> None:
-        """Multiply the updates of the weights that are trained now."""
-        remove(self.model, self.scaled)
-        self.place()
-
-    def write(self, epoch: int) -> None:
-        """Set the multipliers of an epoch."""
-        self.epoch, reached = epoch, len(self.heights) if self.unfreeze is None else epoch // self.unfreeze
-        self.scaled.set([one if height <= reached else 0.0 for one, height in zip(self.multipliers, self.heights)])
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.follow()
-        self.write(self.from_zero(epoch))
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        require_at_work(self.scaled, self.model)
-        if self.unfreeze is not None:
-            self.write(self.from_zero(epoch) + 1)  # a loop of the user's own may call on_epoch_end alone
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Leave nothing in the model's training step."""
-        remove(self.model, self.scaled)
-
-
-class ScaledUpdates(Hook):
-    """The hook that multiplies updates.
-
-    Args:
-        model: The compiled model, built.
-    """
-
-    needs = frozenset({"before"})
-    changes_weights = True
-
-    def __init__(self, model: Any):
-        kept = [tf.TensorSpec([len(model.trainable_weights)], "float32")]
-        (self.multipliers,) = held_slots(holder(model), "kopt_layer_rates", kept).arrays
-        self.variables: Sequence[Any] = [raw(self.multipliers)]
-
-    def set(self, multipliers: Sequence[float]) -> None:
-        """Write all multipliers."""
-        self.multipliers.assign(multipliers)
-
-    def after_update(self, update: Update) -> None:
-        multipliers = tf.convert_to_tensor(self.multipliers)
+    def on_update(self, update: Update) -> None:
+        """Multiply the update of each weight."""
+        multipliers = tf.convert_to_tensor(self.arrays["multipliers"])
         for place, (weight, old) in enumerate(zip(update.weights, update.before)):
             new, multiplier = tf.convert_to_tensor(weight), tf.cast(multipliers[place], old.dtype)
             # One stays to the bit, and so does zero, whatever the update was.
             scaled = tf.where(multiplier == 0, old, old + multiplier * (new - old))
             weight.assign(tf.where(multiplier == 1, new, scaled))
+
+    def write(self, epoch: int) -> None:
+        """Set the multipliers of an epoch."""
+        self.epoch, reached = epoch, len(self.heights) if self.unfreeze is None else epoch // self.unfreeze
+        multipliers = zip(self.multipliers, self.heights)
+        self.arrays["multipliers"].assign([one if height <= reached else 0.0 for one, height in multipliers])
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self.write(self.epoch_index(epoch))
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if self.unfreeze is not None:
+            self.write(self.epoch_index(epoch) + 1)  # a user's loop may call on_epoch_end alone

@@ -6,28 +6,30 @@ import numpy as np
 from keras import ops
 
 from kopt import schedules
-from kopt.callbacks.base import Placed, registry
-from kopt.callbacks.clock import Clock, Unit, read, require_unit, schedule_of
-from kopt.keras_internals import install_rate, installed_rate, retrace
+from kopt.callbacks.base import optimizer_name, registry
+from kopt.callbacks.clock import Clock, Unit, read, require_schedule, require_unit
+from kopt.keras_internals import LiveRate, install_rate, installed_rate, retrace
 from kopt.schedules import Schedule
 from kopt.state.knob import Knob, held_knob
+from kopt.training.callback import Callback
 from kopt.training.steps.installing import own_step
 from kopt.values.checks import require
+from kopt.values.types import KerasModel, KerasOptimizer, Logs, Scalar, Tensor, Variable
 
 __all__ = ["LearningRate", "lower_rate", "multiplier"]
 
 
 @registry.register
-class LearningRate(Placed):
+class LearningRate(Callback):
     """Set the learning rate by a schedule, exactly, at every update, in `model.fit` and in `kopt.fit`.
 
     rate = schedule(time in the run) * multiplier. The formula is traced into the training program: it holds for any
     `steps_per_execution`, counts updates where gradients are accumulated, and costs the host nothing per step. Put it
     before callbacks that should see "learning_rate" in an epoch's logs: the rate last used.
 
-    It sets the rate of every optimizer that the training step updates by, several where the model has a train_step of
-    its own, or of the one that is named. Where a callback compiles the model or replaces its optimizer, it goes on with
-    the new one. "learning_rate_..." are in the logs too, by the optimizers' names, where there are several.
+    It sets the rate of the named optimizer, or of every optimizer that the training step updates by: several when the
+    model has a train_step of its own. When a callback compiles the model or replaces its optimizer, the schedule goes
+    on with the new one. With several optimizers the logs also hold "learning_rate_<name>" for each.
 
     The rate lives in the optimizer's own variable, so files saved with and without this callback are alike. A run's
     time starts with its epoch 0: a second fit starts over, one with `initial_epoch` goes on. When training ends, the
@@ -36,8 +38,8 @@ class LearningRate(Placed):
 
     Args:
         schedule: A schedule, or the name of one with its fields in `**fields`.
-        unit: What the schedule's time counts: "step" (updates), "epoch", or "run" (0 to 1 over the whole run). With
-            data of unknown size an epoch's length is that of the one before; the first is taken at its start.
+        unit: The unit of the schedule's time: "step" (updates), "epoch", or "run" (0 to 1 over the whole run). When the
+            size of the data is unknown, an epoch counts as long as the one before; the first has one rate.
         per_step: Whether to keep the rate of every update of the run in the attribute `rates`.
         optimizer: The attribute of the model that is the optimizer, such as "d_optimizer"; None for all.
         **fields: Fields of the schedule that is named.
@@ -45,7 +47,7 @@ class LearningRate(Placed):
     Raises:
         ValueError: When an argument is out of range; in fit, when the optimizer was compiled with a schedule, when two
             callbacks set the rate, when the number of steps an epoch is needed and not known, or when the training
-            step updates by no optimizer that it can find.
+            step updates by none of the model's optimizers.
 
     Example:
         >>> import keras, numpy as np
@@ -60,7 +62,7 @@ class LearningRate(Placed):
         `keras.callbacks.LearningRateScheduler`, which sets the rate from outside, once an epoch.
     """
 
-    any_stretch = True
+    any_chunk = True
 
     def __init__(
         self,
@@ -71,28 +73,30 @@ class LearningRate(Placed):
         optimizer: str | None = None,
         **fields: Any,
     ):
-        super().__init__(optimizer)
+        super().__init__()
+        self.optimizer = optimizer_name(optimizer)
         if isinstance(schedule, str):
             schedule = schedules.registry.make(schedule, **fields)
             fields = {}
-        schedule = schedule_of(schedule)
+        require_schedule(schedule)
         require(not fields, "fields", "must be left out where a schedule is given", sorted(fields))
         require_unit(unit)
         self.schedule, self.unit, self.per_step = schedule, unit, per_step
         self.steered: dict[str, SteeredRate] = {}
         self.rates = np.zeros(0, "float32")
-        self.begun = self.looked = self.measured = False
+        self.begun = self.looked = self.measured = self.traced = False
 
-    def set_model(self, model: Any) -> None:
-        """Install the schedule, before the training function is made; keep the last fit's where it is the same."""
-        self.begun = self.looked = self.measured = False
+    def set_model(self, model: KerasModel) -> None:
+        """Install the schedule before the training function is made; keep that of the last fit when it is the same."""
+        self.begun = self.looked = self.measured = self.traced = False
         super().set_model(model)
 
-    def place(self) -> None:
+    def install(self) -> None:
+        """Install the schedule in the optimizers."""
         self.steered = {name: self.steer(optimizer) for name, optimizer in self.optimizers.items()}
 
-    def steer(self, optimizer: Any) -> "SteeredRate":
-        """Give an optimizer's steered rate, put there where it is not."""
+    def steer(self, optimizer: KerasOptimizer) -> "SteeredRate":
+        """Return an optimizer's steered rate, installed unless it is there."""
         installed = installed_rate(optimizer)
         if installed is None or not installed.owner.follows(self.schedule, self.unit):
             with self.model.distribute_strategy.scope():
@@ -103,29 +107,29 @@ class LearningRate(Placed):
         installed.owner.counts_steps = self.per_step
         return installed.owner
 
-    def place_anew(self) -> None:
+    def reinstall(self) -> None:
         """Continue the schedule with new optimizers."""
         before = self.steered
-        self.place()
+        self.install()
         first = next(iter(before.values()))
         for name, steered in self.steered.items():
             steered.go_on_from(before.get(name, first))
         for one in before.values():
             if all(one is not steered for steered in self.steered.values()):
                 one.active.set(0.0)
-        self.looked = False
+        self.looked = self.traced = False
 
     @property
     def spans_epochs(self) -> bool:  # type: ignore[override]
-        """Whether Loop may run several epochs in one program: not where the rates of every step are read after each."""
+        """Whether Loop may run several epochs in one program: not when rates are read after each epoch."""
         return not self.per_step
 
     @property
-    def watched(self) -> dict[str, Any]:
-        """The variables of the rates of the last update, by the optimizers' names."""
+    def watched(self) -> dict[str, Variable]:
+        """Return the variables of the last update's rates, by the optimizers' names."""
         return {name: steered.live.variable.value for name, steered in self.steered.items()}
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         for steered in self.steered.values():
             owner = installed_rate(steered.optimizer).owner  # type: ignore[union-attr]
             require(owner is steered, "callbacks", "must hold one that sets the learning rate", [owner, steered])
@@ -133,25 +137,23 @@ class LearningRate(Placed):
         self.rates = np.zeros(0, "float32")
         self.begun = True
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.follow()
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if not self.begun:
-            self.on_train_begin()  # a loop of the user's may leave it out
+            self.on_train_begin()  # a user's loop may leave it out
         for steered in self.steered.values():
-            steered.begin_epoch(self.from_zero(epoch))
+            steered.begin_epoch(self.epoch_index(epoch))
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        due, parts = batch and not self.looked, self.parts
-        super().on_train_batch_begin(batch)
-        if due and self.parts is parts:  # else the step is still to be traced
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        if batch and not self.looked and self.traced:
             self.look(batch)
+        self.traced = True
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         require(self.begun, "on_epoch_begin", "must be called before on_epoch_end for LearningRate to act", epoch)
         if not (self.looked and self.measured):
             self.look(next(iter(self.steered.values())).steps)
             self.measured = True  # from a whole epoch
-        values = self.taken()[0]
+        values = self.epoch_values()
         used = {name: steered for name, steered in self.steered.items() if steered.live.used}
         if self.per_step and used:
             first = next(iter(used.values()))
@@ -172,11 +174,8 @@ class LearningRate(Placed):
                 steered.measure_step(steps)
         self.looked = True
 
-    def on_train_end(self, logs: Any = None) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Leave the rate to the optimizer again, at its last value."""
+        """Let the optimizer keep its last rate."""
         for steered in self.steered.values():
             steered.active.set(0.0)
 
@@ -186,16 +185,16 @@ class SteeredRate(Clock):
 
     Args:
         schedule: The schedule.
-        unit: What its time counts.
-        optimizer: The optimizer whose rate it is.
+        unit: The unit of its time.
+        optimizer: The optimizer that has the rate.
     """
 
-    def __init__(self, schedule: Schedule, unit: Unit, optimizer: Any):
+    def __init__(self, schedule: Schedule, unit: Unit, optimizer: KerasOptimizer):
         super().__init__(schedule, unit, optimizer, "LearningRate")
         self.multiplier = multiplier(optimizer)
-        self.live: Any = None
+        self.live: LiveRate
 
-    def __call__(self, updates: Any) -> Any:
+    def __call__(self, updates: Scalar) -> Tensor:
         scheduled = self.value(updates) * read(self.multiplier)
         return ops.where(read(self.active) > 0, scheduled, ops.convert_to_tensor(self.live.variable))
 
@@ -215,8 +214,8 @@ class SteeredRate(Clock):
         super().begin_epoch(epoch)
 
 
-def multiplier(optimizer: Any) -> Knob:
-    """The number that an optimizer's scheduled rate is multiplied by: made once, saved with the optimizer.
+def multiplier(optimizer: KerasOptimizer) -> Knob:
+    """Return the multiplier of an optimizer's scheduled rate: made once, saved with the optimizer.
 
     Args:
         optimizer: A Keras optimizer with a rate of its own.
@@ -232,12 +231,12 @@ def multiplier(optimizer: Any) -> Knob:
     return held_knob(optimizer, "kopt_multiplier", 1.0)
 
 
-def lower_rate(optimizer: Any, factor: float) -> None:
+def lower_rate(optimizer: KerasOptimizer, factor: float) -> None:
     """Multiply an optimizer's rate: by the multiplier of the schedule that steers it, else its own.
 
     Args:
         optimizer: A Keras optimizer with a rate of its own.
-        factor: What to multiply by.
+        factor: The factor of the rate, > 0.
 
     Example:
         >>> import keras
@@ -254,6 +253,6 @@ def lower_rate(optimizer: Any, factor: float) -> None:
         optimizer.learning_rate = rate_of(optimizer) * factor
 
 
-def rate_of(optimizer: Any) -> float:
+def rate_of(optimizer: KerasOptimizer) -> float:
     """Return the rate of an optimizer's last update, under any strategy."""
     return float(ops.convert_to_numpy(optimizer.learning_rate))

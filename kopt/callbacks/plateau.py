@@ -1,32 +1,34 @@
-"""ReduceOnPlateau: a lower rate when a metric stalls, on top of whatever schedule runs."""
+"""ReduceOnPlateau: a lower rate when a metric stalls, beside any schedule."""
 
 import math
 from typing import Any
 
 from kopt.callbacks.awaited import Awaited
-from kopt.callbacks.base import Placed, registry
+from kopt.callbacks.base import optimizer_name, registry
 from kopt.callbacks.learning_rate import lower_rate, rate_of
 from kopt.keras_internals import PlateauCallback, applied_gradients, rate_variable
 from kopt.state.knob import Knob, held_knob
+from kopt.training.callback import Callback
 from kopt.training.steps.installing import own_step
 from kopt.values.checks import require
+from kopt.values.types import KerasModel, Logs
 
 __all__ = ["ReduceOnPlateau"]
 
 
 @registry.register
-class ReduceOnPlateau(Placed, PlateauCallback):
+class ReduceOnPlateau(Callback, PlateauCallback):
     """Multiply the learning rate by a factor when a metric has stopped improving; Keras' arguments and rules.
 
     After `patience` epochs without an improvement of more than `min_delta`, rate <- max(rate * factor, min_lr), and
     `cooldown` epochs pass before counting begins again. Under `LearningRate` the schedule goes on and its multiplier is
-    lowered; without, the optimizer's rate is. The best value and both counters are saved with the optimizer, so that a
-    resumed run (`initial_epoch`, BackupAndRestore) is as an uninterrupted one; a run from epoch 0 starts over. Epochs
+    lowered; otherwise the optimizer's rate is. The best value and both counters are saved with the optimizer, so that a
+    resumed run (`initial_epoch`, BackupAndRestore) equals an uninterrupted one; a run from epoch 0 starts over. Epochs
     that do not log the metric, such as those without validation, are not counted.
 
     Args:
         monitor: A name in the logs.
-        factor: In (0, 1).
+        factor: The factor of the rate, in (0, 1).
         patience: Epochs without improvement to wait, >= 0.
         verbose: 1 to print each change.
         mode: "min", "max" or "auto".
@@ -75,18 +77,20 @@ class ReduceOnPlateau(Placed, PlateauCallback):
             require(value >= 0, name, "must be >= 0", value)
         self.knobs: dict[str, Knob] = {}
         how = {"monitor": monitor, "factor": factor, "verbose": verbose, "mode": mode}
-        super().__init__(optimizer, **how, **counts)
+        super().__init__(**how, **counts)
+        self.optimizer = optimizer_name(optimizer)
         self.awaited, self.fresh, self.last = Awaited(monitor), True, -1
         self.given: dict[str, int] = {}
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: KerasModel) -> None:
         """Find or make the counters, which the optimizer holds."""
         self.fresh = True
         super().set_model(model)
         self.awaited.begin()
         self.given = {name: applied_gradients(one) for name, one in self.optimizers.items()}
 
-    def place(self) -> None:
+    def install(self) -> None:
+        """Find or make the counters."""
         optimizers = list(self.optimizers.values())
         for one in optimizers:
             rate_variable(one)  # refuses a schedule
@@ -94,31 +98,30 @@ class ReduceOnPlateau(Placed, PlateauCallback):
             for name, start in (("best", math.nan), ("wait", 0.0), ("cooldown_counter", 0.0)):
                 self.knobs[name] = held_knob(optimizers[0], f"kopt_plateau_{self.monitor}_{name}", start, "float64")
 
-    def place_anew(self) -> None:
+    def reinstall(self) -> None:
         """Continue the counters with a new optimizer."""
         before = {name: float(knob) for name, knob in self.knobs.items()}
-        self.place()
+        self.install()
         for name, value in before.items():
             self.knobs[name].set(value)
         self.given = {}
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         self.fresh = True
         self.awaited.begin()
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.follow()
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.begin(epoch)
 
     def begin(self, epoch: int) -> None:
         """Start over at the first epoch of a run, or of a user's loop that does not call `on_train_begin`."""
-        if self.fresh and self.from_zero(epoch) == 0:
+        if self.fresh and self.epoch_index(epoch) == 0:
             self.best, self.wait, self.cooldown_counter = None, 0, 0
         if self.fresh:
             self.awaited.begin(seen=self.best is not None)
         self.fresh = False
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.begin(epoch)
         self.last, logs = epoch, {} if logs is None else logs
         current = self.awaited.found(epoch, logs)
@@ -129,17 +132,17 @@ class ReduceOnPlateau(Placed, PlateauCallback):
         if current is not None:
             self.count(epoch, current)
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         self.awaited.require_seen(whole=self.last + 1 == (self.params or {}).get("epochs"))
 
     def lowered(self) -> dict[str, Any]:
-        """Return the optimizers whose rates are lowered: those that the training step updates by, or the one named."""
+        """Return the optimizers with rates to lower: those that the training step updates by, or the one named."""
         if self.optimizer is not None or not own_step(self.model):
             return self.optimizers
         return {name: one for name, one in self.optimizers.items() if applied_gradients(one) > self.given.get(name, 0)}
 
     def lower_rates(self, epoch: int) -> bool:
-        """Lower every rate; False when all are at `min_lr` already."""
+        """Lower every rate; return False when all are at `min_lr` already."""
         optimizers = self.lowered()
         rule = f"must be one that the training step of {self.model.name!r} updates by, for ReduceOnPlateau to act"
         require(bool(optimizers), "optimizer", rule, sorted(self.optimizers))
@@ -150,7 +153,7 @@ class ReduceOnPlateau(Placed, PlateauCallback):
         return bool(lowered)
 
     def lower(self, optimizer: Any) -> bool:
-        """Lower one optimizer's rate; False when it is at `min_lr` already."""
+        """Lower one optimizer's rate; return False when it is at `min_lr` already."""
         rate = rate_of(optimizer)
         if rate <= self.min_lr:
             return False

@@ -1,26 +1,30 @@
-"""Scheduled: other numbers than the learning rate, by the same schedules."""
+"""Scheduled: numbers other than the learning rate that follow a schedule."""
 
-from typing import Any
+from typing import TypeAlias, cast
 
 import keras
 from keras import ops
 
-from kopt.callbacks.base import Placed, registry
-from kopt.callbacks.clock import Clock, Unit, read, require_unit, schedule_of
+from kopt.callbacks.base import optimizer_name, registry
+from kopt.callbacks.clock import Clock, Unit, read, require_schedule, require_unit
 from kopt.keras_internals import retrace, set_dropout
 from kopt.optimizers import Optimizer
 from kopt.schedules import Schedule
 from kopt.state.knob import Knob
+from kopt.training.callback import Callback
 from kopt.training.steps.installing import own_step
 from kopt.values.checks import require
 from kopt.values.fields import number_paths
 from kopt.values.fields import read as read_field
+from kopt.values.types import KerasLayer, KerasModel, KerasOptimizer, Logs, Scalar, Tensor, Variable
 
 __all__ = ["Scheduled"]
 
+Target: TypeAlias = str | Knob | KerasLayer | Variable
+
 
 @registry.register
-class Scheduled(Placed):
+class Scheduled(Callback):
     """Set a number by a schedule over the run: weight decay, momentum, penalties, dropout, or any scalar variable.
 
     A number of the rule of a kopt `Optimizer`, named by its path, follows inside the training program, exactly at every
@@ -31,7 +35,7 @@ class Scheduled(Placed):
     Args:
         target: A path into the rule ("momentum", "weight_decay", "beta_1"), a `keras.layers.Dropout` with a rate > 0, a
             `Knob`, or a scalar `keras.Variable`.
-        schedule: What the number is over time.
+        schedule: The number over time.
         unit: What the schedule's time counts: "step" (updates), "epoch", or "run" (0 to 1 over the whole run).
         optimizer: The attribute of the model that is the optimizer whose rule, or updates, are meant, such as
             "d_optimizer"; needed where a model with a train_step of its own has several.
@@ -56,101 +60,101 @@ class Scheduled(Placed):
         Smith, A Disciplined Approach to Neural Network Hyper-Parameters, 2018: cyclical momentum and weight decay.
     """
 
-    def __init__(
-        self, target: str | Knob | Any, schedule: Schedule, *, unit: Unit = "epoch", optimizer: str | None = None
-    ):
-        super().__init__(optimizer)
+    def __init__(self, target: Target, schedule: Schedule, *, unit: Unit = "epoch", optimizer: str | None = None):
+        super().__init__()
+        self.optimizer = optimizer_name(optimizer)
         scalar = isinstance(target, (str, Knob)) or isinstance(target, keras.Variable) and target.shape == ()
         dropout = isinstance(target, keras.layers.Dropout) and target.rate > 0
         rule = "must be a path into the rule, a Dropout with a rate > 0, a Knob or a scalar variable"
         require(scalar or dropout, "target", rule, target)
         require_unit(unit)
-        self.target: Any = target
-        self.schedule, self.unit = schedule_of(schedule), unit
+        self.target = target
+        require_schedule(schedule)
+        self.schedule, self.unit = schedule, unit
         self.clock: Clock
-        self.variable: Any = None
+        self.variable: Variable = None
 
-    def set_model(self, model: Any) -> None:
-        """Put the schedule into the optimizer's rule; keep the one of the last fit where it is the same."""
+    def set_model(self, model: KerasModel) -> None:
+        """Install the schedule before the training function is made; keep that of the last fit when it is the same."""
         self.begun = self.measured = False
         super().set_model(model)
 
-    def place(self) -> None:
+    def install(self) -> None:
+        """Install the schedule in the optimizer's rule, or make the variable that is written once an epoch."""
         optimizer, model = self.only_optimizer(), self.model
-        if not isinstance(self.target, str):
-            with model.distribute_strategy.scope():
-                self.clock = Clock(self.schedule, self.unit, optimizer, "Scheduled")
-                self.variable = self.variable_of_target()
-            if isinstance(self.target, keras.layers.Dropout):
-                set_dropout(self.target, self.variable)
-                retrace(model)
+        if isinstance(self.target, str):
+            self.clock = self.rule_number(optimizer, self.target)
             return
-        require(
-            isinstance(optimizer, Optimizer), "optimizer", "must be a kopt Optimizer to schedule its rule", optimizer
-        )
-        paths = number_paths(optimizer.rule)
-        require(
-            self.target in paths, "target", f"must be one of {paths}, the numbers of {optimizer.rule!r}", self.target
-        )
-        installed = optimizer.live.get(self.target)
-        if installed is None or not installed.follows(self.schedule, self.unit):
-            with model.distribute_strategy.scope():
-                installed = RuleNumber(self.schedule, self.unit, optimizer, self.target)
-            optimizer.live[self.target] = installed
+        with model.distribute_strategy.scope():
+            self.clock = Clock(self.schedule, self.unit, optimizer, "Scheduled")
+            self.variable = self.variable_of_target()
+        if isinstance(self.target, keras.layers.Dropout):
+            set_dropout(self.target, self.variable)
             retrace(model)
-        self.clock = installed
 
-    def place_anew(self) -> None:
+    def rule_number(self, optimizer: KerasOptimizer, path: str) -> "RuleNumber":
+        """Return the scheduled number of an optimizer's rule, installed unless it is there."""
+        known = isinstance(optimizer, Optimizer)
+        require(known, "optimizer", "must be a kopt Optimizer to schedule its rule", optimizer)
+        ours = cast(Optimizer, optimizer)
+        paths = number_paths(ours.rule)
+        require(path in paths, "target", f"must be one of {paths}, the numbers of {ours.rule!r}", path)
+        installed = ours.live.get(path)
+        if installed is None or not installed.follows(self.schedule, self.unit):
+            with self.model.distribute_strategy.scope():
+                installed = RuleNumber(self.schedule, self.unit, ours, path)
+            ours.live[path] = installed
+            retrace(self.model)
+        return installed
+
+    def reinstall(self) -> None:
         """Continue the schedule with a new optimizer."""
         before = self.clock
-        self.place()
+        self.install()
         self.clock.go_on_from(before)
 
-    def only_optimizer(self) -> Any:
+    def only_optimizer(self) -> KerasOptimizer:
         """Return the one optimizer whose updates are counted."""
         found = self.optimizers
         first, one = next(iter(found.values())), len(found) == 1 or not own_step(self.model)
         require(one, "optimizer", f"must name one of {sorted(found)}, whose updates are counted", self.optimizer)
         return first
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         if isinstance(self.target, str):
-            owner = self.clock.optimizer.live[self.target]
+            owner = cast(Optimizer, self.clock.optimizer).live[self.target]
             require(owner is self.clock, "callbacks", f"must hold one that sets {self.target}", [owner, self.clock])
         self.clock.begin_run((self.params or {}).get("epochs"), (self.params or {}).get("steps"))
         self.begun = True
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.follow()
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if not self.begun:
-            self.on_train_begin()  # a loop of the user's may leave it out
-        self.clock.begin_epoch(self.from_zero(epoch))
+            self.on_train_begin()  # a user's loop may leave it out
+        self.clock.begin_epoch(self.epoch_index(epoch))
         if not isinstance(self.target, str):
             self.variable.assign(self.clock.value(self.clock.updates()))
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         require(self.begun, "on_epoch_begin", "must be called before on_epoch_end for Scheduled to act", epoch)
         if own_step(self.model) and not self.measured:
             self.clock.measure_step(self.clock.steps)
         self.measured = True
         if logs is not None:
-            by_path = isinstance(self.target, str)
-            name = self.target if by_path else self.target.name
-            used = self.clock.updates() - 1 if by_path else self.clock.epoch_start
+            if isinstance(self.target, str):
+                name, used = self.target, self.clock.updates() - 1
+            else:
+                name, used = self.target.name, self.clock.epoch_start
             logs[name] = float(ops.convert_to_numpy(self.clock.value(used)))
 
-    def on_train_end(self, logs: Any = None) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Give the rule or the layer its own number back."""
+        """Let the rule or the layer have its own number again."""
         self.clock.active.set(0.0)
         if isinstance(self.target, keras.layers.Dropout):
             self.variable.assign(float(self.target.rate))  # for programs that were traced with it
             set_dropout(self.target, None)
 
-    def variable_of_target(self) -> Any:
-        """The variable that is written once an epoch."""
+    def variable_of_target(self) -> Variable:
+        """Return the variable that is written once an epoch."""
         if isinstance(self.target, keras.layers.Dropout):
             return Knob(float(self.target.rate)).value
         return self.target.value if isinstance(self.target, Knob) else self.target
@@ -161,15 +165,15 @@ class RuleNumber(Clock):
 
     Args:
         schedule: The schedule.
-        unit: What its time counts.
+        unit: The unit of its time.
         optimizer: The optimizer.
         path: The number's path in the rule.
     """
 
-    def __init__(self, schedule: Schedule, unit: Unit, optimizer: Any, path: str):
+    def __init__(self, schedule: Schedule, unit: Unit, optimizer: Optimizer, path: str):
         super().__init__(schedule, unit, optimizer, "Scheduled")
         self.own = read_field(optimizer.rule, path)
 
-    def __call__(self, updates: Any) -> Any:
+    def __call__(self, updates: Scalar) -> Tensor:
         own = ops.convert_to_tensor(self.own, "float64")
         return ops.where(read(self.active) > 0, self.exact(updates), own)

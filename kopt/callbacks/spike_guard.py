@@ -1,44 +1,43 @@
-"""SpikeGuard: back to the last good state when the loss spikes, and on with a lower rate."""
-
-from collections.abc import Sequence
-from typing import Any
+"""SpikeGuard: restores the last good state when the loss spikes, and goes on at a lower rate."""
 
 import keras
 import tensorflow as tf
 
-from kopt.callbacks.base import Placed, registry
+from kopt.callbacks.base import registry
 from kopt.callbacks.learning_rate import lower_rate, rate_of
-from kopt.keras_internals import global_seeds, rate_variable, raw
+from kopt.keras_internals import global_seeds, rate_variable
 from kopt.state.knob import held_knob
 from kopt.state.slots import held_slots
 from kopt.state.snapshot import Snapshot, knob_variables
 from kopt.training.arguments import is_count
-from kopt.training.steps.installing import holder, install, remove, require_at_work
-from kopt.training.steps.update_hooks import Hook, Update, working
+from kopt.training.callback import Callback
+from kopt.training.steps.installing import holder
+from kopt.training.steps.update_hooks import Need, Update, working
 from kopt.values.checks import require
+from kopt.values.types import KerasModel, KerasOptimizer, Logs
 
 __all__ = ["SpikeGuard"]
 
-FAST, SLOW = 0.8, 0.99  # what the averages of the loss keep at an update
-WARMUP = 50.0  # updates before a spike can be told
+FAST, SLOW = 0.8, 0.99  # the share of the averages of the loss that an update keeps
+WARMUP = 50.0  # updates before the first alarm
 
 
 @registry.register
-class SpikeGuard(Placed):
-    """Go back to the last good state when the loss spikes or gradients stay non-finite, lower the rate, and go on.
+class SpikeGuard(Callback):
+    """Restore the last good state when the loss spikes or gradients stay non-finite, lower the rate, and go on.
 
     The loss has spiked when its average over about 5 updates is more than `deviations` times its mean absolute
-    deviation above its average over about 100; the training program keeps these, and looks at every update. Between
+    deviation above its average over about 100; the training program computes both at every update. Between
     program calls, at most every `every` updates, weights, optimizer and statistics are copied in memory; after a spike
-    they are put back, but for the number of updates: schedules and data go on. The rate is multiplied by `factor`, by
-    the multiplier of `LearningRate` where that is there. How often that was done in an epoch is "spikes" in its logs.
+    they are restored, but for the number of updates: schedules and data go on. The rate is multiplied by `factor`,
+    through the multiplier of `LearningRate` when it is in use. "spikes" in an epoch's logs is the number of spikes.
 
     Args:
         every: Updates between copies, >= 1.
-        deviations: How far up a spike is, > 0.
-        patience: How many updates in a row may be non-finite, >= 1; such updates are skipped in any case.
-        factor: Of the rate, in (0, 1].
-        tries: How often to go back in a run, >= 0.
+        deviations: The height of a spike, in mean absolute deviations, > 0.
+        patience: The number of non-finite updates in a row that raises the alarm, >= 1; each of them is skipped anyway.
+        factor: The factor of the rate, in (0, 1].
+        tries: How often to restore the state in a run, >= 0.
 
     Raises:
         ValueError: When an argument is out of range; in fit, when the model has a train_step of its own.
@@ -58,7 +57,8 @@ class SpikeGuard(Placed):
         Chowdhery et al., PaLM: Scaling Language Modeling with Pathways, 2022, section 5.1, which goes back by hand.
     """
 
-    any_stretch = True
+    any_chunk = True
+    needs: frozenset[Need] = frozenset({"loss"})
 
     def __init__(
         self, every: int = 100, *, deviations: float = 6.0, patience: int = 10, factor: float = 0.5, tries: int = 3
@@ -71,75 +71,90 @@ class SpikeGuard(Placed):
         require(tries == 0 or is_count(tries), "tries", "must be a whole number >= 0", tries)
         self.every, self.deviations, self.patience = int(every), float(deviations), int(patience)
         self.factor, self.tries = float(factor), int(tries)
-        self.watch: LossWatch
+        self.trace_key = self.deviations, self.patience
 
-    def set_model(self, model: Any) -> None:
-        """Put the watch over the loss into the training step, before the training function is made."""
+    def set_model(self, model: KerasModel) -> None:
+        """Install the watch over the loss before the training function is made."""
         self.good: Snapshot | None = None
         self.fresh, self.epoch = True, 0
         super().set_model(model)
 
-    def place(self) -> None:
-        model, settings = self.model, (self.deviations, self.patience)
-        self.watch = install(model, "SpikeGuard", settings, lambda: LossWatch(model, *settings))
+    def build(self, model: KerasModel) -> None:
+        """Make the numbers that tell a spike, and the count of spikes.
+
+        The numbers are the fast and the slow average of the loss, the mean absolute deviation from the slow one, the
+        number of losses in them, the number of non-finite updates in a row, and whether there was an alarm.
+        """
         for optimizer in self.rated:
             rate_variable(optimizer)  # refuses a schedule
-        with model.distribute_strategy.scope():
-            self.spent = held_knob(holder(model), "kopt_spikes", 0.0)
+        (losses,) = held_slots(holder(model), "kopt_loss_watch", [tf.TensorSpec([6], "float32")]).arrays
+        self.arrays = {"losses": losses}
+        self.spent = held_knob(holder(model), "kopt_spikes", 0.0)
 
-    def place_anew(self) -> None:
-        """Watch over what is trained now, with what is known of its losses."""
-        watch, spent = self.watch, self.spent
-        remove(self.model, watch)
-        self.place()
-        self.watch.watched.assign(watch.watched)
+    def reinstall(self) -> None:
+        """Watch over the weights that are trained now, with the averages of the losses so far."""
+        losses, spent = self.arrays["losses"], self.spent
+        super().reinstall()
+        self.arrays["losses"].assign(losses)
         self.spent.set(float(spent))
         self.good = None
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_update(self, update: Update) -> None:
+        """Average the loss, and raise the alarm when it spikes."""
+        losses = self.arrays["losses"]
+        fast, slow, deviation, count, bad, alarm = tf.unstack(tf.convert_to_tensor(losses))
+        loss = tf.cast(update.loss, "float32")
+        good = update.finite & tf.math.is_finite(loss)
+        bad = tf.where(good, 0.0, bad + 1.0)
+        share = lambda keep: tf.maximum(1.0 - keep, 1.0 / (count + 1.0))  # at first, equal averages
+        faster = fast + (loss - fast) * share(FAST)
+        spike = (count >= WARMUP) & (faster - slow > self.deviations * deviation)
+        alarm = tf.where((good & spike) | (bad >= self.patience), 1.0, alarm)
+        new_slow = slow + (loss - slow) * share(SLOW)
+        new = [faster, new_slow, deviation + (tf.abs(loss - new_slow) - deviation) * share(SLOW), count + 1.0]
+        new = [tf.where(good & (alarm == 0.0), one, old) for one, old in zip(new, (fast, slow, deviation, count))]
+        losses.assign(tf.stack([*new, bad, alarm]))
+
+    def on_train_begin(self, logs: Logs = None) -> None:
         self.good, self.fresh = None, True
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.follow()
-        epoch = self.from_zero(epoch)
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        epoch = self.epoch_index(epoch)
         if self.fresh and epoch == 0:
             self.spent.set(0.0)
-            self.watch.restart()
+            self.arrays["losses"].assign(tf.zeros(6))
         self.fresh, self.epoch = False, epoch
         self.before = float(self.spent)
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        super().on_train_batch_begin(batch)
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         if not self.good:
             self.keep()
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self.watch.alarmed() and self.good:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        alarmed = bool(keras.ops.convert_to_numpy(self.arrays["losses"])[-1])
+        if alarmed and self.good:
             self.go_back()
         elif not self.good or self.updates() - self.kept >= self.every:
             self.keep()
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         require(not self.fresh, "on_epoch_begin", "must be called before on_epoch_end for SpikeGuard to act", epoch)
-        require_at_work(self.watch, self.model)
         kept = self.good is not None
         require(kept, "on_train_batch_end", "must be called after each batch for SpikeGuard to act", epoch)
         if logs is not None:
             logs["spikes"] = float(self.spent) - self.before
 
-    def on_train_end(self, logs: Any = None) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Leave nothing in the model's training step, and drop the copies."""
+        """Leave nothing in the model, and drop the copies."""
         self.good = None
-        remove(self.model, self.watch)
+        super().close()
 
     def updates(self) -> int:
+        """Return how many updates the first optimizer has made."""
         return int(keras.ops.convert_to_numpy(self.rated[0].iterations))
 
     @property
-    def rated(self) -> list[Any]:
+    def rated(self) -> list[KerasOptimizer]:
         """The optimizers with rates."""
         return list(self.optimizers.values())
 
@@ -166,45 +181,3 @@ class SpikeGuard(Placed):
         self.spent.set(spent + 1)
         for optimizer in self.rated:
             lower_rate(optimizer, self.factor)
-
-
-class LossWatch(Hook):
-    """The hook that tells spikes of the loss.
-
-    Its variable holds the fast and the slow average of the loss, the mean absolute deviation from the slow one, the
-    number of losses in them, the number of non-finite updates in a row, and whether there was an alarm.
-
-    Args:
-        model: The compiled model, built.
-        deviations: How far up a spike is.
-        patience: How many updates in a row may be non-finite.
-    """
-
-    needs = frozenset({"loss"})
-
-    def __init__(self, model: Any, deviations: float, patience: int):
-        self.deviations, self.patience = deviations, patience
-        (self.watched,) = held_slots(holder(model), "kopt_loss_watch", [tf.TensorSpec([6], "float32")]).arrays
-        self.variables: Sequence[Any] = [raw(self.watched)]
-
-    def restart(self) -> None:
-        """Know nothing of losses."""
-        self.watched.assign(tf.zeros(6))
-
-    def alarmed(self) -> bool:
-        """Whether the loss has spiked since the state was last good."""
-        return bool(keras.ops.convert_to_numpy(self.watched)[-1])
-
-    def after_update(self, update: Update) -> None:
-        fast, slow, deviation, count, bad, alarm = tf.unstack(tf.convert_to_tensor(self.watched))
-        loss = tf.cast(update.loss, "float32")
-        good = update.finite & tf.math.is_finite(loss)
-        bad = tf.where(good, 0.0, bad + 1.0)
-        share = lambda keep: tf.maximum(1.0 - keep, 1.0 / (count + 1.0))  # at first, equal averages
-        faster = fast + (loss - fast) * share(FAST)
-        spike = (count >= WARMUP) & (faster - slow > self.deviations * deviation)
-        alarm = tf.where((good & spike) | (bad >= self.patience), 1.0, alarm)
-        new_slow = slow + (loss - slow) * share(SLOW)
-        new = [faster, new_slow, deviation + (tf.abs(loss - new_slow) - deviation) * share(SLOW), count + 1.0]
-        new = [tf.where(good & (alarm == 0.0), one, old) for one, old in zip(new, (fast, slow, deviation, count))]
-        self.watched.assign(tf.stack([*new, bad, alarm]))

@@ -3,10 +3,11 @@
 import logging
 import re
 import time
-from typing import Any
 
-from kopt.callbacks.base import Callback, registry
+from kopt.callbacks.base import registry
+from kopt.training.callback import Callback
 from kopt.values.checks import require
+from kopt.values.types import KerasModel, Logs
 
 __all__ = ["TimeBudget"]
 
@@ -17,7 +18,7 @@ SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 @registry.register
 class TimeBudget(Callback):
-    """Stop training when it has taken so long, by the clock on the wall.
+    """Stop training when a duration has passed, by the clock on the wall.
 
     It stops after an update, in the middle of an epoch, which is then validated and logged as any other; in `Loop` not
     later than a program call, 0.2 s, after the time is up. The time runs from the beginning of each fit.
@@ -42,26 +43,26 @@ class TimeBudget(Callback):
         Folklore; as SLURM's time limits.
     """
 
-    any_stretch = True
+    any_chunk = True
     spans_epochs = True
 
     def __init__(self, budget: float | str):
         super().__init__()
         self.budget = seconds(budget)
 
-    def set_model(self, model: Any) -> None:
-        """Start counting; a loop of the user's own may not call `on_train_begin`."""
+    def set_model(self, model: KerasModel) -> None:
+        """Start counting; a user's loop may not call `on_train_begin`."""
         super().set_model(model)
         self.on_train_begin()
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         self.end = time.monotonic() + self.budget
         self.said = False
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.look()
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.look()
 
     def look(self) -> None:
@@ -72,8 +73,8 @@ class TimeBudget(Callback):
                 self.said = True
 
 
-def seconds(budget: Any, name: str = "budget") -> float:
-    """A duration in seconds."""
+def seconds(budget: float | str, name: str = "budget") -> float:
+    """Return a duration in seconds."""
     rule = "must be seconds > 0 or a duration such as '30m' or '1h30m'"
     if isinstance(budget, str):
         parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", budget)

@@ -33,7 +33,7 @@ class Stopping(keras.callbacks.Callback):
         Folklore: Kubernetes and SLURM send SIGTERM some seconds before SIGKILL.
     """
 
-    any_stretch = spans_epochs = True
+    any_chunk = spans_epochs = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -9,11 +9,12 @@ import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.distribute import is_chief, over_workers, workers
+from kopt.training.callback import Times
+from kopt.training.callback_needs import Phase, send_epoch, spans_epochs, watched, watches_batches
 from kopt.training.execute.program import Program
 from kopt.training.feed.chunks import Pace
 from kopt.training.feed.placement import Jit
 from kopt.training.feed.sources import Source
-from kopt.training.hooks import Phase, Times, spans_epochs, tell, watched, watches_batches
 from kopt.training.steps.evaluate import EvaluateStep
 from kopt.training.steps.train import TrainStep, skipped
 
@@ -150,7 +151,7 @@ class Passes:
 
     def tell(self, epoch: int, values: Mapping[str, Any], times: Times) -> None:
         """Give callbacks what they watch of an epoch, and log how many steps were skipped."""
-        tell(self.called, values, times)
+        send_epoch(self.called, values, times)
         so_far = int(values.get(SKIPPED, 0))
         if so_far > self.skipped_before and is_chief(self.model.distribute_strategy):
             count = so_far - self.skipped_before

@@ -9,6 +9,8 @@ from kopt import keras_internals as internals
 from kopt.distribute import is_chief
 from kopt.training.arguments import called_of, require_fit, require_loop, require_shuffle, require_sizes
 from kopt.training.belonging import require_own_optimizer, require_own_step
+from kopt.training.callback import Callback
+from kopt.training.callback_needs import Phase, for_worker, needs_every_batch, spans_epochs, watches_batches
 from kopt.training.epochs import Passes
 from kopt.training.execute.predictions import predictions_of
 from kopt.training.feed.class_weights import ClassWeight, require_class_weight
@@ -16,7 +18,6 @@ from kopt.training.feed.order import seed_of_run
 from kopt.training.feed.placement import Engine, Jit, source
 from kopt.training.feed.sources import Source
 from kopt.training.feed.validation import parts_of, require_data
-from kopt.training.hooks import Callback, Phase, for_worker, spans_epochs, watches_batches
 from kopt.training.progress import ProgressBar
 from kopt.training.steps.evaluate import EvaluateStep
 from kopt.training.steps.installing import hooked
@@ -279,7 +280,7 @@ class Loop:
 
     def steps_a_call(self, callbacks: Sequence[Any], phase: Phase) -> int | None:
         """Steps a program call that the user or a callback needs; None for as many as is fast."""
-        if any(getattr(callback, "every_batch", False) for callback in callbacks):
+        if any(map(needs_every_batch, callbacks)):
             return 1
         asked = self.model.steps_per_execution
         watched = any(watches_batches(callback, phase) for callback in callbacks)

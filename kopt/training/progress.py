@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from kopt.training.hooks import Callback
+from kopt.training.callback import Callback
 
 __all__ = ["ProgressBar"]
 
@@ -37,7 +37,7 @@ class ProgressBar(Callback):
         `keras.callbacks.ProgbarLogger`; rich.
     """
 
-    any_stretch = spans_epochs = chief_only = True
+    any_chunk = spans_epochs = chief_only = True
     training = False
 
     def __init__(self, live: bool | None = None):
@@ -64,7 +64,7 @@ class ProgressBar(Callback):
         return (self.params or {}).get(name)
 
     def title(self, epoch: int) -> str:
-        return f"epoch {self.from_zero(epoch) + 1}" + (f"/{self.told_of('epochs')}" if self.told_of("epochs") else "")
+        return f"epoch {self.epoch_index(epoch) + 1}" + (f"/{self.told_of('epochs')}" if self.told_of("epochs") else "")
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.first = epoch if self.first is None else self.first

@@ -37,6 +37,7 @@ moved_modules = MovedModules(
         "kopt.training.engine": "kopt.training.feed.placement",
         "kopt.training.evaluation_weights": "kopt.training.steps.evaluation_weights",
         "kopt.training.find_rate": "kopt.training.tools.find_rate",
+        "kopt.training.hooks": "kopt.training.callback_needs",
         "kopt.training.installing": "kopt.training.steps.installing",
         "kopt.training.lookups": "kopt.training.execute.lookups",
         "kopt.training.minimize": "kopt.training.tools.minimize",

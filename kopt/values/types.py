@@ -4,7 +4,7 @@ An alias of `Any` says what a value is, and is not checked; a Protocol is checke
 without a reason.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 __all__ = [
@@ -44,7 +44,7 @@ HyperParameters: TypeAlias = Any  # keras_tuner.HyperParameters
 TrialOfTuner: TypeAlias = Any  # keras_tuner.engine.trial.Trial
 Json: TypeAlias = Any  # what json.loads gives
 Config: TypeAlias = dict[str, Any]  # what get_config gives
-Logs: TypeAlias = Mapping[str, Any] | None  # what Keras passes to the hooks of callbacks
+Logs: TypeAlias = MutableMapping[str, Any] | None  # the argument of callback methods; callbacks add to it
 Step: TypeAlias = Callable[[Batch], Nest]  # what is done with one batch; gives the logs
 
 

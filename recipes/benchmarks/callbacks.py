@@ -6,23 +6,22 @@ Target    in Loop at most 1.02 on MLP 784, 1.10 for GradientMonitor per layer; L
           digits MLP; in model.fit 1.00
 Time      about 4 minutes on 2 cores
 
-A line is the median of a run's time, in terms of that without callbacks, which is there twice: its second line is the
-noise.
+Each line is the median time of a run over that of a run without callbacks, which is timed twice: the second line shows
+the noise.
 
 Measured on MLP 784, whose epoch takes 38 ms (noise 0.98 to 1.01): TimeBudget 0.98, Throughput 0.99, Diagnosis 1.01,
-LayerRates 1.00; what needs every epoch's end is run epoch by epoch, 0.45 ms on the host and 0.4 ms for a call: SWA
-1.06, SpikeGuard 1.07, LAWA 1.10. In the graph, without the host: EMA 1.04 to 1.07, for 1.6 MB that a step reads and
-writes more; GradientMonitor 1.10 to 1.15, whole or per layer.
-What was tried for GradientMonitor: norms in every step and a choice of results 1.72; old weights kept in variables of
-their own on a condition 1.15; a second trace of the whole step on a condition 1.10; every 100th update 1.08 to 1.10: it
-is the conditions, which keep XLA from joining the update's loops, not the norms.
+LayerRates 1.00. Callbacks that need the end of every epoch make each epoch a call, 0.45 ms on the host and 0.4 ms for
+the call: SWA 1.06, SpikeGuard 1.07, LAWA 1.10. In the graph, without the host: EMA 1.04 to 1.07, for a step reads and
+writes 1.6 MB more; GradientMonitor 1.10 to 1.15, whole or per layer.
+Tried for GradientMonitor: norms in every step and a choice of results 1.72; old weights in separate variables on a
+condition 1.15; a second trace of the whole step on a condition 1.10; every 100th update 1.08 to 1.10: the cost is the
+conditions, which keep XLA from fusing the update's loops, not the norms.
 Elsewhere: LearningRate and CSVLogger on the digits MLP 1.03 to 1.04; in model.fit 0.88 to 1.24, where the same training
 timed against itself gives 0.95 and 1.23: nothing above that noise.
 """
 
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import tyro
@@ -44,28 +43,30 @@ from kopt.callbacks import (
 )
 from kopt.schedules import Cosine
 from kopt.training import Loop
+from kopt.values.types import Config, KerasCallback
 
-Makers = dict[str, Callable[[], list[Any]]]
+Maker = Callable[[], list[KerasCallback]]
+Makers = dict[str, Maker]
 
 
-def trainer(name: str, epochs: int, loop: bool, callbacks: Callable[[], list[Any]]) -> Callable[[], Any]:
-    """Train a work for so many epochs with callbacks."""
+def trainer(name: str, epochs: int, loop: bool, callbacks: Maker) -> Callable[[], keras.callbacks.History]:
+    """Return a function that trains a work for some epochs with callbacks."""
     work = WORKS[name]
     model, (x, y) = work.model(), work.arrays()
     fit = Loop(model).fit if loop else model.fit
-    how: dict[str, Any] = {"batch_size": work.batch, "epochs": epochs, "verbose": 0}
+    how: Config = {"batch_size": work.batch, "epochs": epochs, "verbose": 0}
     return lambda: fit(x, y, callbacks=callbacks(), **how)
 
 
 def show(title: str, name: str, epochs: int, loop: bool, makers: Makers, repetitions: int) -> None:
-    """Time a work with each of some lists of callbacks."""
+    """Print the times of a work with each of several lists of callbacks."""
     contenders = {label: trainer(name, epochs, loop, make) for label, make in makers.items()}
     steps = epochs * -(-len(WORKS[name].arrays()[1]) // WORKS[name].batch)
     print(f"{title}, {name}\n" + table(alternate(contenders, repetitions), steps, "none"))
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Time each work with and without callbacks, by turns."""
+    """Time each work with and without callbacks, in turn."""
 
     def options(repetitions: int = 9) -> int:
         return repetitions

@@ -2,6 +2,7 @@
 
 import gc
 import pathlib
+import re
 
 import keras
 import keras_tuner
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import kopt
 from kopt import callbacks, schedules, select
 from kopt.state import Knob, training_variables
 from kopt.training import Loop, ProgressBar, TrainStep
-from kopt.training.hooks import watches_batches
+from kopt.training.callback_needs import watches_batches
 from kopt.tuning.trial.checkpoints import Checkpoint, Progress
 
 EXAMPLES = {
@@ -269,3 +271,40 @@ def test_steps_change_only_what_is_listed_for_snapshots(name: str, network, poin
     model = network("adam")
     train(model, [part[:20] for part in points], [Listed(), *EXAMPLES[name]()], loop=False, epochs=3)
     assert len(seen) == 6 and max(seen) > 4 and not forgotten
+
+
+# The callback that README.md shows.
+
+README = pathlib.Path(kopt.__file__).parent.parent / "README.md"
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def output(y, y_pred):
+    """A loss whose gradient by the weights of a linear model is the mean input, whatever the weights are."""
+    return y_pred
+
+
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_readmes_callback_measures_the_path(loop: bool, steps: int, tmp_path) -> None:
+    (block,) = re.findall(r"```python\n([^`]*class PathLength.*?)\nkopt.fit", README.read_text(), re.S)
+    names: dict = {"kopt": kopt}
+    exec(compile(block, README.name, "exec"), names)
+    assert len(block.split("class PathLength")[1].strip().splitlines()) <= 15
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, use_bias=False)])
+    model.compile(keras.optimizers.SGD(0.1), output, steps_per_execution=steps)
+    x, how = np.random.default_rng(0).normal(size=(95, 3)).astype("float32"), {"batch_size": 10, "shuffle": False}
+
+    def path(trained, epochs: int):
+        fit = (lambda *data, **more: kopt.fit(trained, *data, **more)) if loop else trained.fit
+        listed = [names["PathLength"]()]
+        return fit(x, np.zeros(95), epochs=epochs, verbose=0, callbacks=listed, **how).history["path_length"]
+
+    means = [x[first : first + 10].mean(axis=0) for first in range(0, 95, 10)]
+    an_epoch = 0.1 * np.linalg.norm(means, axis=1).sum()
+    np.testing.assert_allclose(path(model, 2), an_epoch * np.array([1, 2]), rtol=1e-5)
+    model.save(tmp_path / "model.keras")
+    for load in (keras.saving.load_model, kopt.load_model):
+        loaded = load(tmp_path / "model.keras")
+        np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    np.testing.assert_allclose(path(loaded, 1), 3 * an_epoch, rtol=1e-5)  # the length was saved too

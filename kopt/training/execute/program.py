@@ -45,8 +45,6 @@ class Program:
         logs: "metrics" where the logs are the model's metrics, "step" where they are what the last step returned.
     """
 
-    sees_hooks = True
-
     def __init__(self, model: Any, step: Callable[[Any], Any], jit: Jit, logs: Literal["metrics", "step"]):
         self.model, self.step, self.jit, self.logs = model, step, jit, logs
         self.strategy = model.distribute_strategy

@@ -3,9 +3,9 @@
 import contextlib
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, cast, get_args
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ from kopt.training.arguments import is_count
 from kopt.training.loop import Loop
 from kopt.training.steps.installing import install, remove
 from kopt.training.steps.train import TrainStep, skipped
-from kopt.training.steps.update_hooks import Hook, Update
+from kopt.training.steps.update_hooks import Need, Update
 from kopt.values.checks import require
 from kopt.values.types import ArrayLike, Config, KerasModel, Variable
 
@@ -151,7 +151,8 @@ def find_rate(
     with model.distribute_strategy.scope():
         internals.build_optimizer(model.optimizer, model.trainable_weights)
     with untouched(model):
-        sweep = install(model, "find_rate", (low, high, steps), lambda: Sweep(variable, rates))
+        hook = install(model, "find_rate", (low, high, steps), lambda: Sweep(variable, rates))
+        sweep = cast(Sweep, hook.owner)  # of an earlier call with the same rates, where there was one
         try:
             sweep.begin()
             needed = (steps + 1) * (rated[0].gradient_accumulation_steps or 1)
@@ -164,7 +165,7 @@ def find_rate(
                 require(sweep.batches() == before + whole, "x", f"must give {needed} batches", sweep.batches())
             losses = keras.ops.convert_to_numpy(sweep.losses)[1:]
         finally:
-            remove(model, sweep)
+            remove(model, hook)
     kept = until_divergence(losses)
     require(kept >= LEAST, "low", "must be a rate with which the loss stays finite", low)
     return RateCurve(rates[:kept], losses[:kept].astype("float64"), method)
@@ -218,15 +219,16 @@ def longest_fall(losses: np.ndarray) -> tuple[int, int]:
     return int(starts[end]), end
 
 
-class Sweep(Hook):
-    """The update hook that records the loss of each update and sets the rate of the next.
+class Sweep:
+    """The work after an update that records its loss and sets the rate of the next.
 
     Args:
         rate: The variable of the optimizer's rate.
         rates: The rates to set, in their order.
     """
 
-    needs = frozenset({"loss"})
+    needs: frozenset[Need] = frozenset({"loss"})
+    changes_weights = False
 
     def __init__(self, rate: Variable, rates: np.ndarray):
         how: Config = {"trainable": False, "aggregation": "only_first_replica"}
@@ -234,7 +236,8 @@ class Sweep(Hook):
         self.losses = keras.Variable(np.zeros(len(rates) + 1, "float32"), name="losses", **how)
         self.total = keras.Variable(0.0, dtype="float32", name="total", **how)  # of the next update's losses
         self.counts = keras.Variable(np.zeros(3, "int32"), dtype="int32", name="counts", **how)
-        self.variables: Sequence[Variable] = list(map(internals.raw, (self.losses, self.total, self.counts, rate)))
+        kept = {"losses": self.losses, "total": self.total, "counts": self.counts, "rate": rate}
+        self.arrays: Mapping[str, Variable] = kept
 
     def begin(self) -> None:
         """Clear the losses, and set the lowest rate."""
@@ -250,7 +253,7 @@ class Sweep(Hook):
         """Return the number of batches seen."""
         return int(keras.ops.convert_to_numpy(self.counts)[2])
 
-    def after_update(self, update: Update) -> None:
+    def on_update(self, update: Update) -> None:
         place, since, batches = tf.unstack(tf.convert_to_tensor(self.counts))  # losses; batches since an update, in all
         total = tf.convert_to_tensor(self.total) + tf.cast(update.loss, "float32")
         ended = update.made | ~update.finite  # else more batches belong to the same update

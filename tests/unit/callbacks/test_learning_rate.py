@@ -10,7 +10,7 @@ from kopt.optimizers import Optimizer
 from kopt.rules import Adam, GradientDescent
 from kopt.schedules import Constant, Cosine, Schedule, Step
 from kopt.training import Loop
-from kopt.training.hooks import watches_batches
+from kopt.training.callback_needs import watches_batches
 
 SCHEDULE = Cosine(0.1).warmup(1)
 

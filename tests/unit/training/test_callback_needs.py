@@ -7,7 +7,7 @@ import pytest
 from kopt import callbacks
 from kopt.schedules import Constant
 from kopt.training import Loop, ProgressBar
-from kopt.training.hooks import spans_epochs, watches_batches
+from kopt.training.callback_needs import spans_epochs, watches_batches
 
 EPOCHS = 14
 
