@@ -1,6 +1,8 @@
 """Reports of every task: served models, pictures, the worst examples, comparing and listing runs."""
 
+import functools
 import pathlib
+import shutil
 import string
 
 import keras
@@ -50,9 +52,22 @@ def raw(x: object) -> object:
     return tf.constant([str(text) for text in x]) if x.dtype.kind == "O" else x
 
 
+@pytest.fixture(scope="module")
+def run_of(tmp_path_factory):
+    """Run a recipe once for all tests that only read its folder."""
+    return functools.cache(lambda name: kopt.run(RECIPES[name], folder=tmp_path_factory.mktemp(name), verbose=False))
+
+
+@pytest.fixture
+def table_run(run_of, tmp_path):
+    """A copy of the run on a table, to be changed."""
+    folder = run_of("table").folder
+    return report.read_run(shutil.copytree(folder, tmp_path / "table" / folder.name))
+
+
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_run_serves_raw_inputs_and_shows_what_it_got_wrong(name: str, tmp_path) -> None:
-    done = kopt.run(RECIPES[name], folder=tmp_path, verbose=False)
+def test_a_run_serves_raw_inputs_and_shows_what_it_got_wrong(name: str, run_of) -> None:
+    done = run_of(name)
     model, test = keras.saving.load_model(done.folder / "model.keras"), done.recipe.data.load().test
     outputs = model.predict(raw(test.x), verbose=0)
     assert done.recipe.data.scored(test.y, outputs) == pytest.approx(done.metrics["value"], abs=1e-3)
@@ -65,8 +80,8 @@ def test_a_run_serves_raw_inputs_and_shows_what_it_got_wrong(name: str, tmp_path
     assert report.read_run(done.folder).recipe == done.recipe
 
 
-def test_a_served_model_goes_on_training_with_its_optimizer(tmp_path) -> None:
-    done = kopt.run(RECIPES["table"], folder=tmp_path, verbose=False)
+def test_a_served_model_goes_on_training_with_its_optimizer(run_of) -> None:
+    done = run_of("table")
     model = keras.saving.load_model(done.folder / "model.keras")
     steps = int(model.optimizer.iterations)
     splits = done.recipe.data.load()
@@ -156,8 +171,8 @@ def test_nan_in_any_split_is_refused(place: int, part: str, tmp_path, monkeypatc
         kopt.run(recipe("nan", data.Digits(examples=100), models.MLP((8, 8, 1), 10)), folder=tmp_path, verbose=False)
 
 
-def test_broken_folders_are_left_out_and_named(tmp_path, capsys) -> None:
-    good = kopt.run(RECIPES["table"], folder=tmp_path, verbose=False)
+def test_broken_folders_are_left_out_and_named(table_run, tmp_path, capsys) -> None:
+    good = table_run
     for name, content in (("a", "{"), ("b", '{"a": 1}'), ("c", (good.folder / "recipe.json").read_text())):
         (tmp_path / "table" / name).mkdir()
         for file in ("recipe.json", "history.csv", "metrics.json"):
@@ -204,8 +219,8 @@ def test_the_worst_examples_come_first() -> None:
     assert worst(items, 1)[0][1:3] in (("a, c", "a, b, c"), ("b", "a, b, c")) and np.all(errors(items) == 0)
 
 
-def test_comparing_tells_what_differs(tmp_path, capsys) -> None:
-    first = kopt.run(RECIPES["table"], folder=tmp_path, verbose=False)
+def test_comparing_tells_what_differs(table_run, tmp_path, capsys) -> None:
+    first = table_run
     second = replace(RECIPES["table"], {"model.units": (5,), "schedule": schedules.Constant(0.002)})
     second = kopt.run(second, folder=tmp_path, verbose=False)
     told = dict(report.differences([first, second]))
@@ -239,30 +254,35 @@ def test_bad_commands_end_with_a_sentence(arguments: list[str], message: str, ca
     assert caught.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_an_unknown_sorting_is_named(tmp_path) -> None:
-    kopt.run(RECIPES["table"], folder=tmp_path, verbose=False)
+def test_an_unknown_sorting_is_named(table_run, tmp_path) -> None:
     with pytest.raises(ValueError, match="^sort must be one of folder, .*value.*, got 'worth'"):
         report.found_runs(tmp_path, "worth")
 
 
-@pytest.mark.parametrize(("target", "code"), [(0.05, 0), (1.01, 1)])
-def test_check_target_ends_with_its_verdict(target: float, code: int, tmp_path, capsys) -> None:
-    checked = replace(RECIPES["table"], {"target": target, "training.epochs": 1})
+def test_check_target_ends_with_its_verdict(tmp_path, capsys, monkeypatch) -> None:
+    checked = replace(RECIPES["table"], {"target": 0.05, "training.epochs": 1})
     with pytest.raises(SystemExit) as caught:
         kopt.run_command(kopt.Command(checked, check_target=True, folder=str(tmp_path)))
     printed = capsys.readouterr().out
-    assert caught.value.code == code and ("reached" if code == 0 else "missed") in printed
-    values = [run.metrics["value"] for run in report.found_runs(tmp_path)[0]]
+    runs = report.found_runs(tmp_path)[0]
+    values = [run.metrics["value"] for run in runs]
+    assert caught.value.code == 0 and "reached" in printed
     assert len(values) == 3 and f"mean accuracy {np.mean(values):.4f}" in printed
+    # The same three runs against a target out of reach.
+    seeded = {run.recipe.seed: run for run in runs}
+    monkeypatch.setattr("kopt.experiment.recipe_cli.run", lambda recipe, **_: seeded[recipe.seed])
+    with pytest.raises(SystemExit) as caught:
+        kopt.run_command(kopt.Command(replace(checked, {"target": 1.01}), check_target=True))
+    assert caught.value.code == 1 and "missed" in capsys.readouterr().out
 
 
-def test_less_is_better_for_errors(tmp_path, capsys) -> None:
+def test_less_is_better_for_errors(run_of, monkeypatch) -> None:
     from kopt.experiment.recipe_cli import check_target
 
-    checked = replace(RECIPES["forecast"], {"training.epochs": 1, "target": 100.0})
-    assert check_target(checked, folder=tmp_path) and not check_target(
-        replace(checked, {"target": 1e-6}), folder=tmp_path
-    )
+    monkeypatch.setattr("kopt.experiment.recipe_cli.run", lambda recipe, **_: run_of("forecast"))
+    assert run_of("forecast").metrics["metric"] == "mae"
+    reached = [check_target(replace(RECIPES["forecast"], {"target": target})) for target in (100.0, 1e-6)]
+    assert reached == [True, False]
 
 
 def test_a_target_must_be_there_to_be_checked(capsys) -> None:
