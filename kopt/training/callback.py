@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kopt.keras_internals import optimizers_of
-from kopt.state.knobs import held_slots
+from kopt.state.knobs import held_knob, held_slots
 from kopt.training.steps.installing import holder, install, own_step, remove, remove_interrupted, require_at_work
 from kopt.training.steps.update_hooks import Need, Update, UpdateHook
 from kopt.values.types import DType, KerasModel, KerasOptimizer, Logs, Variable
@@ -163,8 +163,11 @@ class Callback(keras.callbacks.Callback):
             shape: Its shape.
             dtype: Its type.
         """
-        spec = [tf.TensorSpec(shape, dtype)]
-        (array,) = held_slots(holder(self.model), f"kopt_{type(self).__name__}_{name}", spec).arrays
+        held_by, attribute = holder(self.model), f"kopt_{type(self).__name__}_{name}"
+        if len(shape) == 0:  # load_model cannot tell Slots of one scalar from a Knob
+            array = held_knob(held_by, attribute, 0.0, keras.backend.standardize_dtype(dtype)).value
+        else:
+            (array,) = held_slots(held_by, attribute, [tf.TensorSpec(shape, dtype)]).arrays
         self.arrays = {**self.arrays, name: array}
         return array
 
