@@ -77,7 +77,7 @@ class Callback(keras.callbacks.Callback):
         ...         self.arrays["distance"].assign_add(tf.sqrt(tf.add_n(squares)))
         ...
         ...     def on_epoch_end(self, epoch, logs=None):
-        ...         logs["distance"] = float(self.arrays["distance"])
+        ...         logs["distance"] = float(self.read_array("distance"))
         >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
         >>> model = keras.Sequential([keras.Input((1,)), layer])
         >>> model.compile(keras.optimizers.SGD(0.1), "mse")
@@ -170,6 +170,10 @@ class Callback(keras.callbacks.Callback):
             (array,) = held_slots(held_by, attribute, [tf.TensorSpec(shape, dtype)]).arrays
         self.arrays = {**self.arrays, name: array}
         return array
+
+    def read_array(self, name: str) -> np.ndarray:
+        """Return the current value of one of `arrays`, on any number of replicas."""
+        return keras.ops.convert_to_numpy(self.arrays[name])
 
     def epoch_values(self) -> dict[str, np.ndarray]:
         """Return the watched values at the end of the training part of the epoch."""
