@@ -10,9 +10,7 @@ __all__ = ["registry"]
 registry: Registry[keras.callbacks.Callback] = Registry("callbacks")
 
 
-def optimizer_name(optimizer: object) -> str | None:
+def optimizer_name(optimizer: str | None) -> str | None:
     """Return the name of the model's attribute that is the optimizer; raise ValueError when it is no name."""
-    if optimizer is None or isinstance(optimizer, str):
-        return optimizer
-    require(False, "optimizer", "must be an attribute's name", optimizer)
-    return None
+    require(optimizer is None or isinstance(optimizer, str), "optimizer", "must be an attribute's name", optimizer)
+    return optimizer

@@ -1,6 +1,5 @@
 """GradientMonitor: norms of gradients, updates and weights, measured in the graph."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -97,7 +96,7 @@ class GradientMonitor(Callback):
 
     def start(self) -> None:
         """Drop the measurements so far."""
-        self.before = keras.ops.convert_to_numpy(self.arrays["sums"])
+        self.before = self.read_array("sums")
 
     @property
     def watched(self) -> dict[str, Variable]:

@@ -131,7 +131,7 @@ class SpikeGuard(Callback):
             self.keep()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        alarmed = bool(keras.ops.convert_to_numpy(self.arrays["losses"])[-1])
+        alarmed = bool(self.read_array("losses")[-1])
         if alarmed and self.good:
             self.go_back()
         elif not self.good or self.updates() - self.kept >= self.every:

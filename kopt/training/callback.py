@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kopt.keras_internals import optimizers_of
+from kopt.state.knob import held_knob
 from kopt.state.slots import held_slots
 from kopt.training.steps.installing import holder, install, own_step, remove, remove_interrupted, require_at_work
 from kopt.training.steps.update_hooks import Need, Update, UpdateHook
@@ -77,7 +78,7 @@ class Callback(keras.callbacks.Callback):
         ...         self.arrays["distance"].assign_add(tf.sqrt(tf.add_n(squares)))
         ...
         ...     def on_epoch_end(self, epoch, logs=None):
-        ...         logs["distance"] = float(self.arrays["distance"])
+        ...         logs["distance"] = float(self.read_array("distance"))
         >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
         >>> model = keras.Sequential([keras.Input((1,)), layer])
         >>> model.compile(keras.optimizers.SGD(0.1), "mse")
@@ -163,10 +164,17 @@ class Callback(keras.callbacks.Callback):
             shape: Its shape.
             dtype: Its type.
         """
-        spec = [tf.TensorSpec(shape, dtype)]
-        (array,) = held_slots(holder(self.model), f"kopt_{type(self).__name__}_{name}", spec).arrays
+        held_by, attribute = holder(self.model), f"kopt_{type(self).__name__}_{name}"
+        if len(shape) == 0:  # load_model cannot tell Slots of one scalar from a Knob
+            array = held_knob(held_by, attribute, 0.0, keras.backend.standardize_dtype(dtype)).value
+        else:
+            (array,) = held_slots(held_by, attribute, [tf.TensorSpec(shape, dtype)]).arrays
         self.arrays = {**self.arrays, name: array}
         return array
+
+    def read_array(self, name: str) -> np.ndarray:
+        """Return the current value of one of `arrays`, on any number of replicas."""
+        return keras.ops.convert_to_numpy(self.arrays[name])
 
     def epoch_values(self) -> dict[str, np.ndarray]:
         """Return the watched values at the end of the training part of the epoch."""

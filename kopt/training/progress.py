@@ -59,12 +59,12 @@ class ProgressBar(Callback):
         self.training = True
         self.begin()
 
-    def told_of(self, name: str) -> Any:
+    def param(self, name: str) -> Any:
         """Return a value that `set_params` has given, or None."""
         return (self.params or {}).get(name)
 
     def title(self, epoch: int) -> str:
-        return f"epoch {self.epoch_index(epoch) + 1}" + (f"/{self.told_of('epochs')}" if self.told_of("epochs") else "")
+        return f"epoch {self.epoch_index(epoch) + 1}" + (f"/{self.param('epochs')}" if self.param("epochs") else "")
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.first = epoch if self.first is None else self.first
@@ -72,26 +72,26 @@ class ProgressBar(Callback):
         if self.live:
             columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
             self.bar = Progress(*columns, TextColumn("{task.fields[logs]}"), console=self.console, transient=True)
-            self.task = self.bar.add_task(self.title(epoch), total=self.told_of("steps"), logs="")
+            self.task = self.bar.add_task(self.title(epoch), total=self.param("steps"), logs="")
             self.bar.start()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.epoch_steps = batch + 1
         if self.bar:
-            steps = self.told_of("steps")
+            steps = self.param("steps")
             done = self.epochs + (self.epoch_steps / steps if steps else 0.0)
             self.bar.update(self.task, completed=self.epoch_steps, logs=f"{shown(logs)}  {self.pace(done)}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.close()
-        self.epochs, self.steps = self.epochs + 1, self.steps + (self.epoch_steps or self.told_of("steps") or 0)
+        self.epochs, self.steps = self.epochs + 1, self.steps + (self.epoch_steps or self.param("steps") or 0)
         self.epoch_steps = 0
         print(f"{self.title(epoch)}  {shown(logs)}  {self.pace(self.epochs)}", flush=True)
 
     def pace(self, epochs: float) -> str:
         """How long training has taken for so many epochs, how fast it goes, and how long it may still take."""
         seconds = time.perf_counter() - self.begun
-        examples, whole = self.told_of("examples"), self.told_of("epochs")
+        examples, whole = self.param("examples"), self.param("epochs")
         count, what = (epochs * examples, "examples") if examples else (self.steps + self.epoch_steps, "steps")
         left = (whole - (self.first or 0) - epochs) * seconds / epochs if epochs and whole else 0.0
         ending = f"  {left:.0f} s left" if left else ""

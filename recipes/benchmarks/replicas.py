@@ -26,12 +26,13 @@ import tensorflow as tf
 import tyro
 
 from kopt import distribute, rules, select
-from kopt.callbacks import EMA, Average, GradientMonitor, LayerRates, LearningRate, SpikeGuard
+from kopt.callbacks import EMA, Average, Callback, GradientMonitor, LayerRates, LearningRate, SpikeGuard, Update
 from kopt.distribute.launch import launch
 from kopt.optimizers import Decayed, Optimizer
 from kopt.regularizers import GroupLasso, TowardStart, attach, strength
 from kopt.schedules import Cosine
 from kopt.training import Loop, TrainStep, clips
+from kopt.values.types import KerasModel
 
 EPOCHS, STEPS, BATCH = 10, 5, 32
 
@@ -60,6 +61,26 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {
     "adamw": lambda down=1.0, **more: keras.optimizers.AdamW(0.01 * down, weight_decay=0.05, **more),
     "kopt adam": lambda down=1.0, **more: Optimizer(rules.Adam(), 0.01 * down, **more),
 }
+
+
+class Slower(Callback):
+    """A user's callback that shortens updates by an average of the loss."""
+
+    needs = frozenset({"before", "loss"})
+    changes_weights = True
+
+    def build(self, model: KerasModel) -> None:
+        """Make the average."""
+        self.add_array("loss")
+
+    def on_update(self, update: Update) -> None:
+        """Average the loss, and shorten the update."""
+        average = self.arrays["loss"]
+        average.assign(0.9 * average + 0.1 * tf.cast(update.loss, "float32"))
+        for weight, old in zip(update.weights, update.before):
+            weight.assign(old + (weight - old) / (1.0 + tf.cast(average, old.dtype)))
+
+
 # Feature -> what of the network, of the optimizer, of the step.
 FEATURES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -96,7 +117,7 @@ FEATURES: dict[str, dict[str, Any]] = {
     "attached penalties": {"attached": True},
     "scheduled rate": {"callbacks": lambda: [LearningRate(Cosine(0.02).warmup(1), unit="epoch")]},
     "average, layer rates": {"callbacks": lambda: [Average(EMA(0.9)), LayerRates(depth_decay=0.5, unfreeze=2)]},
-    "monitor, guard": {"callbacks": lambda: [GradientMonitor(5, noise=True), SpikeGuard(10)]},
+    "monitor, guard": {"callbacks": lambda: [GradientMonitor(5, noise=True), SpikeGuard(10), Slower()]},
     "decayed, scaled": {"decayed": True},
     "bf16": {"policy": "mixed_bfloat16"},
     "fp16": {"policy": "mixed_float16"},

@@ -1,4 +1,4 @@
-"""What holds of every callback."""
+"""The laws of every callback."""
 
 import gc
 import pathlib
@@ -156,11 +156,11 @@ def test_beside_keras_average_of_the_optimizer(name: str, loop: bool, network, p
 
 
 def steering(name: str):
-    """A callback that changes training itself; nothing for those that only look."""
+    """Return a callback that changes training; nothing for those that only watch."""
     return EXAMPLES[name]() if name in ("learning_rate", "reduce_on_plateau") else []
 
 
-# Loops that a user writes: what they tell callbacks, how they train, and which callbacks cannot act there.
+# Loops that a user writes: which callback methods they call, how they train, and which callbacks cannot act there.
 
 IN_HAND = {
     **EXAMPLES,
@@ -185,8 +185,8 @@ NEEDS = {
     "throughput": {"compiled"},
 }
 LOOPS: dict[str, tuple] = {
-    # first epoch, what logs are, how a batch is trained, and what is not there: on_epoch_begin, batch hooks, the run's
-    # length, the model's train_step, a compiled model
+    # first epoch, type of the logs, how a batch is trained, and what is missing: on_epoch_begin, batch methods, the
+    # length of the run, the model's train_step, a compiled model
     "ends of epochs, from 0": (0, np.float32, "train_on_batch", {"begin", "batch", "run"}),
     "ends of epochs, from 1": (1, None, "tape", {"begin", "batch", "run", "step"}),
     "epochs, from 1": (1, tf.constant, "train_on_batch", {"batch", "run"}),
@@ -197,7 +197,7 @@ LOOPS: dict[str, tuple] = {
 
 
 def by_hand(model, points, listed, loop: str) -> None:
-    """Train as a user's own loop does: nobody calls set_params, on_train_begin or on_train_end."""
+    """Train as a user's loop does, without set_params, on_train_begin and on_train_end."""
     first, number, how, lacks = LOOPS[loop]
     for one in listed:
         one.set_model(model)

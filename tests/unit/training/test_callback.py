@@ -30,7 +30,7 @@ class Count(callbacks.Callback):
         pass
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["count"] = float(self.arrays["count"])
+        logs["count"] = float(self.read_array("count"))
 
     def on_train_batch_begin(self, batch, logs=None):
         pass
@@ -180,7 +180,7 @@ def test_needs_may_be_read_in_branches(network, points) -> None:
 
     model, branches = network("sgd"), Branches()
     fitted(model, points, branches, loop=True, epochs=1)
-    assert np.asarray(branches.arrays["sums"])[2] == 40.0
+    assert branches.read_array("sums")[2] == 40.0
 
 
 def test_methods_of_the_base_class_keep_no_epochs_apart() -> None:

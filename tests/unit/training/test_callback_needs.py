@@ -1,4 +1,4 @@
-"""What a loop takes callbacks to need: epochs may run together only where every hook is declared to be content."""
+"""Needs of callbacks: epochs run together only when every callback method is declared to allow it."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ EPOCHS = 14
 
 
 def on(method: str, make):
-    """A callback of some class with a hook set on the instance."""
+    """Return a function that makes a callback with a method set on the instance."""
 
     def build(act):
         callback = make()
@@ -24,7 +24,7 @@ def on(method: str, make):
 
 
 class Schedule(callbacks.LearningRate):
-    """A subclass of a callback that spans epochs, with a hook of its own."""
+    """A subclass of a callback that spans epochs, with an undeclared method."""
 
     def __init__(self, act):
         super().__init__(Constant(0.02))
@@ -46,7 +46,7 @@ class Logged(keras.callbacks.History):
 
 
 class Proxy(keras.callbacks.Callback):
-    """A stand-in whose hooks are another callback's."""
+    """A stand-in whose methods are another callback's."""
 
     def __init__(self, act):
         super().__init__()
@@ -59,7 +59,7 @@ class Proxy(keras.callbacks.Callback):
 
 
 class Late(keras.callbacks.Callback):
-    """Sets its hook when training begins."""
+    """Sets its method when training begins."""
 
     def __init__(self, act):
         super().__init__()
@@ -83,7 +83,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
-def test_hooks_that_nobody_has_declared_are_called_in_time(name: str, network, points) -> None:
+def test_undeclared_methods_are_called_in_time(name: str, network, points) -> None:
     """The updates at each epoch's end, a rate halved there, snapshots, and a stop: as in stock fit."""
 
     def run(loop: bool):
@@ -107,7 +107,7 @@ def test_hooks_that_nobody_has_declared_are_called_in_time(name: str, network, p
         np.testing.assert_array_equal(one, other)
 
 
-def test_batch_hooks_that_are_set_on_an_instance_count(network, points) -> None:
+def test_batch_methods_that_are_set_on_an_instance_count(network, points) -> None:
     calls: list[int] = []
 
     def run(callback):
@@ -122,12 +122,12 @@ def test_batch_hooks_that_are_set_on_an_instance_count(network, points) -> None:
     assert run(late) == [0, 1, 2, 3] * 3
 
 
-def test_what_is_declared_holds_for_the_class_and_for_subclasses_without_hooks(tmp_path) -> None:
+def test_a_flag_holds_for_the_class_and_for_subclasses_without_methods(tmp_path) -> None:
     class Same(callbacks.LearningRate):
-        """No hooks of its own."""
+        """Overrides nothing."""
 
     class OfHistory(keras.callbacks.History):
-        """No hooks of its own."""
+        """Overrides nothing."""
 
     declared = [
         keras.callbacks.History(),
