@@ -48,6 +48,30 @@ def test_optimizers_are_built_for_what_they_updated(network) -> None:
     assert again.optimizer.built and not again.others["second"].built
 
 
+def test_a_weights_file_has_the_optimizers_of_models_inside(network, tmp_path) -> None:
+    def made():
+        inner = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10)])
+        inner.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+        model = keras.Sequential([keras.Input((10,)), inner, keras.layers.Dense(1)])
+        model.compile("adam", "mse")
+        return model, inner
+
+    (model, inner), (again, loaded) = made(), made()
+    weights = inner.trainable_variables
+    inner.optimizer.build(weights)
+    inner.optimizer.apply([keras.ops.ones_like(weight) for weight in weights], weights)
+    places = optimized_places(model)
+    assert places == {"2.optimizer": [0, 1]} and list(internals.optimizers_inside(model)) == [
+        "optimizer",
+        "2.optimizer",
+    ]
+    build_optimizers(again, places)
+    model.save_weights(tmp_path / "model.weights.h5")
+    again.load_weights(tmp_path / "model.weights.h5")
+    for one, other in zip(inner.optimizer.variables, loaded.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_random_numbers_go_on_from_their_states() -> None:
     keras.utils.set_random_seed(1)
 
