@@ -8,6 +8,7 @@ from typing import TypeAlias
 import keras
 import tensorflow as tf
 
+from kopt.keras_internals.models import flat_layers, is_trainer
 from kopt.keras_internals.types import PrivateOptimizer, RateOwner
 from kopt.values.checks import require
 from kopt.values.types import DType, KerasLayer, KerasModel, Scalar, Tensor, Variable
@@ -191,6 +192,13 @@ def held_optimizers(model: KerasModel) -> dict[str, PrivateOptimizer]:
     """Return the optimizers in a model's attributes, by name: "optimizer", or "others[0]" in a list or a dictionary."""
     attributes = {name: held for name, held in vars(model).items() if not name.startswith("_self_")}  # TensorFlow's
     return {name: one for attribute in attributes.items() for name, one in optimizers_in(*attribute, ()).items()}
+
+
+def optimizers_inside(model: KerasModel) -> dict[str, PrivateOptimizer]:
+    """Return the optimizers that a model and the models inside it hold, by name; of the n-th layer as "n.optimizer"."""
+    trainers = [(number, one) for number, one in enumerate(flat_layers(model)) if is_trainer(one)]
+    held = [(f"{number}." if number else "", held_optimizers(one)) for number, one in trainers]
+    return {f"{prefix}{name}": one for prefix, found in held for name, one in found.items()}
 
 
 def optimizers_in(name: str, held: object, around: tuple[int, ...]) -> dict[str, PrivateOptimizer]:

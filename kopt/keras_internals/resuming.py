@@ -12,7 +12,7 @@ from keras.src.backend.common import global_state
 from keras.src.random import seed_generator
 from tensorflow.python.eager import context
 
-from kopt.keras_internals.numbers import held_optimizers
+from kopt.keras_internals.numbers import optimizers_inside
 from kopt.keras_internals.step import build_optimizer
 from kopt.keras_internals.types import RandomState
 from kopt.values.types import KerasCallback, KerasModel, Variable
@@ -32,7 +32,7 @@ __all__ = [
 def optimized_places(model: KerasModel) -> dict[str, list[int] | None]:
     """Return the indices, among a model's variables, of those that each built optimizer updates; None for all."""
     places = {id(variable): place for place, variable in enumerate(model.variables)}
-    built = {name: one for name, one in held_optimizers(model).items() if one.built}
+    built = {name: one for name, one in optimizers_inside(model).items() if one.built}
     updated = {name: [id(variable) for variable in one._trainable_variables] for name, one in built.items()}
     return {
         name: [places[one] for one in updated[name]] if updated[name] and places.keys() >= {*updated[name]} else None
@@ -47,7 +47,7 @@ def build_optimizers(model: KerasModel, places: Mapping[str, Sequence[int] | Non
         model: A built model.
         places: What `optimized_places` returned for a model like it.
     """
-    variables, optimizers = model.variables, held_optimizers(model)
+    variables, optimizers = model.variables, optimizers_inside(model)
     with model.distribute_strategy.scope():
         for name, chosen in places.items():
             if name in optimizers:

@@ -5,14 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from kopt.keras_internals import (
-    flat_layers,
-    global_seeds,
-    held_optimizers,
-    is_trainer,
-    optimizers_within,
-    raw,
-)
+from kopt.keras_internals import global_seeds, optimizers_inside, optimizers_within, raw
 from kopt.state.knob import Knob
 from kopt.values.types import KerasModel, KerasOptimizer, Tensor, Variable
 
@@ -61,7 +54,7 @@ def training_optimizers(model: KerasModel) -> list[KerasOptimizer]:
         >>> [type(optimizer).__name__ for optimizer in training_optimizers(model)]
         ['LossScaleOptimizer', 'Adam']
     """
-    held = [one for layer in flat_layers(model) if is_trainer(layer) for one in held_optimizers(layer).values()]
+    held = optimizers_inside(model).values()
     return list({id(inner): inner for one in held for inner in optimizers_within(one)}.values())
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.keras_internals import Portion
 from kopt.training.feed.batches import rows
-from kopt.training.steps.portions import Measured, counted, summed
+from kopt.training.steps.portions import LossMeasurements, counted, summed
 from kopt.values.deprecation import warn_moved
 from kopt.values.types import Batch, KerasModel, Nest
 
@@ -33,7 +33,7 @@ class EvaluateStep:
     """
 
     def __init__(self, model: KerasModel):
-        self.model, self.measured = model, Measured(model)
+        self.model, self.measured = model, LossMeasurements(model)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, EvaluateStep) and other.model is self.model

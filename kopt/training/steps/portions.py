@@ -29,7 +29,7 @@ class Portions:
         measured: The kinds of losses that were measured before; new measurements are added.
     """
 
-    def __init__(self, model: KerasModel, count: int, weights: Sequence[Variable], measured: "Measured"):
+    def __init__(self, model: KerasModel, count: int, weights: Sequence[Variable], measured: "LossMeasurements"):
         self.model, self.count, self.weights, self.measured = model, count, weights, measured
         self.several = tf.distribute.get_strategy().num_replicas_in_sync > 1
         self.totals: Sequence[Tensor | None] | None = None
@@ -126,7 +126,7 @@ class Portions:
         return self.model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
 
 
-class Measured:
+class LossMeasurements:
     """Measurements of how a model's losses add up over parts of a batch, see `keras_internals.additive`.
 
     Args:

@@ -1,4 +1,4 @@
-"""TrainStep: the one GradientTape."""
+"""TrainStep: the training step, with the one GradientTape over a model."""
 
 import contextvars
 import logging
@@ -14,7 +14,7 @@ from kopt.state.knob import Knob, held_knob
 from kopt.training.execute.lookups import in_range
 from kopt.training.feed.batches import rows
 from kopt.training.steps.clips import GradientClip
-from kopt.training.steps.portions import Measured, Portions, at_places, dense, summed
+from kopt.training.steps.portions import LossMeasurements, Portions, at_places, dense, summed
 from kopt.training.steps.update_hooks import Update, after_update, before_update, needed, working
 from kopt.values.checks import require
 from kopt.values.types import Batch, KerasModel, Nest, Strategy, Tensor, Variable
@@ -27,7 +27,7 @@ log = logging.getLogger("kopt")
 checking = contextvars.ContextVar("checking", default=True)
 
 Sparse = Literal["dense", "keras"]
-Measurements: TypeAlias = Mapping[str, Callable[[], Tensor]]  # name -> what measures it, in the graph
+Quantities: TypeAlias = Mapping[str, Callable[[], Tensor]]  # of an update, each computed when a hook asks for it
 Gradient: TypeAlias = Tensor  # or tf.IndexedSlices, or None where the loss does not depend on a weight
 
 
@@ -96,7 +96,7 @@ class TrainStep:
         require(known, "augment", "must be an augmentation, such as augment.Shift(0.1)", augment)
         require_sparse(sparse, micro_batches == 1 and model.distribute_strategy.num_replicas_in_sync == 1)
         self.model, self.micro_batches, self.clip, self.augment = model, micro_batches, clip, augment
-        self.sparse, self.measured = sparse, Measured(model)
+        self.sparse, self.measured = sparse, LossMeasurements(model)
         with model.distribute_strategy.scope(), internals.seeds_made() as made:
             self.changed = augment.make() if augment else None
         self.seeds = [internals.raw(generator.state) for generator in made]
@@ -148,6 +148,7 @@ class TrainStep:
         return self.run(data, checked=False)
 
     def run(self, data: Batch, checked: bool) -> Nest:
+        """Update the weights for one batch, with or without the check of its gradient."""
         model, replicas = self.model, tf.distribute.get_strategy().num_replicas_in_sync
         require(model.compiled, "model", "must be compiled", model.name)
         self.refuse_accumulation(replicas)
@@ -163,8 +164,8 @@ class TrainStep:
                 share_statistics(model, replicas)
             gradients, loss, logs = Portions(model, self.micro_batches, weights, self.measured).of_batch(data)
         if weights:
-            sums: Measurements = {"loss": lambda: summed(loss), "examples": lambda: summed(rows(data))}
-            self.update(gradients, weights, checked, sums)
+            quantities: Quantities = {"loss": lambda: summed(loss), "examples": lambda: summed(rows(data))}
+            self.update(gradients, weights, checked, quantities)
         return logs()
 
     def whole(self, data: Batch, weights: Sequence[Variable]) -> tuple[list[Gradient], Tensor, Callable[[], Nest]]:
@@ -182,7 +183,7 @@ class TrainStep:
         return gradients, tf.reduce_mean(loss), logs
 
     def update(
-        self, gradients: Sequence[Gradient], weights: Sequence[Variable], checked: bool, sums: Measurements
+        self, gradients: Sequence[Gradient], weights: Sequence[Variable], checked: bool, quantities: Quantities
     ) -> None:
         """Sum the gradients over replicas, clip them, and let the optimizer update by them.
 
@@ -190,7 +191,7 @@ class TrainStep:
             gradients: A replica's, one a weight.
             weights: The trainable weights.
             checked: Whether to skip the update where a gradient is not finite.
-            sums: What hooks may ask for besides the gradients, by name.
+            quantities: What update hooks may ask for besides the gradients, by name.
         """
         optimizer = self.model.optimizer
         internals.build_optimizer(optimizer, weights)
@@ -210,7 +211,7 @@ class TrainStep:
         if before:
             unscaled = lambda: [dense(one) / tf.cast(scale, one.dtype) for one in reduced]
             every = lambda: at_places(places, unscaled(), len(weights))
-            after_update(Update(self.model, before, finite, gradients=every, **sums), self.model)
+            after_update(Update(self.model, before, finite, gradients=every, **quantities), self.model)
 
     def clipped(self, gradients: Sequence[Gradient], weights: Sequence[Variable]) -> Sequence[Gradient]:
         if self.clip is None:

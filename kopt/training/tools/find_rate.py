@@ -27,7 +27,7 @@ Data: TypeAlias = ArrayLike  # or a nest of arrays, a tf.data.Dataset, a PyDatas
 Method = Literal["steepest", "valley", "minimum"]
 
 DIVERGED = 3.0  # the rise of the loss since its minimum, relative to its fall before
-LEAST = 3  # points that a curve must have
+MIN_POINTS = 3  # points that a curve must have
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class RateCurve:
     @functools.cached_property
     def smoothed(self) -> np.ndarray:
         """The losses, smoothed by a Gaussian whose deviation is a 25th of the sweep."""
-        return gaussian(self.losses)
+        return smoothed_by_gaussian(self.losses)
 
     @property
     def suggestion(self) -> float:
@@ -167,7 +167,7 @@ def find_rate(
         finally:
             remove(model, hook)
     kept = until_divergence(losses)
-    require(kept >= LEAST, "low", "must be a rate with which the loss stays finite", low)
+    require(kept >= MIN_POINTS, "low", "must be a rate with which the loss stays finite", low)
     return RateCurve(rates[:kept], losses[:kept].astype("float64"), method)
 
 
@@ -190,17 +190,17 @@ def untouched(model: KerasModel) -> Iterator[None]:
 def until_divergence(losses: np.ndarray) -> int:
     """Return the number of losses before the first that is not finite or, smoothed, far above the minimum."""
     finite = len(losses) if np.isfinite(losses).all() else int(np.argmin(np.isfinite(losses)))
-    if finite < LEAST:
+    if finite < MIN_POINTS:
         return 0
     ceiling = 10 * np.abs(losses[: min(5, finite)]).max()  # a far higher loss must not spread
-    smoothed = gaussian(np.minimum(losses[:finite], ceiling))
+    smoothed = smoothed_by_gaussian(np.minimum(losses[:finite], ceiling))
     least = np.minimum.accumulate(smoothed)
     first = smoothed[0]
     up = np.flatnonzero(smoothed - least > np.maximum(DIVERGED * (first - least), abs(first)))
-    return max(LEAST, int(up[0])) if up.size else finite
+    return max(MIN_POINTS, int(up[0])) if up.size else finite
 
 
-def gaussian(losses: np.ndarray) -> np.ndarray:
+def smoothed_by_gaussian(losses: np.ndarray) -> np.ndarray:
     """Return the losses, smoothed by a Gaussian whose deviation is a 25th of their number."""
     places = np.arange(len(losses))
     weights = np.exp(-0.5 * ((places[:, None] - places) / max(1.0, len(places) / 25)) ** 2)
