@@ -103,14 +103,15 @@ class ResidentProgram:
         self.size, self.examples = arrays.batch_size, arrays.examples if xla else None
         self.remainder = arrays.examples % self.size if xla else 0
         self.fixed = xla or arrays.examples % self.size == 0
-        # Not the data, which would be kept alive.
+        # Not the arrays, whose data would be kept alive.
         self.missing = tf.nest.map_structure(lambda leaf: leaf is None, arrays.data)
         plain = isinstance(traced.step, TrainStep) and traced.step.needs_no_check()
         self.unchecked = xla and plain and bytes_of(self.changing()) <= STATE_BYTES
         # Small arrays are put into order whole, at the beginning of a call: slices of them cost less than rows.
         self.small = xla and sum(leaf.dtype.size * leaf.shape.num_elements() for leaf in arrays.leaves) <= SMALL_BYTES
         self.leaf_specs = [tf.TensorSpec([self.examples, *leaf.shape[1:]], leaf.dtype) for leaf in arrays.leaves]
-        self.arrays_spec = arrays.batch_spec
+        self.batch_spec = arrays.batch_spec(self.size if self.fixed else None)
+        self.short_spec = arrays.batch_spec(self.remainder) if self.remainder else None
         self.call = self.compiled(checked=not self.unchecked)
         self.checked: ConcreteFunction | None = None if self.unchecked else self.call
 
@@ -128,9 +129,8 @@ class ResidentProgram:
 
     def compiled(self, checked: bool) -> ConcreteFunction:
         """Return the program as a function of (table, number of parts, orders, leaves): logs, whether all is finite."""
-        trace = self.traced.trace
-        step = trace(self.arrays_spec(self.size if self.fixed else None), self.xla, checked)
-        short = trace(self.arrays_spec(self.remainder), self.xla, checked) if self.remainder else None
+        step = self.traced.trace(self.batch_spec, self.xla, checked)
+        short = self.traced.trace(self.short_spec, self.xla, checked) if self.remainder else None
 
         def run(table: Tensor, parts: Tensor, orders: Tensor, *leaves: Tensor) -> tuple[Nest, Tensor]:
             before = None if checked else GraphSnapshot(self.changing())
