@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 __all__ = [
     "CompiledLoss",
-    "ConcreteFunction",
     "HyperParameter",
     "KerasLoss",
     "KerasMetric",
@@ -25,7 +24,6 @@ PrivateOptimizer: TypeAlias = Any  # a keras.optimizers.Optimizer
 KerasLoss: TypeAlias = Any  # a keras.losses.Loss
 KerasMetric: TypeAlias = Any  # a keras.metrics.Metric
 CompiledLoss: TypeAlias = Any  # keras.src.trainers.compile_utils.CompileLoss
-ConcreteFunction: TypeAlias = Any  # what tf.function's get_concrete_function gives
 HyperParameter: TypeAlias = Any  # keras_tuner.engine.hyperparameters.HyperParameter, one definition
 RandomState: TypeAlias = Any  # of a random generator: a tuple, or an array
 RateOwner: TypeAlias = Any  # what installs a LiveRate; its attribute `steers` says whether it sets the rate now

@@ -15,8 +15,8 @@ from tensorflow.python.ops import random_ops_util
 from tensorflow.python.util import pywrap_xla_ops
 
 from kopt.keras_internals.models import flat_layers
-from kopt.keras_internals.types import ConcreteFunction, PrivateModel
-from kopt.values.types import Config, KerasModel, Tensor, TensorSpec
+from kopt.keras_internals.types import PrivateModel
+from kopt.values.types import ConcreteFunction, Config, KerasModel, Tensor, TensorSpec
 
 BRANCHES = control_flow.CondBranchFuncGraph, control_flow.WhileBodyFuncGraph, control_flow.WhileCondFuncGraph
 AUTOMATIC = tf.random.Algorithm.AUTO_SELECT.value

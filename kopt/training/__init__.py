@@ -1,4 +1,4 @@
-"""Training: the step, the order of examples, the engine, the loop, and bare minimization."""
+"""Training: the loop, the step on one batch, the order of examples, and bare minimization."""
 
 from kopt.training.feed.order import order
 from kopt.training.loop import Loop, fit

@@ -1,18 +1,19 @@
-"""What fit, evaluate and predict refuse of their settings, before any work is done."""
+"""Checks of the arguments of fit, evaluate and predict, before any work is done."""
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Mapping
 
 import keras
 import numpy as np
 
+from kopt.training.execute.base import Executor
 from kopt.values.checks import is_among, is_finite, is_whole, require
+from kopt.values.types import Argument, KerasCallback
 
 HOOKS = [name for name in vars(keras.callbacks.Callback) if name.startswith(("on_", "set_"))]
 
 
-def require_loop(engine: Any, jit: Any, seed: Any, budget: Any, *, alone: bool) -> None:
-    """Refuse what a Loop cannot be made of; alone says that there is one replica."""
+def require_loop(engine: Argument, jit: Argument, seed: Argument, budget: Argument, *, alone: bool) -> None:
+    """Raise ValueError when an argument of Loop is out of range; `alone` says that there is one replica."""
     engines = is_among(engine, "auto", "resident", "stream")
     require(engines, "engine", "must be 'auto', 'resident' or 'stream'", engine)
     require(is_among(jit, "auto", True, False), "jit", "must be 'auto', True or False", jit)
@@ -22,10 +23,22 @@ def require_loop(engine: Any, jit: Any, seed: Any, budget: Any, *, alone: bool) 
     require(budget is None or is_whole(budget), "budget", "must be a whole number >= 0, in bytes", budget)
 
 
+def require_executors(kinds: Argument) -> None:
+    """Raise ValueError unless these are kinds of executors."""
+    several = isinstance(kinds, Collection)
+    known = several and all(isinstance(kind, type) and issubclass(kind, Executor) for kind in kinds)
+    require(known, "executors", "must be a list of subclasses of Executor", kinds)
+
+
 def require_fit(
-    x: Any, batch_size: Any, verbose: Any, validation_split: Any, validation_freq: Any, counts: dict[str, Any]
+    x: Argument,
+    batch_size: Argument,
+    verbose: Argument,
+    validation_split: Argument,
+    validation_freq: Argument,
+    counts: Mapping[str, Argument],
 ) -> None:
-    """Refuse what fit and evaluate cannot do."""
+    """Raise ValueError when an argument of fit or evaluate is out of range."""
     require(x is not None, "x", "must be given", x)
     sized = is_among(batch_size, None, "full") or is_count(batch_size)
     require(sized, "batch_size", "must be >= 1 or 'full'", batch_size)
@@ -40,20 +53,20 @@ def require_fit(
     )
 
 
-def require_sizes(**sizes: Any) -> None:
-    """Refuse sizes that are no whole numbers."""
+def require_sizes(**sizes: Argument) -> None:
+    """Raise ValueError when a size is no whole number."""
     for name, value in sizes.items():
         require(value is None or is_count(value), name, "must be a whole number >= 1", value)
 
 
-def require_shuffle(shuffle: Any) -> None:
-    """Refuse unknown orders."""
+def require_shuffle(shuffle: Argument) -> None:
+    """Raise ValueError when the kind of order is unknown."""
     known = isinstance(shuffle, np.bool_) or is_among(shuffle, True, False, 1, 0, "batch")
     require(known, "shuffle", "must be True, False or 'batch'", shuffle)
 
 
-def called_of(callbacks: Any) -> list[Any]:
-    """Return callbacks as fit takes them, one or several, as a list; refuse what has no hooks to be called."""
+def callback_list(callbacks: Argument) -> list[KerasCallback]:
+    """Return one or several callbacks, as fit takes them, as a list; raise ValueError when one is no callback."""
     asked = callbacks.callbacks if isinstance(callbacks, keras.callbacks.CallbackList) else callbacks
     found = [] if asked is None else keras.tree.flatten(asked)
     for one in found:
@@ -62,6 +75,6 @@ def called_of(callbacks: Any) -> list[Any]:
     return found
 
 
-def is_count(value: Any) -> bool:
-    """Tell whether a value is a whole number >= 1."""
+def is_count(value: Argument) -> bool:
+    """Return whether a value is a whole number >= 1."""
     return is_whole(value) and int(value) >= 1

@@ -1,142 +1,106 @@
-"""Passes: going over data by the programs of a model's steps."""
+"""Epochs: training, validation, evaluation and prediction over the chunks of a source."""
 
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.distribute import is_chief, over_workers, workers
 from kopt.training.callback import Times
 from kopt.training.callback_needs import Phase, send_epoch, spans_epochs, watched, watches_batches
+from kopt.training.execute.base import Executor
+from kopt.training.execute.predictions import predictions_of
 from kopt.training.execute.program import Program
-from kopt.training.feed.chunks import Pace
+from kopt.training.feed.chunks import Chunk, ChunkResult, ChunkSizer
 from kopt.training.feed.placement import Jit
 from kopt.training.feed.sources import Source
 from kopt.training.steps.evaluate import EvaluateStep
 from kopt.training.steps.train import TrainStep, skipped
+from kopt.values.checks import require
+from kopt.values.types import KerasCallback, KerasModel, Nest, Step, Variable
 
 log = logging.getLogger("kopt")
 
 SKIPPED = "skipped steps"  # their number, among a program's logs
 
+BatchMethod = Callable[..., None]
+Frequency = int | Collection[int]  # of validation: every so many epochs, or after these
 
-class Passes:
-    """Goes over data stretch by stretch and calls the batch hooks; the workers of a cluster stop together.
+
+class EpochResult(NamedTuple):
+    """The result of an epoch: its logs, the values of what is watched, and the times of its training part."""
+
+    logs: dict[str, Nest]
+    values: Mapping[str, Nest]
+    times: Times
+
+
+class Epochs:
+    """Goes over data chunk by chunk and calls the callbacks; the workers of a cluster stop together.
 
     Args:
-        model: The compiled model.
-        steps: What to do with one batch, by phase.
+        model: The model.
+        steps: The step on one batch, by phase.
         jit: Whether to compile with XLA: "auto", True or False.
+        executors: Kinds of executors that are asked before kopt's own.
     """
 
-    def __init__(self, model: Any, steps: Mapping[Phase, Callable[[Any], Any]], jit: Jit):
-        self.model, self.steps, self.jit = model, steps, jit
-        self.called: Sequence[Any] = ()
+    def __init__(
+        self, model: KerasModel, steps: Mapping[Phase, Step], jit: Jit, executors: Sequence[type[Executor]] = ()
+    ):
+        self.model, self.steps, self.jit, self.executors = model, steps, jit, tuple(executors)
+        self.called: Sequence[KerasCallback] = ()
         self.skipped_before = 0
 
-    def epochs(
-        self, initial: int, epochs: int, data: Source, validation: Source | None, freq: Any, called: Any
+    def train(
+        self,
+        initial: int,
+        epochs: int,
+        data: Source,
+        callbacks: keras.callbacks.CallbackList,
+        *,
+        validation: Source | None = None,
+        frequency: Frequency = 1,
     ) -> None:
-        """Train from one epoch to before another, validating every so many or after the listed ones."""
-        model, logs = self.model, None
-        self.called = called.callbacks
-        data.reset()
-        self.skipped_before = sum(int(tf.convert_to_tensor(count)) for count in self.counted.values())
-        called.on_train_begin()
-        if data.pace.asked is None and any(watches_batches(one, "train") for one in self.called):
-            data.pace = Pace(model.steps_per_execution)  # a batch hook was set after the data were made ready
-        begin = epoch = internals.initial_epoch(model, initial)
-        stop = False
+        """Train from one epoch to before another.
+
+        Args:
+            initial: The first epoch's number.
+            epochs: The last epoch's number plus one.
+            data: The data.
+            callbacks: The callbacks.
+            validation: Data to validate on, or None.
+            frequency: Validate every so many epochs, or after the listed ones.
+        """
+        self.begin(data, callbacks)
+        epoch = first = internals.initial_epoch(self.model, initial)
+        logs, stop = None, False
         while epoch < epochs and not stop:
-            called.on_epoch_begin(epoch)
+            callbacks.on_epoch_begin(epoch)
             # The first epoch is alone: callbacks begin with it, and it shows how long one takes.
-            spanned = self.span(data, epoch, epochs) if epoch > begin else []
-            for place, (logs, values, times) in enumerate(spanned):
+            results = self.several(data, epoch, epochs) if epoch > first else []
+            for place, result in enumerate(results or [self.over("train", data, epoch, callbacks)]):
                 if place:
-                    called.on_epoch_begin(epoch)
-                self.tell(epoch, values, times)
-                called.on_epoch_end(epoch, logs)
-                epoch += 1
-            if not spanned:
-                logs, values, times = self.over("train", data, epoch, called)
-                self.tell(epoch, values, times)
-                if validation is not None and due(epoch, freq):
-                    logs |= {f"val_{name}": value for name, value in self.evaluated(validation, called).items()}
-                called.on_epoch_end(epoch, logs)
+                    callbacks.on_epoch_begin(epoch)
+                self.report(epoch, result)
+                logs = result.logs
+                if validation is not None and due(epoch, frequency):
+                    found = self.evaluate(validation, callbacks)
+                    logs = logs | {f"val_{name}": value for name, value in found.items()}
+                callbacks.on_epoch_end(epoch, logs)
                 epoch += 1
             stop = self.agreed_stop("train")
         if epochs > 0:
-            model.optimizer.finalize_variable_values(model.trainable_weights)
-        called.on_train_end(logs=logs)
+            self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
+        callbacks.on_train_end(logs=logs)
 
-    def over(self, phase: Phase, data: Source, epoch: int, callbacks: Any) -> "Told":
-        """Go once through the data; the logs."""
-        model, logs, times = self.model, {}, Times(0, 0.0, 0.0)
-        values: dict[str, Any] = {}
-        begin, end = getattr(callbacks, f"on_{phase}_batch_begin"), getattr(callbacks, f"on_{phase}_batch_end")
-        program = self.install(phase)
-        for work in data.epoch(epoch):
-            begin(work.first)
-            if getattr(model, f"{phase}_function") is not program:  # a callback has compiled the model
-                program = self.install(phase)
-            started = time.perf_counter()
-            found = program(work)
-            took = time.perf_counter() - started
-            if not work.ran:
-                continue  # there was nothing left
-            times = Times(times.steps + work.ran, times.seconds + took, times.waited + work.waited)
-            logs = found
-            values = {name: found.pop(name) for name in program.watched if isinstance(found, dict)}
-            data.pace.measure(work.ran, took, data.known or work.ran)
-            end(work.last, logs)
-            if self.agreed_stop(phase, data):
-                break
-        whole = dict(logs) if logs and program.logs == "metrics" else internals.epoch_logs(model, logs)
-        return Told(whole, values, times)
-
-    def span(self, data: Source, epoch: int, last: int) -> list["Told"]:
-        """Train for several epochs in one call when callbacks allow it; return the results of each."""
-        if any(watches_batches(one, "train") or not spans_epochs(one) for one in self.called):
-            return []
-        work = data.span(epoch, last)
-        program = self.install("train")
-        if work is None or not program.spans:
-            return []
-        started = time.perf_counter()
-        program(work)
-        took = time.perf_counter() - started
-        data.pace.measure(work.steps, took, work.steps)
-        times = Times(work.steps // len(work.parts), took / len(work.parts), 0.0)
-        apart = [{name: logs.pop(name) for name in program.watched} for logs in work.logs or []]
-        return [Told(logs, values, times) for logs, values in zip(work.logs or [], apart)]
-
-    def agreed_stop(self, phase: Phase, data: Source | None = None) -> bool:
-        """Whether any worker wants to stop; they then agree on the next stretch too, for its end is a collective."""
-        model, flag = self.model, f"stop_{'training' if phase == 'train' else 'evaluating'}"
-        if workers(model.distribute_strategy) > 1:
-            size = data.pace.size if data and is_chief(model.distribute_strategy) else 0
-            stop, size = over_workers(model.distribute_strategy, [bool(getattr(model, flag)), size])
-            setattr(model, flag, bool(stop))
-            if data:
-                data.pace.size = int(size)
-        return bool(getattr(model, flag))
-
-    def install(self, phase: Phase) -> Program:
-        """The program of a phase; a new one where a callback or compile has thrown the last away."""
-        model, name, step = self.model, f"{phase}_function", self.steps[phase]
-        program = getattr(model, name)
-        if not isinstance(program, Program) or program.step != step or program.jit != self.jit:
-            of_metrics = isinstance(step, (TrainStep, EvaluateStep)) and not internals.has_own_metrics(model)
-            program = Program(model, step, self.jit, "metrics" if of_metrics else "step")
-            setattr(model, name, program)
-        program.watched = watched(self.called) | self.counted if phase == "train" else {}
-        return program
-
-    def evaluated(self, data: Source, callbacks: Any) -> dict[str, float]:
-        """Evaluate on a source; the logs as numbers."""
+    def evaluate(self, data: Source, callbacks: keras.callbacks.CallbackList) -> dict[str, float]:
+        """Evaluate on a source; return the logs as numbers."""
         self.model.stop_evaluating = False
         data.reset()
         callbacks.on_test_begin()
@@ -144,15 +108,120 @@ class Passes:
         callbacks.on_test_end(logs)
         return logs
 
+    def predict(self, data: Source, callbacks: keras.callbacks.CallbackList) -> Nest:
+        """Return the outputs for all of a source as NumPy arrays, in the structure of the model's outputs."""
+        model, found = self.model, list[Nest]()
+        model.stop_predicting = False
+        callbacks.on_predict_begin()
+        executor = predictions_of(model, self.jit)
+        for chunk in data.epoch(0):
+            callbacks.on_predict_batch_begin(chunk.first)
+            result = executor.run(chunk)
+            if result.steps:
+                (outputs,) = result.logs
+                found.append(tf.nest.map_structure(lambda output: output.numpy(), outputs))
+                callbacks.on_predict_batch_end(result.last(chunk), {"outputs": outputs})
+                if model.stop_predicting:
+                    break
+            data.advance(chunk, result)
+        require(bool(found), "x", "must not be empty", "no batch")
+        whole = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *found)
+        callbacks.on_predict_end()
+        return whole
+
+    # Parts of training and evaluation
+
+    def begin(self, data: Source, callbacks: keras.callbacks.CallbackList) -> None:
+        """Make data and callbacks ready for the first epoch."""
+        self.called = callbacks.callbacks
+        data.reset()
+        self.skipped_before = sum(int(tf.convert_to_tensor(count)) for count in self.counted.values())
+        callbacks.on_train_begin()
+        if data.sizer.asked is None and any(watches_batches(one, "train") for one in self.called):
+            data.sizer = ChunkSizer(self.model.steps_per_execution)  # a batch method was set after data were placed
+
+    def over(self, phase: Phase, data: Source, epoch: int, callbacks: keras.callbacks.CallbackList) -> EpochResult:
+        """Run the chunks of an epoch."""
+        logs: Nest = {}
+        values: Mapping[str, Nest] = {}
+        times, program, (begin, end) = Times(0, 0.0, 0.0), self.install(phase), batch_methods(phase, callbacks)
+        for chunk in data.epoch(epoch):
+            begin(chunk.first)
+            if self.installed(phase) is not program:  # a callback has compiled the model
+                program = self.install(phase)
+            result, seconds = timed(program, chunk)
+            if result.steps:
+                times = Times(times.steps + result.steps, times.seconds + seconds, times.waited + result.waited)
+                logs, values = program.split(result.logs[-1])
+                data.sizer.measure(result.steps, seconds, data.known or result.steps)
+                end(result.last(chunk), logs)
+                if self.agreed_stop(phase, data):
+                    break
+            data.advance(chunk, result)
+        metrics = logs and program.traced.logs == "metrics"
+        return EpochResult(dict(logs) if metrics else internals.epoch_logs(self.model, logs), values, times)
+
+    def several(self, data: Source, epoch: int, last: int) -> list[EpochResult]:
+        """Train for several epochs in one call when callbacks allow it; return the result of each."""
+        if any(watches_batches(one, "train") or not spans_epochs(one) for one in self.called):
+            return []
+        chunk, program = data.whole_epochs(epoch, last), self.install("train")
+        if chunk is None or not program.executor(chunk).spans_epochs:
+            return []
+        result, seconds = timed(program, chunk)
+        data.sizer.measure(chunk.steps, seconds, chunk.steps)
+        count = len(chunk.parts)
+        times = Times(chunk.steps // count, seconds / count, 0.0)
+        return [EpochResult(*program.split(logs), times) for logs in result.logs]
+
+    def agreed_stop(self, phase: Phase, data: Source | None = None) -> bool:
+        """Return whether any worker wants to stop; make the workers' next chunks equal, for each ends in a collective.
+
+        Args:
+            phase: What may be stopped.
+            data: The data, where another chunk may follow.
+        """
+        model, strategy = self.model, self.model.distribute_strategy
+        stop = bool(model.stop_training if phase == "train" else model.stop_evaluating)
+        if workers(strategy) == 1:
+            return stop
+        size = data.sizer.size if data and is_chief(strategy) else 0
+        stops, size = over_workers(strategy, [stop, size])
+        stop = bool(stops)
+        if phase == "train":
+            model.stop_training = stop
+        else:
+            model.stop_evaluating = stop
+        if data:
+            data.sizer.size = int(size)
+        return stop
+
+    def installed(self, phase: Phase) -> object:
+        """Return what stands as the model's function of a phase."""
+        return self.model.train_function if phase == "train" else self.model.test_function
+
+    def install(self, phase: Phase) -> Program:
+        """Return the program of a phase; a new one where a callback or compile has dropped the last."""
+        model, step, program = self.model, self.steps[phase], self.installed(phase)
+        if not isinstance(program, Program) or not program.is_for(step, self.jit, self.executors):
+            of_metrics = isinstance(step, (TrainStep, EvaluateStep)) and not internals.has_own_metrics(model)
+            program = Program(model, step, self.jit, "metrics" if of_metrics else "step", self.executors)
+            if phase == "train":
+                model.train_function = program
+            else:
+                model.test_function = program
+        program.watch(watched(self.called) | self.counted if phase == "train" else {})
+        return program
+
     @property
-    def counted(self) -> dict[str, Any]:
+    def counted(self) -> dict[str, Variable]:
         """The number of skipped steps, by its name in a program's logs; nothing where the step does not count them."""
         return {SKIPPED: skipped(self.model).value} if isinstance(self.steps["train"], TrainStep) else {}
 
-    def tell(self, epoch: int, values: Mapping[str, Any], times: Times) -> None:
-        """Give callbacks what they watch of an epoch, and log how many steps were skipped."""
-        send_epoch(self.called, values, times)
-        so_far = int(values.get(SKIPPED, 0))
+    def report(self, epoch: int, result: EpochResult) -> None:
+        """Pass the watched values and the times of an epoch to callbacks, and log how many steps were skipped."""
+        send_epoch(self.called, result.values, result.times)
+        so_far = int(result.values.get(SKIPPED, 0))
         if so_far > self.skipped_before and is_chief(self.model.distribute_strategy):
             count = so_far - self.skipped_before
             said = "1 step was" if count == 1 else f"{count} steps were"
@@ -160,14 +229,20 @@ class Passes:
         self.skipped_before = so_far
 
 
-class Told(NamedTuple):
-    """What an epoch gave: its logs, the values of what is watched, and its times."""
+def timed(program: Program, chunk: Chunk) -> tuple[ChunkResult, float]:
+    """Run a chunk; return its result and the seconds that it took."""
+    started = time.perf_counter()
+    result = program.run(chunk)
+    return result, time.perf_counter() - started
 
-    logs: dict[str, Any]
-    values: dict[str, Any]
-    times: Times
+
+def batch_methods(phase: Phase, callbacks: keras.callbacks.CallbackList) -> tuple[BatchMethod, BatchMethod]:
+    """Return what is called before and after each chunk."""
+    if phase == "train":
+        return callbacks.on_train_batch_begin, callbacks.on_train_batch_end
+    return callbacks.on_test_batch_begin, callbacks.on_test_batch_end
 
 
-def due(epoch: int, frequency: Any) -> bool:
-    """Whether to validate after this epoch: every so many, or the listed ones, counted from 1."""
+def due(epoch: int, frequency: Frequency) -> bool:
+    """Return whether to validate after this epoch: every so many, or the listed ones, counted from 1."""
     return epoch + 1 in frequency if isinstance(frequency, Collection) else (epoch + 1) % frequency == 0

@@ -1,21 +1,29 @@
-"""Loop: fit, with compiled stretches of steps inside."""
+"""Loop: fit, evaluate and predict, with many steps in one program call."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
 
 from kopt import keras_internals as internals
 from kopt.distribute import is_chief
-from kopt.training.arguments import called_of, require_fit, require_loop, require_shuffle, require_sizes
+from kopt.training.arguments import (
+    callback_list,
+    require_executors,
+    require_fit,
+    require_loop,
+    require_shuffle,
+    require_sizes,
+)
 from kopt.training.belonging import require_own_optimizer, require_own_step
 from kopt.training.callback import Callback
 from kopt.training.callback_needs import Phase, for_worker, needs_every_batch, spans_epochs, watches_batches
-from kopt.training.epochs import Passes
-from kopt.training.execute.predictions import predictions_of
+from kopt.training.epochs import Epochs, Frequency
+from kopt.training.execute.base import Executor
 from kopt.training.feed.class_weights import ClassWeight, require_class_weight
 from kopt.training.feed.order import seed_of_run
-from kopt.training.feed.placement import Engine, Jit, source
+from kopt.training.feed.placement import DataSpec, Engine, Jit, Shuffle, place
 from kopt.training.feed.sources import Source
 from kopt.training.feed.validation import parts_of, require_data
 from kopt.training.progress import ProgressBar
@@ -23,16 +31,20 @@ from kopt.training.steps.evaluate import EvaluateStep
 from kopt.training.steps.installing import hooked
 from kopt.training.steps.train import Sparse, TrainStep, require_sparse
 from kopt.values.checks import require
+from kopt.values.types import KerasCallback, KerasModel, Nest, Step, Strategy
 
 __all__ = ["Loop", "fit"]
+
+Verbose = Literal["auto"] | int
+Callbacks = Sequence[KerasCallback] | KerasCallback | None
 
 
 class Loop:
     """Trains a compiled model: `fit` has Keras' arguments, callbacks and History; a program call holds many steps.
 
-    The examples' order depends on the seed and the epoch alone. Callbacks with batch hooks are called every
-    `steps_per_execution` steps, as in Keras; with none, as many steps run in one call as take about 0.2 s, and several
-    epochs too where every callback with epoch hooks is Keras' logger or declares `spans_epochs`.
+    The examples' order depends on the seed and the epoch alone. Callbacks with batch methods are called every
+    `steps_per_execution` steps, as in Keras. Without such callbacks, a call runs as many steps as take about 0.2 s, and
+    several epochs where every callback with epoch methods is Keras' logger or declares `spans_epochs`.
 
     Args:
         model: A Keras model, compiled for all but `predict`; it trains under the strategy that it was built under.
@@ -41,12 +53,14 @@ class Loop:
         jit: Whether to compile with XLA: "auto" (the value of `compile(jit_compile=)`, else where XLA does the same
             and is fast; elsewhere BatchNormalization of images takes TensorFlow's fused kernel), True (it leaves out
             assertions) or False (Keras' numbers, to the bit). Indices out of range raise in XLA too.
-        step: What to do with one batch, returning logs; `TrainStep(model)` or the model's own train_step when None.
-        seed: Of the order of examples, >= 0; drawn from NumPy's global generator at each fit when None, so that
-            `keras.utils.set_random_seed` rules it.
+        step: The step on one batch, returning logs; `TrainStep(model)` or the model's own train_step when None.
+        seed: The seed of the order of examples, >= 0; drawn from NumPy's global generator at each fit when None, so
+            that `keras.utils.set_random_seed` rules it.
         budget: Bytes of arrays that may lie on the device, >= 0; None for a quarter of the free memory.
         sparse: Gradients of embeddings: "dense" adds up those of a row first, "keras" does as Keras' own step, whose
             adaptive optimizers square them first; a model with a train_step of its own does as Keras.
+        executors: Kinds of executors that are asked before kopt's own which of them runs a chunk; see
+            docs/extending/executor.md.
 
     Raises:
         ValueError: When an argument is out of range, or the step is another model's.
@@ -65,15 +79,16 @@ class Loop:
 
     def __init__(
         self,
-        model: Any,
+        model: KerasModel,
         *,
-        strategy: Any = None,
+        strategy: Strategy = None,
         engine: Engine = "auto",
         jit: Jit = "auto",
-        step: Callable[[Any], Any] | None = None,
+        step: Step | None = None,
         seed: int | None = None,
         budget: int | None = None,
         sparse: Sparse = "dense",
+        executors: Sequence[type[Executor]] = (),
     ):
         require(internals.is_trainer(model), "model", "must be a Keras model", model)
         own = model.distribute_strategy
@@ -85,35 +100,36 @@ class Loop:
         rule = "must be given to the step where one is given: TrainStep(model, sparse='keras')"
         require(sparse == "dense" or step is None, "sparse", rule, sparse)
         require_own_step(model, model.train_step if step is None else step)
+        require_executors(executors)
         self.model, self.engine, self.seed, self.budget = model, engine, seed, budget
         self.own_step = step is not None and not isinstance(step, TrainStep)
         own_step, own_test = internals.has_own_train_step(model), internals.has_own_test_step(model)
         self.buildable = not own_step
-        steps: dict[Phase, Callable[[Any], Any]] = {
+        steps: dict[Phase, Step] = {
             "train": hooked(model, step or (model.train_step if own_step else TrainStep(model, sparse=sparse))),
             "test": model.test_step if own_test else EvaluateStep(model),
         }
-        self.passes, self.chief = Passes(model, steps, jit), is_chief(own)
+        self.epochs, self.chief = Epochs(model, steps, jit, executors), is_chief(own)
 
     def fit(
         self,
-        x: Any = None,
-        y: Any = None,
+        x: Nest = None,
+        y: Nest = None,
         *,
         batch_size: int | Literal["full"] | None = None,
         epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Sequence[Any] | Any = None,
+        verbose: Verbose = "auto",
+        callbacks: Callbacks = None,
         validation_split: float | None = 0.0,
-        validation_data: Any = None,
-        shuffle: Any = True,
+        validation_data: Nest = None,
+        shuffle: Shuffle = True,
         class_weight: ClassWeight = None,
-        sample_weight: Any = None,
+        sample_weight: Nest = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
-        validation_freq: Any = 1,
+        validation_freq: Frequency = 1,
     ) -> keras.callbacks.History:
         """Train, as `keras.Model.fit` does; embeddings under adaptive optimizers only with `Loop(sparse="keras")`.
 
@@ -151,40 +167,56 @@ class Loop:
         require_shuffle(shuffle)
         require_class_weight(class_weight)
         require(self.model.compiled, "model", "must be compiled", self.model.name)
-        model, epochs, asked = self.model, min(epochs, keras.config.max_epochs() or epochs), called_of(callbacks)
-        parts = parts_of(validation_data)
-        if validation_split and parts is None:
+        asked, held_out = callback_list(callbacks), parts_of(validation_data)
+        epochs = min(epochs, keras.config.max_epochs() or epochs)
+        if validation_split and held_out is None:
             require_data("x", x, y, sample_weight)
-            (x, y, sample_weight), parts = internals.validation_split((x, y, sample_weight), validation_split)
-        how = {"batch_size": batch_size, "shuffle": shuffle, "steps_per_epoch": steps_per_epoch}
-        weights = {"sample_weight": sample_weight, "class_weight": class_weight}
-        together = epochs if parts is None and all(map(spans_epochs, asked)) else 1
-        data = self.source("train", asked, x, y, **how, **weights, epochs=together, cut="steps_per_epoch")
-        require_own_optimizer(model, self.passes.steps["train"])
+            (x, y, sample_weight), held_out = internals.validation_split((x, y, sample_weight), validation_split)
+        shuffled = bool(shuffle) and internals.are_arrays(x, y, sample_weight)
+        training = DataSpec(
+            x,
+            y,
+            sample_weight,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            steps_per_epoch=steps_per_epoch,
+            steps_name="steps_per_epoch",
+            seed=seed_of_run(self.seed, self.model.distribute_strategy) if shuffled else 0,
+            epochs_per_chunk=epochs if held_out is None and all(map(spans_epochs, asked)) else 1,
+        )
+        data = self.source("train", training, asked)
+        require_own_optimizer(self.model, self.epochs.steps["train"])
         validation = None
-        if parts is not None:
+        if held_out is not None:
             size = validation_batch_size or (None if batch_size == "full" else batch_size)
-            named = {"name": "validation_data", "cut": "validation_steps"}
-            validation = self.source("test", asked, *parts, batch_size=size, steps_per_epoch=validation_steps, **named)
+            spec = DataSpec(
+                *held_out,
+                batch_size=size,
+                steps_per_epoch=validation_steps,
+                name="validation_data",
+                steps_name="validation_steps",
+            )
+            validation = self.source("test", spec, asked)
         sizes = {"steps": data.num_batches, "examples": data.examples}
         called = self.callbacks(asked, verbose, epochs=epochs, **sizes, add_history=True)
         self.begin()
         try:
-            self.passes.epochs(initial_epoch, epochs, data, validation, validation_freq, called)
+            self.epochs.train(initial_epoch, epochs, data, called, validation=validation, frequency=validation_freq)
         finally:
             self.clean_up(called)
-        return model.history
+        return self.model.history
 
     def evaluate(
         self,
-        x: Any = None,
-        y: Any = None,
+        x: Nest = None,
+        y: Nest = None,
         *,
         batch_size: int | None = None,
-        verbose: Any = "auto",
-        sample_weight: Any = None,
+        verbose: Verbose = "auto",
+        sample_weight: Nest = None,
         steps: int | None = None,
-        callbacks: Sequence[Any] | Any = None,
+        callbacks: Callbacks = None,
     ) -> dict[str, float]:
         """Evaluate, as `keras.Model.evaluate` does, by the engine; on several replicas or workers too.
 
@@ -206,20 +238,20 @@ class Loop:
         require_fit(x, batch_size, verbose, 0.0, 1, {})
         require_sizes(steps=steps)
         require(self.model.compiled, "model", "must be compiled", self.model.name)
-        asked = called_of(callbacks)
-        how = {"batch_size": batch_size, "steps_per_epoch": steps, "sample_weight": sample_weight, "cut": "steps"}
-        data = self.source("test", asked, x, y, **how)
-        return self.passes.evaluated(data, self.callbacks(asked, verbose, epochs=1, steps=data.num_batches))
+        asked = callback_list(callbacks)
+        spec = DataSpec(x, y, sample_weight, batch_size=batch_size, steps_per_epoch=steps, steps_name="steps")
+        data = self.source("test", spec, asked)
+        return self.epochs.evaluate(data, self.callbacks(asked, verbose, epochs=1, steps=data.num_batches))
 
     def predict(
         self,
-        x: Any,
+        x: Nest,
         *,
         batch_size: int | None = None,
-        verbose: Any = "auto",
+        verbose: Verbose = "auto",
         steps: int | None = None,
-        callbacks: Sequence[Any] | Any = None,
-    ) -> Any:
+        callbacks: Callbacks = None,
+    ) -> Nest:
         """Compute the outputs for all inputs, as `keras.Model.predict` does, many batches a program call.
 
         Args:
@@ -237,30 +269,27 @@ class Loop:
         """
         require_fit(x, batch_size, verbose, 0.0, 1, {})
         require_sizes(steps=steps)
-        model, asked = self.model, called_of(callbacks)
-        stretch = self.steps_a_call(asked, "predict")
-        how: dict[str, Any] = {"batch_size": batch_size, "steps_per_epoch": steps, "budget": self.budget}
-        data = source(model, x, engine="auto", stretch=stretch, buildable=False, sharded=False, cut="steps", **how)
-        called = self.callbacks(asked, 0, epochs=1, steps=data.num_batches)
-        model.stop_predicting = False
-        called.on_predict_begin()
-        outputs = predictions_of(model, self.passes.jit).over(data, called)
-        called.on_predict_end()
-        return outputs
+        asked = callback_list(callbacks)
+        spec = DataSpec(x, batch_size=batch_size, steps_per_epoch=steps, steps_name="steps")
+        data = self.source("predict", spec, asked)
+        return self.epochs.predict(data, self.callbacks(asked, 0, epochs=1, steps=data.num_batches))
 
-    # Parts of fit and evaluate
+    # Parts of fit, evaluate and predict
 
-    def source(
-        self, phase: Phase, callbacks: Sequence[Any], x: Any, y: Any, sample_weight: Any = None, **how: Any
-    ) -> Source:
-        """The data of a phase, as the engine gives them."""
-        if phase == "train" and internals.are_arrays(x, y, sample_weight) and how.get("shuffle"):
-            how["seed"] = seed_of_run(self.seed, self.model.distribute_strategy)
-        how |= {"stretch": self.steps_a_call(callbacks, phase), "buildable": self.buildable, "budget": self.budget}
-        return source(self.model, x, y, sample_weight, engine=self.engine if phase == "train" else "auto", **how)
+    def source(self, phase: Phase, spec: DataSpec, callbacks: Sequence[KerasCallback] = ()) -> Source:
+        """Return the source of a phase's data, placed as the Loop and the callbacks need it."""
+        spec = dataclasses.replace(
+            spec,
+            engine=self.engine if phase == "train" else "auto",
+            budget=self.budget,
+            chunk_steps=self.steps_a_call(callbacks, phase),
+            buildable=self.buildable and phase != "predict",
+            sharded=phase != "predict",
+        )
+        return place(self.model, spec)
 
-    def callbacks(self, asked: Sequence[Any], verbose: Any, **how: Any) -> Any:
-        """What to call, of what was asked for."""
+    def callbacks(self, asked: Sequence[KerasCallback], verbose: Verbose, **how: Any) -> keras.callbacks.CallbackList:
+        """Return the list of callbacks that this worker calls, with a progress bar where one is wanted."""
         bars = [ProgressBar(live=False if verbose == 2 else None)] if verbose in ("auto", 1, 2) else []
         own = for_worker([*asked, *bars], self.chief)
         return keras.callbacks.CallbackList(own, verbose=verbose, model=self.model, **how)
@@ -268,9 +297,9 @@ class Loop:
     def begin(self) -> None:
         """Make the model ready to train."""
         self.model.stop_training = False
-        self.passes.install("train")
+        self.epochs.install("train")
 
-    def clean_up(self, called: Any) -> None:
+    def clean_up(self, called: keras.callbacks.CallbackList) -> None:
         """Leave the model as it was found, however training ended; callbacks may have a `close` for that."""
         if self.own_step:
             self.model.train_function = None
@@ -278,8 +307,8 @@ class Loop:
             if isinstance(callback, Callback):
                 callback.close()
 
-    def steps_a_call(self, callbacks: Sequence[Any], phase: Phase) -> int | None:
-        """Steps a program call that the user or a callback needs; None for as many as is fast."""
+    def steps_a_call(self, callbacks: Sequence[KerasCallback], phase: Phase) -> int | None:
+        """Return the steps a call that the user or a callback needs; None for as many as is fast."""
         if any(map(needs_every_batch, callbacks)):
             return 1
         asked = self.model.steps_per_execution
@@ -287,7 +316,7 @@ class Loop:
         return asked if asked > 1 or watched else None
 
 
-def fit(model: Any, x: Any = None, y: Any = None, **arguments: Any) -> keras.callbacks.History:
+def fit(model: KerasModel, x: Nest = None, y: Nest = None, **arguments: Any) -> keras.callbacks.History:
     """Train a compiled model by a `Loop` with its defaults.
 
     Args:

@@ -1,14 +1,14 @@
-"""What is shown while a model trains."""
+"""ProgressBar: a line an epoch while a model trains."""
 
 import sys
 import time
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kopt.training.callback import Callback
+from kopt.values.types import ArrayLike, KerasModel, Logs
 
 __all__ = ["ProgressBar"]
 
@@ -19,12 +19,11 @@ class ProgressBar(Callback):
     """One line an epoch: a live bar on a terminal, plain text elsewhere.
 
     Shows the epoch, the step, the loss and metrics so far, the learning rate where a callback before it logs one, the
-    seconds since training began, examples a second (steps where `Loop` cannot tell) and about how many seconds are
-    left; both of these are means over the epochs so far, validation included. It is content with any number of steps
-    between two calls.
+    seconds since training began, examples a second (steps where the number of examples is not known) and about how many
+    seconds are left. The last two are means over the epochs so far, validation included.
 
     Args:
-        live: Whether to draw a bar; None for what the terminal can do.
+        live: Whether to draw a bar; None for a bar where the output is a terminal.
 
     Example:
         >>> import keras, numpy as np
@@ -46,8 +45,8 @@ class ProgressBar(Callback):
         self.live = self.console.is_terminal if live is None else live
         self.bar: Progress | None = None
 
-    def set_model(self, model: Any) -> None:
-        """Start counting; a loop of the user's own may call `on_epoch_end` alone."""
+    def set_model(self, model: KerasModel) -> None:
+        """Start counting; a user's loop may call `on_epoch_end` alone."""
         super().set_model(model)
         self.begin()
 
@@ -55,18 +54,19 @@ class ProgressBar(Callback):
         self.begun, self.epochs, self.steps, self.epoch_steps = time.perf_counter(), 0, 0, 0
         self.first: int | None = None
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         self.training = True
         self.begin()
 
-    def param(self, name: str) -> Any:
-        """Return a value that `set_params` has given, or None."""
+    def param(self, name: str) -> int | None:
+        """Return a number of `set_params`, None where it is not known."""
         return (self.params or {}).get(name)
 
     def title(self, epoch: int) -> str:
-        return f"epoch {self.epoch_index(epoch) + 1}" + (f"/{self.param('epochs')}" if self.param("epochs") else "")
+        epochs = self.param("epochs")
+        return f"epoch {self.epoch_index(epoch) + 1}" + (f"/{epochs}" if epochs else "")
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.first = epoch if self.first is None else self.first
         self.epoch_steps = 0
         if self.live:
@@ -75,21 +75,21 @@ class ProgressBar(Callback):
             self.task = self.bar.add_task(self.title(epoch), total=self.param("steps"), logs="")
             self.bar.start()
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.epoch_steps = batch + 1
         if self.bar:
             steps = self.param("steps")
             done = self.epochs + (self.epoch_steps / steps if steps else 0.0)
-            self.bar.update(self.task, completed=self.epoch_steps, logs=f"{shown(logs)}  {self.pace(done)}")
+            self.bar.update(self.task, completed=self.epoch_steps, logs=f"{shown(logs)}  {self.speed(done)}")
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.close()
         self.epochs, self.steps = self.epochs + 1, self.steps + (self.epoch_steps or self.param("steps") or 0)
         self.epoch_steps = 0
-        print(f"{self.title(epoch)}  {shown(logs)}  {self.pace(self.epochs)}", flush=True)
+        print(f"{self.title(epoch)}  {shown(logs)}  {self.speed(self.epochs)}", flush=True)
 
-    def pace(self, epochs: float) -> str:
-        """How long training has taken for so many epochs, how fast it goes, and how long it may still take."""
+    def speed(self, epochs: float) -> str:
+        """Return the time that so many epochs have taken, the speed, and the time that is left, as text."""
         seconds = time.perf_counter() - self.begun
         examples, whole = self.param("examples"), self.param("epochs")
         count, what = (epochs * examples, "examples") if examples else (self.steps + self.epoch_steps, "steps")
@@ -97,28 +97,28 @@ class ProgressBar(Callback):
         ending = f"  {left:.0f} s left" if left else ""
         return f"{seconds:.1f} s  {count / seconds:,.0f} {what}/s{ending}"
 
-    def on_test_end(self, logs: Any = None) -> None:
+    def on_test_end(self, logs: Logs = None) -> None:
         if not self.training:
             print(f"evaluation  {shown(logs)}", flush=True)
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         self.close()
 
     def close(self) -> None:
-        """Take the bar off the screen."""
+        """Remove the bar from the screen."""
         if self.bar:
             self.bar.stop()
             self.bar = None
 
 
-def shown(logs: Any) -> str:
+def shown(logs: Logs) -> str:
     """Return logs as text, the loss first."""
     losses_first = sorted((logs or {}).items(), key=lambda item: item[0] != "loss")
     return "  ".join(f"{name} {written(value)}" for name, value in losses_first if name != "seconds")
 
 
-def written(value: Any) -> str:
-    """Return a metric's value as text: a number, or the first of several, as F1Score has one a class."""
+def written(value: ArrayLike) -> str:
+    """Return a metric's value as text: a number, or the first of several numbers, as F1Score has one a class."""
     values = np.asarray(value)
     if values.ndim:
         some = " ".join(map(written, values.ravel()[:SHOWN]))

@@ -8,10 +8,14 @@ from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 __all__ = [
+    "Argument",
     "ArrayLike",
     "Batch",
+    "ConcreteFunction",
     "Config",
     "DType",
+    "DataAdapter",
+    "Dataset",
     "HyperParameters",
     "Json",
     "KerasCallback",
@@ -20,6 +24,8 @@ __all__ = [
     "KerasOptimizer",
     "Logs",
     "Nest",
+    "Operation",
+    "PolymorphicFunction",
     "Scalar",
     "Step",
     "Strategy",
@@ -32,11 +38,17 @@ __all__ = [
 Tensor: TypeAlias = Any  # tf.Tensor, keras.KerasTensor, or what converts to one inside a program
 Variable: TypeAlias = Any  # keras.Variable or tf.Variable
 Scalar: TypeAlias = Any  # a float, or a scalar tensor inside a program
+Argument: TypeAlias = Any  # what a user passes, before it is checked
 ArrayLike: TypeAlias = Any  # numpy.ndarray, tf.Tensor, a list of numbers, a data frame
 TensorSpec: TypeAlias = Any  # tf.TypeSpec
 DType: TypeAlias = Any  # a name such as "float32", tf.DType, numpy.dtype
 Nest: TypeAlias = Any  # a structure of tuples, lists and dicts, as tf.nest takes it
 Batch: TypeAlias = Any  # a nest of tensors, a row an example: x, (x, y) or (x, y, sample_weight)
+Dataset: TypeAlias = Any  # tf.data.Dataset, or a distributed one
+ConcreteFunction: TypeAlias = Any  # tf.types.experimental.ConcreteFunction
+PolymorphicFunction: TypeAlias = Any  # what tf.function returns
+Operation: TypeAlias = Any  # tf.Operation
+DataAdapter: TypeAlias = Any  # what Keras' fit makes of its data
 Strategy: TypeAlias = Any  # tf.distribute.Strategy
 KerasLayer: TypeAlias = Any  # keras.layers.Layer
 KerasCallback: TypeAlias = Any  # keras.callbacks.Callback

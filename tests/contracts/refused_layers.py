@@ -151,7 +151,7 @@ def ours(case: str, engine: str) -> dict[str, Any]:
         both, inputs = datasets(case)
         history = loop.fit(both, epochs=2, **how).history
         scores, outputs = loop.evaluate(both, **how), loop.predict(inputs, **how)
-    programs = model.train_function, model.test_function, model.predict_function.program
+    programs = model.train_function, model.test_function, model.predict_function
     return found(model, history, scores, outputs) | {"xla": [program.xla for program in programs]}
 
 

@@ -13,7 +13,7 @@ from kopt import distribute
 from kopt.callbacks import LearningRate
 from kopt.schedules import Cosine
 from kopt.training import Loop
-from kopt.training.feed import chunks as stretches
+from kopt.training.feed import chunks
 
 draw = np.random.default_rng(0)
 X = draw.normal(size=(61, 6)).astype("float32")
@@ -68,7 +68,7 @@ DATA = {
 
 def trained(kind: str, strategy, number: int, folder: pathlib.Path):
     if number:
-        stretches.STRETCH_SECONDS = 1e-6  # it would take a step a call where the chief takes several
+        chunks.CHUNK_SECONDS = 1e-6  # it would take a step a call where the chief takes several
     keras.utils.set_random_seed(number)  # as different as workers can be: the chief's seed and weights rule
     with strategy.scope():
         layers = [keras.Input((6,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)]

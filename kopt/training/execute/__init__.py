@@ -1,1 +1,1 @@
-"""Executors: how the traced step is run over a chunk."""
+"""Executors: ways to run the traced step over a chunk."""

@@ -5,16 +5,17 @@ TensorFlow's own kernels raise; XLA reads the nearest row, or drops what would b
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator
 
 import tensorflow as tf
 
-# Operation -> its indices' place among its inputs, and what they must be below.
-Bound = Callable[[Any], Any]
+from kopt.values.types import Operation, Tensor, Variable
+
+# Operation -> the bound that its indices must be below.
+Bound = Callable[[Operation], Tensor]
 
 
-def of_axis(op: Any) -> Any:
+def of_axis(op: Operation) -> Tensor:
     """Return the size of the axis that a gather looks up."""
     if op.type == "ResourceGather":
         return tf.raw_ops.VariableShape(input=op.inputs[0])[op.get_attr("batch_dims")]
@@ -22,28 +23,29 @@ def of_axis(op: Any) -> Any:
     return tf.shape(op.inputs[0])[op.inputs[2] if axis is None else int(axis)]
 
 
-def of_rows(op: Any) -> Any:
+def of_rows(op: Operation) -> Tensor:
     """Return the sizes of the axes that the rows of an operation's indices look up."""
     shape = op.inputs[2] if op.type == "ScatterNd" else tf.shape(op.inputs[0])
     return shape[: op.inputs[0 if op.type == "ScatterNd" else 1].shape[-1]]
 
 
-def of_first(op: Any) -> Any:
-    """Return the first axis of what is written."""
+def of_first(op: Operation) -> Tensor:
+    """Return the size of the first axis of the variable that is written."""
     return tf.raw_ops.VariableShape(input=op.inputs[0])[0]
 
 
-def of_segments(op: Any) -> Any:
-    """Return how many segments there are."""
+def of_segments(op: Operation) -> Tensor:
+    """Return the number of segments."""
     return op.inputs[2]
 
 
-def of_classes(op: Any) -> Any:
-    """Return how many classes there are."""
+def of_classes(op: Operation) -> Tensor:
+    """Return the number of classes."""
     return tf.shape(op.inputs[0])[-1]
 
 
 SCATTERS = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Update")
+# Operation -> the place of the indices among its inputs, and their bound.
 LOOKUPS: dict[str, tuple[int, Bound]] = {
     "GatherV2": (1, of_axis),
     "ResourceGather": (1, of_axis),
@@ -61,15 +63,15 @@ watching: contextvars.ContextVar["Lookups | None"] = contextvars.ContextVar("wat
 
 
 class Lookups:
-    """Looks in a program's steps whether each index is in range, and notes the first that is not.
+    """Checks in a program whether each index is in range, and records the first that is not.
 
-    The operations of the traced step are checked, those of functions that it calls are not. A check reduces the indices
+    The operations of the traced step are checked; those of functions that it calls are not. A check reduces the indices
     of an operation to their least and their greatest.
     """
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.found: Any = None
+        self.found: Variable = None
 
     def __bool__(self) -> bool:
         """Return whether there is an operation that looks something up."""
@@ -77,9 +79,9 @@ class Lookups:
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
-        """Look through what is traced here."""
+        """Add checks to the operations that are traced in this context."""
         self.seen: set[str] = set()
-        self.known: set[tuple[int, Any]] = set()
+        self.known: set[tuple[int, Hashable]] = set()
         token = watching.set(self)
         try:
             yield
@@ -88,7 +90,7 @@ class Lookups:
             watching.reset(token)
 
     def look(self) -> None:
-        """Look through the operations that were traced since the last look."""
+        """Add checks to the operations that were traced since the last call."""
         checks = []
         for op in tf.compat.v1.get_default_graph().get_operations():
             if op.type in LOOKUPS and op.name not in self.seen:
@@ -105,8 +107,8 @@ class Lookups:
         new = tf.reduce_any(bad) & (self.found[0] < 0)
         self.found.assign(tf.where(new, first, self.found))
 
-    def check(self, op: Any) -> list[Any]:
-        """Return an operation's number, its worst index and the bound; nothing when its indices are known already."""
+    def check(self, op: Operation) -> list[Tensor]:
+        """Return an operation's number, its worst index and the bound; nothing when its indices are checked already."""
         place, bound_of = LOOKUPS[op.type]
         indices, bound = op.inputs[place], bound_of(op)
         static = tf.get_static_value(bound)
@@ -117,27 +119,27 @@ class Lookups:
         self.names.append(op.name)
         bound = tf.cast(bound, indices.dtype)
         low, high = tf.reduce_min(indices), tf.reduce_max(indices)
-        if bound.shape.rank:  # of rows: the one that is nearest to its bound, or beyond
+        if bound.shape.rank:  # of rows: the axis that is nearest to its bound, or beyond
             flat = tf.reshape(indices, [-1, indices.shape[-1]])
             highs = tf.reduce_max(flat, 0)
             worst = tf.argmax(highs - bound)
             high, bound = highs[worst], bound[worst]
-        free = op.type.startswith("UnsortedSegment")  # negative ones are left out, there too
+        free = op.type.startswith("UnsortedSegment")  # it ignores negative indices, as without XLA
         value = high if free else tf.where(low < 0, low, high)
         value = tf.where(value < 0, tf.zeros_like(value), value) if free else value
         return [tf.stack([tf.cast(one, "int64") for one in (len(self.names) - 1, value, bound)])]
 
-    def fine(self) -> Any:
-        """Return whether all were in range so far, in a program."""
+    def fine(self) -> Tensor:
+        """Return, in a program, whether all indices were in range so far."""
         return self.found[0] < 0 if self else tf.constant(True)
 
     def forget(self) -> None:
-        """Forget what was found."""
+        """Forget the index that was recorded."""
         if self:
             self.found.assign([-1, 0, 0])
 
     def raise_if_found(self) -> None:
-        """Raise, from outside a program, where an index was out of range; then forget it."""
+        """Raise InvalidArgumentError, outside a program, when an index was out of range; forget that index."""
         if not self:
             return
         number, value, bound = self.found.numpy().tolist()
@@ -147,13 +149,13 @@ class Lookups:
             raise tf.errors.InvalidArgumentError(None, None, message)
 
 
-def first_of(bad: Any) -> Any:
-    """Return whether each is the first that is true."""
+def first_of(bad: Tensor) -> Tensor:
+    """Return for each element whether no element before it is true."""
     return tf.cumsum(tf.cast(bad, "int32"), exclusive=True) == 0
 
 
-def in_range() -> Any:
-    """Return whether the traced step's indices are in range up to here; True when they are not checked."""
+def in_range() -> Tensor:
+    """Return whether the traced step's indices are in range so far; True when they are not checked."""
     lookups = watching.get()
     if lookups is None:
         return tf.constant(True)
@@ -161,8 +163,8 @@ def in_range() -> Any:
     return lookups.fine()
 
 
-def origin(tensor: Any) -> Any:
-    """Return what a tensor is a view of, by shape or type."""
+def origin(tensor: Tensor) -> Tensor:
+    """Return the tensor of which a tensor is a reshaped or cast form."""
     while tensor.op.type in ("Reshape", "Cast", "Identity", "ExpandDims", "Squeeze", "StopGradient"):
         tensor = tensor.op.inputs[0]
     return tensor

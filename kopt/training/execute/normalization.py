@@ -1,22 +1,22 @@
-"""Batch normalization of images by TensorFlow's fused kernel: fewer passes over memory than Keras' formula takes."""
+"""Batch normalization of images by TensorFlow's fused kernel, which passes over memory less often than Keras."""
 
 import contextlib
 import functools
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 from kopt import keras_internals as internals
+from kopt.values.types import KerasLayer, KerasModel, Tensor
 
 
 @contextlib.contextmanager
-def fused_normalization(model: Any) -> Iterator[None]:
+def fused_normalization(model: KerasModel) -> Iterator[None]:
     """Make the BatchNormalization layers of a model use the fused kernel in a training step that is traced here.
 
-    Only layers of Keras' own class that normalize the last of four axes; the others are left alone. Numbers differ
-    from Keras' by float32's rounding: those of the kernel are as near to float64's, a scale's gradient nearer.
+    Only layers of Keras' own class that normalize the last of four axes use it. The results differ from Keras' by the
+    rounding of float32; they are as near to those in float64, and the gradient of a scale is nearer.
     """
     layers = [layer for layer in internals.flat_layers(model) if type(layer) is keras.layers.BatchNormalization]
     layers = [layer for layer in layers if "call" not in vars(layer)]
@@ -29,7 +29,7 @@ def fused_normalization(model: Any) -> Iterator[None]:
             del vars(layer)["call"]
 
 
-def normalized(layer: Any, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+def normalized(layer: KerasLayer, inputs: Tensor, training: bool | None = None, mask: Tensor = None) -> Tensor:
     """Return what the layer's own `call` returns, by the fused kernel where it has one."""
     if not (training is True and mask is None and has_kernel(layer, inputs)):
         return type(layer).call(layer, inputs, training=training, mask=mask)
@@ -45,8 +45,8 @@ def normalized(layer: Any, inputs: Any, training: Any = None, mask: Any = None) 
     return tf.cast(outputs, layer.compute_dtype)
 
 
-def has_kernel(layer: Any, inputs: Any) -> bool:
-    """Whether the fused kernel computes what a layer is to compute in training."""
+def has_kernel(layer: KerasLayer, inputs: Tensor) -> bool:
+    """Return whether the fused kernel computes what a layer computes in training."""
     weights = [weight for weight in (layer.gamma, layer.beta, layer.moving_mean) if weight is not None]
     kinds = (tf.float32, tf.float16, tf.bfloat16)  # Keras computes in float32 for each
     single = all(weight.dtype == "float32" for weight in weights) and inputs.dtype in kinds

@@ -1,124 +1,129 @@
-"""Predictions: a model's outputs for all of a source's data, collected inside programs."""
+"""Predictions: a model's outputs for the batches of a chunk, collected inside a program."""
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from kopt import keras_internals as internals
-from kopt.training.execute.program import Program, there
-from kopt.training.feed.chunks import ResidentStretch
+from kopt.training.execute.base import Executor, TracedStep, without_missing
+from kopt.training.feed.chunks import Chunk, ChunkResult, ResidentChunk, StreamChunk
 from kopt.training.feed.placement import Jit
-from kopt.training.feed.sources import Source
 from kopt.values.checks import require
+from kopt.values.types import Batch, ConcreteFunction, KerasModel, Nest, Step, Tensor, TensorSpec
 
 
-def predictions_of(model: Any, jit: Jit) -> "Predictions":
-    """Return the predictions that a model keeps as its `predict_function`; new ones where Keras has dropped them."""
+def predictions_of(model: KerasModel, jit: Jit) -> "Predictions":
+    """Return the executor that a model keeps as its `predict_function`; a new one where Keras has dropped it."""
     kept = model.predict_function
-    if isinstance(kept, Predictions) and kept.program.jit == jit and kept.program.step == model.predict_step:
+    if isinstance(kept, Predictions) and kept.traced.jit == jit and kept.traced.step == model.predict_step:
         return kept
-    model.predict_function = Predictions(Program(model, model.predict_step, jit, "step"))
-    return model.predict_function
+    model.predict_function = predictions = Predictions(TracedStep(model, model.predict_step, jit, "step"))
+    return predictions
 
 
-class Predictions:
-    """Runs `predict_step` over stretches of data; every process computes all, on its first device.
+class Predictions(Executor[Chunk]):
+    """Runs `predict_step` over chunks; every process computes all of the outputs, on its first device.
 
-    It stands as `model.predict_function`, so that whoever sets that to None gets a fresh trace; what stock predict
-    gives it there runs as Keras' own function would.
+    It stands as `model.predict_function`, so that a fresh trace is made after that is set to None. What stock predict
+    passes to it there runs as Keras' own function would.
 
     Args:
-        program: A program of the model's predict_step, which decides whether to compile with XLA.
+        traced: The model's predict_step.
     """
 
-    def __init__(self, program: Program):
-        self.program, self.model = program, program.model
-        self.stock: Callable[[Any], Any] | None = None
+    def __init__(self, traced: TracedStep):
+        super().__init__(traced)
+        self.model = traced.model
+        self.stock: Step | None = None
 
-    def __call__(self, batches: Any) -> Any:
+    @property
+    def xla(self) -> bool | None:
+        """Whether the last kind of batch was compiled with XLA; None before the first."""
+        return self.traced.xla
+
+    def __call__(self, batches: Nest) -> Nest:
         """Return the outputs for a list of batches, as stock predict asks for them."""
         if self.stock is None:
             self.stock = internals.make_predict_function(self.model)
         return self.stock(batches)
 
-    def over(self, data: Source, callbacks: Any) -> Any:
-        """Go once through the data; the outputs as NumPy arrays, in the model's structure."""
-        found: list[Any] = []
-        for work in data.epoch(0):
-            callbacks.on_predict_batch_begin(work.first)
-            outputs = self.of_stretch(work)
-            if not work.ran:
-                continue
-            found.append(tf.nest.map_structure(lambda output: output.numpy(), outputs))
-            callbacks.on_predict_batch_end(work.last, {"outputs": outputs})
-            if self.model.stop_predicting:
-                break
-        require(bool(found), "x", "must not be empty", "no batch")
-        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *found)
+    def takes(self, chunk: Chunk) -> bool:
+        return isinstance(chunk, ResidentChunk | StreamChunk)
 
-    def of_stretch(self, work: Any) -> Any:
-        if self.model.run_eagerly:
-            outputs = [self.model.predict_step(batch) for batch in itertools.islice(work.iterator, work.steps)]
-            work.ran = len(outputs)
-            return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *outputs) if outputs else None
-        run = self.of_arrays if isinstance(work, ResidentStretch) else self.of_iterator
-        outputs, ran = run(work)
-        work.ran = int(ran)
-        return outputs
+    def run(self, chunk: Chunk) -> ChunkResult:
+        """Run a chunk; the logs are the outputs for its batches."""
+        if isinstance(chunk, ResidentChunk):
+            outputs, steps = self.of_arrays(chunk)
+        else:
+            assert isinstance(chunk, StreamChunk)
+            outputs, steps = self.one_by_one(chunk) if self.model.run_eagerly else self.of_iterator(chunk)
+        return ChunkResult(int(steps), (outputs,))
 
-    def of_arrays(self, work: ResidentStretch) -> Any:
-        """Return the outputs for batches of arrays: XLA runs the whole batches, the short last one runs without it."""
-        arrays, size = work.arrays, work.arrays.batch_size
+    def one_by_one(self, chunk: StreamChunk) -> tuple[Nest, int]:
+        """Return the outputs and the number of steps, each step called from Python."""
+        outputs = [self.model.predict_step(batch) for batch in itertools.islice(chunk.iterator, chunk.steps)]
+        return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *outputs) if outputs else None, len(outputs)
+
+    def of_arrays(self, chunk: ResidentChunk) -> tuple[Nest, Tensor]:
+        """Return the outputs and the number of steps: XLA runs the whole batches, the short last one runs without."""
+        arrays, size = chunk.arrays, chunk.arrays.batch_size
         spec, whole_batch = arrays.batch_spec(None), arrays.batch_spec(size)
-        key = "predict", size, str(spec)
-        xla = arrays.examples >= size and self.program.decide(key, lambda: whole_batch, nested=True)
+        shapes = "predict", size, str(spec)
+        xla = arrays.examples >= size and self.traced.decide(shapes, lambda: whole_batch, nested=True)
 
-        def make() -> Any:
+        def make() -> ConcreteFunction:
             plain, outputs = self.step(spec, False)
             fast = self.step(whole_batch, True)[0] if xla else plain
 
-            def run(count: Any, begin: Any, *leaves: Any) -> Any:
+            def run(count: Tensor, begin: Tensor, *leaves: Tensor) -> tuple[Nest, Tensor]:
                 full = tf.shape(leaves[0])[0] // size
                 batches = [tf.reshape(leaf[: full * size], [-1, size, *leaf.shape[1:]]) for leaf in leaves]
                 whole = tf.minimum(count, full - begin)
-                step = lambda number: fast(packed(spec, [batch[begin + number] for batch in batches]))
                 rest = lambda: plain(packed(spec, [leaf[full * size :] for leaf in leaves]))
-                same, always = lambda number: number, lambda _: True
-                return collected(step, outputs, whole, tf.constant(0), same, always, (count > whole, rest))
+                numbers = Batches(
+                    first=tf.constant(0),
+                    following=lambda number: number,
+                    exists=lambda _: True,
+                    take=lambda number: fast(packed(spec, [batch[begin + number] for batch in batches])),
+                )
+                return collected(numbers, outputs, whole, (count > whole, rest))
 
             number = tf.TensorSpec([], tf.int32)
             leaves = [leaf for leaf in tf.nest.flatten(spec) if leaf is not None]
             return tf.function(run, autograph=False).get_concrete_function(number, number, *leaves)
 
-        begin = tf.constant(work.parts[0][1])
-        return self.program.made(key, xla, make, tf.constant(work.steps), begin, *arrays.leaves)
+        begin = tf.constant(chunk.parts[0][1])
+        key = self.traced.key("predict", shapes, xla)
+        return self.traced.call(key, make, tf.constant(chunk.steps), begin, *arrays.leaves)
 
-    def of_iterator(self, work: Any) -> Any:
-        """Return outputs for what an iterator gives."""
-        spec = there(work.iterator.element_spec)
-        key = "predict", str(spec)
-        xla = self.program.decide(key, lambda: spec, nested=True)
-        arguments = tf.constant(work.steps), work.iterator
+    def of_iterator(self, chunk: StreamChunk) -> tuple[Nest, Tensor]:
+        """Return the outputs for what an iterator gives, and the number of steps."""
+        spec = without_missing(chunk.iterator.element_spec)
+        shapes = "predict", str(spec)
+        xla = self.traced.decide(shapes, lambda: spec, nested=True)
+        arguments = tf.constant(chunk.steps), chunk.iterator
 
-        def make() -> Any:
-            one, outputs = self.step(spec, xla)
+        def make() -> ConcreteFunction:
+            step, outputs = self.step(spec, xla)
 
-            def run(count: Any, iterator: Any) -> Any:
-                take = lambda batch: one(there(batch.get_value()))
-                following = lambda _: iterator.get_next_as_optional()
-                going = lambda batch: batch.has_value() & self.program.lookups.fine()
-                return collected(take, outputs, count, iterator.get_next_as_optional(), following, going)
+            def run(count: Tensor, iterator: Nest) -> tuple[Nest, Tensor]:
+                batches = Batches(
+                    first=iterator.get_next_as_optional(),
+                    following=lambda _: iterator.get_next_as_optional(),
+                    exists=lambda batch: batch.has_value() & self.traced.lookups.fine(),
+                    take=lambda batch: step(without_missing(batch.get_value())),
+                )
+                return collected(batches, outputs, count)
 
             return tf.function(run, autograph=False).get_concrete_function(*arguments)
 
-        return self.program.made(key, xla, make, *arguments)
+        return self.traced.call(self.traced.key("predict", shapes, xla), make, *arguments)
 
-    def step(self, spec: Any, xla: bool) -> tuple[Callable[[Any], Any], Any]:
-        """Return the step as a function of one batch, compiled with XLA or not, and what its outputs look like."""
-        made = self.program.step_for(xla, self.model.predict_step)
+    def step(self, spec: Nest, xla: bool) -> tuple[Step, Nest]:
+        """Return the step as a function of one batch, compiled with XLA or not, and the specs of its outputs."""
+        made = self.traced.prepared(self.model.predict_step, xla)
         one = tf.function(made, autograph=False, jit_compile=xla or None)
         outputs = one.get_concrete_function(spec).structured_outputs
         sparse = tf.RaggedTensor, tf.RaggedTensorSpec, tf.SparseTensor, tf.SparseTensorSpec
@@ -127,46 +132,53 @@ class Predictions:
         return one, outputs
 
 
-def packed(spec: Any, leaves: Sequence[Any]) -> Any:
+class Batches(NamedTuple):
+    """Batches of a program, one after the other.
+
+    Attributes:
+        first: The first batch.
+        following: Returns the batch of a number.
+        exists: Returns whether there is a batch, or the data have ended.
+        take: Returns the outputs for a batch.
+    """
+
+    first: Nest
+    following: Callable[[Tensor], Nest]
+    exists: Callable[[Nest], Tensor]
+    take: Callable[[Nest], Nest]
+
+
+def packed(spec: Nest, leaves: Sequence[Tensor]) -> Batch:
     """Return a batch of a spec from its tensors; parts that are missing are None."""
     left = iter(leaves)
     return tf.nest.map_structure(lambda part: None if part is None else next(left), spec)
 
 
 def collected(
-    one: Callable[[Any], Any],
-    outputs: Any,
-    count: Any,
-    first: Any,
-    following: Callable[[Any], Any],
-    there: Callable[[Any], Any],
-    rest: tuple[Any, Callable[[], Any]] | None = None,
-) -> Any:
-    """Return what a step gives for so many batches, one after the other, and how many there were.
+    batches: Batches, outputs: Nest, count: Tensor, rest: tuple[Tensor, Callable[[], Nest]] | None = None
+) -> tuple[Nest, Tensor]:
+    """Return the outputs for so many batches, one after the other, and how many batches there were.
 
     Args:
-        one: The step.
-        outputs: What its outputs look like.
+        batches: The batches.
+        outputs: The specs of the outputs for a batch.
         count: How many batches at most.
-        first: The first one.
-        following: Gives the one of a number.
-        there: Whether there is one.
-        rest: Whether there is another batch at the end, and what gives its outputs.
+        rest: Whether there is another batch at the end, and a function that returns its outputs.
     """
-    room = tf.nest.map_structure(
-        lambda spec: tf.TensorArray(spec.dtype, 0, True, element_shape=[None, *spec.shape[1:]], infer_shape=False),
-        outputs,
-    )
 
-    def written(number: Any, room: Any, found: Any) -> Any:
+    def array(spec: TensorSpec) -> tf.TensorArray:
+        return tf.TensorArray(spec.dtype, 0, True, element_shape=[None, *spec.shape[1:]], infer_shape=False)
+
+    def written(number: Tensor, room: Nest, found: Nest) -> Nest:
         return tf.nest.map_structure(lambda array, output: array.write(number, output), room, found)
 
-    def body(number: Any, batch: Any, room: Any) -> Any:
-        room = written(number, room, one(batch))
-        return number + 1, tf.cond(number + 1 < count, lambda: following(number + 1), lambda: batch), room
+    def body(number: Tensor, batch: Nest, room: Nest) -> tuple[Tensor, Nest, Nest]:
+        room = written(number, room, batches.take(batch))
+        return number + 1, tf.cond(number + 1 < count, lambda: batches.following(number + 1), lambda: batch), room
 
-    going = tf.constant(0), first, room
-    ran, _, room = tf.while_loop(lambda n, batch, _: (n < count) & there(batch), body, going, parallel_iterations=1)
+    start = tf.constant(0), batches.first, tf.nest.map_structure(array, outputs)
+    going = lambda number, batch, _: (number < count) & batches.exists(batch)
+    ran, _, room = tf.while_loop(going, body, start, parallel_iterations=1)
     if rest is not None:
         more, last = rest
         room = tf.cond(more, lambda: written(ran, room, last()), lambda: room)

@@ -1,33 +1,84 @@
-"""The programs over resident arrays: batches are gathered in the graph, in a given order of the examples."""
+"""The executor over resident arrays: batches are gathered in the graph, in a given order of the examples."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import logging
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from kopt import keras_internals as internals
+from kopt.state import GraphSnapshot, training_variables
+from kopt.training.execute.base import Executor, Refused, TracedStep, blank
 from kopt.training.feed.batches import shared
-from kopt.training.feed.chunks import Arrays, ResidentStretch
-from kopt.training.steps.train import TrainStep, checking
-from kopt.training.steps.update_hooks import working
+from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ResidentChunk
+from kopt.training.steps.train import TrainStep
+from kopt.values.types import Batch, ConcreteFunction, Nest, Tensor, Variable
 
+log = logging.getLogger("kopt")
+
+LENGTHS = 8  # of arrays for which "auto" compiles with XLA: 0.5 s and more each, and 5 MB that are never freed
 SMALL_BYTES = 2**22  # of arrays that are put into order whole
 STATE_BYTES = 2**26  # of state that an unchecked program may keep a second time
 
 
-def table_of(work: ResidentStretch, whole_only: bool) -> np.ndarray:
-    """A row for each part of an epoch: its order, first batch, batches, whether the short last one, whether fresh.
+class ResidentExecutor(Executor[ResidentChunk]):
+    """Runs the parts of epochs of a chunk in one program."""
 
-    Where programs take whole batches only, the short last one is apart.
+    def __init__(self, traced: TracedStep):
+        super().__init__(traced)
+        self.lengths: dict[Hashable, set[int]] = {}  # that XLA has compiled for, by kind of batch
+
+    @property
+    def resets_metrics(self) -> bool:
+        return self.traced.resets_metrics()
+
+    @property
+    def spans_epochs(self) -> bool:
+        return self.traced.logs == "metrics" and self.traced.resets_metrics()
+
+    def takes(self, chunk: Chunk) -> bool:
+        return isinstance(chunk, ResidentChunk)
+
+    def run(self, chunk: ResidentChunk) -> ChunkResult:
+        traced, arrays, room = self.traced, chunk.arrays, len(chunk.orders)
+        xla = traced.decide(arrays.batch_key, lambda: arrays.whole_batch, nested=False) and self.few_lengths(arrays)
+        key = traced.key("resident", arrays.key(xla, room), xla)
+        make = lambda: ResidentProgram(traced, arrays, room, xla)
+        try:
+            found = traced.call(key, make, chunk, refusable=xla and traced.jit == "auto")
+        except Refused as refusal:
+            traced.refuse_xla(arrays.batch_key)
+            log.info("jit: False, XLA refuses the step: %s", refusal)
+            return self.run(chunk)
+        values = tf.nest.map_structure(lambda numbers: numbers.numpy(), found)
+        # Logs of a user's step may be nested, as `{m.name: m.result() for m in model.metrics}` is.
+        part = lambda place: tf.nest.map_structure(lambda rows: rows[place], values)
+        return ChunkResult(chunk.steps, tuple(map(part, range(len(chunk.parts)))))
+
+    def few_lengths(self, arrays: Arrays) -> bool:
+        """Return whether to compile with XLA for arrays of this length; after several, one program serves all."""
+        traced = self.traced
+        lengths = self.lengths.setdefault((arrays.batch_key, traced.hooks), set())
+        if traced.jit == "auto" and len(lengths) == LENGTHS and arrays.examples not in lengths:
+            log.info("jit: False for %d examples, XLA has compiled for %d other lengths", arrays.examples, LENGTHS)
+            traced.xla = False
+            return False
+        lengths.add(arrays.examples)
+        return True
+
+
+def table_of(chunk: ResidentChunk, whole_only: bool) -> np.ndarray:
+    """Return a row for each part of an epoch: its order, first batch, batches, whether a short one follows, is fresh.
+
+    The short last batch is only apart from the others where programs take whole batches only.
     """
-    arrays = work.arrays
-    rows: list[tuple[Any, ...]] = []
+    arrays = chunk.arrays
+    rows: list[tuple[int, int, int, int, bool]] = []
     full = arrays.examples // arrays.batch_size if whole_only else arrays.batches
-    for place, (order, begin, steps) in enumerate(work.parts):
+    for place, (order, begin, steps) in enumerate(chunk.parts):
         whole = max(0, min(steps, full - begin))
-        rows.append((order, begin, whole, steps - whole, work.fresh or place > 0))
-    rows += [(0, 0, 0, 0, 0)] * (len(work.orders) - len(rows))
+        rows.append((order, begin, whole, steps - whole, chunk.fresh or place > 0))
+    rows += [(0, 0, 0, 0, False)] * (len(chunk.orders) - len(rows))
     return np.array(rows, "int32")
 
 
@@ -36,62 +87,60 @@ class ResidentProgram:
 
     In XLA arrays and batches have fixed shapes, and the short last one has a trace of its own; elsewhere arrays have
     any length, and one trace has batches of any size where a short one is left. An unchecked program leaves out the
-    step's check of each gradient; at its end it looks whether the weights and the optimizer's state are finite, which
-    no infinite gradient leaves so, and all indices were in range; if not it puts everything back and says so.
+    step's check of each gradient. Its end checks that all indices were in range, and that the weights and the
+    optimizer's state are finite, which no infinite gradient leaves so. Where a check fails, the program restores the
+    state, and runs again with each gradient checked.
 
     Args:
-        program: Whose model and step these are.
+        traced: The step.
         arrays: The data.
-        epochs: How many parts of epochs a call may have.
+        epochs: The most parts of epochs that a call may have.
         xla: Whether to compile with XLA.
     """
 
-    def __init__(self, program: Any, arrays: Arrays, epochs: int, xla: bool):
-        self.program, self.model, self.xla, self.epochs = program, program.model, xla, epochs
+    def __init__(self, traced: TracedStep, arrays: Arrays, epochs: int, xla: bool):
+        self.traced, self.model, self.xla, self.epochs = traced, traced.model, xla, epochs
         self.size, self.examples = arrays.batch_size, arrays.examples if xla else None
         self.remainder = arrays.examples % self.size if xla else 0
         self.fixed = xla or arrays.examples % self.size == 0
-        # Not the data, which would be kept alive.
+        # Not the arrays, whose data would be kept alive.
         self.missing = tf.nest.map_structure(lambda leaf: leaf is None, arrays.data)
-        plain = isinstance(program.step, TrainStep) and program.step.needs_no_check()
-        self.unchecked = xla and plain and state_bytes(self.model) <= STATE_BYTES
+        plain = isinstance(traced.step, TrainStep) and traced.step.needs_no_check()
+        self.unchecked = xla and plain and bytes_of(self.changing()) <= STATE_BYTES
         # Small arrays are put into order whole, at the beginning of a call: slices of them cost less than rows.
         self.small = xla and sum(leaf.dtype.size * leaf.shape.num_elements() for leaf in arrays.leaves) <= SMALL_BYTES
         self.leaf_specs = [tf.TensorSpec([self.examples, *leaf.shape[1:]], leaf.dtype) for leaf in arrays.leaves]
-        self.arrays_spec = arrays.batch_spec
-        self.call = self.compiled(self.unchecked)
-        self.checked: Callable[..., Any] | None = None if self.unchecked else self.call
+        self.batch_spec = arrays.batch_spec(self.size if self.fixed else None)
+        self.short_spec = arrays.batch_spec(self.remainder) if self.remainder else None
+        self.call = self.compiled(checked=not self.unchecked)
+        self.checked: ConcreteFunction | None = None if self.unchecked else self.call
 
-    def __call__(self, work: ResidentStretch) -> Any:
-        """The logs of each part, stacked."""
-        table = tf.constant(table_of(work, whole_only=self.xla))
-        arguments = table, tf.constant(len(work.parts)), work.orders, *work.arrays.leaves
+    def __call__(self, chunk: ResidentChunk) -> Nest:
+        """Run a chunk; return the logs of its parts, stacked."""
+        table = tf.constant(table_of(chunk, whole_only=self.xla))
+        arguments = table, tf.constant(len(chunk.parts)), chunk.orders, *chunk.arrays.leaves
         logs, finite = self.call(*arguments)
         if self.unchecked and not finite:
             # As if nothing had happened: now with the checks that skip a step, or stop before it.
-            self.program.lookups.forget()
-            self.checked = self.checked or self.compiled(False)
+            self.traced.lookups.forget()
+            self.checked = self.checked or self.compiled(checked=True)
             logs, _ = self.checked(*arguments)
         return logs
 
-    def compiled(self, without_check: bool) -> Callable[..., Any]:
-        """The function of (table, parts, orders, leaves)."""
-        token = checking.set(not without_check)
-        try:
-            step = self.program.trace(self.arrays_spec(self.size if self.fixed else None), self.xla)
-            short = self.program.trace(self.arrays_spec(self.remainder), self.xla) if self.remainder else None
-        finally:
-            checking.reset(token)
+    def compiled(self, checked: bool) -> ConcreteFunction:
+        """Return the program as a function of (table, number of parts, orders, leaves): logs, whether all is finite."""
+        step = self.traced.trace(self.batch_spec, self.xla, checked)
+        short = self.traced.trace(self.short_spec, self.xla, checked) if self.remainder else None
 
-        def run(table: Any, parts: Any, orders: Any, *leaves: Any) -> Any:
-            before = [variable.read_value() for variable in state(self.model)] if without_check else []
+        def run(table: Tensor, parts: Tensor, orders: Tensor, *leaves: Tensor) -> tuple[Nest, Tensor]:
+            before = None if checked else GraphSnapshot(self.changing())
             one = lambda number: self.part(table[number], orders, leaves, step, short)
             if self.epochs == 1:
                 logs = tf.nest.map_structure(lambda log: log[tf.newaxis], one(0))
             else:
                 room = self.epochs if self.xla else tf.shape(table)[0]
-                logs = stacked(one, parts, room, self.program.log_specs(step.structured_outputs))
-            return logs, self.restored_unless_finite(before) if without_check else tf.constant(True)
+                logs = stacked(one, parts, room, self.traced.log_specs(step.structured_outputs))
+            return logs, tf.constant(True) if before is None else self.restored_unless_finite(before)
 
         room = self.epochs if self.xla or self.epochs == 1 else None
         table = tf.TensorSpec([room, 5], tf.int32)
@@ -99,33 +148,40 @@ class ResidentProgram:
         function = tf.function(run, jit_compile=self.xla, autograph=False)
         return function.get_concrete_function(table, tf.TensorSpec([], tf.int32), orders, *self.leaf_specs)
 
-    def part(self, row: Any, orders: Any, leaves: Sequence[Any], step: Any, short: Any) -> Any:
-        """One part of an epoch; its logs."""
-        program, strategy, size = self.program, self.program.strategy, self.size
+    def part(
+        self,
+        row: Tensor,
+        orders: Tensor,
+        leaves: Sequence[Tensor],
+        step: ConcreteFunction,
+        short: ConcreteFunction | None,
+    ) -> Nest:
+        """Run one part of an epoch; return its logs."""
+        traced, size = self.traced, self.size
         ordered = tf.gather(orders, row[0])
         examples = tf.shape(ordered)[0] if self.examples is None else self.examples
-        fine = self.program.lookups.fine if self.xla else lambda: True
-        program.reset_if(row[4] > 0)
+        fine = traced.lookups.fine if self.xla else lambda: True
+        traced.reset_if(row[4] > 0)
 
-        def gathered(rows: Any) -> Any:
+        def gathered(rows: Tensor) -> Batch:
             left = iter(leaves)
             return tf.nest.map_structure(lambda none: None if none else tf.gather(next(left), rows), self.missing)
 
-        def body_of_any_size(number: Any, _: Any) -> Any:
+        def body_of_any_size(number: Tensor, _: Nest) -> tuple[Tensor, Nest]:
             first = (row[1] + number) * size
             last = tf.minimum(first + size, examples)
-            if program.alone:
+            if traced.alone:
                 return number + 1, step(gathered(ordered[first:last]))
             take = lambda begin, end: gathered(ordered[first + begin : first + end])
-            return number + 1, program.everywhere(shared(last - first, take, strategy))
+            return number + 1, traced.on_shares(shared(last - first, take, traced.strategy))
 
-        def body_of_fixed_size(number: Any, _: Any) -> Any:
+        def body_of_fixed_size(number: Tensor, _: Nest) -> tuple[Tensor, Nest]:
             # A gather: tf.slice would make the start a constant of the XLA program, compiled for each value.
             pick = lambda leaf: None if leaf is None else tf.gather(leaf, row[1] + number)
             chosen = tf.nest.map_structure(pick, whole)
             return number + 1, step(chosen if self.small else gathered(chosen))
 
-        in_order = self.fixed and program.alone
+        in_order = self.fixed and traced.alone
         if in_order:
             full = examples // size
             whole = tf.reshape(ordered[: full * size], [-1, size])
@@ -137,51 +193,43 @@ class ResidentProgram:
         if short is not None:
             rows = ordered[examples - self.remainder :]
             last = run_if((row[3] > 0) & fine(), lambda: short(gathered(rows)), last)
-        return program.results(last)
+        return traced.results(last)
 
-    def restored_unless_finite(self, before: Sequence[Any]) -> Any:
+    def changing(self) -> list[Variable]:
+        """Return the variables that the step may change."""
+        step = self.traced.step
+        return training_variables(self.model, step.variables if isinstance(step, TrainStep) else ())
+
+    def restored_unless_finite(self, before: GraphSnapshot) -> Tensor:
         """Return whether the state is finite and all indices were in range; if not, restore the state before."""
         model = self.model
         trained = [raw for raw in map(internals.raw, [*model.trainable_variables, *model.optimizer.variables])]
         numbers = [variable.read_value() for variable in trained if variable.dtype.is_floating]
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(number)) for number in numbers])
-        finite &= self.program.lookups.fine()
-        for variable, old in zip(state(model), before):
-            variable.assign(tf.where(finite, variable.read_value(), old), read_value=False)
+        finite &= self.traced.lookups.fine()
+        before.restore_unless(finite)
         return finite
 
 
-def stacked(one: Callable[[Any], Any], parts: Any, capacity: Any, specs: Any) -> Any:
-    """The logs of so many parts, in tensors that have room for `capacity`."""
+def stacked(one: Callable[[Tensor], Nest], parts: Tensor, capacity: Tensor, specs: Nest) -> Nest:
+    """Return the logs of so many parts, in tensors that have room for `capacity` parts."""
     room = tf.nest.map_structure(lambda spec: tf.zeros([capacity, *spec.shape], spec.dtype), specs)
 
-    def body(number: Any, logs: Any) -> Any:
+    def body(number: Tensor, logs: Nest) -> tuple[Tensor, Nest]:
         write = lambda all_logs, log: tf.tensor_scatter_nd_update(all_logs, [[number]], log[tf.newaxis])
         return number + 1, tf.nest.map_structure(write, logs, one(number))
 
     return tf.while_loop(lambda n, _: n < parts, body, (tf.constant(0), room), parallel_iterations=1)[1]
 
 
-def run_if(condition: Any, step: Callable[[], Any], last: Any) -> Any:
-    """Run a step on a condition; its logs, or the last ones."""
+def run_if(condition: Tensor, step: Callable[[], Nest], last: Nest) -> Nest:
+    """Run a step on a condition; return its logs, or the logs of the last step."""
     if tf.nest.flatten(last):
         return tf.cond(condition, step, lambda: last)
     internals.either(condition, step, lambda: None)
     return last
 
 
-def blank(outputs: Any) -> tuple[Any, Any]:
-    """Zeros like a step's outputs, and their shapes."""
-    zeros = tf.nest.map_structure(lambda spec: tf.zeros([n or 0 for n in spec.shape.as_list()], spec.dtype), outputs)
-    return zeros, tf.nest.map_structure(lambda spec: spec.shape, outputs)
-
-
-def state(model: Any) -> list[Any]:
-    """The variables that a step may change: weights, statistics, seeds, the optimizer's, the metrics', the hooks'."""
-    kept = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
-    kept += [variable for hook in working(model) for variable in hook.variables]
-    return list({id(one): one for one in map(internals.raw, kept)}.values())
-
-
-def state_bytes(model: Any) -> int:
-    return sum(variable.dtype.size * variable.shape.num_elements() for variable in state(model))
+def bytes_of(variables: Iterable[Variable]) -> int:
+    """Return the size of variables in memory."""
+    return sum(variable.dtype.size * variable.shape.num_elements() for variable in variables)

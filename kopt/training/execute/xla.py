@@ -1,25 +1,26 @@
-"""Whether XLA can compile a step, says the same as TensorFlow without it, and is fast: read from the traced graph.
+"""The decision about XLA: whether it can compile a step, gives the same results, and is fast, by the traced graph.
 
-It is decided before data are drawn, before any state changes and before anything compiles.
+It is made before data are drawn, before any state changes and before anything compiles.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.training.execute.lookups import LOOKUPS
+from kopt.training.feed.placement import Jit
 from kopt.values.checks import require
+from kopt.values.types import ConcreteFunction, KerasModel, Nest, Operation, Tensor
 
-ANY_SIZE = 8  # examples of a batch whose number is not known, where XLA's compiler is asked
+ANY_SIZE = 8  # stands for an unknown number of examples when XLA's compiler is asked
 
 # Operations that XLA runs many times slower than TensorFlow's own kernels on a CPU. Not recurrent loops: it runs GRU
 # and LSTM layers 0.9 to 2.5 times as fast, or refuses them.
 SLOW = ("Conv", "_FusedConv", "Depthwise", "MaxPool", "AvgPool")
 SLOW_LAYERS = ("Conv", "DepthwiseConv", "SeparableConv", "MaxPooling", "AveragePooling")
 
-# Why these do not do in XLA what they do elsewhere.
+# Why these operations do not do in XLA what they do elsewhere.
 UNCHECKED = "raises for bad data, and XLA leaves that out"
 NOT_IN_XLA = {
     **dict.fromkeys(("Assert", "CheckNumerics", "CheckNumericsV2"), UNCHECKED),
@@ -34,8 +35,8 @@ NOT_IN_XLA = {
     ),
 }
 
-# Operations that check these inputs outside XLA alone; what comes from shapes is right by construction.
-CHECKED_INPUTS: dict[str, Callable[[Any], Any]] = {
+# Operations that check these inputs only outside XLA; inputs that come from shapes are right by construction.
+CHECKED_INPUTS: dict[str, Callable[[Operation], Iterable[Tensor]]] = {
     **dict.fromkeys(
         ("Cholesky", "MatrixInverse", "InvertPermutation", "Bincount", "DenseBincount"), lambda op: op.inputs[:1]
     ),
@@ -52,14 +53,14 @@ OF_DATA = ("Placeholder", "ReadVariableOp", "While", "StatelessWhile", "If", "St
 OF_SHAPES = ("Shape", "ShapeN", "Size", "Rank", "VariableShape", "BroadcastGradientArgs")
 
 
-class TracedStep:
-    """A concrete function, seen by the operations in it and in the functions that it calls.
+class StepGraph:
+    """The operations of a traced step and of the functions that it calls.
 
     Args:
-        traced: The concrete function.
+        traced: The step as a concrete function.
     """
 
-    def __init__(self, traced: Any):
+    def __init__(self, traced: ConcreteFunction):
         graph = traced.graph.as_graph_def()
         self.traced = traced
         self.inner = [node for function in graph.library.function for node in function.node_def]
@@ -67,9 +68,9 @@ class TracedStep:
         self.called = {function.signature.name for function in graph.library.function}
 
     def impossible(self) -> str:
-        """Return why XLA cannot compile it, empty where nothing in its graph forbids that.
+        """Return why XLA cannot compile the step, empty when nothing in its graph forbids that.
 
-        Strings end the process in XLA's hands, as do variants; tables and iterators have no kernels there.
+        Strings and variants end the process in XLA; tables and iterators have no kernels there.
         """
         edges = [*self.traced.inputs, *self.traced.outputs]
         held = [edge.dtype.name for edge in edges if edge.dtype in (tf.string, tf.variant)]
@@ -83,7 +84,7 @@ class TracedStep:
         return f"XLA has no {', '.join(sorted(unknown))}" if unknown else ""
 
     def unequal(self) -> str:
-        """Return why it would be another in XLA: it would not raise for bad data, or draw slowly; empty if the same."""
+        """Return why the step would differ in XLA: not raise for bad data, or draw slowly; empty when it would not."""
         for node in self.nodes:
             if node.op in NOT_IN_XLA:
                 return f"{node.op} {NOT_IN_XLA[node.op]}"
@@ -101,75 +102,80 @@ class TracedStep:
         return ", ".join(sorted(found))
 
 
-def decided(program: Any, spec: Any, nested: bool) -> tuple[bool, str]:
-    """Return whether to compile a program's step with XLA for batches of a spec, and why.
+def decide(
+    model: KerasModel, jit: Jit, spec: Nest, trace: Callable[[], ConcreteFunction], *, alone: bool, nested: bool
+) -> tuple[bool, str]:
+    """Return whether to compile a model's step with XLA for batches of a spec, and why.
 
-    What was asked counts: `jit=` of a Loop before `compile(jit_compile=)`. Without an answer there, XLA is taken where
-    it does the same and nothing in it is slow.
+    `jit=` of a Loop counts before `compile(jit_compile=)`. When neither asks for it or against it, XLA is taken where
+    the results are the same and nothing in the step is slow.
 
     Args:
-        program: The program.
-        spec: What a batch looks like.
+        model: The model.
+        jit: What a Loop asks for.
+        spec: The spec of a batch.
+        trace: Traces the step for XLA.
+        alone: Whether there is one replica.
         nested: Whether the step is compiled inside a program that is not, and that draws data before it compiles.
 
     Raises:
         ValueError: When XLA is asked for, and cannot compile the step.
     """
-    if program.jit != "auto":
-        why = program.jit and TracedStep(program.trace(spec, True)).impossible()
-        require(not why, "jit", f"must be 'auto' or False here: {why}", program.jit)
-        return program.jit, "asked for"
-    asked = internals.asked_jit(program.model)
-    why = before_tracing(program, spec, asked)
+    if jit != "auto":
+        why = StepGraph(trace()).impossible() if jit else ""
+        require(not why, "jit", f"must be 'auto' or False here: {why}", jit)
+        return jit, "asked for"
+    asked = internals.asked_jit(model)
+    why = before_tracing(model, spec, asked, alone)
     if not why:
-        traced = program.trace(spec, True)
-        step = TracedStep(traced)
+        traced = trace()
+        step = StepGraph(traced)
         why = step.impossible() or step.unequal()
-        why = why or ("" if asked else told_slow(step.slow()))
+        why = why or ("" if asked else slowness(step.slow()))
         why = why or (internals.compiler_refusal(traced, sized(traced)) if nested else "")
     return (False, why) if why else (True, "asked for in compile" if asked else "nothing is slow in XLA")
 
 
-def before_tracing(program: Any, spec: Any, asked: bool | None) -> str:
-    """Return why not to use XLA, as far as a trace is not needed to know; empty where it is."""
+def before_tracing(model: KerasModel, spec: Nest, asked: bool | None, alone: bool) -> str:
+    """Return why not to use XLA, as far as that is known without a trace; empty when nothing is."""
     leaves = [leaf for leaf in tf.nest.flatten(spec) if leaf is not None]
-    if not program.alone:
+    if not alone:
         return "XLA does not compile across replicas"
     if asked is False:
         return "compile got jit_compile=False"
-    objection = internals.jit_objection(program.model)
+    objection = internals.jit_objection(model)
     if objection:
         return objection
     if not all(isinstance(leaf, tf.TensorSpec) and leaf.shape[1:].is_fully_defined() for leaf in leaves):
         return "examples have unknown sizes, and XLA would compile for each"
-    return "" if asked else told_slow(slow_layers(program.model))
+    return "" if asked else slowness(slow_layers(model))
 
 
-def told_slow(names: str) -> str:
-    """Return the sentence about slow operations or layers, if there are any."""
+def slowness(names: str) -> str:
+    """Return the sentence about slow operations or layers, empty when there are none."""
     return f"the step has {names}, slow in XLA" if names else ""
 
 
-def sized(traced: Any) -> list[tf.TensorSpec]:
-    """Return what a concrete function takes, captured tensors left out, a number for each unknown size."""
+def sized(traced: ConcreteFunction) -> list[tf.TensorSpec]:
+    """Return the specs of a concrete function's arguments without captured tensors, a number for each unknown size."""
     taken = traced.inputs[: len(traced.inputs) - len(traced.captured_inputs)]
     return [tf.TensorSpec([size or ANY_SIZE for size in edge.shape], edge.dtype) for edge in taken]
 
 
-def slow_layers(model: Any) -> str:
-    """Return the layers of a model that will have such operations, to know it without a trace for XLA."""
+def slow_layers(model: KerasModel) -> str:
+    """Return the kinds of a model's layers whose operations are slow in XLA: known without a trace."""
     if on_gpu():
         return ""
     names = {type(layer).__name__ for layer in internals.flat_layers(model)}
     return ", ".join(sorted(name for name in names if name.startswith(SLOW_LAYERS)))
 
 
-def names_strings(attribute: Any) -> bool:
+def names_strings(attribute: tf.compat.v1.AttrValue) -> bool:
     """Return whether an attribute of an operation names the type string."""
     return tf.string.as_datatype_enum in (attribute.type, *attribute.list.type)
 
 
-def of_data(tensor: Any) -> bool:
+def of_data(tensor: Tensor) -> bool:
     """Return whether a tensor depends on data or weights, and not on shapes, constants and random numbers alone."""
     seen: set[str] = set()
     left = [tensor]

@@ -1,1 +1,1 @@
-"""What an epoch is made of: where data live, and chunks of steps over them."""
+"""The data of an epoch: where they live, their order, and chunks of steps over them."""

@@ -1,27 +1,29 @@
-"""Stretches: the steps of one program call, and how many those are."""
+"""Chunks: the steps of one program call, what running them gives, and how many steps a chunk has."""
 
 import functools
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 
+import numpy as np
 import tensorflow as tf
 
 from kopt.training.feed.order import order
+from kopt.values.types import Nest, Tensor, TensorSpec
 
-STRETCH_SECONDS = 0.2  # how long a program call may take: progress and Ctrl-C wait for it
+CHUNK_SECONDS = 0.2  # how long a program call may take: progress and Ctrl-C wait for it
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """(x, y, sample_weight) as tensors on the device, and how to go through them."""
+    """(x, y, sample_weight) as tensors on the device, the size of a batch, and the order of the examples."""
 
-    data: Any
+    data: Nest
     batch_size: int
     shuffle: bool
     seed: int
 
     @functools.cached_property
-    def leaves(self) -> list[Any]:
+    def leaves(self) -> list[Tensor]:
         """The tensors, without the parts that are missing."""
         return [leaf for leaf in tf.nest.flatten(self.data) if leaf is not None]
 
@@ -30,16 +32,16 @@ class Arrays:
         return int(self.leaves[0].shape[0])
 
     @functools.cached_property
-    def whole_batch(self) -> Any:
-        """What a whole batch looks like."""
+    def whole_batch(self) -> Nest:
+        """The spec of a whole batch."""
         return self.batch_spec(min(self.batch_size, self.examples))
 
     @functools.cached_property
     def batch_key(self) -> str:
-        """The key of a kind of batch."""
+        """The key of this kind of batch."""
         return str(self.whole_batch)
 
-    def key(self, xla: bool, room: int) -> tuple[Any, ...]:
+    def key(self, xla: bool, room: int) -> Hashable:
         """Return the key of a program over arrays: their length under XLA, else whether a short batch is left."""
         if xla:
             return self.batch_size, self.batch_key, self.examples, room
@@ -49,70 +51,98 @@ class Arrays:
     def batches(self) -> int:
         return -(-self.examples // self.batch_size)
 
-    def batch_spec(self, size: int | None) -> Any:
-        return tf.nest.map_structure(
-            lambda leaf: None if leaf is None else tf.TensorSpec([size, *leaf.shape[1:]], leaf.dtype), self.data
-        )
+    def batch_spec(self, size: int | None) -> Nest:
+        """Return the spec of a batch of this size, or of any size when None."""
 
-    def order(self, epoch: int) -> Any:
+        def spec(leaf: Tensor) -> TensorSpec:
+            return None if leaf is None else tf.TensorSpec([size, *leaf.shape[1:]], leaf.dtype)
+
+        return tf.nest.map_structure(spec, self.data)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the order of the examples in an epoch."""
         return order(self.examples, seed=self.seed, epoch=epoch, shuffle=self.shuffle)
 
 
-@dataclass
-class Stretch:
-    """`steps` steps that are one program call, from the one numbered `first` on.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chunk:
+    """Consecutive steps that one call of an executor runs; the data may end before.
 
-    `fresh` says that metrics start anew; `shown` is how many steps callbacks are told of where a number was asked for;
-    whoever runs it sets `ran`, fewer than asked where the data ended, and `waited`, the seconds that data took.
+    Attributes:
+        first: The number of the first step in its epoch.
+        steps: The number of steps.
+        fresh: Whether an epoch begins with the chunk, so that metrics are reset.
+        asked: The number of steps a call that the user or a callback asks for; None for as many as is fast.
     """
 
     first: int
     steps: int
     fresh: bool
-    shown: int | None
-    ran: int = 0
-    waited: float = 0.0
-
-    @property
-    def last(self) -> int:
-        return self.first + (self.shown or self.ran) - 1
+    asked: int | None = None
 
 
-@dataclass
-class ResidentStretch(Stretch):
-    """Steps over arrays: parts of one or several epochs, each as (place of its order, first batch, steps).
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResidentChunk(Chunk):
+    """Steps over arrays on the device: parts of one or of several epochs.
 
-    Whoever runs it leaves the logs of each part.
+    Attributes:
+        arrays: The data.
+        orders: Orders of the examples, a row an epoch.
+        parts: The parts of epochs, each as (row of its order, first batch, number of steps).
     """
 
-    arrays: Any = None
-    orders: Any = None
-    parts: tuple[tuple[int, int, int], ...] = ()
-    logs: Any = None
+    arrays: Arrays
+    orders: Tensor
+    parts: tuple[tuple[int, int, int], ...]
 
 
-@dataclass
-class StreamStretch(Stretch):
-    """Steps over what an iterator gives."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StreamChunk(Chunk):
+    """Steps over the batches that an iterator gives.
 
-    iterator: Any = None
+    Attributes:
+        iterator: A TensorFlow iterator, plain or distributed, or one of Python's.
+    """
+
+    iterator: Nest
 
 
-class Pace:
-    """How many steps a stretch holds: as many as asked for, or what takes about `STRETCH_SECONDS`.
+@dataclass(frozen=True)
+class ChunkResult:
+    """The result of running a chunk.
+
+    Attributes:
+        steps: The number of steps that ran: fewer than the chunk has where the data ended.
+        logs: The logs at the end of each part of an epoch: one but for a chunk of several epochs. Of a prediction, the
+            outputs.
+        waited: Seconds that the steps waited for data.
+    """
+
+    steps: int
+    logs: tuple[Nest, ...] = field(repr=False)
+    waited: float = 0.0
+
+    def last(self, chunk: Chunk) -> int:
+        """Return the number of the last step, as callbacks are given it: that of all steps that were asked for."""
+        return chunk.first + (chunk.asked or self.steps) - 1
+
+
+class ChunkSizer:
+    """The number of steps a chunk has: as many as asked for, or as many as take about `CHUNK_SECONDS`.
 
     Args:
-        asked: Steps a stretch that the user or a callback needs; None for as many as is fast.
+        asked: Steps a chunk that the user or a callback asks for; None for as many as is fast.
     """
 
     def __init__(self, asked: int | None):
         self.asked, self.size, self.calls = asked, asked or 1, 0
 
-    def measure(self, steps: int, seconds: float, whole: int) -> None:
-        """Grow to what `seconds` for `steps` allow; shorter calls than could be, of `whole` at most, say little.
+    def measure(self, steps: int, seconds: float, most: int) -> None:
+        """Adapt the size to the time that a chunk has taken.
 
-        The first call is left out: it compiled.
+        The first call is left out, because it compiled; so are chunks of much fewer steps than the size or, when that
+        is less, than the most that a chunk can have.
         """
         self.calls += 1
-        if self.asked is None and self.calls > 1 and 2 * steps >= min(self.size, whole):
-            self.size = max(1, int(min(8 * steps, STRETCH_SECONDS * steps / seconds)))
+        if self.asked is None and self.calls > 1 and 2 * steps >= min(self.size, most):
+            self.size = max(1, int(min(8 * steps, CHUNK_SECONDS * steps / seconds)))

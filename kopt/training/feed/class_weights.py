@@ -1,7 +1,7 @@
-"""Class weights: a weight for each class of an output, made weights of examples."""
+"""Class weights: a weight for each class of an output, turned into weights of examples."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -9,15 +9,17 @@ import tensorflow as tf
 
 from kopt.training.feed.batches import is_optional
 from kopt.values.checks import is_finite, is_whole, require
+from kopt.values.types import Argument, ArrayLike, Batch, Nest, Tensor
 
 RULE = "must be a dict of class -> weight, or for several outputs a dict of output -> such a dict or a list of them"
 
-ClassWeight = dict[int, float] | dict[str, dict[int, float]] | Sequence[dict[int, float]] | None
-Weigh = Callable[[Any], tuple[Any, Any, Any]]
+ClassWeight: TypeAlias = dict[int, float] | dict[str, dict[int, float]] | Sequence[dict[int, float]] | None
+Weigh = Callable[[Batch], tuple[Nest, Nest, Nest]]
+OutputKey = str | int  # the name or the place of an output
 
 
-def require_class_weight(class_weight: Any) -> None:
-    """Refuse what is no class weights."""
+def require_class_weight(class_weight: Argument) -> None:
+    """Raise ValueError unless these are class weights."""
     if class_weight is None:
         return
     several = isinstance(class_weight, (list, tuple)) or isinstance(class_weight, Mapping) and names(class_weight)
@@ -32,17 +34,17 @@ def require_class_weight(class_weight: Any) -> None:
         require(all(map(is_finite, one.values())), "class_weight", "must have finite numbers as weights", class_weight)
 
 
-def names(class_weight: Mapping[Any, Any]) -> bool:
-    """Tell whether a dict is of outputs, not of classes."""
+def names(class_weight: Argument) -> bool:
+    """Return whether the keys of a dict are outputs, not classes."""
     return all(isinstance(one, Mapping) or one is None for one in class_weight.values())
 
 
-def weighing(class_weight: Any, outputs: Sequence[str]) -> Weigh | None:
-    """Return what gives a batch or arrays (x, y, sample_weight) the weights of their classes, or None without any.
+def weighing(class_weight: ClassWeight, outputs: Sequence[str]) -> Weigh | None:
+    """Return a function that gives (x, y, sample_weight) the weights of their classes; None without class weights.
 
-    An example's weight is its class's, 1 where none is given, times its sample weight where it has one. A class is a
-    whole number, or the place of the largest number where the last axis has several; where whole numbers have a sample
-    weight each, as the labels of a sequence's steps have, each is a class.
+    An example's weight is the weight of its class, 1 where none is given, times its sample weight where it has one. The
+    class is the target itself where that is a whole number, and the place of the largest number where the last axis has
+    several. Whole numbers with a sample weight each, as the labels of a sequence's steps, are a class each.
 
     Args:
         class_weight: {class: weight}; for several outputs {output: {class: weight}}, or a list in their order.
@@ -51,7 +53,7 @@ def weighing(class_weight: Any, outputs: Sequence[str]) -> Weigh | None:
     if class_weight is None:
         return None
 
-    def weigh(data: Any) -> tuple[Any, Any, Any]:
+    def weigh(data: Batch) -> tuple[Nest, Nest, Nest]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         require(y is not None and not is_optional(y), "class_weight", "must have targets to weigh", "no y")
         sample_weight = None if is_optional(sample_weight) else sample_weight
@@ -67,7 +69,7 @@ def weighing(class_weight: Any, outputs: Sequence[str]) -> Weigh | None:
     return weigh
 
 
-def of_one(class_weight: Any, outputs: Sequence[str]) -> Mapping[int, float]:
+def of_one(class_weight: Argument, outputs: Sequence[str]) -> Mapping[int, float]:
     """Return the class weights of the one output."""
     if isinstance(class_weight, Mapping) and not names(class_weight):
         return class_weight
@@ -77,7 +79,7 @@ def of_one(class_weight: Any, outputs: Sequence[str]) -> Mapping[int, float]:
     return next(iter(class_weight.values() if isinstance(class_weight, Mapping) else class_weight))
 
 
-def by_output(class_weight: Any, y: Any, outputs: Sequence[str]) -> Any:
+def by_output(class_weight: Argument, y: Nest, outputs: Sequence[str]) -> Nest:
     """Return the class weights of each output, in the structure of the targets; None for outputs that have none."""
     keys = list(y) if isinstance(y, Mapping) else list(outputs) if len(outputs) == len(y) else list(range(len(y)))
     if isinstance(class_weight, Mapping):
@@ -93,16 +95,16 @@ def by_output(class_weight: Any, y: Any, outputs: Sequence[str]) -> Any:
     return found if isinstance(y, Mapping) else list(found.values())
 
 
-def part(sample_weight: Any, place: Any) -> Any:
-    """Return the sample weights of one output: its own, or those that are for all."""
+def part(sample_weight: Nest, place: OutputKey) -> ArrayLike:
+    """Return the sample weights of one output: its own, or those of all outputs."""
     if not keras.tree.is_nested(sample_weight):
         return sample_weight
     found = sample_weight.get(place) if isinstance(sample_weight, Mapping) else sample_weight[place]
     return None if is_optional(found) else found
 
 
-def combined(y: Any, class_weight: Mapping[int, float] | None, sample_weight: Any) -> Any:
-    """Return the weight of each example of an output: its class's, times its own."""
+def combined(y: ArrayLike, class_weight: Mapping[int, float] | None, sample_weight: ArrayLike) -> Tensor:
+    """Return the weight of each example of an output: that of its class, times its sample weight."""
     y = tf.convert_to_tensor(y)
     each = y.dtype.is_integer and sample_weight is not None and list(sample_weight.shape[1:]) == list(y.shape[1:])
     weights = tf.ones(tf.shape(y)[:1]) if class_weight is None else of_classes(y, class_weight, each=each)
@@ -115,8 +117,8 @@ def combined(y: Any, class_weight: Mapping[int, float] | None, sample_weight: An
     return weights * tf.reshape(given, [*tf.unstack(tf.shape(given), given.shape.rank), *[1] * max(-axes, 0)])
 
 
-def of_classes(y: Any, class_weight: Mapping[int, float], *, each: bool) -> Any:
-    """Return the weight of each target's class, as Keras finds the class, or of each number's."""
+def of_classes(y: Tensor, class_weight: Mapping[int, float], *, each: bool) -> Tensor:
+    """Return the weight of each target's class, found as Keras finds it, or of each number where each is a class."""
     if y.shape.rank > 1 and (y.shape[-1] == 1 or not each):
         y = tf.argmax(y, -1) if y.shape[-1] != 1 else y[..., 0]
     # As Keras' tables: the nearest whole number, and 1 for classes that have no weight.

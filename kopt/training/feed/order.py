@@ -1,24 +1,23 @@
-"""Order: which examples come when."""
-
-from typing import Any
+"""The order of examples in an epoch."""
 
 import numpy as np
 
 from kopt.distribute import from_chief
 from kopt.values.checks import require
+from kopt.values.types import Strategy
 
 __all__ = ["order"]
 
 
 def order(examples: int, *, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:
-    """Give the order of an epoch's examples, a pure function of (seed, epoch), whatever the engine and the devices.
+    """Return the order of an epoch's examples: a pure function of (seed, epoch), the same on any engine and devices.
 
-    A permutation by Philox with key (seed, epoch), so that there is nothing to save and any epoch can be redone.
+    It is a permutation by Philox with key (seed, epoch), so that nothing needs saving and any epoch can be repeated.
 
     Args:
-        examples: How many there are, >= 0.
-        seed: Of the run, >= 0.
-        epoch: Counted from 0.
+        examples: The number of examples, >= 0.
+        seed: The seed of the run, >= 0.
+        epoch: The number of the epoch, from 0 on.
         shuffle: Whether to permute; else 0, 1, 2, ...
 
     Returns:
@@ -42,8 +41,8 @@ def order(examples: int, *, seed: int, epoch: int, shuffle: bool = True) -> np.n
     return generator.permutation(examples).astype("int32")
 
 
-def seed_of_run(seed: int | None, strategy: Any) -> int:
-    """Return the seed of a run's orders, the chief's on every worker; drawn from NumPy's global generator when None."""
+def seed_of_run(seed: int | None, strategy: Strategy) -> int:
+    """Return the seed of a run's orders, the chief's on every worker; draw it from NumPy's generator when None."""
     seed = int(np.random.randint(2**31)) if seed is None else seed
     # Two halves: all of 64 bits go through the workers' float64.
     high, low = from_chief(strategy, divmod(seed, 2**32))

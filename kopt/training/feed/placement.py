@@ -1,13 +1,14 @@
-"""The engine: where the data of an epoch live.
+"""Placement: DataSpec says what the data are, `place` decides where they live.
 
 *Resident*: arrays lie on the device, a program gathers its batches in the graph. *Stream*: a tf.data iterator is
-consumed inside the graph. Both give an epoch as stretches of steps, whose number is a runtime number, and
-`program.Program` runs them.
+consumed inside the graph. Both are sources of chunks, which executors run.
 """
 
 import logging
 import os
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
 
 import keras
 import tensorflow as tf
@@ -16,104 +17,134 @@ from kopt import keras_internals as internals
 from kopt.distribute import workers
 from kopt.training.feed.batches import is_optional, rows
 from kopt.training.feed.chunks import Arrays
-from kopt.training.feed.class_weights import Weigh, weighing
-from kopt.training.feed.sources import Resident, Source, Stream
+from kopt.training.feed.class_weights import ClassWeight, Weigh, weighing
+from kopt.training.feed.sources import ResidentSource, Source, StreamSource
 from kopt.training.feed.validation import require_data, require_labels
 from kopt.values.checks import require
+from kopt.values.types import Batch, DataAdapter, Dataset, KerasModel, Nest, Strategy, Tensor
 
 log = logging.getLogger("kopt")
 
 Engine = Literal["auto", "resident", "stream"]
 Jit = Literal["auto"] | bool
+BatchSize = int | Literal["full"] | None
+Shuffle = bool | Literal["batch"]
 
 SHARE = 1 / 4  # of the free memory, for arrays on the device
 LARGEST_BATCH = 2**30  # programs count rows in 32 bits
-GPU_BYTES = 2**30  # on a GPU, whose free memory TensorFlow does not tell
+GPU_BYTES = 2**30  # on a GPU, whose free memory TensorFlow does not show
 
 
-def source(
-    model: Any,
-    x: Any,
-    y: Any = None,
-    sample_weight: Any = None,
-    *,
-    engine: Engine,
-    budget: int | None = None,
-    seed: int = 0,
-    stretch: int | None,
-    batch_size: Any = None,
-    shuffle: Any = False,
-    class_weight: Any = None,
-    steps_per_epoch: int | None = None,
-    buildable: bool = True,
-    epochs: int = 1,
-    sharded: bool = True,
-    name: str = "x",
-    cut: str | None = None,
-) -> Source:
-    """Choose how an epoch's data come, and say why in the log.
+@dataclass(frozen=True, eq=False)
+class DataSpec:
+    """The data of fit, evaluate or predict, and how they are to be cut into batches, epochs and chunks.
 
-    Args:
-        model: The model that is to see them; it is built from them where it can be.
+    Attributes:
         x: Inputs, as for fit.
         y: Targets, as for fit.
         sample_weight: As for fit.
-        engine: "auto" or what to use.
-        budget: Bytes of arrays that may lie on the device; None for a quarter of the free memory.
-        seed: Of the order of examples.
-        stretch: Steps a program call, or None for as many as is fast.
         batch_size: As for fit, or "full".
         shuffle: As for fit.
         class_weight: As for fit.
         steps_per_epoch: As for fit.
-        epochs: How many epochs a stretch may hold.
-        sharded: Whether a worker may see the shard of a dataset that its options ask for, and not all of it.
-        buildable: Whether Keras can build the model from its call, as it can where its steps are Keras' own.
-        name: What the caller calls x.
-        cut: What the caller calls steps_per_epoch; without a name, a dataset that has no end is taken too.
+        seed: The seed of the order of examples.
+        engine: "auto", or the one to use.
+        budget: Bytes of arrays that may lie on the device; None for a quarter of the free memory.
+        chunk_steps: Steps a chunk, or None for as many as is fast.
+        epochs_per_chunk: The most epochs that a chunk may hold.
+        buildable: Whether Keras can build the model from its call, as it can where the model's steps are Keras' own.
+        sharded: Whether a worker may see only the shard of a dataset that the dataset's options ask for.
+        name: The caller's name for x, in errors.
+        steps_name: The caller's name for steps_per_epoch, in errors; None where a dataset without an end is allowed.
     """
-    full, most = batch_size == "full", keras.config.max_steps_per_epoch()
-    steps_per_epoch = min(steps_per_epoch or most, most) if most else steps_per_epoch
-    how = {"shuffle": shuffle, "batch_size": None if full else batch_size, "steps_per_epoch": steps_per_epoch}
-    adapter = adapted(x, y, sample_weight, name, cut, **how)
-    weigh = weighing(class_weight, list(getattr(model, "output_names", ())))
-    arrays = None if shuffle == "batch" else arrays_of(adapter, batch_size, bool(shuffle), seed, weigh)
-    if engine == "resident" and isinstance(x, tf.data.Dataset):
-        arrays = read(adapter, seed, weigh)
-    known = internals.is_of_arrays(adapter)
-    require(not full or known, "batch_size", "must be a number where the data are no arrays", batch_size)
-    if arrays and buildable:
+
+    x: Nest
+    y: Nest = None
+    sample_weight: Nest = None
+    _: KW_ONLY
+    batch_size: BatchSize = None
+    shuffle: Shuffle = False
+    class_weight: ClassWeight = None
+    steps_per_epoch: int | None = None
+    seed: int = 0
+    engine: Engine = "auto"
+    budget: int | None = None
+    chunk_steps: int | None = None
+    epochs_per_chunk: int = 1
+    buildable: bool = True
+    sharded: bool = True
+    name: str = "x"
+    steps_name: str | None = None
+
+    @property
+    def steps(self) -> int | None:
+        """Steps after which an epoch is cut, by the caller or by Keras' debugging limit; None for no cut."""
+        most = keras.config.max_steps_per_epoch()
+        return min(self.steps_per_epoch or most, most) if most else self.steps_per_epoch
+
+    def adapter(self) -> DataAdapter:
+        """Return Keras' adapter; raise ValueError when the data are empty, or have no end and no cut."""
+        require_data(self.name, self.x, self.y, self.sample_weight)
+        size = None if self.batch_size == "full" else self.batch_size
+        data, shuffle = (self.x, self.y, self.sample_weight), self.shuffle
+        adapter = internals.data_adapter(*data, shuffle=shuffle, batch_size=size, steps_per_epoch=self.steps)
+        endless = self.steps_name is not None and not self.steps and internals.is_endless(adapter)
+        require(not endless, self.steps_name or self.name, "must be given for a dataset that has no end", None)
+        require(adapter.num_batches != 0, self.name, "must not be empty", "0 examples")
+        return adapter
+
+
+def place(model: KerasModel, spec: DataSpec) -> Source:
+    """Return the source of the data's chunks, resident or a stream, and log why it is that.
+
+    Args:
+        model: The model that is to see the data; it is built from them where it can be.
+        spec: The data.
+
+    Raises:
+        ValueError: When the data are empty, have no end or bad labels, or cannot be resident where that is asked for.
+    """
+    adapter, weigh = spec.adapter(), weighing(spec.class_weight, output_names(model))
+    arrays = arrays_for(spec, adapter, weigh)
+    known = spec.batch_size != "full" or internals.is_of_arrays(adapter)
+    require(known, "batch_size", "must be a number where the data are no arrays", spec.batch_size)
+    if arrays and spec.buildable:
         internals.build(model, arrays.whole_batch)
         require_labels(model, keras.utils.unpack_x_y_sample_weight(arrays.data)[1])
-    why = refusal(model, arrays, free_bytes() if budget is None else budget)
-    require(engine != "resident" or not why, "engine", f"must be 'stream' here: {why}", engine)
-    if engine != "stream" and not why:
-        assert arrays is not None
+    why = refusal(model, arrays, free_bytes() if spec.budget is None else spec.budget)
+    require(spec.engine != "resident" or not why, "engine", f"must be 'stream' here: {why}", spec.engine)
+    if arrays and spec.engine != "stream" and not why:
         log.info("engine: resident, %d examples in batches of %d", arrays.examples, arrays.batch_size)
-        return Resident(arrays, steps_per_epoch, stretch, epochs)
+        return ResidentSource(arrays, spec.steps, spec.chunk_steps, spec.epochs_per_chunk)
     log.info("engine: stream, %s", why or "asked for")
     if arrays:
-        return streamed(arrays, adapter, steps_per_epoch, stretch)
+        return streamed(arrays, adapter, spec.steps, spec.chunk_steps)
     dataset = weighted(adapter.get_tf_dataset(), weigh)
-    dataset = distributed(dataset, model.distribute_strategy) if sharded else dataset
-    if buildable and isinstance(dataset, tf.data.Dataset):
+    dataset = distributed(dataset, model.distribute_strategy) if spec.sharded else dataset
+    if spec.buildable and isinstance(dataset, tf.data.Dataset):
         internals.build(model, dataset.element_spec)
     looked_at = internals.looks_at_data_first(model)
-    return Stream(dataset, adapter, adapter.num_batches, steps_per_epoch, stretch, looked_at=looked_at)
+    return StreamSource(dataset, adapter, adapter.num_batches, spec.steps, spec.chunk_steps, looked_at=looked_at)
 
 
-def adapted(x: Any, y: Any, sample_weight: Any, name: str, cut: str | None, **how: Any) -> Any:
-    """Return Keras' adapter of data that are neither empty nor, where they must be cut, without an end."""
-    require_data(name, x, y, sample_weight)
-    adapter = internals.data_adapter(x, y, sample_weight, **how)
-    endless = cut is not None and not how["steps_per_epoch"] and internals.is_endless(adapter)
-    require(not endless, cut or name, "must be given for a dataset that has no end", None)
-    require(adapter.num_batches != 0, name, "must not be empty", "0 examples")
-    return adapter
+def output_names(model: KerasModel) -> Sequence[str]:
+    """Return the names of a model's outputs; none of a subclassed model, which has no such attribute."""
+    return list(getattr(model, "output_names", ()))
 
 
-def arrays_of(adapter: Any, batch_size: Any, shuffle: bool, seed: int, weigh: Weigh | None) -> Arrays | None:
-    """The data as tensors, or None where they are no dense arrays of numbers."""
+def arrays_for(spec: DataSpec, adapter: DataAdapter, weigh: Weigh | None) -> Arrays | None:
+    """Return the data as tensors, or None when they must be a stream."""
+    if spec.engine == "resident" and isinstance(spec.x, tf.data.Dataset):
+        return read(adapter, spec.seed, weigh)
+    if spec.shuffle == "batch":
+        return None
+    return arrays_of(adapter, spec.batch_size, bool(spec.shuffle), spec.seed, weigh)
+
+
+def arrays_of(
+    adapter: DataAdapter, batch_size: BatchSize, shuffle: bool, seed: int, weigh: Weigh | None
+) -> Arrays | None:
+    """Return the data as tensors, or None when they are no dense arrays of numbers."""
     data = internals.tensors(adapter) if internals.is_of_arrays(adapter) else None
     if data is None or any(leaf.dtype == tf.string for leaf in tf.nest.flatten(data) if leaf is not None):
         return None
@@ -122,7 +153,7 @@ def arrays_of(adapter: Any, batch_size: Any, shuffle: bool, seed: int, weigh: We
     return Arrays(weigh(data) if weigh else data, size, shuffle, seed)
 
 
-def weighted(dataset: Any, weigh: Weigh | None) -> Any:
+def weighted(dataset: Dataset, weigh: Weigh | None) -> Dataset:
     """Return a dataset's batches with the weights of their classes."""
     if weigh is None:
         return dataset
@@ -132,8 +163,12 @@ def weighted(dataset: Any, weigh: Weigh | None) -> Any:
     return dataset.map((lambda *data: weigh(data)) if several else weigh).prefetch(tf.data.AUTOTUNE)
 
 
-def read(adapter: Any, seed: int, weigh: Weigh | None) -> Arrays | None:
-    """A dataset's elements as arrays in its order, where it has an end and its batches are of one size but the last."""
+def read(adapter: DataAdapter, seed: int, weigh: Weigh | None) -> Arrays | None:
+    """Return a dataset's elements as arrays in its order.
+
+    Raises:
+        ValueError: When the dataset has no known end, or batches of different sizes (the last one may be short).
+    """
     known = adapter.num_batches is not None
     require(known, "engine", "must be 'stream' here: the data have no end that is known", "resident")
     batches = list(adapter.get_tf_dataset())
@@ -146,14 +181,14 @@ def read(adapter: Any, seed: int, weigh: Weigh | None) -> Arrays | None:
 
 
 def free_bytes() -> int:
-    """How much of the device arrays may take where nobody says."""
+    """Return the default byte budget for resident arrays."""
     if tf.config.list_logical_devices("GPU"):
         return GPU_BYTES
     return int(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * SHARE)
 
 
-def refusal(model: Any, arrays: Arrays | None, budget: int) -> str:
-    """Why the data cannot be resident; empty where they can."""
+def refusal(model: KerasModel, arrays: Arrays | None, budget: int) -> str:
+    """Return why the data cannot be resident, empty when they can."""
     if arrays is None:
         return "the data are no dense arrays of numbers"
     if model.run_eagerly:
@@ -162,21 +197,23 @@ def refusal(model: Any, arrays: Arrays | None, budget: int) -> str:
     return f"{size} bytes are more than {budget}" if size > budget else ""
 
 
-def streamed(arrays: Arrays, adapter: Any, steps_per_epoch: int | None, stretch: int | None) -> Stream:
-    """A dataset over arrays in kopt's order."""
+def streamed(
+    arrays: Arrays, adapter: DataAdapter, steps_per_epoch: int | None, chunk_steps: int | None
+) -> StreamSource:
+    """Return a stream of arrays in kopt's order."""
     variable = tf.Variable(arrays.order(0), trainable=False)
 
-    def batch(number: Any) -> Any:
+    def batch(number: Tensor) -> Batch:
         rows = variable[number * arrays.batch_size : (number + 1) * arrays.batch_size]
         return tf.nest.map_structure(lambda leaf: None if leaf is None else tf.gather(leaf, rows), arrays.data)
 
     batches = tf.data.Dataset.range(arrays.batches).map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     dataset, ordered = batches.prefetch(tf.data.AUTOTUNE), (arrays, variable)
-    return Stream(dataset, adapter, arrays.batches, steps_per_epoch, stretch, ordered=ordered)
+    return StreamSource(dataset, adapter, arrays.batches, steps_per_epoch, chunk_steps, ordered=ordered)
 
 
-def distributed(dataset: Any, strategy: Any) -> Any:
-    """The dataset as it is, to be split batch by batch; TensorFlow's shards of it where its options ask for them."""
+def distributed(dataset: Dataset, strategy: Strategy) -> Dataset:
+    """Return TensorFlow's shards of a dataset if its options ask for them, else the dataset, to be split by batch."""
     if not isinstance(dataset, tf.data.Dataset):
         return dataset
     policies = tf.data.experimental.AutoShardPolicy

@@ -1,6 +1,4 @@
-"""What fit, evaluate and predict refuse of data, before any work is done."""
-
-from typing import Any
+"""Checks of the data of fit, evaluate and predict, before any work is done."""
 
 import keras
 import numpy as np
@@ -8,13 +6,14 @@ import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.values.checks import require
+from kopt.values.types import ArrayLike, KerasModel, Nest
 
 
-def require_data(name: str, x: Any, y: Any, sample_weight: Any) -> None:
-    """Refuse data of an unknown kind, and arrays that would be changed by their conversion.
+def require_data(name: str, x: Nest, y: Nest, sample_weight: Nest) -> None:
+    """Raise ValueError for data of an unknown kind, and for arrays that their conversion would change.
 
     Args:
-        name: What the caller has called `x`.
+        name: The caller's name for `x`.
         x: Inputs.
         y: Targets.
         sample_weight: Weights of examples.
@@ -36,7 +35,7 @@ def require_data(name: str, x: Any, y: Any, sample_weight: Any) -> None:
         require(finite, "sample_weight", "must have finite numbers", "NaN or infinity among them")
 
 
-def parts_of(validation_data: Any) -> tuple[Any, Any, Any] | None:
+def parts_of(validation_data: Nest) -> tuple[Nest, Nest, Nest] | None:
     """Return the (x, y, sample_weight) of validation data, or None without any."""
     if validation_data is None:
         return None
@@ -46,14 +45,14 @@ def parts_of(validation_data: Any) -> tuple[Any, Any, Any] | None:
     return keras.utils.unpack_x_y_sample_weight(validation_data)
 
 
-def is_floating(leaf: Any) -> bool:
-    """Tell whether an array is of floats."""
+def is_floating(leaf: ArrayLike) -> bool:
+    """Return whether an array is of floats."""
     return isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f" or tf.is_tensor(leaf) and leaf.dtype.is_floating
 
 
-def require_array(name: str, leaf: Any) -> None:
-    """Refuse no examples, masks that would be dropped, and objects that are no texts."""
-    shape = tuple(getattr(leaf, "shape", (1,)))
+def require_array(name: str, leaf: ArrayLike) -> None:
+    """Raise ValueError for no examples, masks that would be dropped, and objects that are no texts."""
+    shape = (1,) if leaf is None else tuple(np.shape(leaf))
     require(bool(shape), name, "must have an axis of examples", leaf)
     require(shape[0] != 0, name, "must not be empty", "0 examples")
     masked = isinstance(leaf, np.ma.MaskedArray) and bool(np.ma.is_masked(leaf))
@@ -64,10 +63,10 @@ def require_array(name: str, leaf: Any) -> None:
         require(not strange, name, numbers, f"objects such as {type(strange[0]).__name__}" if strange else "")
 
 
-def require_labels(model: Any, y: Any) -> None:
-    """Refuse whole numbers that are no class of the output that they are the target of.
+def require_labels(model: KerasModel, y: Nest) -> None:
+    """Raise ValueError for labels that are no class of their output.
 
-    On some devices TensorFlow gives an infinite loss for them, on others an error in the middle of training.
+    For such labels TensorFlow gives an infinite loss on some devices, and an error in the middle of training on others.
 
     Args:
         model: A compiled model.

@@ -1,6 +1,5 @@
 """TrainStep: the training step, with the one GradientTape over a model."""
 
-import contextvars
 import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Literal, TypeAlias
@@ -22,9 +21,6 @@ from kopt.values.types import Batch, KerasModel, Nest, Strategy, Tensor, Variabl
 __all__ = ["TrainStep", "skipped"]
 
 log = logging.getLogger("kopt")
-
-# False while a program is traced that looks for infinite gradients at its end, not at each step.
-checking = contextvars.ContextVar("checking", default=True)
 
 Sparse = Literal["dense", "keras"]
 Quantities: TypeAlias = Mapping[str, Callable[[], Tensor]]  # of an update, each computed when a hook asks for it
@@ -132,7 +128,7 @@ class TrainStep:
         Raises:
             ValueError: When no weight has a gradient.
         """
-        return self.run(data, checked=checking.get())
+        return self.run(data, checked=True)
 
     def unchecked(self, data: Batch) -> Nest:
         """Update the weights for one batch, whatever its gradient is.

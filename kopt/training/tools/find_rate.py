@@ -14,6 +14,7 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.state.snapshot import Snapshot
 from kopt.training.arguments import is_count
+from kopt.training.feed.placement import DataSpec
 from kopt.training.loop import Loop
 from kopt.training.steps.installing import install, remove
 from kopt.training.steps.train import TrainStep, skipped
@@ -146,7 +147,7 @@ def find_rate(
     how = {"batch_size": batch_size or 32, "class_weight": class_weight, "sample_weight": sample_weight}
     known = None
     if not isinstance(data, Iterator):  # which would lose the batches that are drawn to see their shapes
-        known = loop.source("train", [], data, y, **how).known  # builds the model
+        known = loop.source("train", DataSpec(data, y, **how)).known  # builds the model
     require(model.built, "model", "must be built where x is a generator", model.name)
     with model.distribute_strategy.scope():
         internals.build_optimizer(model.optimizer, model.trainable_weights)

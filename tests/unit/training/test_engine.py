@@ -31,8 +31,8 @@ def same_weights(one, other, tolerance: float = 0.0) -> None:
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("batch_size", [10, 30])
 def test_epochs_in_one_call_are_the_epochs_one_by_one(jit: bool, batch_size: int, network, points, monkeypatch) -> None:
-    calls, run = [], Program.__call__
-    monkeypatch.setattr(Program, "__call__", lambda self, work: (calls.append(work), run(self, work))[1])
+    calls, run = [], Program.run
+    monkeypatch.setattr(Program, "run", lambda self, chunk: (calls.append(chunk), run(self, chunk))[1])
     together, apart = network("adam"), network("adam")
     how = {"batch_size": batch_size, "epochs": 40, "verbose": 0}
     history = Loop(together, jit=jit, seed=1).fit(*points, **how).history
@@ -48,8 +48,8 @@ def test_without_batch_hooks_an_epoch_takes_few_calls(network, points, monkeypat
             pass
 
     counts = []
-    run = Program.__call__
-    monkeypatch.setattr(Program, "__call__", lambda self, work: (counts.append(work.steps), run(self, work))[1])
+    run = Program.run
+    monkeypatch.setattr(Program, "run", lambda self, chunk: (counts.append(chunk.steps), run(self, chunk))[1])
     Loop(network(), jit=False).fit(
         *points, batch_size=1, epochs=4, verbose=0, callbacks=[Alone(), ProgressBar(live=False)]
     )

@@ -12,7 +12,7 @@ from keras import layers
 
 from kopt import keras_internals as internals
 from kopt.training import Loop
-from kopt.training.execute.program import LENGTHS
+from kopt.training.execute.resident import LENGTHS
 
 ENGINES = ("resident", "stream")
 
@@ -86,7 +86,7 @@ def jit_of(model, points, **how) -> tuple[bool, ...]:
     loop.fit(*points, verbose=0)
     loop.evaluate(*points, verbose=0)
     loop.predict(points[0], batch_size=10)
-    return model.train_function.xla, model.test_function.xla, model.predict_function.program.xla
+    return model.train_function.xla, model.test_function.xla, model.predict_function.xla
 
 
 def test_what_compile_was_told_counts_until_loop_is_told(network, points, tmp_path) -> None:
