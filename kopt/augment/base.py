@@ -76,7 +76,7 @@ class Then(Augmentation):
 
     Example:
         >>> from kopt.augment import Rotate, Shift
-        >>> from kopt.values.fields import paths
+        >>> from kopt.values.field_paths import paths
         >>> list(paths(Shift(0.1).then(Rotate(0.05))))
         ['height', 'width', 'second', 'second.turn']
 

@@ -13,8 +13,8 @@ from kopt.schedules import Schedule
 from kopt.state.knobs import Knob
 from kopt.training.steps.installing import own_step
 from kopt.values.checks import require
-from kopt.values.fields import number_paths
-from kopt.values.fields import read as read_field
+from kopt.values.field_paths import number_paths
+from kopt.values.field_paths import read as read_field
 
 __all__ = ["Scheduled"]
 

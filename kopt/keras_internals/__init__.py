@@ -70,6 +70,7 @@ from kopt.keras_internals.portions import (
     separate_losses,
     track_portion,
 )
+from kopt.keras_internals.serialization import KerasSerialization
 from kopt.keras_internals.step import (
     build_optimizer,
     compute_loss,
@@ -93,6 +94,7 @@ from kopt.keras_internals.xla import (
 )
 
 __all__ = [
+    "KerasSerialization",
     "Kinds",
     "ListOptimizer",
     "LiveFloat",

@@ -11,7 +11,7 @@ from kopt.optimizers.optimizer import Optimizer
 from kopt.select import Selector, kernels
 from kopt.state.knobs import Knob
 from kopt.values.checks import require
-from kopt.values.fields import number_paths, read
+from kopt.values.field_paths import number_paths, read
 
 __all__ = ["Decayed"]
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from kopt.keras_internals import ListOptimizer, raw
 from kopt.rules import Rule
 from kopt.values.checks import require
-from kopt.values.fields import bind
+from kopt.values.field_paths import bind
 
 __all__ = ["Optimizer"]
 

@@ -8,7 +8,8 @@ from keras import ops
 from kopt.schedules.base import Schedule, cycles, registry
 from kopt.schedules.timed import half_cosine
 from kopt.values.checks import require
-from kopt.values.fields import Number, with_field, written
+from kopt.values.field_paths import with_field
+from kopt.values.fields import Number, written
 
 __all__ = ["Clip", "Delay", "Restart", "Scaled", "Then", "Warmup"]
 

@@ -8,7 +8,8 @@ from keras import ops
 from kopt.schedules.base import Schedule, cycles, registry, whole
 from kopt.schedules.timed import half_cosine
 from kopt.values.checks import require
-from kopt.values.fields import Number, with_field
+from kopt.values.field_paths import with_field
+from kopt.values.fields import Number
 
 __all__ = ["CosineRestarts", "OneCycle", "Triangular"]
 

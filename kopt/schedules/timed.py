@@ -9,7 +9,8 @@ from keras import ops
 
 from kopt.schedules.base import Schedule, registry
 from kopt.values.checks import require
-from kopt.values.fields import Number, with_field
+from kopt.values.field_paths import with_field
+from kopt.values.fields import Number
 
 __all__ = ["REX", "Cosine", "FlatCosine", "Linear", "Polynomial", "Tanh", "Timed", "WarmupStableDecay"]
 

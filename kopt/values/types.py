@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 __all__ = [
+    "Annotation",
     "ArrayLike",
     "Batch",
     "Config",
     "DType",
+    "FieldValue",
     "HyperParameters",
     "Json",
     "KerasCallback",
@@ -42,6 +44,8 @@ KerasLayer: TypeAlias = Any  # keras.layers.Layer
 KerasCallback: TypeAlias = Any  # keras.callbacks.Callback
 HyperParameters: TypeAlias = Any  # keras_tuner.HyperParameters
 TrialOfTuner: TypeAlias = Any  # keras_tuner.engine.trial.Trial
+Annotation: TypeAlias = Any  # of a field: a class, a union, Annotated, Literal
+FieldValue: TypeAlias = Any  # of a Value: a float or a scalar tensor, a text, a bool, None, a tuple, a Value
 Json: TypeAlias = Any  # what json.loads gives
 Config: TypeAlias = dict[str, Any]  # what get_config gives
 Logs: TypeAlias = Mapping[str, Any] | None  # what Keras passes to the hooks of callbacks
