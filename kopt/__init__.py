@@ -1,7 +1,7 @@
 """kopt: training Keras models on TensorFlow, exact on any number of devices, fast, and tunable."""
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -15,6 +15,7 @@ from kopt import (  # noqa: E402
     callbacks,
     data,
     distribute,
+    experiment,
     models,
     optimizers,
     regularizers,
@@ -80,7 +81,7 @@ LATE_NAMES = {
 moved_modules.install()
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     """Import a late name on first use, or a module by its old name with a `DeprecationWarning`."""
     if name in LATE_MODULES:
         return importlib.import_module(f"kopt.{name}")

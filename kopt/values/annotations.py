@@ -19,16 +19,18 @@ Number = Annotated[float, NUMBER]
 
 def members(hint: Annotation) -> tuple[Annotation, ...]:
     """Return the members of a union, or the one annotation."""
-    return get_args(hint) if is_union(hint) else (hint,)
+    return get_args(hint) if origin_of(hint) is Union else (hint,)
 
 
-def is_union(hint: Annotation) -> bool:
-    return get_origin(hint) in (Union, types.UnionType)
+def origin_of(hint: Annotation) -> Annotation:
+    """Return Annotated, Literal, tuple or Union, or None for a class."""
+    origin: Annotation = get_origin(hint)
+    return Union if origin is types.UnionType else origin
 
 
 def is_number(hint: Annotation) -> bool:
     """Tell whether a field is declared a number, perhaps among others."""
-    return any(get_origin(member) is Annotated and NUMBER in get_args(member)[1:] for member in members(hint))
+    return any(origin_of(member) is Annotated and NUMBER in get_args(member)[1:] for member in members(hint))
 
 
 def canonical(value: FieldValue, name: str, hint: Annotation) -> FieldValue:
@@ -43,10 +45,9 @@ def canonical(value: FieldValue, name: str, hint: Annotation) -> FieldValue:
 
 def conforms(value: FieldValue, hint: Annotation) -> bool:
     """Tell whether a canonical field is of the annotated type."""
-    arguments = get_args(hint)
-    if is_union(hint):
+    origin, arguments = origin_of(hint), get_args(hint)
+    if origin is Union:
         return any(conforms(value, member) for member in arguments)
-    origin = get_origin(hint)
     if origin is Annotated:
         return conforms(value, arguments[0])
     if origin is Literal:
@@ -68,8 +69,8 @@ def is_instance(value: FieldValue, hint: Annotation) -> bool:
 
 def describe(hint: Annotation) -> str:
     """Return an annotation in words: "a number or None"."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if is_union(hint):
+    origin, arguments = origin_of(hint), get_args(hint)
+    if origin is Union:
         return " or ".join(map(describe, arguments))
     if origin is Annotated:
         return "a number" if is_number(hint) else describe(arguments[0])
