@@ -57,7 +57,7 @@ class Piecewise(Schedule):
 
     Args:
         rates: The values, each >= 0.
-        times: The times at which the values but the first begin; interpolated, the time of each value. Increasing, >= 0.
+        times: The times at which rates[1:] begin; interpolated, the times of all rates. Increasing, >= 0.
         interpolate: Whether to draw straight lines between the points.
 
     Raises:
