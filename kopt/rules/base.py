@@ -90,5 +90,5 @@ class Elementwise(Rule):
 
 
 def cast(number: Scalar, like: Tensor) -> Tensor:
-    """Cast a number of a rule to the dtype of a parameter. Compute before the cast: 1 - 0.999 in float32 is 1e-5 off."""
+    """Cast a number of a rule to the dtype of a parameter; compute before it: 1 - 0.999 in float32 is 1e-5 off."""
     return ops.convert_to_tensor(number, like.dtype)  # ops.cast would take a float to float32 first
