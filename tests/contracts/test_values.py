@@ -10,11 +10,10 @@ import keras
 import pytest
 from examples import EXAMPLES, VALUES, within
 
-from kopt import augment, data, models, schedules, select
+from kopt import augment, data, models, regularizers, rules, schedules, select
 from kopt.callbacks import EMA
 from kopt.experiment.recipe import Command, Recipe, Training
-from kopt.regularizers import L1, L1L2, L2, GroupLasso, Orthogonal, TowardStart
-from kopt.rules import Adam, AdamW, GradientDescent, Momentum, Nesterov
+from kopt.regularizers import L1, L2
 from kopt.select.base import Named
 from kopt.training import clips
 from kopt.tuning import Choice, Range
@@ -25,27 +24,18 @@ NAMES = (
     {
         kind.__name__: kind
         for kind in (
-            Adam,
-            AdamW,
             Choice,
             Command,
             EMA,
-            GroupLasso,
-            GradientDescent,
-            L1,
-            L1L2,
-            L2,
-            Momentum,
             Named,
-            Nesterov,
-            Orthogonal,
             Range,
             Recipe,
-            TowardStart,
             Training,
         )
     }
     | dict(vars(schedules))
+    | dict(vars(rules))
+    | dict(vars(regularizers))
     | dict(vars(clips))
     | dict(vars(models))
     | dict(vars(data))
