@@ -3,6 +3,8 @@
 A rule that is named in `__all__` of its file is public here.
 """
 
+# ruff: noqa: F403 (each file lists its public names)
+
 from kopt.rules import adam, descent
 from kopt.rules.adam import *
 from kopt.rules.base import Elementwise, Rule, registry

@@ -3,6 +3,8 @@
 A schedule that is named in `__all__` of its file is public here.
 """
 
+# ruff: noqa: F403 (each file lists its public names)
+
 from kopt.schedules import combine, cycles, decay, steps, timed
 from kopt.schedules.base import Schedule, registry
 from kopt.schedules.combine import *

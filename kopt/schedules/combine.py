@@ -113,9 +113,8 @@ class Then(Schedule):
 
     @property
     def total(self) -> float | None:
-        return (
-            None if self.after.total is None or self.of.resolve(self.at).total is None else self.at + self.after.total
-        )
+        after = self.after.total
+        return None if after is None or self.of.resolve(self.at).total is None else self.at + after
 
     def resolve(self, run: Scalar) -> Schedule:
         if self.after.total is None:
