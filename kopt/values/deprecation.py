@@ -73,7 +73,7 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         warn_moved(old, self.moved[old], stacklevel + 1)
         sys.modules[old] = module = importlib.import_module(self.moved[old])
         parent, _, name = old.rpartition(".")
-        if name in sys.modules[parent].__all__:
+        if name in vars(sys.modules[parent]).get("__all__", ()):
             sys.modules[parent].__class__ = KeepsItsNames
         return module
 

@@ -12,7 +12,8 @@ import kopt
 from kopt.values.moved import moved_modules
 
 packages = [importlib.import_module(old.rpartition(".")[0]) for old in moved_modules.moved]
-public = {package: {name: getattr(package, name) for name in package.__all__} for package in packages}
+public = {package: {name: getattr(package, name) for name in vars(package).get("__all__", ())}
+          for package in packages}
 wrong = []
 for old, new in moved_modules.moved.items():
     with warnings.catch_warnings(record=True) as caught:
