@@ -26,9 +26,11 @@ from kopt import (  # noqa: E402
     values,
 )
 from kopt.experiment.recipe import Command, Recipe, Training, command_line  # noqa: E402
+from kopt.keras_internals.serialization import KerasSerialization  # noqa: E402
 from kopt.state.knobs import Knob  # noqa: E402
 from kopt.state.loading import load_model  # noqa: E402
 from kopt.training import Loop, fit  # noqa: E402
+from kopt.values import serialization  # noqa: E402
 from kopt.values.moved import moved_modules  # noqa: E402
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ LATE_NAMES = {
     "run_command": "kopt.experiment.recipe_cli",
 }
 
+serialization.install(KerasSerialization())
 moved_modules.install()
 
 

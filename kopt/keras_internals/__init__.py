@@ -70,7 +70,6 @@ from kopt.keras_internals.portions import (
     separate_losses,
     track_portion,
 )
-from kopt.keras_internals.serialization import KerasSerialization
 from kopt.keras_internals.step import (
     build_optimizer,
     compute_loss,
@@ -94,7 +93,6 @@ from kopt.keras_internals.xla import (
 )
 
 __all__ = [
-    "KerasSerialization",
     "Kinds",
     "ListOptimizer",
     "LiveFloat",

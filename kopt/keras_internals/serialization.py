@@ -4,7 +4,7 @@ from typing import final
 
 from keras import saving
 
-from kopt.values.serialization import Serialization, install
+from kopt.values.serialization import Serialization
 from kopt.values.types import Json
 
 __all__ = ["KerasSerialization"]
@@ -12,7 +12,7 @@ __all__ = ["KerasSerialization"]
 
 @final
 class KerasSerialization(Serialization):
-    """Serialization by `keras.saving`; importing `kopt` installs it.
+    """Serialization by `keras.saving`; `import kopt` installs it.
 
     Example:
         >>> from kopt.schedules import Cosine
@@ -31,6 +31,3 @@ class KerasSerialization(Serialization):
     def revive(self, form: Json) -> Json:
         """Build an object from its JSON form, by the classes that are registered with Keras."""
         return saving.deserialize_keras_object(form)
-
-
-install(KerasSerialization())

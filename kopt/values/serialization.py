@@ -1,7 +1,7 @@
 """Serialization: how files name the classes of values, and how a value is built back from its JSON form.
 
-This file needs no framework. `kopt.keras_internals.serialization` installs Keras' serialization in its place, so that a
-class registered here or with Keras is found by both.
+This file needs no framework. `import kopt` installs the serialization of `kopt.keras_internals.serialization`, with
+which kopt finds classes that are registered with Keras, and Keras finds those that are registered here.
 """
 
 import abc
