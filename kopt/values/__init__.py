@@ -1,4 +1,4 @@
-"""Values: the frozen base of everything tunable, its fields, paths and registry, and one voice for bad arguments."""
+"""Values: frozen dataclasses with paths, JSON and registries; and checks of arguments."""
 
 from kopt.values.field_paths import bind, is_count, number_paths, paths, read, replace, with_field
 from kopt.values.fields import Named, Number, Value, from_json, to_json, written, written_arguments

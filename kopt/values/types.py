@@ -49,7 +49,7 @@ FieldValue: TypeAlias = Any  # of a Value: a float or a scalar tensor, a text, a
 Json: TypeAlias = Any  # what json.loads gives
 Config: TypeAlias = dict[str, Any]  # what get_config gives
 Logs: TypeAlias = Mapping[str, Any] | None  # what Keras passes to the hooks of callbacks
-Step: TypeAlias = Callable[[Batch], Nest]  # what is done with one batch; gives the logs
+Step: TypeAlias = Callable[[Batch], Nest]  # a function of one batch that returns the logs
 
 
 class KerasOptimizer(Protocol):
