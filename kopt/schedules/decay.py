@@ -1,7 +1,6 @@
 """Schedules that fall without end: constant, exponential, inverse time, inverse square root."""
 
 from dataclasses import KW_ONLY
-from typing import Protocol
 
 from keras import ops
 
@@ -42,8 +41,22 @@ class Constant(Schedule):
         return self.rate * ops.ones_like(t)
 
 
+class Decaying(Schedule):
+    """A schedule that decays by a factor in each period; a subclass defines the formula."""
+
+    rate: Number
+    decay: Number
+    _: KW_ONLY
+    every: Number
+
+    def check(self) -> None:
+        require(self.rate >= 0, "rate", "must be >= 0", self.rate)
+        require(self.decay > 0, "decay", "must be > 0", self.decay)
+        require(self.every > 0, "every", "must be > 0", self.every)
+
+
 @registry.register
-class Exponential(Schedule):
+class Exponential(Decaying):
     """Decay by the same factor in each period.
 
     rate * decay ** (t / every); the staircase takes the whole part of t / every. For runs of unknown length.
@@ -65,14 +78,8 @@ class Exponential(Schedule):
         Folklore; as `keras.optimizers.schedules.ExponentialDecay`.
     """
 
-    rate: Number
-    decay: Number
     _: KW_ONLY
-    every: Number
     staircase: bool = False
-
-    def check(self) -> None:
-        require_decay(self)
 
     def formula(self, t: Tensor) -> Tensor:
         power = t / self.every
@@ -80,7 +87,7 @@ class Exponential(Schedule):
 
 
 @registry.register
-class InverseTime(Schedule):
+class InverseTime(Decaying):
     """Decay as 1 / time.
 
     rate / (1 + decay * t / every); the staircase takes the whole part of t / every. The rate of stochastic
@@ -103,14 +110,8 @@ class InverseTime(Schedule):
         Robbins and Monro, A Stochastic Approximation Method, 1951; as `keras.optimizers.schedules.InverseTimeDecay`.
     """
 
-    rate: Number
-    decay: Number
     _: KW_ONLY
-    every: Number
     staircase: bool = False
-
-    def check(self) -> None:
-        require_decay(self)
 
     def formula(self, t: Tensor) -> Tensor:
         passed = t / self.every
@@ -149,23 +150,3 @@ class InverseSqrt(Schedule):
 
     def formula(self, t: Tensor) -> Tensor:
         return self.rate / ops.sqrt(1 + t / self.every)
-
-
-class Decaying(Protocol):
-    """A schedule that decays by a factor in each period."""
-
-    @property
-    def rate(self) -> float: ...
-
-    @property
-    def decay(self) -> float: ...
-
-    @property
-    def every(self) -> float: ...
-
-
-def require_decay(schedule: Decaying) -> None:
-    """Raise ValueError when the rate, the decay or the period is out of range."""
-    require(schedule.rate >= 0, "rate", "must be >= 0", schedule.rate)
-    require(schedule.decay > 0, "decay", "must be > 0", schedule.decay)
-    require(schedule.every > 0, "every", "must be > 0", schedule.every)

@@ -6,16 +6,15 @@ from dataclasses import KW_ONLY
 from keras import ops
 
 from kopt.schedules.base import Schedule, registry, whole
-from kopt.schedules.decay import require_decay
+from kopt.schedules.decay import Decaying
 from kopt.values.checks import require
-from kopt.values.fields import Number
 from kopt.values.types import Tensor
 
 __all__ = ["Piecewise", "Step"]
 
 
 @registry.register
-class Step(Schedule):
+class Step(Decaying):
     """Decay by a factor at regular times.
 
     rate * decay ** floor(t / every). The classic of image classification: a factor of 0.1 every 30 epochs.
@@ -35,14 +34,6 @@ class Step(Schedule):
     Source:
         He et al., Deep Residual Learning for Image Recognition, 2015, section 3.4.
     """
-
-    rate: Number
-    decay: Number
-    _: KW_ONLY
-    every: Number
-
-    def check(self) -> None:
-        require_decay(self)
 
     def formula(self, t: Tensor) -> Tensor:
         return self.rate * self.decay ** whole(t / self.every)
