@@ -3,7 +3,8 @@
 A rule that is named in `__all__` of its file is public here.
 """
 
-# ruff: noqa: F403 (each file lists its public names)
+# Each file lists its public names.
+# flake8: noqa: F403
 
 from kopt.rules import adam, descent
 from kopt.rules.adam import *

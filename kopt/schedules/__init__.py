@@ -3,7 +3,8 @@
 A schedule that is named in `__all__` of its file is public here.
 """
 
-# ruff: noqa: F403 (each file lists its public names)
+# Each file lists its public names.
+# flake8: noqa: F403
 
 from kopt.schedules import combine, cycles, decay, steps, timed
 from kopt.schedules.base import Schedule, registry
