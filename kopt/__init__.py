@@ -1,7 +1,7 @@
 """kopt: training Keras models on TensorFlow, exact on any number of devices, fast, and tunable."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -15,6 +15,7 @@ from kopt import (  # noqa: E402
     callbacks,
     data,
     distribute,
+    experiment,
     models,
     optimizers,
     regularizers,
@@ -25,11 +26,19 @@ from kopt import (  # noqa: E402
     values,
 )
 from kopt.experiment.recipe import Command, Recipe, Training, command_line  # noqa: E402
+from kopt.keras_internals.serialization import KerasSerialization  # noqa: E402
 from kopt.state.knob import Knob  # noqa: E402
 from kopt.state.loading import load_model  # noqa: E402
 from kopt.training import Loop, fit  # noqa: E402
-from kopt.values.deprecation import warn_moved  # noqa: E402
+from kopt.values import serialization  # noqa: E402
 from kopt.values.moved import moved_modules  # noqa: E402
+
+if TYPE_CHECKING:
+    from kopt import report, tuning
+    from kopt.experiment.exit_codes import exit_codes
+    from kopt.experiment.recipe_cli import run_command
+    from kopt.experiment.run import run
+    from kopt.report import plot
 
 __version__ = "0.1.0"
 
@@ -62,7 +71,7 @@ __all__ = [
     "values",
 ]
 
-# Loaded on first use: these import matplotlib, KerasTuner and Optuna.
+# Imported on first use, for these import matplotlib, KerasTuner and Optuna.
 LATE_MODULES = ("report", "tuning")
 LATE_NAMES = {
     "exit_codes": "kopt.experiment.exit_codes",
@@ -71,18 +80,24 @@ LATE_NAMES = {
     "run_command": "kopt.experiment.recipe_cli",
 }
 
-
+serialization.install(KerasSerialization())
 moved_modules.install()
 
 
 def __getattr__(name: str) -> Any:
+    """Import a late name on first use, or a module by its old name with a `DeprecationWarning`."""
     if name in LATE_MODULES:
         return importlib.import_module(f"kopt.{name}")
     if name in LATE_NAMES:
-        globals()[name] = found = getattr(importlib.import_module(LATE_NAMES[name]), name)
-        return found
-    if f"kopt.{name}" in moved_modules.moved:
-        new = moved_modules.moved[f"kopt.{name}"]
-        warn_moved(f"kopt.{name}", new, stacklevel=2)
-        return importlib.import_module(new)
-    raise AttributeError(f"module 'kopt' has no attribute {name!r}")
+        found = getattr(importlib.import_module(LATE_NAMES[name]), name)
+    elif f"kopt.{name}" in moved_modules.moved:
+        found = moved_modules.load(f"kopt.{name}", stacklevel=2)
+    else:
+        raise AttributeError(f"module 'kopt' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """Return the public names, those that are imported on first use too."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -19,7 +19,7 @@ from kopt.experiment.ablation import contest
 from kopt.experiment.recipe import script_line
 from kopt.report.gallery import schedules_figure
 from kopt.schedules import Constant, Cosine, Linear, OneCycle, Schedule, Step
-from kopt.values.fields import replace
+from kopt.values.field_paths import replace
 
 CONTENDERS: dict[str, Schedule] = {
     "constant": Constant(1),

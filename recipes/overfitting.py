@@ -19,7 +19,7 @@ from kopt.experiment.ablation import Entry, contest
 from kopt.experiment.recipe import script_line
 from kopt.regularizers import L1, L2
 from kopt.report.gallery import curves_figure
-from kopt.values.fields import replace
+from kopt.values.field_paths import replace
 
 RECIPE = kopt.Recipe(
     "overfitting",

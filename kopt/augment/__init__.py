@@ -1,4 +1,4 @@
-"""Augmentation: examples changed at random, in training alone, inside the training program."""
+"""Augmentation: random changes of examples in training, inside the training program."""
 
 from kopt.augment.base import Augmentation, Then, registry
 from kopt.augment.images import Crop, MixUp, RandAugment, Rotate, Shift

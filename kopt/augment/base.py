@@ -1,29 +1,30 @@
-"""Augmentation: a value that makes the layers which change a training batch."""
+"""Augmentation: a value that makes a function which changes training batches at random."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import KW_ONLY
-from typing import Annotated, Any
+from typing import Annotated, TypeAlias
 
 import tyro
 
 from kopt.tasks.task import Task
 from kopt.values.fields import Value
 from kopt.values.registry import Registry
+from kopt.values.types import ArrayLike, Tensor
 
 __all__ = ["Augmentation", "Then", "registry"]
 
 registry: Registry[Augmentation] = Registry("augmentations")
 
-Batch = Callable[[Any, Any], tuple[Any, Any]]
+Change: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (x, y) -> (x, y)
 
 
 class Augmentation(Value):
-    """How a training batch is changed before the model sees it; `TrainStep(model, augment=)` does so in the program.
+    """A random change of training batches; `TrainStep(model, augment=)` applies it in the training program.
 
-    The random numbers are drawn anew for every example, from a Keras seed that `keras.utils.set_random_seed` rules.
+    Every example has its own random numbers, from a Keras seed that `keras.utils.set_random_seed` sets.
 
     Example:
         >>> from kopt.augment import Crop, MixUp
@@ -32,51 +33,51 @@ class Augmentation(Value):
     """
 
     @abstractmethod
-    def make(self) -> Batch:
-        """Make the layers, and give the function from (x, y) to (x, y) that applies them to a batch.
+    def make(self) -> Change:
+        """Make the layers, and return the function that applies them to a batch.
 
         Returns:
-            A function of tensors; what it gives has the same shapes, but for targets that are mixed.
+            A function from tensors (x, y) to (x, y) of the same shapes; only mixed targets have another shape.
         """
 
-    def require_fit(self, task: Task, x: Any, outputs: int) -> None:
-        """Refuse inputs or a task that it is not for, before anything is trained.
+    def require_fit(self, task: Task, x: ArrayLike, outputs: int) -> None:
+        """Raise ValueError, before training, for a task or inputs that the augmentation cannot change.
 
         Args:
-            task: What the targets are.
+            task: The task of the targets.
             x: The training inputs as the network takes them.
-            outputs: Of the network.
+            outputs: The number of outputs of the network.
 
         Raises:
-            ValueError: When it is not for such.
+            ValueError: When the task or the inputs are of the wrong kind.
         """
 
     def then(self, second: Augmentation) -> Then:
-        """Do this one, and another one to what it gives.
+        """Return an augmentation that applies this one, then another one.
 
         Args:
-            second: The other one.
+            second: The other augmentation.
 
         Returns:
-            Both as one; its paths are this one's, and those of the other after "second.".
+            Both as one; it has the paths of this one, and those of the other one after "second.".
         """
         return Then(self, second=second)
 
 
 @registry.register
 class Then(Augmentation):
-    """One augmentation and then another, as `first.then(second)` writes it.
+    """One augmentation, then another one, as `first.then(second)` builds it.
 
     Args:
-        of: The first.
-        second: The second.
+        of: The first augmentation.
+        second: The second augmentation.
 
     Raises:
-        ValueError: When one is no augmentation.
+        ValueError: When one is not an augmentation.
 
     Example:
         >>> from kopt.augment import Rotate, Shift
-        >>> from kopt.values.fields import paths
+        >>> from kopt.values.field_paths import paths
         >>> list(paths(Shift(0.1).then(Rotate(0.05))))
         ['height', 'width', 'second', 'second.turn']
 
@@ -88,11 +89,11 @@ class Then(Augmentation):
     _: KW_ONLY
     second: Augmentation
 
-    def make(self) -> Batch:
+    def make(self) -> Change:
         first, second = self.of.make(), self.second.make()
         return lambda x, y: second(*first(x, y))
 
-    def require_fit(self, task: Task, x: Any, outputs: int) -> None:
+    def require_fit(self, task: Task, x: ArrayLike, outputs: int) -> None:
         self.of.require_fit(task, x, outputs)
         self.second.require_fit(task, x, outputs)
 

@@ -1,41 +1,41 @@
 """Augmentation of images, by Keras' own layers."""
 
 from abc import abstractmethod
-from typing import Any
 
 from keras import layers, ops, random
 
-from kopt.augment.base import Augmentation, Batch, registry
+from kopt.augment.base import Augmentation, Change, registry
 from kopt.tasks.task import Task
 from kopt.values.checks import require
 from kopt.values.fields import Number
+from kopt.values.types import ArrayLike, KerasLayer, Tensor
 
 __all__ = ["Crop", "MixUp", "RandAugment", "Rotate", "Shift"]
 
 
 class OfImages(Augmentation):
-    """An augmentation of images alone."""
+    """An augmentation of images."""
 
-    def require_fit(self, task: Task, x: Any, outputs: int) -> None:
+    def require_fit(self, task: Task, x: ArrayLike, outputs: int) -> None:
         self.require_images(x)
 
-    def require_images(self, x: Any) -> None:
-        """Refuse what Keras would take for one image, or fail at."""
+    def require_images(self, x: ArrayLike) -> None:
+        """Raise ValueError for anything but a batch of images; Keras would take some of it for one image."""
         rule = "must be given images of shape (n, height, width, channels)"
         require(len(x.shape) == 4, type(self).__name__, rule, tuple(x.shape))
 
 
 class Image(OfImages):
-    """An augmentation that one layer makes."""
+    """An augmentation of images by one layer of Keras."""
 
     @abstractmethod
-    def layer(self) -> Any:
-        """The layer."""
+    def layer(self) -> KerasLayer:
+        """Return a new layer."""
 
-    def make(self) -> Batch:
+    def make(self) -> Change:
         layer = self.layer()
 
-        def change(x: Any, y: Any) -> tuple[Any, Any]:
+        def change(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             self.require_images(x)
             return layer(x, training=True), y
 
@@ -44,12 +44,12 @@ class Image(OfImages):
 
 @registry.register
 class Crop(OfImages):
-    """A crop of an image's own size out of the image with a black frame around it: a shift by whole pixels.
+    """A random crop of each image with a black frame around it, to the size of the image: a shift by whole pixels.
 
-    Each image has its own, all shifts being equally likely. (Keras' RandomCrop draws one for the whole batch.)
+    Each image has its own shift, and all shifts are equally likely. (Keras' RandomCrop draws one for the whole batch.)
 
     Args:
-        padding: Pixels of the frame, >= 1; at most the image's height and width.
+        padding: The width of the frame in pixels, >= 1; at most the height and the width of an image.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -68,10 +68,10 @@ class Crop(OfImages):
     def check(self) -> None:
         require(self.padding >= 1, "padding", "must be >= 1", self.padding)
 
-    def make(self) -> Batch:
+    def make(self) -> Change:
         generator, most = random.SeedGenerator(), self.padding
 
-        def crop(x: Any, y: Any) -> tuple[Any, Any]:
+        def crop(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             self.require_images(x)
             size = min(x.shape[1:3])
             require(most <= size, "padding", f"must be <= {size} for these images", most)
@@ -85,11 +85,11 @@ class Crop(OfImages):
 
 @registry.register
 class Shift(Image):
-    """A shift by up to a share of the height and of the width, black where nothing was.
+    """A shift by up to a share of the height and of the width; the rest is black.
 
     Args:
-        height: Share of the height, in [0, 1].
-        width: Share of the width, in [0, 1].
+        height: The largest shift as a share of the height, in [0, 1].
+        width: The largest shift as a share of the width, in [0, 1].
 
     Raises:
         ValueError: When an argument is out of range.
@@ -109,16 +109,16 @@ class Shift(Image):
         require(0 <= self.height <= 1, "height", "must be in [0, 1]", self.height)
         require(0 <= self.width <= 1, "width", "must be in [0, 1]", self.width)
 
-    def layer(self) -> Any:
+    def layer(self) -> KerasLayer:
         return layers.RandomTranslation(self.height, self.width, "constant")
 
 
 @registry.register
 class Rotate(Image):
-    """A rotation by up to a share of a full turn either way, black where nothing was.
+    """A rotation by up to a share of a full turn in either direction; the rest is black.
 
     Args:
-        turn: Share of 360 degrees, in [0, 1].
+        turn: The largest rotation as a share of 360 degrees, in [0, 1].
 
     Raises:
         ValueError: When an argument is out of range.
@@ -136,18 +136,18 @@ class Rotate(Image):
     def check(self) -> None:
         require(0 <= self.turn <= 1, "turn", "must be in [0, 1]", self.turn)
 
-    def layer(self) -> Any:
+    def layer(self) -> KerasLayer:
         return layers.RandomRotation(self.turn, "constant")
 
 
 @registry.register
 class RandAugment(Image):
-    """Some of sixteen operations at random: contrast, brightness, sharpness, shear, rotation and others.
+    """Random ones of sixteen operations: contrast, brightness, sharpness, shear, rotation and others.
 
     Args:
-        operations: How many are done to a batch, >= 1.
-        factor: How strongly, in [0, 1].
-        top: What white is: images lie in [0, top].
+        operations: The number of operations on a batch, >= 1.
+        factor: The strength of the operations, in [0, 1].
+        top: The value of white: the numbers of an image are in [0, top].
 
     Raises:
         ValueError: When an argument is out of range.
@@ -169,20 +169,20 @@ class RandAugment(Image):
         require(0 <= self.factor <= 1, "factor", "must be in [0, 1]", self.factor)
         require(self.top > 0, "top", "must be > 0", self.top)
 
-    def layer(self) -> Any:
+    def layer(self) -> KerasLayer:
         return layers.RandAugment((0, self.top), self.operations, self.factor)
 
 
 @registry.register
 class MixUp(OfImages):
-    """Each image mixed with another one of its batch, and their classes by the same share.
+    """A mixture of each image with another one of its batch, and of their classes by the same share.
 
-    image <- s * image + (1 - s) * other, target <- s * target + (1 - s) * other's, with s from Beta(alpha, alpha).
+    image <- s * image + (1 - s) * other image; target <- s * target + (1 - s) * other target; s ~ Beta(alpha, alpha).
     Class numbers become shares of `classes` classes, which `losses.CrossEntropy` and `metrics.Accuracy` take.
 
     Args:
-        alpha: > 0; near 0 most mixtures are nearly one image.
-        classes: How many classes there are, >= 2.
+        alpha: The parameter of the Beta distribution, > 0; near 0 most mixtures are nearly one image.
+        classes: The number of classes, >= 2.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -203,15 +203,15 @@ class MixUp(OfImages):
         require(self.alpha > 0, "alpha", "must be > 0", self.alpha)
         require(self.classes >= 2, "classes", "must be >= 2", self.classes)
 
-    def require_fit(self, task: Task, x: Any, outputs: int) -> None:
+    def require_fit(self, task: Task, x: ArrayLike, outputs: int) -> None:
         super().require_fit(task, x, outputs)
         require(task == "classification", "MixUp", "must be for classification", task)
         require(self.classes == outputs, "classes", f"must be {outputs}, as the model's outputs", self.classes)
 
-    def make(self) -> Batch:
+    def make(self) -> Change:
         layer = layers.MixUp(self.alpha)
 
-        def mix(x: Any, y: Any) -> tuple[Any, Any]:
+        def mix(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             self.require_images(x)
             require(len(y.shape) == 1, "MixUp", "must be given class numbers, (n,)", tuple(y.shape))
             mixed = layer({"images": x, "labels": ops.one_hot(ops.cast(y, "int32"), self.classes)}, training=True)

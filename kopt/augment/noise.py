@@ -1,23 +1,22 @@
 """Augmentation of numbers and of tokens."""
 
-from typing import Any
-
 from keras import layers, ops
 
-from kopt.augment.base import Augmentation, Batch, registry
+from kopt.augment.base import Augmentation, Change, registry
 from kopt.tasks.task import Task
 from kopt.values.checks import require
 from kopt.values.fields import Number
+from kopt.values.types import ArrayLike, Tensor
 
 __all__ = ["Jitter", "TokenDropout"]
 
 
 @registry.register
 class Jitter(Augmentation):
-    """Normal noise added to every number that the network takes: x <- x + deviation * N(0, 1).
+    """Normal noise on every input number of the network: x <- x + deviation * N(0, 1).
 
     Args:
-        deviation: In the unit of what the network takes, >= 0; the columns of a table are standardized before.
+        deviation: The standard deviation in the unit of the inputs, >= 0; columns of a table are standardized first.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -36,21 +35,21 @@ class Jitter(Augmentation):
     def check(self) -> None:
         require(self.deviation >= 0, "deviation", "must be >= 0", self.deviation)
 
-    def make(self) -> Batch:
+    def make(self) -> Change:
         layer = layers.GaussianNoise(self.deviation)
         return lambda x, y: (layer(x, training=True), y)
 
-    def require_fit(self, task: Task, x: Any, outputs: int) -> None:
+    def require_fit(self, task: Task, x: ArrayLike, outputs: int) -> None:
         require(x.dtype.kind == "f", "Jitter", "must be given floating-point numbers", x.dtype.name)
 
 
 @registry.register
 class TokenDropout(Augmentation):
-    """Tokens replaced by another one at random, as if they were not known; padding, which is 0, stays.
+    """Random tokens replaced by the unknown one; padding, which is 0, stays.
 
     Args:
-        share: Of the tokens, in [0, 1).
-        token: What stands in their place, >= 0; 1 is the unknown word of the models' encoders.
+        share: The share of tokens to replace, in [0, 1).
+        token: The token to put in their place, >= 0; 1 is the unknown word of the models' encoders.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -72,13 +71,13 @@ class TokenDropout(Augmentation):
         require(0 <= self.share < 1, "share", "must be in [0, 1)", self.share)
         require(self.token >= 0, "token", "must be >= 0", self.token)
 
-    def require_fit(self, task: Task, x: Any, outputs: int) -> None:
+    def require_fit(self, task: Task, x: ArrayLike, outputs: int) -> None:
         require(x.dtype.kind in "iu", "TokenDropout", "must be given the numbers of tokens", x.dtype.name)
 
-    def make(self) -> Batch:
+    def make(self) -> Change:
         layer = layers.Dropout(self.share)
 
-        def drop(x: Any, y: Any) -> tuple[Any, Any]:
+        def drop(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             kept = layer(ops.ones_like(x, dtype="float32"), training=True) > 0
             return ops.where(ops.logical_or(kept, x == 0), x, ops.cast(self.token, x.dtype)), y
 

@@ -14,8 +14,8 @@ from kopt.state.knob import Knob
 from kopt.training.callback import Callback
 from kopt.training.steps.installing import own_step
 from kopt.values.checks import require
-from kopt.values.fields import number_paths
-from kopt.values.fields import read as read_field
+from kopt.values.field_paths import number_paths
+from kopt.values.field_paths import read as read_field
 from kopt.values.types import KerasLayer, KerasModel, KerasOptimizer, Logs, Scalar, Tensor, Variable
 
 __all__ = ["Scheduled"]
@@ -100,7 +100,7 @@ class Scheduled(Callback):
         paths = number_paths(ours.rule)
         require(path in paths, "target", f"must be one of {paths}, the numbers of {ours.rule!r}", path)
         installed = ours.live.get(path)
-        if installed is None or not installed.follows(self.schedule, self.unit):
+        if not isinstance(installed, RuleNumber) or not installed.follows(self.schedule, self.unit):
             with self.model.distribute_strategy.scope():
                 installed = RuleNumber(self.schedule, self.unit, ours, path)
             ours.live[path] = installed

@@ -1,4 +1,4 @@
-"""Devices and machines: from a name to a tf.distribute strategy, and what its workers agree on."""
+"""Devices and machines: a tf.distribute strategy by its name, and messages between its workers."""
 
 from kopt.distribute.devices import Chosen, choose, strategy
 from kopt.distribute.workers import from_chief, is_chief, over_workers, text_from_chief, workers

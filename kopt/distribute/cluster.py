@@ -1,25 +1,25 @@
-"""The training cluster that this process is a worker of, as TF_CONFIG or SLURM say."""
+"""The training cluster of this process, from TF_CONFIG or from SLURM."""
 
 import functools
 import json
 import os
-from typing import Any
 
 import tensorflow as tf
 
 from kopt.values.checks import require
+from kopt.values.types import Strategy
 
 __all__ = ["described", "multi_worker"]
 
 
 def described() -> int:
-    """Give the number of workers that TF_CONFIG names.
+    """Return the number of workers that TF_CONFIG names.
 
     Returns:
-        0 without a TF_CONFIG.
+        The number; 0 without a TF_CONFIG.
 
     Raises:
-        ValueError: When TF_CONFIG names no workers, or not this one.
+        ValueError: When TF_CONFIG names no workers, or does not name this process.
 
     Example:
         >>> described()
@@ -40,17 +40,17 @@ def described() -> int:
 
 
 @functools.cache
-def multi_worker(implementation: Any) -> tuple[Any, str]:
-    """Give the strategy over all workers, and where it was read from; one a process, as TensorFlow allows.
+def multi_worker(implementation: tf.distribute.experimental.CommunicationImplementation) -> tuple[Strategy, str]:
+    """Make the strategy over all workers; TensorFlow allows one a process, so later calls return the first one.
 
     Args:
         implementation: A `tf.distribute.experimental.CommunicationImplementation`.
 
     Returns:
-        The strategy, and "TF_CONFIG" or "SLURM".
+        The strategy, and the source of the cluster: "TF_CONFIG" or "SLURM".
 
     Raises:
-        ValueError: When neither TF_CONFIG nor SLURM tell of a cluster.
+        ValueError: When neither TF_CONFIG nor SLURM describes a cluster.
         RuntimeError: When TensorFlow has run an operation in this process before.
 
     Example:
@@ -58,14 +58,14 @@ def multi_worker(implementation: Any) -> tuple[Any, str]:
         Traceback (most recent call last):
         ValueError: devices must have TF_CONFIG or SLURM's step variables (srun) in the environment, ...
     """
-    resolver: Any
+    resolver: tf.distribute.cluster_resolver.ClusterResolver
     if described():
         resolver, source = tf.distribute.cluster_resolver.TFConfigClusterResolver(), "TF_CONFIG"
     else:
         slurm = "SLURM_STEP_NUM_TASKS" in os.environ
         rule = "must have TF_CONFIG or SLURM's step variables (srun) in the environment, or `kopt launch` around it"
         require(slurm, "devices", rule, "multi-worker")
-        # Without GPUs TensorFlow's resolver divides by their number: one place a task stands in for them.
+        # TensorFlow's resolver divides by the number of GPUs: without any, pretend that each task has one.
         tasks = int(os.environ["SLURM_STEP_NUM_TASKS"])
         stand_ins = {"gpus_per_node": tasks, "gpus_per_task": 1, "auto_set_gpu": False}
         on_gpus = bool(tf.config.list_physical_devices("GPU"))

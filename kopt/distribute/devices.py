@@ -1,24 +1,25 @@
-"""Which devices to train on: a name in, a tf.distribute strategy and the reason out."""
+"""Devices to train on: a tf.distribute strategy by its name, and the reason for the choice."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from kopt.distribute.cluster import described, multi_worker
 from kopt.values.checks import require, unknown
+from kopt.values.types import Strategy
 
 __all__ = ["Chosen", "choose", "strategy"]
 
 
 class Chosen(NamedTuple):
-    """A strategy, and what was found and chosen, as a sentence."""
+    """A strategy, and the devices that were found and chosen in words."""
 
-    strategy: Any
+    strategy: Strategy
     reason: str
 
 
-# How replicas add up their gradients: by name, between the GPUs of one machine and between machines.
+# The ways to sum gradients over replicas, by name: between the GPUs of a machine, and between machines.
 WITHIN = {
     "auto": None,
     "nccl": tf.distribute.NcclAllReduce,
@@ -30,22 +31,22 @@ BETWEEN = {"auto": Implementation.AUTO, "nccl": Implementation.NCCL, "ring": Imp
 
 
 def choose(devices: str = "auto", *, collectives: str = "auto") -> Chosen:
-    """Choose a strategy and say why.
+    """Choose a strategy by the name of devices, and give the reason.
 
     Args:
-        devices: "auto" (the workers that TF_CONFIG names, else every GPU there is, else the CPU), "cpu", "gpu" (the
-            first), "multi-gpu" (all of this machine), "multi-worker" (the cluster of TF_CONFIG or SLURM; choose it
-            before TensorFlow runs anything), or a list of logical devices, "gpu:0,gpu:2"; "cpu:0,cpu:1" lets virtual
-            CPU devices stand in for GPUs.
-        collectives: How gradients are added up. On one machine: "auto" (TensorFlow's choice), "nccl",
+        devices: "auto" (the workers that TF_CONFIG names, else every GPU, else the CPU), "cpu", "gpu" (the first one),
+            "multi-gpu" (all GPUs of this machine), "multi-worker" (the cluster of TF_CONFIG or SLURM; choose it before
+            TensorFlow runs an operation), or a list of logical devices, "gpu:0,gpu:2"; with "cpu:0,cpu:1" virtual CPU
+            devices take the place of GPUs.
+        collectives: The way to sum gradients. On one machine: "auto" (TensorFlow's choice), "nccl",
             "hierarchical-copy" or "one-device"; between machines: "auto", "nccl" or "ring".
 
     Returns:
-        The strategy (TensorFlow's default where one device suffices) and the reason.
+        The strategy (TensorFlow's default strategy for one device) and the reason.
 
     Raises:
-        ValueError: When a name is unknown, a device is not there, or no cluster is described.
-        RuntimeError: When "multi-worker" is chosen after TensorFlow has run something.
+        ValueError: When a name is unknown, a device does not exist, or no cluster is described.
+        RuntimeError: When "multi-worker" is chosen after TensorFlow has run an operation.
 
     Example:
         >>> choose("cpu").reason
@@ -58,7 +59,7 @@ def choose(devices: str = "auto", *, collectives: str = "auto") -> Chosen:
     known = isinstance(collectives, str) and collectives in WITHIN | BETWEEN
     require(known, "collectives", f"must be one of {sorted(WITHIN | BETWEEN)}", collectives)
     devices = devices.lower()
-    # Before TensorFlow is asked for its devices: workers must find each other first.
+    # Workers must find each other before TensorFlow lists its devices.
     if devices == "multi-worker" or devices == "auto" and described() > 1:
         return clustered(collectives)
     gpus = tf.config.list_logical_devices("GPU")
@@ -67,10 +68,9 @@ def choose(devices: str = "auto", *, collectives: str = "auto") -> Chosen:
         name = "cpu" if not gpus else "gpu" if len(gpus) == 1 else "multi-gpu"
         return Chosen(choose(name, collectives=collectives).strategy, f"{name} ({found})")
     if devices == "cpu":
-        # Without a GPU the default strategy is the CPU already, and has less in its way.
-        return Chosen(
-            tf.distribute.OneDeviceStrategy("CPU:0") if gpus else tf.distribute.get_strategy(), "cpu (asked for)"
-        )
+        # Without a GPU the default strategy uses the CPU too, and costs less.
+        cpu = tf.distribute.OneDeviceStrategy("CPU:0") if gpus else tf.distribute.get_strategy()
+        return Chosen(cpu, "cpu (asked for)")
     if devices == "gpu":
         require(len(gpus) >= 1, "devices", f"must be there, and TensorFlow {found}", devices)
         return Chosen(tf.distribute.OneDeviceStrategy("GPU:0"), f"gpu (asked for, {found})")
@@ -80,8 +80,8 @@ def choose(devices: str = "auto", *, collectives: str = "auto") -> Chosen:
     return listed(devices, collectives)
 
 
-def strategy(devices: str = "auto", *, collectives: str = "auto") -> Any:
-    """Give the strategy that `choose` chooses.
+def strategy(devices: str = "auto", *, collectives: str = "auto") -> Strategy:
+    """Return the strategy that `choose` chooses.
 
     Args:
         devices: As for `choose`.
@@ -91,7 +91,7 @@ def strategy(devices: str = "auto", *, collectives: str = "auto") -> Any:
         A `tf.distribute.Strategy`; build and compile the model in its `scope()`.
 
     Raises:
-        ValueError: When a name is unknown, a device is not there, or no cluster is described.
+        ValueError: When a name is unknown, a device does not exist, or no cluster is described.
 
     Example:
         >>> strategy("cpu").num_replicas_in_sync
@@ -127,8 +127,8 @@ def listed(devices: str, collectives: str) -> Chosen:
 
 
 @functools.cache
-def mirrored(devices: tuple[str, ...] | None, collectives: str) -> Any:
-    """One strategy a set of devices: the collectives of two over the same devices take each other's turns."""
+def mirrored(devices: tuple[str, ...] | None, collectives: str) -> Strategy:
+    """Make the strategy of a set of devices, once: two over the same devices would disturb each other's collectives."""
     require(collectives in WITHIN, "collectives", f"must be one of {sorted(WITHIN)} on one machine", collectives)
     make = WITHIN[collectives]
     return tf.distribute.MirroredStrategy(devices, cross_device_ops=make() if make else None)

@@ -1,4 +1,4 @@
-"""launch: processes on this machine: a training cluster, or tuners that share a search."""
+"""launch: starts processes on this machine: a training cluster, or tuners that share a search."""
 
 import contextlib
 import json
@@ -12,8 +12,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO
 
 import tensorflow as tf
 
@@ -23,23 +23,23 @@ from kopt.values.checks import require
 __all__ = ["launch", "launch_tuners"]
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
-PATIENCE = 10.0  # seconds that a worker has to end after it was asked to
+PATIENCE = 10.0  # seconds between the signals that end a worker
 
 
 def launch(command: Sequence[str], *, workers: int = 2, out: IO[str] | None = None) -> int:
-    """Run a script as a training cluster on this machine: so many processes, each with its TF_CONFIG and devices.
+    """Run a script as a training cluster on this machine: several processes, each with its TF_CONFIG and devices.
 
-    GPUs are dealt out evenly, and hidden where there are fewer than workers; without them each worker has its share of
-    the cores. Every line that a worker prints comes out with its number before it. When one worker fails, or this
-    process is told to end, all are stopped.
+    Workers get equal shares of the GPUs, or none when there are fewer GPUs than workers; without GPUs they get equal
+    shares of the cores. The number of the worker stands before each line that it prints. All workers are stopped when
+    one fails, or when this process ends.
 
     Args:
         command: A Python script and its arguments.
-        workers: How many processes, >= 1.
-        out: Where the lines go; standard output when None.
+        workers: The number of processes, >= 1.
+        out: The file for the lines; standard output when None.
 
     Returns:
-        0 when every worker ended well, else the exit code of the first that failed (128 + its number for a signal).
+        0 when every worker returned 0, else the exit code of the first one that failed (128 + the number of a signal).
 
     Raises:
         ValueError: When there is no script, or it is not a file.
@@ -79,20 +79,20 @@ def launch_tuners(
     recycle: int | None = None,
     out: IO[str] | None = None,
 ) -> int:
-    """Run a script that searches with `kopt.tuning.Tuner` as so many processes, which share its search.
+    """Run a script that searches with `kopt.tuning.Tuner` in several processes, which share the search.
 
-    Each has its own GPUs, or its share of the cores, and its number before each line that it prints. One that dies is
-    started again where it has begun a trial since its last start, so that a script which cannot run is not for ever.
+    Each process has its own GPUs, or its share of the cores, and its number stands before each line that it prints. A
+    process that dies is started again when it has begun a trial since its last start; a script that cannot run ends.
 
     Args:
         command: A Python script and its arguments.
-        tuners: How many processes, >= 1.
-        gpus: The GPUs to deal out evenly, by their numbers; all of this machine when None.
-        recycle: After how many trials a process makes way for a new one, which frees all memory; None for never.
-        out: Where the lines go; standard output when None.
+        tuners: The number of processes, >= 1.
+        gpus: The numbers of the GPUs to share equally; all GPUs of this machine when None.
+        recycle: The number of trials after which a new process replaces one, to free its memory; None for never.
+        out: The file for the lines; standard output when None.
 
     Returns:
-        0 when every process ended well, else the exit code of the first that did not (128 + its number for a signal).
+        0 when every process returned 0, else the exit code of the first one that failed (128 + the number of a signal).
 
     Raises:
         ValueError: When there is no script, it is not a file, or there are fewer GPUs than processes.
@@ -117,11 +117,11 @@ def launch_tuners(
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         slots = []
         for number, share in enumerate(shares(tuners, gpus)):
-            told = pathlib.Path(folder) / str(number)
-            told.touch()
-            environment = QUIET | os.environ | share | launched.environment(number, name, told, recycle)
+            trials = pathlib.Path(folder) / str(number)
+            trials.touch()
+            environment = QUIET | os.environ | share | launched.environment(number, name, trials, recycle)
             environment.pop("TF_CONFIG", None)
-            slots.append(Slot(command, number, environment, told, out or sys.stdout))
+            slots.append(Slot(command, number, environment, trials, out or sys.stdout))
             stack.callback(slots[-1].stop)
         while None in (codes := [slot.code() for slot in slots]):
             time.sleep(0.05)
@@ -129,18 +129,20 @@ def launch_tuners(
 
 
 class Slot:
-    """A place for a tuner process, which is started again when it dies at its work."""
+    """A tuner process with a number; a new process takes the slot when one dies during a trial."""
 
-    def __init__(self, command: Sequence[str], number: int, environment: Any, told: pathlib.Path, out: IO[str]):
+    def __init__(
+        self, command: Sequence[str], number: int, environment: Mapping[str, str], trials: pathlib.Path, out: IO[str]
+    ):
         self.start = lambda: worker(command, number, environment, out)
-        self.number, self.told, self.out = number, told, out
-        self.begun = 0  # trials, at the last start
+        self.number, self.trials, self.out = number, trials, out  # the file of trials has a byte for each one
+        self.begun = 0  # number of trials at the last start
         self.stack = contextlib.ExitStack()
         self.process = self.stack.enter_context(self.start())
 
     def code(self) -> int | None:
-        """The exit code; None while it runs, or was started again."""
-        code, begun = self.process.poll(), self.told.stat().st_size
+        """Return the exit code, or None while a process runs; start a new process after a death during a trial."""
+        code, begun = self.process.poll(), self.trials.stat().st_size
         if code and begun > self.begun:
             self.stack.close()
             if code != launched.RECYCLE:
@@ -150,10 +152,11 @@ class Slot:
         return code if code is None or code >= 0 else 128 - code
 
     def stop(self) -> None:
+        """End the process."""
         self.stack.close()
 
 
-def require_count(name: str, count: Any) -> None:
+def require_count(name: str, count: object) -> None:
     whole = isinstance(count, int) and not isinstance(count, bool) and count >= 1
     require(whole, name, "must be a whole number >= 1", count)
 
@@ -164,7 +167,7 @@ def require_script(command: Sequence[str]) -> None:
 
 
 def environments(workers: int) -> list[dict[str, str]]:
-    """What each worker's environment has beside this process'."""
+    """Return the environment of each worker."""
     places = [f"127.0.0.1:{port}" for port in free_ports(workers)]
     configs = [
         json.dumps({"cluster": {"worker": places}, "task": {"type": "worker", "index": number}})
@@ -174,7 +177,7 @@ def environments(workers: int) -> list[dict[str, str]]:
 
 
 def shares(workers: int, given: Sequence[str] | None = None) -> list[dict[str, str]]:
-    """The devices of each worker."""
+    """Return the environment variables that give each worker its devices."""
     there = os.environ.get("CUDA_VISIBLE_DEVICES")
     found = there.split(",") if there else [str(n) for n in range(len(tf.config.list_physical_devices("GPU")))]
     gpus = found if given is None else given
@@ -186,7 +189,7 @@ def shares(workers: int, given: Sequence[str] | None = None) -> list[dict[str, s
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on."""
+    """Return the numbers of ports that are free."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -195,10 +198,19 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def worker(command: Sequence[str], number: int, environment: Any, out: IO[str]) -> Iterator[subprocess.Popen[str]]:
-    """A worker with its lines passed on; at the end of the block it is stopped, and what it started."""
-    how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
-    with subprocess.Popen([sys.executable, *command], env=environment, start_new_session=True, **how) as process:
+def worker(
+    command: Sequence[str], number: int, environment: Mapping[str, str], out: IO[str]
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a worker and copy its lines; at the end of the block, stop the worker and the processes that it started."""
+    with subprocess.Popen(
+        [sys.executable, *command],
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
         reader = threading.Thread(target=pass_on, args=(process.stdout, f"[{number}] ", out), daemon=True)
         reader.start()
         try:
@@ -212,6 +224,7 @@ def worker(command: Sequence[str], number: int, environment: Any, out: IO[str]) 
             reader.join(PATIENCE)
 
 
-def pass_on(lines: Any, prefix: str, out: IO[str]) -> None:
+def pass_on(lines: Iterable[str], prefix: str, out: IO[str]) -> None:
+    """Copy lines to a file, with a prefix before each one."""
     for line in lines:
         print(prefix + line.rstrip("\n"), file=out, flush=True)

@@ -1,29 +1,29 @@
-"""What the workers of a strategy agree on; with one process everything here is itself."""
+"""Messages between the workers of a strategy; with one process every function returns its argument."""
 
 import functools
 import numbers as numeric
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from kopt.values.checks import require
+from kopt.values.types import Strategy, Tensor
 
 __all__ = ["from_chief", "is_chief", "over_workers", "text_from_chief", "workers"]
 
 
-def workers(strategy: Any) -> int:
-    """Give the number of processes that train together under a strategy.
+def workers(strategy: Strategy) -> int:
+    """Return the number of processes that train together under a strategy.
 
     Args:
         strategy: A `tf.distribute.Strategy`.
 
     Returns:
-        1 but for a MultiWorkerMirroredStrategy.
+        The number; 1 for any other strategy than MultiWorkerMirroredStrategy.
 
     Raises:
-        ValueError: When the strategy is none.
+        ValueError: When the strategy is not a strategy.
 
     Example:
         >>> workers(tf.distribute.get_strategy())
@@ -37,14 +37,14 @@ def workers(strategy: Any) -> int:
     return max(1, sum(len(cluster.get(kind, ())) for kind in ("chief", "worker")))
 
 
-def is_chief(strategy: Any) -> bool:
-    """Say whether this process is the one that writes files: the chief, or else worker 0.
+def is_chief(strategy: Strategy) -> bool:
+    """Tell whether this process writes the files: it is the chief, or worker 0 in a cluster without a chief.
 
     Args:
         strategy: A `tf.distribute.Strategy`.
 
     Returns:
-        True with one process.
+        True for the chief, and for the only process.
 
     Example:
         >>> is_chief(tf.distribute.get_strategy())
@@ -57,15 +57,15 @@ def is_chief(strategy: Any) -> bool:
     return bool(resolver.task_type == first and resolver.task_id == 0)
 
 
-def over_workers(strategy: Any, numbers: Sequence[float]) -> np.ndarray:
-    """Add numbers up over the workers; every worker must call it, as often.
+def over_workers(strategy: Strategy, numbers: Sequence[float]) -> np.ndarray:
+    """Sum numbers over the workers; all workers must call this function equally often.
 
     Args:
         strategy: A `tf.distribute.Strategy`.
-        numbers: This worker's, as many as every other's.
+        numbers: The numbers of this worker; all workers have equally many.
 
     Returns:
-        Array of their sums, float64.
+        Array of the sums, float64.
 
     Example:
         >>> over_workers(tf.distribute.get_strategy(), [1, 2])
@@ -78,30 +78,33 @@ def over_workers(strategy: Any, numbers: Sequence[float]) -> np.ndarray:
 
 
 @functools.cache
-def adding(strategy: Any) -> Any:
-    """The program that adds up over workers."""
+def adding(strategy: Strategy) -> Callable[[Tensor], Tensor]:
+    """Trace the program that sums over the workers."""
     local = strategy.num_replicas_in_sync // workers(strategy)
 
-    def of_replica(numbers: Any) -> Any:
+    def of_replica(numbers: Tensor) -> Tensor:
         context = tf.distribute.get_replica_context()
-        first = tf.cast(context.replica_id_in_sync_group % local == 0, "float64")  # the others would count it again
+        first = tf.cast(
+            context.replica_id_in_sync_group % local == 0, "float64"
+        )  # the other replicas of a worker count as zero
         return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(numbers) * first)
 
-    def added(numbers: Any) -> Any:
+    def added(numbers: Tensor) -> Tensor:
         return strategy.experimental_local_results(strategy.run(of_replica, args=(numbers,)))[0]
 
-    return tf.function(added, autograph=False, reduce_retracing=True)
+    program: Callable[[Tensor], Tensor] = tf.function(added, autograph=False, reduce_retracing=True)
+    return program
 
 
-def from_chief(strategy: Any, numbers: Sequence[float]) -> np.ndarray:
-    """Give every worker the chief's numbers; every worker must call it, as often.
+def from_chief(strategy: Strategy, numbers: Sequence[float]) -> np.ndarray:
+    """Send the chief's numbers to every worker; all workers must call this function equally often.
 
     Args:
         strategy: A `tf.distribute.Strategy`.
-        numbers: This worker's; only the chief's count.
+        numbers: The numbers of this worker; only those of the chief are sent.
 
     Returns:
-        Array of the chief's, float64.
+        Array of the chief's numbers, float64.
 
     Example:
         >>> from_chief(tf.distribute.get_strategy(), [3])
@@ -111,15 +114,15 @@ def from_chief(strategy: Any, numbers: Sequence[float]) -> np.ndarray:
     return over_workers(strategy, own)
 
 
-def text_from_chief(strategy: Any, text: str) -> str:
-    """Give every worker the chief's text, of up to 4096 bytes; every worker must call it.
+def text_from_chief(strategy: Strategy, text: str) -> str:
+    """Send the chief's text, of up to 4096 bytes, to every worker; all workers must call this function.
 
     Args:
         strategy: A `tf.distribute.Strategy`.
-        text: This worker's; only the chief's counts.
+        text: The text of this worker; only that of the chief is sent.
 
     Returns:
-        The chief's.
+        The chief's text.
 
     Example:
         >>> text_from_chief(tf.distribute.get_strategy(), "saved_models/vision")
@@ -130,5 +133,5 @@ def text_from_chief(strategy: Any, text: str) -> str:
     return bytes(numbers.astype("uint8")).rstrip(b"\0").decode()
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     return isinstance(value, (numeric.Real, np.bool_))

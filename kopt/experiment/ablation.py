@@ -12,7 +12,7 @@ from kopt.experiment.recipe import Recipe
 from kopt.experiment.run import build, encoded, train
 from kopt.training import Loop
 from kopt.values.checks import require
-from kopt.values.fields import replace
+from kopt.values.field_paths import replace
 
 __all__ = ["Entry", "Trial", "contest", "trial"]
 

@@ -16,7 +16,8 @@ from kopt.rules import Adam, Rule
 from kopt.schedules import Schedule
 from kopt.training.steps.clips import GradientClip
 from kopt.values.checks import require
-from kopt.values.fields import Named, Number, Value, replace
+from kopt.values.field_paths import replace
+from kopt.values.fields import Named, Number, Value
 from kopt.values.registry import Registry
 
 __all__ = ["Command", "Recipe", "Script", "Training", "command_line", "script_line"]

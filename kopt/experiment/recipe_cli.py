@@ -10,7 +10,7 @@ from kopt.experiment.run import run
 from kopt.report import Run
 from kopt.tasks.task import better
 from kopt.values.checks import require
-from kopt.values.fields import replace
+from kopt.values.field_paths import replace
 from kopt.values.texts import printable
 
 __all__ = ["check_target", "run_command"]

@@ -1,4 +1,4 @@
-"""Keras optimizers: one that runs any rule, and weight decay around any other."""
+"""Keras optimizers: one that runs any rule, and one that adds weight decay to any other."""
 
 from kopt.optimizers.decayed import Decayed
 from kopt.optimizers.optimizer import Optimizer

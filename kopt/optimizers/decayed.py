@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import keras
 
@@ -11,7 +10,8 @@ from kopt.optimizers.optimizer import Optimizer
 from kopt.select import Selector, kernels
 from kopt.state.knob import Knob
 from kopt.values.checks import require
-from kopt.values.fields import number_paths, read
+from kopt.values.field_paths import number_paths, read
+from kopt.values.types import Config, Json, KerasOptimizer, Tensor, Variable
 
 __all__ = ["Decayed"]
 
@@ -20,24 +20,25 @@ __all__ = ["Decayed"]
 class Decayed(WrappingOptimizer):
     """Decoupled weight decay of the chosen parameters, before each update of another optimizer.
 
-    parameter <- parameter - learning rate * rate * parameter, or with independent parameter - rate * parameter; then
-    the optimizer's update, whose gradient was taken before. The choice is saved with the optimizer. It reaches through
-    LossScaleOptimizer and MultiOptimizer in any order, decays once an update where gradients are accumulated and not
-    when a step is skipped, follows schedules of the learning rate, and may wrap another `Decayed`.
+    parameter <- parameter - learning rate * rate * parameter, or, when independent, parameter - rate * parameter; then
+    the update of the optimizer, whose gradient was computed before the decay. The selector is saved with the optimizer.
+    The decay works with LossScaleOptimizer and MultiOptimizer in any order. It happens once an update when gradients
+    are accumulated, and not when a step is skipped. It follows schedules of the learning rate. The optimizer may be
+    another `Decayed`.
 
     Args:
-        optimizer: A Keras optimizer without weight decay of its own, or the name of one as `compile` takes it: with its
+        optimizer: A Keras optimizer that has no weight decay itself, or its name as for `compile`, which gives the
             default learning rate.
-        rate: The share of a parameter that an update takes away (at learning rate 1, unless independent), >= 0. It is a
-            Knob, the attribute `rate`: set it or schedule it (`callbacks.Scheduled`) without a retrace.
-        to: Which parameters; kernels by default, so biases, norms and embeddings are left out. What depends on layers
+        rate: The share of a parameter that an update subtracts (at learning rate 1, unless independent), >= 0. The
+            attribute `rate` is a Knob: set it or schedule it (`callbacks.Scheduled`) without a retrace.
+        to: The parameters to decay; kernels by default, without biases, norms and embeddings. A selector by layers
             (paths, types, depths) must be bound: `to=select.path("head/*").bind(model)`.
-        independent: Whether the decay is not multiplied by the learning rate.
-        name: The optimizer's name.
+        independent: Whether the decay does not depend on the learning rate.
+        name: The name of this optimizer.
 
     Raises:
-        ValueError: When the rate is out of range, the optimizer has a weight decay of its own, or, when it is built,
-            nothing is chosen or the choice is not bound.
+        ValueError: When the rate is out of range, the optimizer has a weight decay itself, or, at the first update,
+            nothing is chosen or the selector is not bound.
 
     Example:
         >>> optimizer, kernel = Decayed(keras.optimizers.SGD(0.5), 0.1), keras.Variable([2.0, 4.0], name="kernel")
@@ -51,7 +52,13 @@ class Decayed(WrappingOptimizer):
     """
 
     def __init__(
-        self, optimizer: Any, rate: float, to: Selector = kernels, *, independent: bool = False, name: str | None = None
+        self,
+        optimizer: KerasOptimizer | str,
+        rate: float,
+        to: Selector = kernels,
+        *,
+        independent: bool = False,
+        name: str | None = None,
     ):
         known = isinstance(optimizer, keras.optimizers.Optimizer) or str(optimizer).lower() in names()
         require(known, "optimizer", "must be a Keras optimizer or the name of one", optimizer)
@@ -65,8 +72,8 @@ class Decayed(WrappingOptimizer):
         self.rate = Knob(rate, "float64", name="weight_decay")
         self.refuse_second_decay()
 
-    def build(self, variables: Sequence[Any]) -> None:
-        """Choose among these variables, and build the wrapped optimizer; only the first call counts."""
+    def build(self, variables: Sequence[Variable]) -> None:
+        """Choose the parameters to decay and build the wrapped optimizer; later calls do nothing."""
         if self.built:
             return
         chosen = self.to.choose_from(variables)
@@ -75,12 +82,13 @@ class Decayed(WrappingOptimizer):
         for optimizer in rated_optimizers(self.inner_optimizer):
             decay_before_updates(optimizer, chosen, functools.partial(self.share, optimizer))
 
-    def share(self, optimizer: Any) -> Any:
-        """The share of each chosen parameter that one of the optimizers' next update takes away."""
-        rate = keras.ops.convert_to_tensor(self.rate.value)  # float64: torch and the formula multiply before they round
+    def share(self, optimizer: KerasOptimizer) -> Tensor:
+        """Return the share of each chosen parameter that the next update of an inner optimizer subtracts."""
+        rate = keras.ops.convert_to_tensor(self.rate.value)  # float64: torch and the formula round after the product
         return rate if self.independent else rate * keras.ops.cast(optimizer.learning_rate, rate.dtype)
 
     def refuse_second_decay(self) -> None:
+        """Raise ValueError when an inner optimizer has a weight decay itself."""
         for optimizer in rated_optimizers(self.inner_optimizer):
             paths = number_paths(optimizer.rule) if isinstance(optimizer, Optimizer) else []
             own = read(optimizer.rule, "weight_decay") if "weight_decay" in paths else optimizer.weight_decay
@@ -88,12 +96,12 @@ class Decayed(WrappingOptimizer):
                 not own, "optimizer", "must have no weight decay of its own to be Decayed", f"{own:g}" if own else own
             )
 
-    def exclude_from_weight_decay(self, *arguments: Any, **named: Any) -> None:
-        """Refuse Keras' way, which is lost on saving."""
+    def exclude_from_weight_decay(self, *arguments: object, **named: object) -> None:
+        """Raise ValueError: Keras does not save the exclusions."""
         raise ValueError("exclude_from_weight_decay must be left to `to` of Decayed, which is saved, got a call of it.")
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments, the wrapped optimizer among them; the rate as it is now."""
+    def get_config(self) -> Config:
+        """Return the arguments, with the wrapped optimizer and the present rate."""
         return {
             "optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
             "rate": float(self.rate),
@@ -103,8 +111,8 @@ class Decayed(WrappingOptimizer):
         }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> "Decayed":
-        """Build it back from `get_config`."""
+    def from_config(cls, config: Mapping[str, Json], custom_objects: Mapping[str, type] | None = None) -> "Decayed":
+        """Build the optimizer from its config."""
         nested = {
             name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
             for name in ("optimizer", "to")

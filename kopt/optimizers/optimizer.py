@@ -1,8 +1,7 @@
-"""One Keras optimizer that runs any rule."""
+"""Optimizer: the Keras optimizer that runs any rule."""
 
 import numbers
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -10,7 +9,8 @@ import tensorflow as tf
 from kopt.keras_internals import ListOptimizer, raw
 from kopt.rules import Rule
 from kopt.values.checks import require
-from kopt.values.fields import bind
+from kopt.values.field_paths import bind
+from kopt.values.types import ArrayLike, Config, DType, Json, Nest, Scalar, Tensor, Variable
 
 __all__ = ["Optimizer"]
 
@@ -19,17 +19,17 @@ __all__ = ["Optimizer"]
 class Optimizer(ListOptimizer):
     """A `keras.optimizers.Optimizer` that updates by a rule.
 
-    parameter + rule.update(gradients, state, parameters, rate, count). It takes Keras' arguments for optimizers
-    (clipping, averaging, accumulation, loss scaling) and saves the rule and its state, by name, in `.keras` and
-    `.weights.h5` files.
+    parameter + rule.update(gradients, state, parameters, rate, count). It takes the arguments of Keras' optimizers
+    (clipping, averaging, accumulation, loss scaling). `.keras` and `.weights.h5` files hold the rule, and its state by
+    name.
 
     Args:
         rule: The update rule.
-        learning_rate: A number >= 0 or a schedule over updates; `callbacks.LearningRate` steers a number.
+        learning_rate: A number >= 0, or a schedule over updates; `callbacks.LearningRate` can set a number.
         **arguments: As for `keras.optimizers.Optimizer`.
 
     Raises:
-        ValueError: When the rule is none, or the learning rate is negative.
+        ValueError: When the rule is not a rule, or the learning rate is negative.
 
     Example:
         >>> import keras, numpy as np
@@ -44,7 +44,12 @@ class Optimizer(ListOptimizer):
         The split of rule and optimizer is optax's.
     """
 
-    def __init__(self, rule: Rule, learning_rate: Any = 0.001, **arguments: Any):
+    bound: Rule  # the rule for the built variables
+    structure: Nest  # of the rule's state
+    state_names: Sequence[str] = ()
+    state_places: Sequence[int | None] = ()  # the position of the parameter that a state variable belongs to
+
+    def __init__(self, rule: Rule, learning_rate: Scalar = 0.001, **arguments: Json):
         require(isinstance(rule, Rule), "rule", "must be a kopt rule", rule)
         config = isinstance(learning_rate, dict) and "class_name" in learning_rate
         if not config and (isinstance(learning_rate, type) or not callable(learning_rate)):
@@ -54,26 +59,26 @@ class Optimizer(ListOptimizer):
             require(0 <= learning_rate < float("inf"), "learning_rate", "must be finite and >= 0", learning_rate)
         super().__init__(learning_rate=learning_rate, **arguments)
         self.rule = rule
-        self.live: dict[str, Any] = {}
+        self.live: dict[str, Callable[[Tensor], Tensor]] = {}  # path -> a number as a function of past updates
 
-    def build(self, variables: Sequence[Any]) -> None:
-        """Make the rule's state for these variables; only the first call counts."""
+    def build(self, variables: Sequence[Variable]) -> None:
+        """Make the rule's state for these variables; later calls do nothing."""
         if self.built:
             return
         super().build(variables)
         self.bound = self.rule.bind(variables)
         with tf.init_scope():
             self.structure = self._start(variables)
-            self.state_names, self.state_places, self.state_variables = [], [], []
-            for path, leaf in keras.tree.flatten_with_path(self.structure):
-                place = next((step for step in path if isinstance(step, int)), None)
-                self.state_places.append(place)
-                self.state_names.append(".".join(map(str, path)))
-                self.state_variables.append(
-                    self._state_variable(path, leaf, None if place is None else variables[place])
-                )
+            leaves = keras.tree.flatten_with_path(self.structure)
+            self.state_names = [".".join(map(str, path)) for path, _ in leaves]
+            self.state_places = [next((step for step in path if isinstance(step, int)), None) for path, _ in leaves]
+            self.state_variables = [
+                self._state_variable(path, leaf, None if place is None else variables[place])
+                for (path, leaf), place in zip(leaves, self.state_places)
+            ]
 
-    def _start(self, variables: Sequence[Any]) -> Any:
+    def _start(self, variables: Sequence[Variable]) -> Nest:
+        """Return the rule's state before the first update."""
         if all(bool(raw(variable).is_initialized()) for variable in variables):
             return self.bound.init([keras.ops.convert_to_tensor(variable) for variable in variables])
         # Keras builds a model without an Input while it traces the first step: its weights have no values yet.
@@ -82,35 +87,37 @@ class Optimizer(ListOptimizer):
             for like in (tf.zeros, tf.ones)
         )
         same = all(bool(tf.reduce_all(a == b)) for a, b in zip(tf.nest.flatten(at_zero), tf.nest.flatten(at_one)))
-        require(
-            same,
-            "model",
-            f"must be built before it is fitted, for {self.rule!r} starts from its weights",
-            "an unbuilt one",
-        )
+        rule = f"must be built before it is fitted, for {self.rule!r} starts from its weights"
+        require(same, "model", rule, "an unbuilt one")
         return at_zero
 
-    def _state_variable(self, path: Sequence[Any], leaf: Any, reference: Any | None) -> Any:
-        name = "_".join(str(step) for step in path if isinstance(step, str))
+    def _state_variable(self, path: Sequence[str | int], leaf: Tensor, parameter: Variable | None) -> Variable:
+        """Make the variable of one tensor of the state, placed like its parameter when it has the same shape."""
+        name = "_".join(step for step in path if isinstance(step, str))
 
-        def start(shape: Any, dtype: Any = None) -> Any:
+        def start(shape: Sequence[int], dtype: DType = None) -> Tensor:
             return keras.ops.cast(leaf, dtype)
 
-        if reference is not None and tuple(reference.shape) == tuple(leaf.shape):
-            return self.add_variable_from_reference(reference, name=name, initializer=start)
+        if parameter is not None and tuple(parameter.shape) == tuple(leaf.shape):
+            return self.add_variable_from_reference(parameter, name=name, initializer=start)
         return self.add_variable(leaf.shape, start, dtype=keras.backend.standardize_dtype(leaf.dtype), name=name)
 
     def compute(
-        self, gradients: Sequence[Any], parameters: Sequence[Any], state: Sequence[Any], rate: Any, count: Any
-    ) -> tuple[Sequence[Any], Sequence[Any]]:
-        """New parameters and state by the rule; a parameter without a gradient keeps its value and its state."""
+        self,
+        gradients: Sequence[Tensor | None],
+        parameters: Sequence[Tensor],
+        state: Sequence[Tensor],
+        rate: Tensor,
+        count: Tensor,
+    ) -> tuple[Sequence[Tensor | None], Sequence[Tensor | None]]:
+        """Return new parameters and state by the rule; None for a parameter without a gradient and for its state."""
         given = [gradient is not None for gradient in gradients]
         dense = [
             tf.zeros_like(parameter) if gradient is None else tf.cast(gradient, parameter.dtype)
             for gradient, parameter in zip(gradients, parameters)
         ]
         structured = keras.tree.pack_sequence_as(self.structure, list(state))
-        # Numbers that a callback schedules: functions of the updates before this one.
+        # A callback schedules numbers of the rule as functions of the count of past updates.
         rule = bind(self.bound, {path: number(count - 1) for path, number in self.live.items()})
         updates, new_state = rule.update(dense, structured, list(parameters), rate, count)
         new_parameters = [
@@ -120,16 +127,16 @@ class Optimizer(ListOptimizer):
         kept = [leaf if place is None or given[place] else None for leaf, place in zip(leaves, self.state_places)]
         return new_parameters, kept
 
-    def save_own_variables(self, store: Any) -> None:
-        """Write Keras' own variables by place, the rule's state by name."""
+    def save_own_variables(self, store: MutableMapping[str, ArrayLike]) -> None:
+        """Write Keras' own variables by position, and the rule's state by name."""
         for name, variable in self._saved_variables().items():
             store[name] = variable.numpy()
 
-    def load_own_variables(self, store: Any) -> None:
-        """Read what `save_own_variables` wrote.
+    def load_own_variables(self, store: Mapping[str, ArrayLike]) -> None:
+        """Read the variables that `save_own_variables` wrote.
 
         Raises:
-            ValueError: When the file is of another rule or another model.
+            ValueError: When the file holds the state of another rule or another model.
         """
         if not self.built:
             super().load_own_variables(store)
@@ -141,18 +148,19 @@ class Optimizer(ListOptimizer):
         for name, variable in variables.items():
             variable.assign(store[name])
 
-    def _saved_variables(self) -> dict[str, Any]:
-        state = {id(variable): name for variable, name in zip(self.state_variables, getattr(self, "state_names", ()))}
+    def _saved_variables(self) -> dict[str, Variable]:
+        """Return the variables by their keys in a file."""
+        state = {id(variable): name for variable, name in zip(self.state_variables, self.state_names)}
         others = [variable for variable in self.variables if id(variable) not in state]
         by_place = {str(place): variable for place, variable in enumerate(others)}
         return by_place | {state[id(variable)]: variable for variable in self.state_variables}
 
-    def get_config(self) -> dict[str, Any]:
-        """The rule and Keras' arguments."""
+    def get_config(self) -> Config:
+        """Return the rule and the arguments of Keras' optimizers."""
         return {**super().get_config(), "rule": keras.saving.serialize_keras_object(self.rule)}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> "Optimizer":
-        """Build the optimizer back from `get_config`."""
+    def from_config(cls, config: Mapping[str, Json], custom_objects: Mapping[str, type] | None = None) -> "Optimizer":
+        """Build the optimizer from its config."""
         rule = keras.saving.deserialize_keras_object(config["rule"], custom_objects=custom_objects)
         return super().from_config({**config, "rule": rule}, custom_objects=custom_objects)

@@ -1,4 +1,4 @@
-"""Regularizers: what is added to the loss for the weights being what they are."""
+"""Regularizers: weight penalties added to the loss."""
 
 from kopt.regularizers.attach import attach, detach
 from kopt.regularizers.base import Regularizer, get, registry

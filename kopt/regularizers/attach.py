@@ -1,15 +1,15 @@
-"""Regularizers on a model that is already built."""
+"""Attaching regularizers to a model that is already built."""
 
 import logging
-from typing import Any
 
 from kopt import select
 from kopt.keras_internals import retrace, weight_penalties
 from kopt.regularizers.base import Regularizer, get
 from kopt.regularizers.live import with_factors_of
 from kopt.regularizers.penalty import put_into_logs
-from kopt.regularizers.places import Place, places
+from kopt.regularizers.places import PenaltyPlace, places
 from kopt.values.checks import require
+from kopt.values.types import KerasModel
 
 __all__ = ["attach", "detach"]
 
@@ -17,30 +17,30 @@ log = logging.getLogger("kopt")
 
 
 def attach(
-    model: Any, regularizer: Regularizer | str, to: select.Selector = select.kernels, *, report: bool = True
+    model: KerasModel, regularizer: Regularizer | str, to: select.Selector = select.kernels, *, report: bool = True
 ) -> list[str]:
-    """Regularize the chosen weights of a built model, compiled and trained or not.
+    """Regularize the chosen weights of a built model, whether it is compiled or trained or not.
 
-    loss = data loss + the sum of regularizer(weight) over the chosen weights. It counts from the next step on and is
-    saved with the model, for which the weight's own and the layer's regularizer are set. What a weight had before is
-    replaced, with a line in the log. A weight of several layers counts once, a frozen one only when it trains again.
-    The train and test functions are traced once more. In a file, L1, L2 and L1L2 are Keras' own, which Keras loads
-    without kopt; GroupLasso, Orthogonal and TowardStart cannot be, and need `import kopt` before loading.
+    loss = data loss + the sum of regularizer(weight) over the chosen weights, from the next step on. The regularizer is
+    set on the weight and on its layer, so that the model's file keeps it. A log line names each regularizer that is
+    replaced. A weight that several layers share counts once, and a frozen weight not until it trains again. The train
+    and test functions are traced once more. A file holds L1, L2 and L1L2 as Keras' own, which Keras loads without kopt;
+    GroupLasso, Orthogonal and TowardStart need `import kopt` before loading.
 
     Args:
         model: A built Keras model.
-        regularizer: The penalty, or a text as for `get`.
-        to: Which weights; kernels by default, so biases, norms and embeddings are left out.
-        report: Whether fit's and evaluate's logs hold "penalty", the sum for the weights as they are after the last
-            update: val_loss - val_penalty is the loss on the data alone. It is one metric more, so `evaluate` of a
-            model compiled without metrics returns [loss, penalty] in place of a number; with report=False, a number.
+        regularizer: The regularizer, or a text as for `get`.
+        to: The weights to regularize; kernels by default, without biases, norms and embeddings.
+        report: Whether the logs of fit and evaluate hold "penalty", the sum for the weights after the last update:
+            val_loss - val_penalty is the loss on the data alone. It is a metric, so `evaluate` of a model compiled
+            without metrics returns [loss, penalty] and not a number; with report=False it returns a number.
 
     Returns:
         The paths of the weights that are regularized.
 
     Raises:
-        ValueError: When the model is not built, nothing is chosen, a weight's shape is none that the penalty takes, or
-            a layer could not save the penalty.
+        ValueError: When the model is not built, nothing is chosen, the penalty does not take the shape of a weight, or
+            a layer cannot save the penalty.
 
     Example:
         >>> import keras
@@ -62,7 +62,7 @@ def attach(
     new = [penalty.anchored(place.weights) for place in chosen]
     for place, one in zip(chosen, new):
         for weight in place.weights.values():
-            one(weight)  # refuses shapes before anything is set
+            one(weight)  # raises for a wrong shape before anything is set
     for place, one in zip(chosen, new):
         if place.regularizer is not None:
             log.info("attach: %r in place of %r on %s", penalty, place.regularizer, ", ".join(paths_of([place])))
@@ -72,12 +72,12 @@ def attach(
     return paths_of(chosen)
 
 
-def detach(model: Any, to: select.Selector = select.everything) -> list[str]:
-    """Take regularizers away again, whoever set them.
+def detach(model: KerasModel, to: select.Selector = select.everything) -> list[str]:
+    """Remove regularizers from a model, those of `attach` and those of its layers' arguments.
 
     Args:
         model: A built Keras model.
-        to: Which weights; all by default.
+        to: The weights; all by default.
 
     Returns:
         The paths of the weights that were regularized.
@@ -103,11 +103,11 @@ def detach(model: Any, to: select.Selector = select.everything) -> list[str]:
     return paths_of(found)
 
 
-def require_saved(chosen: list[Place], to: select.Selector) -> None:
+def require_saved(chosen: list[PenaltyPlace], to: select.Selector) -> None:
     for place in chosen:
         rule = f"must leave out {', '.join(paths_of([place]))}: its layer saves no penalty"
         require(hasattr(place.layer, place.attribute), "to", rule, to)
 
 
-def paths_of(found: list[Place]) -> list[str]:
+def paths_of(found: list[PenaltyPlace]) -> list[str]:
     return [parameter.path for place in found for parameter in place.parameters]

@@ -2,8 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, MutableMapping
 
 import keras
 import numpy as np
@@ -11,22 +10,23 @@ from keras import ops
 
 from kopt import select
 from kopt.keras_internals import SavedState, rated_optimizers, retrace
-from kopt.regularizers.places import Place, places
+from kopt.regularizers.places import PenaltyPlace, places
 from kopt.regularizers.weights import from_terms, terms
 from kopt.state.knob import Knob, held_knob
 from kopt.values.checks import require
+from kopt.values.types import ArrayLike, Config, KerasModel, Tensor
 
 __all__ = ["Factored", "FactoredL1L2", "strength"]
 
 
 @keras.saving.register_keras_serializable(package="kopt")
 class Factored(keras.regularizers.Regularizer):
-    """A penalty times a live factor. In a file it has the factor's value at the time.
+    """A penalty times a live factor; a file holds the value of the factor at the time of saving.
 
     Args:
         of: The penalty.
         factor: The factor.
-        name: Of the factor, in its optimizer.
+        name: The name of the factor in its optimizer.
 
     Example:
         >>> from kopt.regularizers import L2
@@ -34,37 +34,37 @@ class Factored(keras.regularizers.Regularizer):
         0.5
     """
 
-    def __init__(self, of: Any, factor: Knob, name: str):
+    def __init__(self, of: keras.regularizers.Regularizer, factor: Knob, name: str):
         self.of, self.factor, self.name = of, factor, name
 
-    def __call__(self, weights: Any) -> Any:
+    def __call__(self, weights: Tensor) -> Tensor:
         penalty = self.of(weights)
         return penalty * ops.cast(self.factor.value, penalty.dtype)
 
     def __repr__(self) -> str:
         return f"{self.of!r} * {float(self.factor):g}" if self.name else repr(self.of)
 
-    def get_config(self) -> dict[str, Any]:
-        """The penalty, the factor's value and its name."""
+    def get_config(self) -> Config:
+        """Return the penalty, the value of the factor and its name."""
         of = keras.regularizers.serialize(self.of)
         return {"of": of, "factor": float(self.factor), "name": self.name}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Factored":
-        """Build it back from `get_config`, with a factor of its own: `strength` makes it one for all again."""
+    def from_config(cls, config: Config) -> "Factored":
+        """Build it from its config, with a new factor; `strength` puts one factor in place of all of them."""
         return cls(keras.regularizers.deserialize(config["of"]), Knob(config["factor"]), config["name"])
 
 
 class FactoredL1L2(SavedState, Factored):
-    """L1, L2 or both, times live factors: in a layer's config it is Keras' L1L2 with what the factors make of it.
+    """L1, L2 or both, times live factors; the config of a layer holds the product as Keras' L1L2.
 
-    What it is without the factors, and each factor, are arrays beside the layer's weights; Keras without kopt does not
-    read them.
+    The penalty without the factors, and each factor, are saved as arrays beside the weights of the layer; Keras without
+    kopt does not read them.
 
     Args:
         of: The penalty.
         factor: The factor.
-        name: Of the factor, in its optimizer; empty where a config alone was read, which knows no factors.
+        name: The name of the factor in its optimizer; empty when only a config was read, which holds no factors.
 
     Example:
         >>> from kopt.regularizers import L2
@@ -72,30 +72,30 @@ class FactoredL1L2(SavedState, Factored):
         {'l1': 0.0, 'l2': 0.25}
     """
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of `keras.regularizers.L1L2` for the penalty as it is now."""
+    def get_config(self) -> Config:
+        """Return the arguments of `keras.regularizers.L1L2` for the present penalty."""
         base, factors = parts(self)
         l1, l2 = (term * math.prod(map(float, factors.values())) for term in base)
         return {"l1": l1, "l2": l2}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "FactoredL1L2":
-        """Build the penalty as it was; the arrays in the file, if any, say what it was made of."""
+    def from_config(cls, config: Config) -> "FactoredL1L2":
+        """Build the penalty of a config; arrays in the file, if any, then split it into a penalty and factors."""
         return cls(from_terms(config["l1"], config["l2"]), Knob(1.0), "")
 
-    def save_own_variables(self, store: Any) -> None:
+    def save_own_variables(self, store: MutableMapping[str, ArrayLike]) -> None:
         """Write the penalty without its factors, and each factor by its name."""
         base, factors = parts(self)
         store["terms"] = np.asarray(base)
         for name, factor in factors.items():
             store[name] = np.asarray(float(factor))
 
-    def load_own_variables(self, store: Any) -> None:
-        """Read the factors that are there by these names; all that was written, where a config alone was read."""
+    def load_own_variables(self, store: Mapping[str, ArrayLike]) -> None:
+        """Read the factors of this penalty by name; or, when only a config was read, the penalty and all factors."""
         written = {name: np.asarray(store[name]) for name in store.keys()}
         there = parts(self)[1]
         if not self.name and "terms" in written:
-            inner: Any = from_terms(*written.pop("terms").tolist())
+            inner: keras.regularizers.Regularizer = from_terms(*written.pop("terms").tolist())
             for name, value in written.items():
                 inner = FactoredL1L2(inner, Knob(float(value)), name)
             self.of = inner.of if written else inner
@@ -105,12 +105,12 @@ class FactoredL1L2(SavedState, Factored):
             there[name].set(float(written[name]))
 
 
-# The name by which Keras without kopt finds its own class, for the same arguments.
+# By this name Keras without kopt finds its own class, which takes the same arguments.
 FactoredL1L2.__name__ = "L1L2"
 keras.saving.register_keras_serializable(package="kopt.live")(FactoredL1L2)
 
 
-def parts(penalty: Any) -> tuple[tuple[float, float], dict[str, Knob]]:
+def parts(penalty: keras.regularizers.Regularizer) -> tuple[tuple[float, float], dict[str, Knob]]:
     """Return the terms of a penalty of L1 and L2 without its factors, and the factors by name."""
     factors: dict[str, Knob] = {}
     while isinstance(penalty, Factored):
@@ -119,20 +119,20 @@ def parts(penalty: Any) -> tuple[tuple[float, float], dict[str, Knob]]:
     return terms(penalty) or (0.0, 0.0), factors
 
 
-def strength(model: Any, to: select.Selector = select.everything) -> Knob:
-    """Give the live factor of a model's weight penalties, 1 at first: set it, or schedule it, without a retrace.
+def strength(model: KerasModel, to: select.Selector = select.everything) -> Knob:
+    """Return the live factor of a model's weight penalties, 1 at first; set or schedule it without a retrace.
 
-    penalty * factor, for what `attach` or the layers' own arguments have put on the weights. Where several selections
-    overlap, their factors multiply. Files keep penalties and factors; Keras without kopt loads L1, L2 and L1L2 as they
-    are at the time. A compiled model's optimizer holds the Knob. Call this once more after loading a model; a clone
-    begins with the penalties as they are, and a factor of 1.
+    penalty * factor, for the penalties that `attach` or the arguments of layers have put on the weights. Where several
+    selections overlap, their factors multiply. Files keep penalties and factors; Keras without kopt loads L1, L2 and
+    L1L2 times the factors at the time of saving. The optimizer of a compiled model holds the Knob. Call this again
+    after loading a model; a clone starts from the present penalties with a factor of 1.
 
     Args:
         model: A built Keras model.
-        to: Which weights' penalties; all by default.
+        to: The weights whose penalties to multiply; all by default.
 
     Returns:
-        The Knob; the same one at each call with the same selector.
+        The Knob; every call with the same selector returns the same one.
 
     Raises:
         ValueError: When the model is not built, or none of the chosen weights has a penalty.
@@ -164,28 +164,30 @@ def strength(model: Any, to: select.Selector = select.everything) -> Knob:
             retrace(model)
         elif one.factor is not knob:
             one.factor = knob
-            place.put(place.regularizer)  # a loaded attention layer's weights have copies of it
+            place.put(place.regularizer)  # the weights of a loaded attention layer have copies of it
             retrace(model)
     return knob
 
 
-def factored(place: Place, name: str) -> Factored | None:
-    """What multiplies a place's penalty by the factor of that name."""
+def factored(place: PenaltyPlace, name: str) -> Factored | None:
+    """Return the product with the factor of that name in the penalty of a place, or None."""
     layer = place.regularizer
     while isinstance(layer, Factored) and layer.name != name:
         layer = layer.of
     return layer if isinstance(layer, Factored) else None
 
 
-def with_factors_of(old: Any, new: Any) -> Any:
-    """A regularizer times the factors of the one that it replaces."""
+def with_factors_of(
+    old: keras.regularizers.Regularizer | None, new: keras.regularizers.Regularizer
+) -> keras.regularizers.Regularizer:
+    """Return a regularizer times the factors of the one that it replaces."""
     if not isinstance(old, Factored):
         return new
     inner = with_factors_of(old.of, new)
     return times(inner, old.factor, old.name) if old.name else inner
 
 
-def times(penalty: Any, factor: Knob, name: str) -> Factored:
-    """Return a penalty times a factor, in the form that Keras without kopt can load where there is one."""
+def times(penalty: keras.regularizers.Regularizer, factor: Knob, name: str) -> Factored:
+    """Return a penalty times a factor, in a form that Keras without kopt can load when there is one."""
     plain = isinstance(penalty, FactoredL1L2) or terms(penalty) is not None
     return (FactoredL1L2 if plain else Factored)(penalty, factor, name)

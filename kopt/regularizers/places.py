@@ -1,40 +1,43 @@
-"""Place: one attribute by which a layer saves the regularizer of one weight, or of several."""
+"""PenaltyPlace: an attribute in which a layer saves the regularizer of one or several weights."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from keras.regularizers import Regularizer as KerasRegularizer
 
 from kopt.keras_internals import regularizer_place
 from kopt.select import Parameter, Selector, parameters
 from kopt.select.kinds import adapted
 from kopt.values.checks import require
+from kopt.values.types import KerasLayer, KerasModel, Variable
 
-__all__ = ["Place", "places"]
+__all__ = ["PenaltyPlace", "places"]
 
 
-class Place(NamedTuple):
-    """A layer, the attribute that it saves a regularizer by, and the weights that this one regularizer is of."""
+class PenaltyPlace(NamedTuple):
+    """A layer, the attribute in which it saves a regularizer, and the weights that share this regularizer."""
 
-    layer: Any
+    layer: KerasLayer
     attribute: str
     parameters: tuple[Parameter, ...]
 
     @property
-    def regularizer(self) -> Any:
-        """What the weights are trained with, as the layer holds it: an attention layer's weights may have copies."""
+    def regularizer(self) -> KerasRegularizer | None:
+        """The regularizer of the weights as the layer holds it; the weights of an attention layer may have copies."""
         used = self.parameters[0].variable.regularizer
         return None if used is None else getattr(self.layer, self.attribute, None) or used
 
     @property
-    def weights(self) -> dict[str, Any]:
-        """The end of each weight's path, from the layer on -> the weight."""
+    def weights(self) -> dict[str, Variable]:
+        """The path of each weight within the layer -> the weight."""
         return {self.inner_path(parameter): parameter.variable for parameter in self.parameters}
 
     def inner_path(self, parameter: Parameter) -> str:
         inner = parameter.layers[parameter.layers.index(self.layer) + 1 :]
         return "/".join([*(layer.name for layer in inner), parameter.variable.name])
 
-    def put(self, regularizer: Any) -> None:
-        """Set the regularizer where the weights are trained by it and where it is saved from."""
+    def put(self, regularizer: KerasRegularizer | None) -> None:
+        """Set the regularizer on the weights, for training, and on their layers, for saving."""
         setattr(self.layer, self.attribute, regularizer)
         for parameter in self.parameters:
             parameter.variable.regularizer = regularizer
@@ -43,18 +46,18 @@ class Place(NamedTuple):
                 setattr(owner, attribute, regularizer)
 
 
-def places(model: Any, to: Selector) -> list[Place]:
+def places(model: KerasModel, to: Selector) -> list[PenaltyPlace]:
     """Group the chosen weights of a model by the place that saves their regularizer.
 
     Args:
         model: A built Keras model.
-        to: Which weights.
+        to: The weights.
 
     Returns:
         The places.
 
     Raises:
-        ValueError: When nothing is chosen, or only a part of the weights that share a place.
+        ValueError: When nothing is chosen, or only some of the weights that share a place.
 
     Example:
         >>> import keras
@@ -66,7 +69,7 @@ def places(model: Any, to: Selector) -> list[Place]:
     require(isinstance(to, Selector), "to", "must be a selector, such as kopt.select.kernels", to)
     wanted = {id(parameter.variable) for parameter in to.choose(model)}
     found: dict[tuple[int, str], list[Parameter]] = {}
-    layers: dict[int, Any] = {}
+    layers: dict[int, KerasLayer] = {}
     for parameter in parameters(model):
         layer, attribute = regularizer_place(parameter.layers, adapted(parameter.variable.name))
         layers[id(layer)] = layer
@@ -74,7 +77,7 @@ def places(model: Any, to: Selector) -> list[Place]:
     chosen = [(key, group) for key, group in found.items() if any(id(one.variable) in wanted for one in group)]
     for _, group in chosen:
         require_whole(group, wanted, to)
-    return [Place(layers[owner], attribute, tuple(group)) for (owner, attribute), group in chosen]
+    return [PenaltyPlace(layers[owner], attribute, tuple(group)) for (owner, attribute), group in chosen]
 
 
 def require_whole(group: Sequence[Parameter], wanted: set[int], to: Selector) -> None:

@@ -1,30 +1,32 @@
-"""Penalties on the structure of a weight matrix: orthogonality, whole groups at zero."""
+"""Penalties on the structure of a weight matrix: orthogonality, and groups of weights at zero."""
 
-from typing import Any, Literal
+import math
+from typing import Literal
 
 from keras import ops
 
 from kopt.regularizers.base import Regularizer, registry, require_matrix, require_strength, scaled
 from kopt.values.fields import Number
+from kopt.values.types import Tensor
 
 __all__ = ["GroupLasso", "Orthogonal"]
 
 
 @registry.register
 class Orthogonal(Regularizer):
-    """How far the columns of a matrix are from being orthonormal.
+    """The squared distance of W^T W from the identity, which is zero for orthonormal columns.
 
-    strength * sum((W^T W - I) ** 2), W being the weights as a matrix of one column an output (a convolution's filters
-    are columns); with double_sided, strength * (sum((W^T W - I) ** 2) + sum((W W^T - I) ** 2)). Keeps signals and
-    gradients at their size through deep networks. The first cannot be zero where there are more columns than rows.
+    strength * sum((W^T W - I) ** 2), where W is the matrix of the weights with a column for each output (or filter);
+    with double_sided, strength * (sum((W^T W - I) ** 2) + sum((W W^T - I) ** 2)). Keeps the size of signals and
+    gradients through deep networks. The first sum cannot be zero when there are more columns than rows.
 
     Args:
         strength: The factor (lambda), >= 0.
-        double_sided: Whether the rows are asked to be orthonormal too.
+        double_sided: Whether the rows are penalized too.
         samples: The number m of training examples, for lambda / (2 m); None for lambda alone.
 
     Raises:
-        ValueError: When an argument is out of range; when called, where the weights have fewer than two axes.
+        ValueError: When an argument is out of range; when it is called with weights of fewer than two axes.
 
     Example:
         >>> float(Orthogonal(0.5)([[1.0, 0.0], [0.0, 2.0]]))
@@ -42,7 +44,7 @@ class Orthogonal(Regularizer):
     def check(self) -> None:
         require_strength("strength", self.strength, self.samples)
 
-    def penalty(self, weights: Any) -> Any:
+    def penalty(self, weights: Tensor) -> Tensor:
         require_matrix("Orthogonal", weights)
         matrix = ops.reshape(weights, (-1, weights.shape[-1]))
         transposed = ops.transpose(matrix)
@@ -54,20 +56,20 @@ class Orthogonal(Regularizer):
 
 @registry.register
 class GroupLasso(Regularizer):
-    """The lengths of groups of weights: drives whole groups to exactly zero.
+    """The norms of groups of weights, which drives whole groups to exactly zero.
 
-    strength * sum over groups of sqrt(size of the group) * sqrt(sum(w ** 2 in the group)). A group is, for weights of
-    the axes (*window, inputs, outputs): with "rows", all that leaves one input; with "filters", all that enters one
-    output; with "columns", what enters one output from one place of the window, which without a window (a dense layer)
-    is the same. The gradient of a group that is zero is taken as zero.
+    strength * sum over groups of sqrt(size of the group) * sqrt(sum(w ** 2 in the group)). For weights of the axes
+    (*window, inputs, outputs), a group is: all weights of one input with "rows", all weights of one output with
+    "filters", all weights of one output at one position of the window with "columns"; in a dense layer, which has no
+    window, "columns" and "filters" are the same. The gradient of a group at zero counts as zero.
 
     Args:
         strength: The factor (lambda), >= 0.
-        groups: "rows" chooses inputs, "filters" chooses units or filters, "columns" shapes filters.
+        groups: "rows" selects inputs, "filters" selects units or filters, "columns" selects the shape of filters.
         samples: The number m of training examples, for lambda / (2 m); None for lambda alone.
 
     Raises:
-        ValueError: When an argument is out of range; when called, where the weights have fewer than two axes.
+        ValueError: When an argument is out of range; when it is called with weights of fewer than two axes.
 
     Example:
         >>> float(GroupLasso(0.5, "columns")([[3.0, 0.0, 0.0, 0.0]] * 4))  # one column of length 6
@@ -85,21 +87,19 @@ class GroupLasso(Regularizer):
     def check(self) -> None:
         require_strength("strength", self.strength, self.samples)
 
-    def penalty(self, weights: Any) -> Any:
+    def penalty(self, weights: Tensor) -> Tensor:
         require_matrix("GroupLasso", weights)
         rank = len(weights.shape)
         kept = {"rows": (rank - 2,), "filters": (rank - 1,), "columns": (*range(rank - 2), rank - 1)}[self.groups]
         axes = [axis for axis in range(rank) if axis not in kept]
-        size = 1
-        for axis in axes:
-            size *= weights.shape[axis]
+        size = math.prod(weights.shape[axis] for axis in axes)
         squared = ops.sum(ops.square(weights), axis=axes)
         there = squared > 0
-        # The root of one where a group is zero: the root's own slope at zero is infinite.
+        # A group at zero takes the root of one, for the slope of the root at zero is infinite.
         lengths = ops.where(there, ops.sqrt(ops.where(there, squared, ops.ones_like(squared))), 0)
         return scaled(self.strength * size**0.5, self.samples, weights) * ops.sum(lengths)
 
 
-def from_identity(matrix: Any) -> Any:
-    """The sum of squares of a square matrix less the identity."""
+def from_identity(matrix: Tensor) -> Tensor:
+    """Return the sum of squares of a square matrix minus the identity."""
     return ops.sum(ops.square(matrix - ops.eye(matrix.shape[0], dtype=matrix.dtype)))

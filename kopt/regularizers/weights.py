@@ -1,17 +1,18 @@
 """Penalties on the size of each weight: L1, L2 and both.
 
-Layers save them under the names and with the arguments of Keras' own, so that Keras without kopt loads the file; with
-kopt, the file gives kopt's own back.
+Layers save them under the names and with the arguments of Keras' own, so that Keras without kopt loads the file. With
+kopt, loading gives the classes of this file.
 """
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import keras
 from keras import ops
 
 from kopt.regularizers.base import Regularizer, registry, require_strength, scaled
 from kopt.values.fields import Number
+from kopt.values.types import Json, Tensor
 
 __all__ = ["L1", "L1L2", "L2", "from_terms", "terms"]
 
@@ -20,7 +21,7 @@ __all__ = ["L1", "L1L2", "L2", "from_terms", "terms"]
 class L1(Regularizer):
     """The sum of absolute weights.
 
-    strength * sum(|w|), or strength / (2 * samples) * sum(|w|). Drives weights to exactly zero: a choice of features.
+    strength * sum(|w|), or strength / (2 * samples) * sum(|w|). Drives weights to exactly zero: selects features.
 
     Args:
         strength: The factor (lambda), >= 0.
@@ -44,15 +45,15 @@ class L1(Regularizer):
         require_strength("strength", self.strength, self.samples)
 
     def get_config(self) -> dict[str, float]:
-        """Return the arguments of `keras.regularizers.L1` for the same penalty: `samples` is in the factor."""
+        """Return the arguments of `keras.regularizers.L1` for the same penalty; `samples` divides the factor."""
         return {"l1": divided(self.strength, self.samples)}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Build it from `get_config`, or from the fields."""
+    def from_config(cls, config: Mapping[str, Json]) -> Self:
+        """Build it from what `get_config` returned, or from the fields."""
         return cls(config["l1"]) if "l1" in config else super().from_config(config)
 
-    def penalty(self, weights: Any) -> Any:
+    def penalty(self, weights: Tensor) -> Tensor:
         return scaled(self.strength, self.samples, weights) * ops.sum(ops.absolute(weights))
 
 
@@ -85,24 +86,24 @@ class L2(Regularizer):
         require_strength("strength", self.strength, self.samples)
 
     def get_config(self) -> dict[str, float]:
-        """Return the arguments of `keras.regularizers.L2` for the same penalty: `samples` is in the factor."""
+        """Return the arguments of `keras.regularizers.L2` for the same penalty; `samples` divides the factor."""
         return {"l2": divided(self.strength, self.samples)}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Build it from `get_config`, or from the fields."""
+    def from_config(cls, config: Mapping[str, Json]) -> Self:
+        """Build it from what `get_config` returned, or from the fields."""
         return cls(config["l2"]) if "l2" in config else super().from_config(config)
 
-    def penalty(self, weights: Any) -> Any:
+    def penalty(self, weights: Tensor) -> Tensor:
         return scaled(self.strength, self.samples, weights) * ops.sum(ops.square(weights))
 
 
 @registry.register
 class L1L2(Regularizer):
-    """Both sums: the elastic net.
+    """The sums of absolute and of squared weights: the elastic net.
 
-    l1 * sum(|w|) + l2 * sum(w ** 2), each divided by 2 * samples where samples is given. Like L1, but of correlated
-    features it keeps the group.
+    l1 * sum(|w|) + l2 * sum(w ** 2), each divided by 2 * samples when samples is given. Selects features as L1 does,
+    but keeps or drops correlated features together.
 
     Args:
         l1: The factor of the absolute weights, >= 0.
@@ -129,42 +130,42 @@ class L1L2(Regularizer):
         require_strength("l2", self.l2, self.samples)
 
     def get_config(self) -> dict[str, float]:
-        """Return the arguments of `keras.regularizers.L1L2` for the same penalty: `samples` is in the factors."""
+        """Return the arguments of `keras.regularizers.L1L2` for the same penalty; `samples` divides the factors."""
         return {"l1": divided(self.l1, self.samples), "l2": divided(self.l2, self.samples)}
 
-    def penalty(self, weights: Any) -> Any:
+    def penalty(self, weights: Tensor) -> Tensor:
         absolute = scaled(self.l1, self.samples, weights) * ops.sum(ops.absolute(weights))
         return absolute + scaled(self.l2, self.samples, weights) * ops.sum(ops.square(weights))
 
 
-def terms(regularizer: Any) -> tuple[float, float] | None:
-    """Give the factors of sum(|w|) and of sum(w ** 2) in a penalty.
+def terms(regularizer: object) -> tuple[float, float] | None:
+    """Return the factors of sum(|w|) and of sum(w ** 2) in a penalty.
 
     Args:
-        regularizer: Kopt's or Keras' L1, L2 or L1L2, or anything else.
+        regularizer: Kopt's or Keras' L1, L2 or L1L2, or any other object.
 
     Returns:
-        Both factors; None for a penalty that has other terms.
+        Both factors; None for an object of another class.
 
     Example:
         >>> terms(L2(0.5, samples=5)), terms(keras.regularizers.L1(0.5)), terms("l2")
         ((0.0, 0.05), (0.5, 0.0), None)
     """
-    if type(regularizer) not in OWN_OR_KERAS:
+    if not isinstance(regularizer, SUMS) or type(regularizer) not in SUMS:
         return None
     config = regularizer.get_config()
     return float(config.get("l1", 0.0)), float(config.get("l2", 0.0))
 
 
 def from_terms(l1: float, l2: float) -> L1 | L2 | L1L2:
-    """Build the penalty of two factors.
+    """Build the penalty that has two factors.
 
     Args:
         l1: The factor of sum(|w|), >= 0.
         l2: The factor of sum(w ** 2), >= 0.
 
     Returns:
-        The simplest one.
+        The simplest penalty that has both factors.
 
     Example:
         >>> from_terms(0, 0.5), from_terms(0.1, 0), from_terms(0.1, 0.5)
@@ -173,7 +174,7 @@ def from_terms(l1: float, l2: float) -> L1 | L2 | L1L2:
     return L1L2(l1, l2) if l1 and l2 else L1(l1) if l1 else L2(l2)
 
 
-OWN_OR_KERAS = (L1, L2, L1L2, keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
+SUMS = (L1, L2, L1L2, keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
 
 
 def divided(strength: float, samples: int | None) -> float:

@@ -8,7 +8,7 @@ import matplotlib.figure
 from kopt.report.plots import above_zero, drawable, plain
 from kopt.report.run import Run
 from kopt.values.checks import require
-from kopt.values.fields import paths
+from kopt.values.field_paths import paths
 from kopt.values.texts import in_picture
 
 __all__ = ["compare_figure", "differences"]

@@ -1,7 +1,16 @@
-"""Rules: how gradients become updates."""
+"""Rules: how gradients become updates.
 
-from kopt.rules.adam import Adam, AdamW
+A rule that is named in `__all__` of its file is public here.
+"""
+
+# Each file lists its public names.
+# flake8: noqa: F403
+
+from kopt.rules import adam, descent
+from kopt.rules.adam import *
 from kopt.rules.base import Elementwise, Rule, registry
-from kopt.rules.descent import GradientDescent, Momentum, Nesterov
+from kopt.rules.descent import *
 
-__all__ = ["Adam", "AdamW", "Elementwise", "GradientDescent", "Momentum", "Nesterov", "Rule", "registry"]
+__all__ = ["Elementwise", "Rule", "registry"]
+__all__ += adam.__all__
+__all__ += descent.__all__

@@ -1,12 +1,11 @@
 """Adam, and Adam with decoupled weight decay."""
 
-from typing import Any
-
 from keras import ops
 
-from kopt.rules.base import Elementwise, cast, registry
+from kopt.rules.base import Elementwise, TensorState, cast, registry
 from kopt.values.checks import require
 from kopt.values.fields import Number
+from kopt.values.types import Scalar, Tensor
 
 __all__ = ["Adam", "AdamW"]
 
@@ -18,14 +17,14 @@ class Adam(Elementwise):
     m = beta_1 * m + (1 - beta_1) * gradient; v = beta_2 * v + (1 - beta_2) * gradient ** 2;
     update = -rate * sqrt(1 - beta_2 ** count) / (1 - beta_1 ** count) * m / (sqrt(v) + epsilon).
     With `corrected=False`, the textbook form without bias correction: update = -rate * m / (sqrt(v) + epsilon).
-    A good first choice; the usual rate is 1e-3.
+    A good default; the usual rate is 1e-3.
 
     Args:
-        beta_1: How much of the gradient's mean is kept, in [0, 1).
-        beta_2: How much of the squared gradient's mean is kept, in [0, 1).
-        epsilon: Added to the root, >= 0: the paper's epsilon-hat, as in Keras; PyTorch and optax add it after
+        beta_1: The factor of the running mean of the gradient, in [0, 1).
+        beta_2: The factor of the running mean of the squared gradient, in [0, 1).
+        epsilon: Added to the root, >= 0: the paper's epsilon-hat, as in Keras; PyTorch and optax add theirs after the
             correction.
-        corrected: Whether the zero start of m and v is corrected for.
+        corrected: Whether to correct the bias of m and v, which start at zero.
 
     Raises:
         ValueError: When a number is out of range.
@@ -49,18 +48,18 @@ class Adam(Elementwise):
         require(0 <= self.beta_2 < 1, "beta_2", "must be in [0, 1)", self.beta_2)
         require(self.epsilon >= 0, "epsilon", "must be >= 0", self.epsilon)
 
-    def correction(self, count: Any) -> Any:
-        """sqrt(1 - beta_2 ** count) / (1 - beta_1 ** count), in float64: the first difference is as small as 0.001."""
+    def correction(self, count: Scalar) -> Tensor:
+        """Return sqrt(1 - beta_2 ** count) / (1 - beta_1 ** count), in float64: a difference is as small as 0.001."""
         time, *betas = (ops.convert_to_tensor(number, "float64") for number in (count, self.beta_1, self.beta_2))
         bias_1, bias_2 = (1 - ops.power(beta, time) for beta in betas)
         return ops.sqrt(bias_2) / bias_1
 
-    def init_one(self, parameter: Any) -> dict[str, Any]:
+    def init_one(self, parameter: Tensor) -> TensorState:
         return {"momentum": ops.zeros_like(parameter), "velocity": ops.zeros_like(parameter)}
 
     def update_one(
-        self, gradient: Any, state: dict[str, Any], parameter: Any, rate: Any, count: Any
-    ) -> tuple[Any, dict[str, Any]]:
+        self, gradient: Tensor, state: TensorState, parameter: Tensor, rate: Scalar, count: Scalar
+    ) -> tuple[Tensor, TensorState]:
         momentum, velocity = state["momentum"], state["velocity"]
         momentum = momentum + (gradient - momentum) * cast(1 - self.beta_1, parameter)
         velocity = velocity + (ops.square(gradient) - velocity) * cast(1 - self.beta_2, parameter)
@@ -74,15 +73,15 @@ class Adam(Elementwise):
 class AdamW(Adam):
     """Adam with decoupled weight decay.
 
-    update = Adam's update - rate * weight_decay * parameter. The decay is not scaled by the gradient's size, as an L2
-    penalty's gradient would be.
+    update = Adam's update - rate * weight_decay * parameter. The decay does not depend on the size of the
+    gradient, as that of an L2 penalty does.
 
     Args:
-        beta_1: How much of the gradient's mean is kept, in [0, 1).
-        beta_2: How much of the squared gradient's mean is kept, in [0, 1).
+        beta_1: The factor of the running mean of the gradient, in [0, 1).
+        beta_2: The factor of the running mean of the squared gradient, in [0, 1).
         epsilon: Added to the root, >= 0.
-        corrected: Whether the zero start of m and v is corrected for.
-        weight_decay: The share of a parameter that an update at rate 1 takes away, >= 0.
+        corrected: Whether to correct the bias of m and v, which start at zero.
+        weight_decay: The share of a parameter that an update subtracts at rate 1, >= 0.
 
     Raises:
         ValueError: When a number is out of range.
@@ -103,7 +102,7 @@ class AdamW(Adam):
         require(self.weight_decay >= 0, "weight_decay", "must be >= 0", self.weight_decay)
 
     def update_one(
-        self, gradient: Any, state: dict[str, Any], parameter: Any, rate: Any, count: Any
-    ) -> tuple[Any, dict[str, Any]]:
+        self, gradient: Tensor, state: TensorState, parameter: Tensor, rate: Scalar, count: Scalar
+    ) -> tuple[Tensor, TensorState]:
         update, state = super().update_one(gradient, state, parameter, rate, count)
         return update - parameter * (cast(self.weight_decay, parameter) * rate), state

@@ -1,24 +1,27 @@
-"""Rule: how gradients become updates, as a pure function over lists."""
+"""Rule: a pure function from gradients to updates, over lists of parameters."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeAlias
 
 from keras import ops
 
 from kopt.values.fields import Value
 from kopt.values.registry import Registry
+from kopt.values.types import Nest, Scalar, Tensor, Variable
 
-__all__ = ["Elementwise", "Rule", "cast", "registry"]
+__all__ = ["Elementwise", "Rule", "TensorState", "cast", "registry"]
 
 registry: Registry["Rule"] = Registry("rules")
 
+TensorState: TypeAlias = dict[str, Tensor]  # the state of one parameter, by name
+
 
 class Rule(Value):
-    """An update rule: `init` makes its state, `update` turns gradients into what is added to the parameters.
+    """An update rule: `init` makes its state, and `update` turns gradients into updates of the parameters.
 
-    Both are pure and take whole lists, one tensor a parameter, so that a rule may look across parameters. The new
-    parameter is parameter + update. `optimizers.Optimizer(rule, rate)` runs it in compile/fit, `training.minimize`
+    Both are pure and take lists of all parameters, so that a rule may look across them. The new parameter is
+    parameter + update. `optimizers.Optimizer(rule, rate)` runs a rule in compile and fit; `training.minimize` runs it
     directly.
 
     Example:
@@ -30,62 +33,62 @@ class Rule(Value):
         [-0.2]
     """
 
-    def bind(self, variables: Sequence[Any]) -> "Rule":
-        """The rule for these variables: what it says of names and selections is turned into positions."""
+    def bind(self, variables: Sequence[Variable]) -> "Rule":
+        """Return the rule for these variables, with names and selectors turned into positions in the list."""
         return self
 
     @abstractmethod
-    def init(self, parameters: Sequence[Any]) -> Any:
-        """The state before the first update: a nest of tensors; what belongs to parameter i is at place i of a list."""
+    def init(self, parameters: Sequence[Tensor]) -> Nest:
+        """Return the state before the first update: a nest of tensors, in which place i of a list is parameter i's."""
 
     @abstractmethod
     def update(
-        self, gradients: Sequence[Any], state: Any, parameters: Sequence[Any], rate: Any, count: Any
-    ) -> tuple[list[Any], Any]:
-        """One update.
+        self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
+    ) -> tuple[list[Tensor], Nest]:
+        """Compute one update.
 
         Args:
-            gradients: Dense tensors, one a parameter.
-            state: What `init` or the last `update` gave.
-            parameters: The parameters' values.
+            gradients: A dense tensor for each parameter.
+            state: The state that `init` or the last `update` returned.
+            parameters: The values of the parameters.
             rate: The learning rate, a scalar.
-            count: The number of this update, 1 at the first.
+            count: The number of this update; the first is 1.
 
         Returns:
-            What to add to each parameter, and the next state.
+            The update to add to each parameter, and the next state.
         """
 
-    def evaluate(self, state: Any, parameters: Sequence[Any]) -> Sequence[Any]:
-        """The parameters to evaluate with; the identity but for rules that keep weights of their own for that."""
+    def evaluate(self, state: Nest, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the parameters for evaluation: the same, unless the rule keeps other weights for it."""
         return parameters
 
 
 class Elementwise(Rule):
-    """A rule that treats every number of a parameter alike and each parameter by itself: written for one tensor."""
+    """A rule for one tensor, applied to each parameter alone; all numbers of a tensor are treated alike."""
 
-    def init_one(self, parameter: Any) -> dict[str, Any]:
-        """The state of one parameter; none by default."""
+    def init_one(self, parameter: Tensor) -> TensorState:
+        """Return the state of one parameter before the first update; empty by default."""
         return {}
 
     @abstractmethod
     def update_one(
-        self, gradient: Any, state: dict[str, Any], parameter: Any, rate: Any, count: Any
-    ) -> tuple[Any, dict[str, Any]]:
-        """What to add to one parameter, and its next state; `rate` has the parameter's dtype."""
+        self, gradient: Tensor, state: TensorState, parameter: Tensor, rate: Scalar, count: Scalar
+    ) -> tuple[Tensor, TensorState]:
+        """Return the update to add to one parameter, and its next state; `rate` has the dtype of the parameter."""
 
-    def init(self, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+    def init(self, parameters: Sequence[Tensor]) -> list[TensorState]:
         return [self.init_one(parameter) for parameter in parameters]
 
     def update(
-        self, gradients: Sequence[Any], state: Any, parameters: Sequence[Any], rate: Any, count: Any
-    ) -> tuple[list[Any], Any]:
-        done = [
+        self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
+    ) -> tuple[list[Tensor], list[TensorState]]:
+        pairs = [
             self.update_one(gradient, one, parameter, cast(rate, parameter), count)
             for gradient, one, parameter in zip(gradients, state, parameters, strict=True)
         ]
-        return [update for update, _ in done], [one for _, one in done]
+        return [update for update, _ in pairs], [one for _, one in pairs]
 
 
-def cast(number: Any, like: Any) -> Any:
-    """A number of a rule in a parameter's dtype. Compute with it before the cast: 1 - 0.999 in float32 is 1e-5 off."""
+def cast(number: Scalar, like: Tensor) -> Tensor:
+    """Cast a number of a rule to the dtype of a parameter; compute before it: 1 - 0.999 in float32 is 1e-5 off."""
     return ops.convert_to_tensor(number, like.dtype)  # ops.cast would take a float to float32 first

@@ -1,21 +1,20 @@
 """Gradient descent, plain and with momentum."""
 
-from typing import Any
-
 from keras import ops
 
-from kopt.rules.base import Elementwise, cast, registry
+from kopt.rules.base import Elementwise, TensorState, cast, registry
 from kopt.values.checks import require
 from kopt.values.fields import Number
+from kopt.values.types import Scalar, Tensor
 
 __all__ = ["GradientDescent", "Momentum", "Nesterov"]
 
 
 @registry.register
 class GradientDescent(Elementwise):
-    """Step against the gradient.
+    """A step against the gradient.
 
-    update = -rate * gradient. Full batch, mini-batch or single examples: what the gradient is taken over says which.
+    update = -rate * gradient. It is full-batch, mini-batch or stochastic descent by the examples of the gradient.
 
     Example:
         >>> from kopt.training import minimize
@@ -27,8 +26,8 @@ class GradientDescent(Elementwise):
     """
 
     def update_one(
-        self, gradient: Any, state: dict[str, Any], parameter: Any, rate: Any, count: Any
-    ) -> tuple[Any, dict[str, Any]]:
+        self, gradient: Tensor, state: TensorState, parameter: Tensor, rate: Scalar, count: Scalar
+    ) -> tuple[Tensor, TensorState]:
         return -gradient * rate, state
 
 
@@ -39,7 +38,7 @@ class Momentum(Elementwise):
     velocity = momentum * velocity - rate * gradient; update = velocity. Faster along long valleys.
 
     Args:
-        momentum: How much of the last velocity is kept, in [0, 1).
+        momentum: The factor of the last velocity, in [0, 1).
 
     Raises:
         ValueError: When the momentum is out of range.
@@ -59,12 +58,12 @@ class Momentum(Elementwise):
     def check(self) -> None:
         require(0 <= self.momentum < 1, "momentum", "must be in [0, 1)", self.momentum)
 
-    def init_one(self, parameter: Any) -> dict[str, Any]:
+    def init_one(self, parameter: Tensor) -> TensorState:
         return {"velocity": ops.zeros_like(parameter)}
 
     def update_one(
-        self, gradient: Any, state: dict[str, Any], parameter: Any, rate: Any, count: Any
-    ) -> tuple[Any, dict[str, Any]]:
+        self, gradient: Tensor, state: TensorState, parameter: Tensor, rate: Scalar, count: Scalar
+    ) -> tuple[Tensor, TensorState]:
         velocity = state["velocity"] * cast(self.momentum, parameter) - gradient * rate
         return velocity, {"velocity": velocity}
 
@@ -74,10 +73,10 @@ class Nesterov(Momentum):
     """Gradient descent with Nesterov's momentum.
 
     velocity = momentum * velocity - rate * gradient; update = momentum * velocity - rate * gradient. As `Momentum`,
-    with the gradient's newest part counted once more, which damps oscillation.
+    with the newest gradient counted once more, which damps oscillation.
 
     Args:
-        momentum: How much of the last velocity is kept, in [0, 1).
+        momentum: The factor of the last velocity, in [0, 1).
 
     Raises:
         ValueError: When the momentum is out of range.
@@ -93,7 +92,7 @@ class Nesterov(Momentum):
     """
 
     def update_one(
-        self, gradient: Any, state: dict[str, Any], parameter: Any, rate: Any, count: Any
-    ) -> tuple[Any, dict[str, Any]]:
+        self, gradient: Tensor, state: TensorState, parameter: Tensor, rate: Scalar, count: Scalar
+    ) -> tuple[Tensor, TensorState]:
         velocity, state = super().update_one(gradient, state, parameter, rate, count)
         return velocity * cast(self.momentum, parameter) - gradient * rate, state

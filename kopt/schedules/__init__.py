@@ -1,35 +1,22 @@
-"""Schedules: what the learning rate, or any other number, is at time t."""
+"""Schedules: the learning rate, or any other number, as a function of time.
 
+A schedule that is named in `__all__` of its file is public here.
+"""
+
+# Each file lists its public names.
+# flake8: noqa: F403
+
+from kopt.schedules import combine, cycles, decay, steps, timed
 from kopt.schedules.base import Schedule, registry
-from kopt.schedules.combine import Clip, Delay, Restart, Scaled, Then, Warmup
-from kopt.schedules.cycles import CosineRestarts, OneCycle, Triangular
-from kopt.schedules.decay import Constant, Exponential, InverseSqrt, InverseTime
-from kopt.schedules.steps import Piecewise, Step
-from kopt.schedules.timed import REX, Cosine, FlatCosine, Linear, Polynomial, Tanh, WarmupStableDecay
+from kopt.schedules.combine import *
+from kopt.schedules.cycles import *
+from kopt.schedules.decay import *
+from kopt.schedules.steps import *
+from kopt.schedules.timed import *
 
-__all__ = [
-    "REX",
-    "Clip",
-    "Constant",
-    "Cosine",
-    "CosineRestarts",
-    "Delay",
-    "Exponential",
-    "FlatCosine",
-    "InverseSqrt",
-    "InverseTime",
-    "Linear",
-    "OneCycle",
-    "Piecewise",
-    "Polynomial",
-    "Restart",
-    "Scaled",
-    "Schedule",
-    "Step",
-    "Tanh",
-    "Then",
-    "Triangular",
-    "Warmup",
-    "WarmupStableDecay",
-    "registry",
-]
+__all__ = ["Schedule", "registry"]
+__all__ += combine.__all__
+__all__ += cycles.__all__
+__all__ += decay.__all__
+__all__ += steps.__all__
+__all__ += timed.__all__

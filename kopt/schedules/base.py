@@ -1,8 +1,7 @@
-"""Schedule: a number as a function of time, and what every schedule can be combined into."""
+"""Schedule: a number as a function of time, and the methods that combine schedules."""
 
 import math
 from abc import abstractmethod
-from typing import Any
 
 import keras
 import numpy as np
@@ -11,19 +10,20 @@ from keras import ops
 from kopt.values.checks import require
 from kopt.values.fields import Value
 from kopt.values.registry import Registry
+from kopt.values.types import Scalar, Tensor
 
 __all__ = ["Schedule", "registry"]
 
 registry: Registry["Schedule"] = Registry("schedules")
 
-SLACK = 1e-9  # of a stretch: how far before its end a time counts as the end
+SLACK = 1e-9  # a time that is nearer to the end of its period, as a share of the period, counts as the end
 
 
 class Schedule(Value, keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate, or any other number, at time t; also a Keras `LearningRateSchedule`.
+    """A learning rate, or any other number, as a function of time; also a Keras `LearningRateSchedule`.
 
-    Time is real and >= 0, in whatever unit the caller counts: steps in `keras.optimizers.SGD(schedule)`, and what
-    `callbacks.LearningRate(schedule, unit=...)` says. Subclasses write `formula`.
+    Time is real and >= 0, in the caller's unit: steps in `keras.optimizers.SGD(schedule)`, or the `unit` of
+    `callbacks.LearningRate`. A subclass defines `formula`.
 
     Example:
         >>> from kopt.schedules import Constant, Cosine
@@ -34,26 +34,26 @@ class Schedule(Value, keras.optimizers.schedules.LearningRateSchedule):
     """
 
     @abstractmethod
-    def formula(self, t: Any) -> Any:
-        """The value over float64 time; the fields' numbers may be floats or float64 scalar tensors."""
+    def formula(self, t: Tensor) -> Tensor:
+        """Return the values at float64 times; each number among the fields is a float or a float64 scalar tensor."""
 
     @property
     def total(self) -> float | None:
-        """When the schedule has reached its last value: a time, `inf` when never, None while it is open."""
+        """The time at which the schedule reaches its last value: `inf` for never, None while its duration is open."""
         return math.inf
 
-    def resolve(self, run: Any) -> "Schedule":
-        """Fill an open duration, so that the whole schedule ends at time `run`."""
+    def resolve(self, run: Scalar) -> "Schedule":
+        """Return the schedule with its open duration filled in, so that it ends at time `run`."""
         return self
 
-    def __call__(self, t: Any) -> Any:
+    def __call__(self, t: Tensor) -> Tensor:
         """Evaluate at time t.
 
         Args:
-            t: Scalar or array of times >= 0; of any dtype, eager or in a graph.
+            t: A scalar or an array of times >= 0; of any dtype, eager or in a graph.
 
         Returns:
-            The value in Keras' float type, of the shape of t. It is computed in float64 and cast last.
+            The value in Keras' float type and in the shape of t. It is computed in float64 and cast last.
 
         Raises:
             ValueError: When the duration is still open.
@@ -62,30 +62,31 @@ class Schedule(Value, keras.optimizers.schedules.LearningRateSchedule):
         return ops.cast(self.formula(ops.convert_to_tensor(t, "float64")), keras.config.floatx())
 
     def table(self, steps: int) -> np.ndarray:
-        """The values at 0, 1, ..., steps - 1, as an array of shape (steps,)."""
-        return ops.convert_to_numpy(self(np.arange(steps)))
+        """Return the values at 0, 1, ..., steps - 1 as an array of shape (steps,)."""
+        values: np.ndarray = ops.convert_to_numpy(self(np.arange(steps)))
+        return values
 
     def warmup(self, duration: float, start: float = 0.0, shape: str = "linear") -> "Schedule":
-        """Go from `start` to this schedule's first value over `duration`, then follow it, that much later."""
+        """Return a schedule that goes from `start` to this one's first value over `duration`, then follows this one."""
         return registry.make("warmup", self, duration, start=start, shape=shape)
 
     def then(self, after: "Schedule", at: float | None = None) -> "Schedule":
-        """Follow this schedule until time `at` (its own duration when left out), then `after` from its start."""
+        """Return a schedule that follows this one until time `at` (its duration when None), then `after`."""
         if at is None:
             at = self.total
             require(at not in (None, math.inf), "at", "must be given where the first schedule has no end", at)
         return registry.make("then", self, after, at=at)
 
     def restart(self, every: float, growth: float = 1.0, decay: float = 1.0) -> "Schedule":
-        """Start this schedule again every so often, each cycle `growth` times as long and `decay` times as high."""
+        """Return a schedule that repeats this one; each cycle is `growth` times as long and `decay` times as high."""
         return registry.make("restart", self, every, growth=growth, cycle_decay=decay)
 
     def clip(self, low: float = 0.0, high: float | None = None) -> "Schedule":
-        """Keep the value between `low` and `high`."""
+        """Return a schedule that keeps this one's value between `low` and `high`."""
         return registry.make("clip", self, low, high=high)
 
     def delay(self, duration: float) -> "Schedule":
-        """Hold this schedule's first value for `duration`, then follow it, that much later."""
+        """Return a schedule that holds this one's first value for `duration`, then follows this one."""
         return registry.make("delay", self, duration)
 
     def __mul__(self, factor: float) -> "Schedule":
@@ -94,26 +95,26 @@ class Schedule(Value, keras.optimizers.schedules.LearningRateSchedule):
     __rmul__ = __mul__
 
 
-def whole(count: Any) -> Any:
-    """The whole part of a count of stretches; 2.9999999999 is 3, for 0.3 / 0.1 is less than 3 in floating point."""
+def whole(count: Tensor) -> Tensor:
+    """Return the whole part of a count of periods; 2.9999999999 gives 3, for 0.3 / 0.1 < 3 in floating point."""
     return ops.floor(count + SLACK)
 
 
-def cycles(passed: Any, growth: Any) -> tuple[Any, Any]:
-    """Which cycle it is, and the share of it that is over, when each is `growth` times as long as the one before.
+def cycles(passed: Tensor, growth: Scalar) -> tuple[Tensor, Tensor]:
+    """Return the number of the cycle at a time, and the share of that cycle that has passed.
 
     Args:
-        passed: Time over the first cycle's time, float64.
-        growth: >= 1; a number.
+        passed: Time divided by the duration of the first cycle, float64.
+        growth: The duration of a cycle divided by that of the cycle before, >= 1.
 
     Returns:
-        The cycle's number from 0 on, and the share in [0, 1).
+        The number of the cycle, from 0 on, and the share, in [0, 1).
     """
     growth = ops.convert_to_tensor(growth, "float64")
     even = growth < 1 + SLACK
-    ratio = ops.where(even, 2.0, growth)  # any ratio but 1, where the sum of a geometric series has another form
+    ratio = ops.where(even, 2.0, growth)  # not 1, for which the sum of a geometric series has another form
 
-    def start(number: Any) -> Any:
+    def start(number: Tensor) -> Tensor:
         return ops.where(even, number, (ratio**number - 1) / (ratio - 1))
 
     guess = ops.where(even, whole(passed), whole(ops.log1p(passed * (ratio - 1)) / ops.log(ratio)))

@@ -1,6 +1,6 @@
-"""Schedules made of schedules: warm-up, one after the other, scaled, restarted, clipped, delayed."""
+"""Schedules made from schedules: warm-up, one after another, scaled, restarted, clipped, delayed."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from keras import ops
@@ -8,11 +8,13 @@ from keras import ops
 from kopt.schedules.base import Schedule, cycles, registry
 from kopt.schedules.timed import half_cosine
 from kopt.values.checks import require
-from kopt.values.fields import Number, with_field, written
+from kopt.values.field_paths import with_field
+from kopt.values.fields import Number, written
+from kopt.values.types import Scalar, Tensor
 
 __all__ = ["Clip", "Delay", "Restart", "Scaled", "Then", "Warmup"]
 
-# Fields of the wrapped schedule are reached without naming `of`, on the command line as in paths.
+# The command line leaves out the name `of` before the fields of the wrapped schedule, as paths do.
 Wrapped = Annotated[Schedule, tyro.conf.arg(name="")]
 
 
@@ -20,13 +22,13 @@ Wrapped = Annotated[Schedule, tyro.conf.arg(name="")]
 class Warmup(Schedule):
     """A warm-up before another schedule, as `of.warmup(warmup_duration, start, shape)` builds it.
 
-    start + (of(0) - start) * p, p = t / warmup_duration, for t < warmup_duration, of(t - warmup_duration) from there
-    on. It keeps the first updates small while Adam's second moments or BatchNorm's statistics are still poor estimates.
-    In place of p, the shape "cosine" has (1 - cos(pi * p)) / 2; "exponential" is start * (of(0) / start) ** p.
+    start + (of(0) - start) * p, p = t / warmup_duration, for t < warmup_duration; of(t - warmup_duration) after it.
+    In place of p, the shape "cosine" has (1 - cos(pi * p)) / 2; "exponential" is start * (of(0) / start) ** p. A
+    warm-up keeps the first updates small while Adam's second moments or BatchNorm's statistics are poor estimates.
 
     Args:
         of: The schedule that follows.
-        warmup_duration: How long the warm-up lasts, > 0, in the schedule's unit.
+        warmup_duration: The duration of the warm-up, > 0, in the schedule's unit.
         start: The value at time 0, >= 0; > 0 for "exponential".
         shape: "linear", "cosine" or "exponential".
 
@@ -58,12 +60,12 @@ class Warmup(Schedule):
     def total(self) -> float | None:
         return None if self.of.total is None else self.warmup_duration + self.of.total
 
-    def resolve(self, run: Any) -> Schedule:
+    def resolve(self, run: Scalar) -> Schedule:
         if self.total is None:
             require_time_left(run, "warmup_duration", self.warmup_duration)
         return with_field(self, "of", self.of.resolve(run - self.warmup_duration))
 
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         first = self.of.formula(ops.zeros_like(t))
         share = ops.minimum(t / self.warmup_duration, 1.0)
         if self.shape == "exponential":
@@ -81,14 +83,14 @@ class Warmup(Schedule):
 
 @registry.register
 class Then(Schedule):
-    """One schedule until a time, another from there on, as `of.then(after, at)` builds it.
+    """One schedule until a time, then another, as `of.then(after, at)` builds it.
 
-    of(t) for t < at, after(t - at) from there on.
+    of(t) for t < at; after(t - at) from time `at` on.
 
     Args:
         of: The first schedule.
-        after: The second one; its time starts at 0 when it takes over.
-        at: When it takes over, > 0, in the schedules' unit.
+        after: The second schedule; its time 0 is the time `at`.
+        at: The time at which the second schedule begins, > 0, in the schedules' unit.
 
     Raises:
         ValueError: When `at` is not positive.
@@ -111,17 +113,16 @@ class Then(Schedule):
 
     @property
     def total(self) -> float | None:
-        return (
-            None if self.after.total is None or self.of.resolve(self.at).total is None else self.at + self.after.total
-        )
+        after = self.after.total
+        return None if after is None or self.of.resolve(self.at).total is None else self.at + after
 
-    def resolve(self, run: Any) -> Schedule:
+    def resolve(self, run: Scalar) -> Schedule:
         if self.after.total is None:
             require_time_left(run, "at", self.at)
         first = with_field(self, "of", self.of.resolve(self.at))
         return with_field(first, "after", self.after.resolve(run - self.at))
 
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         first = self.of.resolve(self.at).formula(t)
         return ops.where(t < self.at, first, self.after.formula(ops.maximum(t - self.at, 0.0)))
 
@@ -133,11 +134,11 @@ class Then(Schedule):
 class Scaled(Schedule):
     """A schedule times a number, as `of * factor` builds it.
 
-    factor * of(t). One shape of decay for several peak rates: linear scaling with the batch size, layer-wise rates.
+    factor * of(t). Gives one shape of decay several peak rates: linear scaling with the batch size, layer-wise rates.
 
     Args:
         of: The schedule.
-        factor: What it is multiplied by, >= 0.
+        factor: The number, >= 0.
 
     Raises:
         ValueError: When the factor is negative.
@@ -161,10 +162,10 @@ class Scaled(Schedule):
     def total(self) -> float | None:
         return self.of.total
 
-    def resolve(self, run: Any) -> Schedule:
+    def resolve(self, run: Scalar) -> Schedule:
         return with_field(self, "of", self.of.resolve(run))
 
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         return self.factor * self.of.formula(t)
 
     def __repr__(self) -> str:
@@ -173,19 +174,19 @@ class Scaled(Schedule):
 
 @registry.register
 class Restart(Schedule):
-    """A schedule that starts again, as `of.restart(cycle, growth, decay)` builds it.
+    """A schedule that repeats, as `of.restart(cycle, growth, decay)` builds it.
 
-    of(cycle * u) * cycle_decay ** n, u the share and n the number of the cycle at t; cycle n lasts cycle * growth ** n,
-    so the schedule is stretched with it. An open duration is the cycle.
+    of(cycle * u) * cycle_decay ** n, where n is the number of the cycle at t, and u the share of it that has passed.
+    Cycle n lasts cycle * growth ** n, and stretches the schedule. An open duration becomes the duration of the cycle.
 
     Args:
-        of: The schedule of one cycle, its warm-up included.
-        cycle: The first cycle's time, > 0.
-        growth: What a cycle's time is multiplied by for the next, >= 1.
-        cycle_decay: What the values are multiplied by for the next cycle, > 0.
+        of: The schedule of one cycle, with its warm-up.
+        cycle: The duration of the first cycle, > 0.
+        growth: The factor from the duration of a cycle to that of the next, >= 1.
+        cycle_decay: The factor from the values of a cycle to those of the next, > 0.
 
     Raises:
-        ValueError: When a number is out of range, or the schedule is longer than a cycle leaves time for.
+        ValueError: When a number is out of range, or the cycle is too short for the schedule.
 
     Example:
         >>> from kopt.schedules import Linear
@@ -207,7 +208,7 @@ class Restart(Schedule):
         require(self.cycle_decay > 0, "decay", "must be > 0", self.cycle_decay)
         self.of.resolve(self.cycle)
 
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         number, share = cycles(t / self.cycle, self.growth)
         return self.of.resolve(self.cycle).formula(share * self.cycle) * self.cycle_decay**number
 
@@ -219,7 +220,7 @@ class Restart(Schedule):
 
 @registry.register
 class Clip(Schedule):
-    """A schedule kept within bounds, as `of.clip(low, high)` builds it.
+    """A schedule within bounds, as `of.clip(low, high)` builds it.
 
     min(max(of(t), low), high).
 
@@ -252,10 +253,10 @@ class Clip(Schedule):
     def total(self) -> float | None:
         return self.of.total
 
-    def resolve(self, run: Any) -> Schedule:
+    def resolve(self, run: Scalar) -> Schedule:
         return with_field(self, "of", self.of.resolve(run))
 
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         raised = ops.maximum(self.of.formula(t), self.low)
         return raised if self.high is None else ops.minimum(raised, self.high)
 
@@ -266,13 +267,13 @@ class Clip(Schedule):
 
 @registry.register
 class Delay(Schedule):
-    """A schedule that begins later, as `of.delay(delay_duration)` builds it.
+    """A schedule that begins after a delay, as `of.delay(delay_duration)` builds it.
 
     of(max(t - delay_duration, 0)).
 
     Args:
-        of: The schedule; its first value is held until it begins.
-        delay_duration: When it begins, > 0.
+        of: The schedule; its first value holds during the delay.
+        delay_duration: The duration of the delay, > 0.
 
     Raises:
         ValueError: When the delay is not positive.
@@ -296,12 +297,12 @@ class Delay(Schedule):
     def total(self) -> float | None:
         return None if self.of.total is None else self.delay_duration + self.of.total
 
-    def resolve(self, run: Any) -> Schedule:
+    def resolve(self, run: Scalar) -> Schedule:
         if self.total is None:
             require_time_left(run, "delay_duration", self.delay_duration)
         return with_field(self, "of", self.of.resolve(run - self.delay_duration))
 
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         return self.of.formula(ops.maximum(t - self.delay_duration, 0.0))
 
     def __repr__(self) -> str:
@@ -309,11 +310,11 @@ class Delay(Schedule):
 
 
 def operand(of: Schedule) -> str:
-    """A schedule as it is written before a dot."""
+    """Return a schedule as code that may stand before a dot."""
     return f"({of!r})" if isinstance(of, Scaled) else repr(of)
 
 
-def require_time_left(run: Any, name: str, taken: Any) -> None:
-    """Refuse a run that ends before its last part begins; where both are known, not inside a program."""
+def require_time_left(run: Scalar, name: str, taken: Scalar) -> None:
+    """Raise ValueError when a run ends before its last part begins; times that are tensors are not checked."""
     if isinstance(run, float) and isinstance(taken, float):
         require(taken < run, name, f"must be shorter than the run of {written(run)}", taken)

@@ -1,31 +1,33 @@
-"""Rates that rise and fall: cyclical, one cycle, cosine with restarts."""
+"""Schedules that rise and fall: triangular cycles, one cycle, cosine with restarts."""
 
 from dataclasses import KW_ONLY
-from typing import Any, Literal
+from typing import Literal
 
 from keras import ops
 
 from kopt.schedules.base import Schedule, cycles, registry, whole
 from kopt.schedules.timed import half_cosine
 from kopt.values.checks import require
-from kopt.values.fields import Number, with_field
+from kopt.values.field_paths import with_field
+from kopt.values.fields import Number
+from kopt.values.types import Scalar, Tensor
 
 __all__ = ["CosineRestarts", "OneCycle", "Triangular"]
 
 
 @registry.register
 class Triangular(Schedule):
-    """Up and down on straight lines, again and again.
+    """Cycles of a straight rise and a straight fall.
 
-    low + (rate - low) * (1 - |2 u - 1|) * decay ** n, u the share and n the number of the cycle at t / every; with
-    `smooth`, n is t / every itself. Smith's "triangular" has decay 1, "triangular2" 0.5; "exp_range" is smooth, with
-    decay gamma ** every.
+    low + (rate - low) * (1 - |2 u - 1|) * decay ** n, where n is the whole part of t / every, and u the rest; with
+    `smooth`, n is t / every itself. Smith's "triangular" has decay 1, "triangular2" has decay 0.5, and "exp_range" is
+    smooth with decay gamma ** every.
 
     Args:
         rate: The top of the first cycle, >= low.
-        low: The bottom, >= 0.
-        every: The time of a whole cycle, up and down, > 0.
-        decay: What the height is multiplied by with each cycle, > 0.
+        low: The bottom of every cycle, >= 0.
+        every: The duration of a cycle, rise and fall, > 0.
+        decay: The factor from the height of a cycle to that of the next, > 0.
         smooth: Whether the height decays within the cycles too.
 
     Raises:
@@ -53,7 +55,7 @@ class Triangular(Schedule):
         require(self.every > 0, "every", "must be > 0", self.every)
         require(self.decay > 0, "decay", "must be > 0", self.decay)
 
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         passed = t / self.every
         number = whole(passed)
         height = 1 - ops.absolute(2 * ops.maximum(passed - number, 0.0) - 1)
@@ -62,17 +64,17 @@ class Triangular(Schedule):
 
 @registry.register
 class OneCycle(Schedule):
-    """One rise to a high rate and one long fall to almost nothing.
+    """One rise to a high rate, then one long fall to almost zero.
 
     From rate / div_factor up to rate at p = rise, then down to rate / div_factor / final_div_factor at p = 1, on half
-    cosines or straight lines; p = min(t / duration, 1). For short runs at rates that would not last.
+    cosines or straight lines; p = min(t / duration, 1). For short runs at rates that would diverge in long ones.
 
     Args:
         rate: The top, >= 0.
-        duration: When the end is reached, > 0; None for the end of the run.
-        rise: The share of the time of the rise, in (0, 1).
-        div_factor: The top over the start, >= 1.
-        final_div_factor: The start over the end, >= 1.
+        duration: The time of the last value, > 0; None for the end of the run.
+        rise: The share of the duration that the rise takes, in (0, 1).
+        div_factor: The top divided by the first value, >= 1.
+        final_div_factor: The first value divided by the last value, >= 1.
         shape: "cosine" or "linear".
 
     Raises:
@@ -105,10 +107,10 @@ class OneCycle(Schedule):
     def total(self) -> float | None:
         return self.duration
 
-    def resolve(self, run: Any) -> Schedule:
+    def resolve(self, run: Scalar) -> Schedule:
         return with_field(self, "duration", run) if self.duration is None else self
 
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         progress = ops.minimum(t / self.duration, 1.0)
         first = self.rate / self.div_factor
         last = first / self.final_div_factor
@@ -117,24 +119,25 @@ class OneCycle(Schedule):
         rising, falling = self.rate + (first - self.rate) * up, last + (self.rate - last) * down
         return ops.where(progress < self.rise, rising, falling)
 
-    def left(self, share: Any) -> Any:
-        """The share of a leg that is left."""
+    def left(self, share: Tensor) -> Tensor:
+        """Return the share of a rise or a fall that is left when a share of its time has passed."""
         return half_cosine(share) if self.shape == "cosine" else 1 - share
 
 
 @registry.register
 class CosineRestarts(Schedule):
-    """Cosine decay that starts again, in cycles that may grow and peaks that may fall.
+    """Cosine decay in cycles, which may grow longer and lower.
 
-    end + (rate * decay ** n - end) * (1 + cos(pi * u)) / 2, u the share and n the number of the cycle at t; cycle n
-    lasts every * growth ** n. For ensembles of the cycles' last weights. `.restart` does the same to any schedule.
+    end + (rate * decay ** n - end) * (1 + cos(pi * u)) / 2, where n is the number of the cycle at t, and u the share
+    of it that has passed; cycle n lasts every * growth ** n. For ensembles of the last weights of each cycle.
+    `.restart` repeats any other schedule.
 
     Args:
         rate: The value at time 0, >= 0.
-        end: What each cycle falls to, >= 0.
-        every: The first cycle's time, > 0.
-        growth: What a cycle's time is multiplied by for the next, >= 1.
-        decay: What the peak is multiplied by for the next cycle, > 0.
+        end: The last value of each cycle, >= 0.
+        every: The duration of the first cycle, > 0.
+        growth: The factor from the duration of a cycle to that of the next, >= 1.
+        decay: The factor from the peak of a cycle to that of the next, > 0.
 
     Raises:
         ValueError: When a number is out of range.
@@ -161,6 +164,6 @@ class CosineRestarts(Schedule):
         require(self.growth >= 1, "growth", "must be >= 1", self.growth)
         require(self.decay > 0, "decay", "must be > 0", self.decay)
 
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         number, share = cycles(t / self.every, self.growth)
         return self.end + (self.rate * self.decay**number - self.end) * half_cosine(share)

@@ -1,13 +1,13 @@
-"""Rates that fall with time, with no end: constant, exponential, inverse time, inverse square root."""
+"""Schedules that fall without end: constant, exponential, inverse time, inverse square root."""
 
 from dataclasses import KW_ONLY
-from typing import Any
 
 from keras import ops
 
 from kopt.schedules.base import Schedule, registry, whole
 from kopt.values.checks import require
 from kopt.values.fields import Number
+from kopt.values.types import Tensor
 
 __all__ = ["Constant", "Exponential", "InverseSqrt", "InverseTime"]
 
@@ -16,7 +16,7 @@ __all__ = ["Constant", "Exponential", "InverseSqrt", "InverseTime"]
 class Constant(Schedule):
     """The same value at every time.
 
-    rate. The base line that a decayed rate has to beat.
+    rate. The baseline for every decayed rate.
 
     Args:
         rate: The value, >= 0.
@@ -37,20 +37,34 @@ class Constant(Schedule):
     def check(self) -> None:
         require(self.rate >= 0, "rate", "must be >= 0", self.rate)
 
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         return self.rate * ops.ones_like(t)
 
 
-@registry.register
-class Exponential(Schedule):
-    """Decay by the same factor in each stretch of time.
+class Decaying(Schedule):
+    """A schedule that decays by a factor in each period; a subclass defines the formula."""
 
-    rate * decay ** (t / every); the staircase takes the whole part of t / every. For runs whose length is not known.
+    rate: Number
+    decay: Number
+    _: KW_ONLY
+    every: Number
+
+    def check(self) -> None:
+        require(self.rate >= 0, "rate", "must be >= 0", self.rate)
+        require(self.decay > 0, "decay", "must be > 0", self.decay)
+        require(self.every > 0, "every", "must be > 0", self.every)
+
+
+@registry.register
+class Exponential(Decaying):
+    """Decay by the same factor in each period.
+
+    rate * decay ** (t / every); the staircase takes the whole part of t / every. For runs of unknown length.
 
     Args:
         rate: The value at time 0, >= 0.
-        decay: What it is multiplied by over each `every`, > 0; < 1 to decay.
-        every: The stretch of time, > 0.
+        decay: The factor of each period, > 0; < 1 for a fall.
+        every: The period, > 0.
         staircase: Whether to decay in steps, as `Step` does.
 
     Raises:
@@ -64,31 +78,25 @@ class Exponential(Schedule):
         Folklore; as `keras.optimizers.schedules.ExponentialDecay`.
     """
 
-    rate: Number
-    decay: Number
     _: KW_ONLY
-    every: Number
     staircase: bool = False
 
-    def check(self) -> None:
-        require_decay(self)
-
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         power = t / self.every
         return self.rate * self.decay ** (whole(power) if self.staircase else power)
 
 
 @registry.register
-class InverseTime(Schedule):
-    """Decay as one over time.
+class InverseTime(Decaying):
+    """Decay as 1 / time.
 
     rate / (1 + decay * t / every); the staircase takes the whole part of t / every. The rate of stochastic
-    approximation: its sum has no bound, the sum of its squares has one.
+    approximation: its sum is infinite, and the sum of its squares finite.
 
     Args:
         rate: The value at time 0, >= 0.
-        decay: How much one over the rate grows over each `every`, > 0.
-        every: The stretch of time, > 0.
+        decay: The growth of rate / value in each period, > 0.
+        every: The period, > 0.
         staircase: Whether to decay in steps.
 
     Raises:
@@ -102,30 +110,24 @@ class InverseTime(Schedule):
         Robbins and Monro, A Stochastic Approximation Method, 1951; as `keras.optimizers.schedules.InverseTimeDecay`.
     """
 
-    rate: Number
-    decay: Number
     _: KW_ONLY
-    every: Number
     staircase: bool = False
 
-    def check(self) -> None:
-        require_decay(self)
-
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         passed = t / self.every
         return self.rate / (1 + self.decay * (whole(passed) if self.staircase else passed))
 
 
 @registry.register
 class InverseSqrt(Schedule):
-    """Decay as one over the square root of time.
+    """Decay as 1 / sqrt(time).
 
     rate / sqrt(1 + t / every). With `.warmup(every)` it is the transformer's (Noam) schedule, rate * min(t / every,
     sqrt(every / t)), whose rate is 1 / sqrt(width * every).
 
     Args:
         rate: The value at time 0, >= 0.
-        every: When the value has fallen to rate / sqrt(2), > 0.
+        every: The time at which the value is rate / sqrt(2), > 0.
 
     Raises:
         ValueError: When a number is out of range.
@@ -146,12 +148,5 @@ class InverseSqrt(Schedule):
         require(self.rate >= 0, "rate", "must be >= 0", self.rate)
         require(self.every > 0, "every", "must be > 0", self.every)
 
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         return self.rate / ops.sqrt(1 + t / self.every)
-
-
-def require_decay(schedule: Any) -> None:
-    """Refuse a rate, decay or stretch of time that is out of range."""
-    require(schedule.rate >= 0, "rate", "must be >= 0", schedule.rate)
-    require(schedule.decay > 0, "decay", "must be > 0", schedule.decay)
-    require(schedule.every > 0, "every", "must be > 0", schedule.every)

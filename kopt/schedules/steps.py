@@ -1,28 +1,27 @@
-"""Rates given at certain times: jumps, and lines between points."""
+"""Schedules by values at certain times: jumps, or lines between points."""
 
 import math
 from dataclasses import KW_ONLY
-from typing import Any
 
 from keras import ops
 
 from kopt.schedules.base import Schedule, registry, whole
-from kopt.schedules.decay import require_decay
+from kopt.schedules.decay import Decaying
 from kopt.values.checks import require
-from kopt.values.fields import Number
+from kopt.values.types import Tensor
 
 __all__ = ["Piecewise", "Step"]
 
 
 @registry.register
-class Step(Schedule):
+class Step(Decaying):
     """Decay by a factor at regular times.
 
-    rate * decay ** floor(t / every). The classic of image classification: a tenth every 30 epochs.
+    rate * decay ** floor(t / every). The classic of image classification: a factor of 0.1 every 30 epochs.
 
     Args:
         rate: The value at time 0, >= 0.
-        decay: What it is multiplied by each `every`, > 0.
+        decay: The factor of each jump, > 0.
         every: The time between jumps, > 0.
 
     Raises:
@@ -36,29 +35,21 @@ class Step(Schedule):
         He et al., Deep Residual Learning for Image Recognition, 2015, section 3.4.
     """
 
-    rate: Number
-    decay: Number
-    _: KW_ONLY
-    every: Number
-
-    def check(self) -> None:
-        require_decay(self)
-
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         return self.rate * self.decay ** whole(t / self.every)
 
 
 @registry.register
 class Piecewise(Schedule):
-    """Values by hand: constant between times, or on straight lines between points.
+    """Listed values: constant between times, or on straight lines between points.
 
-    rates[i] from times[i - 1] on, rates[0] before; or, interpolated, the line through (times[i], rates[i]), the first
-    and the last value held outside.
+    rates[i] from times[i - 1] on, and rates[0] before. Interpolated: the line through the points (times[i], rates[i]),
+    constant before the first point and after the last one.
 
     Args:
         rates: The values, each >= 0.
-        times: When the next value begins, one fewer than rates; interpolated, the time of each value. Increasing, >= 0.
-        interpolate: Whether to go on straight lines.
+        times: The times at which rates[1:] begin; interpolated, the times of all rates. Increasing, >= 0.
+        interpolate: Whether to draw straight lines between the points.
 
     Raises:
         ValueError: When a value is out of range, or there are too few or too many times.
@@ -89,7 +80,7 @@ class Piecewise(Schedule):
     def total(self) -> float:
         return float(self.times[-1])
 
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         value = self.rates[0] * ops.ones_like(t)
         if not self.interpolate:
             for start, rate in zip(self.times, self.rates[1:]):

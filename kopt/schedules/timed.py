@@ -1,21 +1,23 @@
-"""Rates that fall from a first to a last value over a known time, each by one shape."""
+"""Schedules that fall from a first value to a last value over a duration, each by one shape."""
 
 import math
 from abc import abstractmethod
 from dataclasses import KW_ONLY
-from typing import Any, Literal
+from typing import Literal
 
 from keras import ops
 
 from kopt.schedules.base import Schedule, registry
 from kopt.values.checks import require
-from kopt.values.fields import Number, with_field
+from kopt.values.field_paths import with_field
+from kopt.values.fields import Number
+from kopt.values.types import Scalar, Tensor
 
 __all__ = ["REX", "Cosine", "FlatCosine", "Linear", "Polynomial", "Tanh", "Timed", "WarmupStableDecay"]
 
 
 class Timed(Schedule):
-    """A fall over a known time: subclasses give its shape, from 1 to 0.
+    """A fall over a duration; a subclass defines its shape, from 1 to 0.
 
     end + (rate - end) * shape(min(t / duration, 1)).
 
@@ -37,14 +39,14 @@ class Timed(Schedule):
     def total(self) -> float | None:
         return self.duration
 
-    def resolve(self, run: Any) -> Schedule:
+    def resolve(self, run: Scalar) -> Schedule:
         return with_field(self, "duration", run) if self.duration is None else self
 
     @abstractmethod
-    def shape(self, progress: Any) -> Any:
-        """The share of the way that is left, over progress from 0 to 1."""
+    def shape(self, progress: Tensor) -> Tensor:
+        """Return the share of the fall that is left, for progress from 0 to 1."""
 
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         return self.end + (self.rate - self.end) * self.shape(ops.minimum(t / self.duration, 1.0))
 
 
@@ -57,8 +59,8 @@ class Cosine(Timed):
 
     Args:
         rate: The value at time 0, >= 0.
-        duration: When `end` is reached, > 0; None for the end of the run, which whoever runs the schedule fills in.
-        end: The value from then on, >= 0.
+        duration: The time of the last value, > 0; None for the end of the run, which the callback fills in.
+        end: The last value, >= 0, which holds from then on.
 
     Raises:
         ValueError: When a number is out of range.
@@ -71,7 +73,7 @@ class Cosine(Timed):
         Loshchilov and Hutter, SGDR, 2017, equation 5, without restarts.
     """
 
-    def shape(self, progress: Any) -> Any:
+    def shape(self, progress: Tensor) -> Tensor:
         return half_cosine(progress)
 
 
@@ -84,8 +86,8 @@ class Linear(Timed):
 
     Args:
         rate: The value at time 0, >= 0.
-        duration: When `end` is reached, > 0; None for the end of the run.
-        end: The value from then on, >= 0.
+        duration: The time of the last value, > 0; None for the end of the run.
+        end: The last value, >= 0, which holds from then on.
 
     Raises:
         ValueError: When a number is out of range.
@@ -98,21 +100,21 @@ class Linear(Timed):
         Defazio et al., Optimal Linear Decay Learning Rate Schedules and Further Refinements, 2023.
     """
 
-    def shape(self, progress: Any) -> Any:
+    def shape(self, progress: Tensor) -> Tensor:
         return 1 - progress
 
 
 @registry.register
 class Polynomial(Timed):
-    """A power of the time that is left.
+    """A power of the share of time that is left.
 
     end + (rate - end) * (1 - p) ** power, p = min(t / duration, 1).
 
     Args:
         rate: The value at time 0, >= 0.
-        duration: When `end` is reached, > 0; None for the end of the run.
-        end: The value from then on, >= 0.
-        power: > 0; 1 is a straight line, more falls earlier.
+        duration: The time of the last value, > 0; None for the end of the run.
+        end: The last value, >= 0, which holds from then on.
+        power: The exponent, > 0; 1 is a straight line, more falls earlier.
 
     Raises:
         ValueError: When a number is out of range.
@@ -132,7 +134,7 @@ class Polynomial(Timed):
         super().check()
         require(self.power > 0, "power", "must be > 0", self.power)
 
-    def shape(self, progress: Any) -> Any:
+    def shape(self, progress: Tensor) -> Tensor:
         return (1 - progress) ** self.power
 
 
@@ -144,9 +146,9 @@ class FlatCosine(Timed):
 
     Args:
         rate: The value at time 0, >= 0.
-        duration: When `end` is reached, > 0; None for the end of the run.
-        end: The value from then on, >= 0.
-        flat: The share of the time at the first value, in [0, 1).
+        duration: The time of the last value, > 0; None for the end of the run.
+        end: The last value, >= 0, which holds from then on.
+        flat: The share of the duration at the first value, in [0, 1).
 
     Raises:
         ValueError: When a number is out of range.
@@ -166,7 +168,7 @@ class FlatCosine(Timed):
         super().check()
         require(0 <= self.flat < 1, "flat", "must be in [0, 1)", self.flat)
 
-    def shape(self, progress: Any) -> Any:
+    def shape(self, progress: Tensor) -> Tensor:
         return half_cosine(ops.maximum(progress - self.flat, 0.0) / (1 - self.flat))
 
 
@@ -174,13 +176,13 @@ class FlatCosine(Timed):
 class REX(Timed):
     """Reflected exponential: late, steep decay.
 
-    end + (rate - end) * (1 - p) / (1 - p / 2), p = min(t / duration, 1). Close to a straight line for short runs,
-    better than it when the budget is small, by its authors' figures.
+    end + (rate - end) * (1 - p) / (1 - p / 2), p = min(t / duration, 1). Close to a straight line, and
+    better than it for short runs, by its authors' figures.
 
     Args:
         rate: The value at time 0, >= 0.
-        duration: When `end` is reached, > 0; None for the end of the run.
-        end: The value from then on, >= 0.
+        duration: The time of the last value, > 0; None for the end of the run.
+        end: The last value, >= 0, which holds from then on.
 
     Raises:
         ValueError: When a number is out of range.
@@ -193,7 +195,7 @@ class REX(Timed):
         Chen, Wolfe and Kyrillidis, REX: Revisiting Budgeted Training with an Improved Schedule, 2022, table 2.
     """
 
-    def shape(self, progress: Any) -> Any:
+    def shape(self, progress: Tensor) -> Tensor:
         return (1 - progress) / (1 - progress / 2)
 
 
@@ -201,15 +203,15 @@ class REX(Timed):
 class Tanh(Timed):
     """A hyperbolic tangent: flat at first, steep in the middle, flat at the end.
 
-    end + (rate - end) * (1 - tanh(lower * (1 - p) + upper * p)) / 2, p = min(t / duration, 1). It starts and ends
-    within exp(2 * lower) and exp(-2 * upper) of its values.
+    end + (rate - end) * (1 - tanh(lower * (1 - p) + upper * p)) / 2, p = min(t / duration, 1). Its first
+    and last values are within exp(2 * lower) and exp(-2 * upper) of rate and end, as shares of rate - end.
 
     Args:
-        rate: The value before all decay, >= 0.
-        duration: When the last value is reached, > 0; None for the end of the run.
-        end: What it tends to, >= 0.
-        lower: Where on the tangent it starts, < upper.
-        upper: Where on the tangent it ends.
+        rate: The value before the fall, >= 0.
+        duration: The time of the last value, > 0; None for the end of the run.
+        end: The limit of the fall, >= 0.
+        lower: The point of the tangent at time 0, < upper.
+        upper: The point of the tangent at the last value.
 
     Raises:
         ValueError: When a number is out of range.
@@ -230,23 +232,23 @@ class Tanh(Timed):
         super().check()
         require(self.lower < self.upper, "lower", f"must be < upper = {self.upper:g}", self.lower)
 
-    def shape(self, progress: Any) -> Any:
+    def shape(self, progress: Tensor) -> Tensor:
         return (1 - ops.tanh(self.lower * (1 - progress) + self.upper * progress)) / 2
 
 
 @registry.register
 class WarmupStableDecay(Timed):
-    """A short rise, a long constant stretch, a short fall: training can go on from the constant stretch.
+    """A short rise, a long constant phase, a short fall; training can continue from the constant phase.
 
     rate * p / rise for p < rise; rate for p < 1 - fall; then end + (rate - end) * tail(q), q = (p - 1 + fall) / fall,
     where tail is 1 - q, (1 + cos(pi * q)) / 2 or 1 - sqrt(q); p = min(t / duration, 1).
 
     Args:
-        rate: The value in the middle, >= 0.
-        duration: When `end` is reached, > 0; None for the end of the run.
-        end: The value from then on, >= 0.
-        rise: The share of the time of the rise from 0, in (0, 1 - fall].
-        fall: The share of the time of the fall, in (0, 1).
+        rate: The value of the constant phase, >= 0.
+        duration: The time of the last value, > 0; None for the end of the run.
+        end: The last value, >= 0, which holds from then on.
+        rise: The share of the duration that the rise from 0 takes, in (0, 1 - fall].
+        fall: The share of the duration that the fall takes, in (0, 1).
         tail: "linear", "cosine" or "1-sqrt".
 
     Raises:
@@ -271,17 +273,17 @@ class WarmupStableDecay(Timed):
         require(0 < self.fall < 1, "fall", "must be in (0, 1)", self.fall)
         require(0 < self.rise <= 1 - self.fall, "rise", "must be in (0, 1 - fall]", self.rise)
 
-    def shape(self, progress: Any) -> Any:
+    def shape(self, progress: Tensor) -> Tensor:
         falling = ops.clip((progress - 1 + self.fall) / self.fall, 0.0, 1.0)
-        return {"linear": lambda q: 1 - q, "cosine": half_cosine, "1-sqrt": lambda q: 1 - ops.sqrt(q)}[self.tail](
-            falling
-        )
+        if self.tail == "cosine":
+            return half_cosine(falling)
+        return 1 - (falling if self.tail == "linear" else ops.sqrt(falling))
 
-    def formula(self, t: Any) -> Any:
+    def formula(self, t: Tensor) -> Tensor:
         progress = t / self.duration
         return ops.where(progress < self.rise, self.rate * progress / self.rise, super().formula(t))
 
 
-def half_cosine(progress: Any) -> Any:
-    """From 1 to 0 as progress goes from 0 to 1, level at both ends."""
+def half_cosine(progress: Tensor) -> Tensor:
+    """Return half a cosine wave: 1 at progress 0, 0 at progress 1, flat at both ends."""
     return (1 + ops.cos(math.pi * progress)) / 2

@@ -1,6 +1,6 @@
-"""Which parameters: kernels, biases, norms, embeddings, a path, a layer's type, a depth, and set operations on them.
+"""Selectors of parameters: by role, path, type of layer or depth, combined as sets.
 
-One selector serves regularizers, weight decay, layer-wise rates, freezing, and rules that treat matrices differently.
+Regularizers, weight decay, layer-wise rates, freezing and rules that treat matrices apart all take selectors.
 """
 
 from kopt.select.base import Parameter, Selector, parameters, registry

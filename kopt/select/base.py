@@ -1,8 +1,8 @@
-"""Selector: which parameters of a model, and set operations on such choices."""
+"""Selector: a set of parameters of a model, and the operations on such sets."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 
@@ -10,6 +10,7 @@ from kopt.keras_internals import has_weights, owned_variables
 from kopt.values.checks import require
 from kopt.values.fields import Value
 from kopt.values.registry import Registry
+from kopt.values.types import KerasLayer, KerasModel, Variable
 
 __all__ = ["Parameter", "Selector", "parameters", "registry"]
 
@@ -17,25 +18,26 @@ registry: Registry["Selector"] = Registry("selectors")
 
 
 class Parameter(NamedTuple):
-    """A variable that a model can train, and where in the model it is.
+    """A variable that a model can train, and its place in the model.
 
-    `path` is the names of the layers around it and its own, "block_1/dense/kernel", whatever the model is called;
-    `layers` are those layers, from the model's own down to the one that made it, empty where only the variable is
-    known, as in an optimizer; `depth` counts the layers that hold parameters, from the input on, of `depths`.
+    `path` joins the names of the layers around the variable and its own name, "block_1/dense/kernel", without the name
+    of the model. `layers` are those layers, from the outermost to the one that made the variable; they are empty when
+    only the variable is known, as in an optimizer. `depth` is the number of its layer among the `depths` layers that
+    hold parameters, from the input on.
     """
 
-    variable: Any
+    variable: Variable
     path: str
-    layers: tuple[Any, ...] = ()
+    layers: tuple[KerasLayer, ...] = ()
     depth: int = 0
     depths: int = 0
 
 
-def parameters(model: Any) -> list[Parameter]:
-    """List the parameters of a built model, frozen ones included, shared ones once, from input to output.
+def parameters(model: KerasModel) -> list[Parameter]:
+    """List the parameters of a built model from input to output: frozen ones too, shared ones once.
 
-    A layer is one depth with all that is in it (the kernels of an attention layer are at one depth); a model inside the
-    model is entered. The order is that of the graph, or, in a subclassed model, that in which its layers were set.
+    A layer and all layers in it have one depth (so have the kernels of an attention layer); the layers of a model in
+    the model have a depth each. The order is that of the graph, or, in a subclassed model, that of its attributes.
 
     Args:
         model: A built Keras model.
@@ -44,7 +46,7 @@ def parameters(model: Any) -> list[Parameter]:
         The parameters.
 
     Raises:
-        ValueError: When the model is none, or is not built.
+        ValueError: When the model is not a Keras model, or is not built.
 
     Example:
         >>> layers = [keras.Input((2,)), keras.layers.Dense(3, name="a"), keras.layers.Dense(1, name="b")]
@@ -63,12 +65,12 @@ def parameters(model: Any) -> list[Parameter]:
     ]
 
 
-def path_in(model: Any, layers: Sequence[Any], variable: Any) -> str:
+def path_in(model: KerasModel, layers: Sequence[KerasLayer], variable: Variable) -> str:
     return "/".join([*(layer.name for layer in layers if layer is not model), variable.name])
 
 
 class Selector(Value):
-    """A set of a model's parameters, told by what they are; combine with `&`, `|` and `~`.
+    """A set of parameters of any model, given by their properties; combine sets by `&`, `|` and `~`.
 
     Example:
         >>> from kopt import select
@@ -80,14 +82,14 @@ class Selector(Value):
 
     @abstractmethod
     def holds(self, parameter: Parameter) -> bool:
-        """Whether the parameter is in the set.
+        """Tell whether a parameter is in the set.
 
         Raises:
-            ValueError: When that depends on layers, and the parameter's are not known.
+            ValueError: When the answer depends on layers, and those of the parameter are not known.
         """
 
-    def choose(self, model: Any) -> list[Parameter]:
-        """The chosen parameters of a built model, shared ones once.
+    def choose(self, model: KerasModel) -> list[Parameter]:
+        """Return the chosen parameters of a built model, shared ones once.
 
         Raises:
             ValueError: When the model is not built, or nothing is chosen.
@@ -96,22 +98,22 @@ class Selector(Value):
         require(bool(chosen), "selector", f"must choose something in model {model.name!r}", self)
         return chosen
 
-    def choose_from(self, variables: Sequence[Any]) -> list[Any]:
-        """The chosen ones of some variables, of which nothing else is known: for optimizers.
+    def choose_from(self, variables: Sequence[Variable]) -> list[Variable]:
+        """Return the chosen variables among those of an optimizer, which knows no layers.
 
         Raises:
-            ValueError: When nothing is chosen, or the choice depends on layers: `bind` it to the model first.
+            ValueError: When nothing is chosen, or the choice depends on layers; then `bind` it to the model first.
         """
         chosen = [variable for variable in variables if self.holds(Parameter(variable, variable.path))]
         require(bool(chosen), "selector", "must choose something among the optimizer's variables", self)
         return chosen
 
-    def bind(self, model: Any) -> "Selector":
-        """The same choice by the variables' own names, which optimizers can tell without the model.
+    def bind(self, model: KerasModel) -> "Selector":
+        """Return the same choice by the names of the variables, which an optimizer knows without the model.
 
         Raises:
-            ValueError: When the model is not built, nothing is chosen, or a name stands for a variable that is not
-                chosen as well.
+            ValueError: When the model is not built, nothing is chosen, or a chosen variable has the name of one that
+                is not chosen.
         """
         names = tuple(dict.fromkeys(parameter.variable.path for parameter in self.choose(model)))
         for parameter in parameters(model):
@@ -131,7 +133,7 @@ class Selector(Value):
 
 @registry.register
 class Both(Selector):
-    """What two selectors both choose."""
+    """The parameters that two selectors both choose."""
 
     left: Selector
     right: Selector
@@ -145,7 +147,7 @@ class Both(Selector):
 
 @registry.register
 class Either(Selector):
-    """What at least one of two selectors chooses."""
+    """The parameters that at least one of two selectors chooses."""
 
     left: Selector
     right: Selector
@@ -159,7 +161,7 @@ class Either(Selector):
 
 @registry.register
 class Without(Selector):
-    """What a selector does not choose."""
+    """The parameters that a selector does not choose."""
 
     of: Selector
 
@@ -172,7 +174,7 @@ class Without(Selector):
 
 @registry.register
 class Named(Selector):
-    """The variables of these names, Keras' `variable.path`: what `bind` gives."""
+    """The variables whose `path` in Keras is among some names; `bind` returns it."""
 
     names: tuple[str, ...]
 

@@ -1,14 +1,15 @@
-"""What parameters are chosen by: their role, their path, the type of their layer, their depth."""
+"""Selectors by role, by path, by the type of a layer, and by depth."""
 
 import fnmatch
 import re
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 from keras.saving import get_registered_name
 
 from kopt.select.base import Parameter, Selector, registry
 from kopt.values.checks import require
+from kopt.values.types import KerasLayer
 
 __all__ = [
     "biases",
@@ -25,7 +26,7 @@ __all__ = [
     "recurrent_kernels",
 ]
 
-# How Keras' layers name the parameters of a role; a low-rank adapter has its parameter's name inside its own.
+# The names that Keras' layers give to the parameters of a role. A low-rank adapter's name contains its parameter's.
 ROLES = {
     "kernels": r".*kernel",
     "recurrent_kernels": r"(.*_)?recurrent_kernel",
@@ -41,7 +42,7 @@ ADAPTER = re.compile(r"lora_(?P<of>.*)_[ab]")
 
 @registry.register
 class Role(Selector):
-    """Parameters by what they do in their layer, told by their name in it."""
+    """Parameters by their role in their layer, which their name tells."""
 
     role: Literal[
         "kernels", "recurrent_kernels", "biases", "embeddings", "norms", "norm_scales", "norm_offsets", "everything"
@@ -76,7 +77,7 @@ class Path(Selector):
 
 @registry.register
 class LayerType(Selector):
-    """Parameters of layers of some types, and of layers inside those."""
+    """Parameters of layers of some types, and of the layers in those."""
 
     types: tuple[str, ...]
 
@@ -94,7 +95,7 @@ class LayerType(Selector):
 
 @registry.register
 class Depths(Selector):
-    """Parameters of layers from one depth on, up to another."""
+    """Parameters of layers from a first depth up to the one before `stop`."""
 
     start: int
     stop: int | None = None
@@ -122,18 +123,19 @@ everything = Role("everything")
 def path(pattern: str, *, regex: bool = False) -> Selector:
     """Choose the parameters whose whole path matches a pattern.
 
-    A path is the names of the layers around a parameter and its own, as `show` prints it: "block_1/dense/kernel".
-    Keras' `variable.path` is matched as well, which may begin with the model's name or leave out a model inside it.
+    A path joins the names of the layers around a parameter and its own name, as `show` prints it:
+    "block_1/dense/kernel". The pattern may match Keras' `variable.path` instead, which may begin with the model's name
+    or leave out a model in the model.
 
     Args:
-        pattern: As in `fnmatch`: "*" any text, "?" one character, "[ab]" one of these.
+        pattern: A pattern of `fnmatch`: "*" is any text, "?" one character, "[ab]" one of these characters.
         regex: Whether the pattern is a regular expression instead.
 
     Returns:
         A selector.
 
     Raises:
-        ValueError: When a regular expression is none.
+        ValueError: When the regular expression does not compile.
 
     Example:
         >>> path("block_?/dense*/kernel") | path(r"head/(kernel|bias)", regex=True)
@@ -142,17 +144,17 @@ def path(pattern: str, *, regex: bool = False) -> Selector:
     return Path(pattern, regex)
 
 
-def layers(*types: Any) -> Selector:
-    """Choose the parameters of layers of some types, subclasses included, and of the layers inside those.
+def layers(*types: type[KerasLayer] | str) -> Selector:
+    """Choose the parameters of layers of some types, of their subclasses, and of the layers in those.
 
     Args:
-        *types: Layer classes, or their names: as registered with Keras, which for its own are the class names.
+        *types: Layer classes, or the names under which they are registered; Keras' own have the name of the class.
 
     Returns:
         A selector.
 
     Raises:
-        ValueError: When there is none, or one is neither a layer class nor a text.
+        ValueError: When there is no type, or one is neither a layer class nor a text.
 
     Example:
         >>> layers(keras.layers.LSTM, "Conv2D")
@@ -165,18 +167,18 @@ def layers(*types: Any) -> Selector:
 
 
 def depth(place: int) -> Selector:
-    """Choose the parameters of one layer by its depth, as an index of a list does.
+    """Choose the parameters of the layer at a depth, by an index as of a list.
 
-    Depth 0 is the layer with parameters that is nearest to the input; `parameters` says how depths are counted.
+    Depth 0 is the layer with parameters that is nearest to the input; see `parameters`.
 
     Args:
-        place: The depth; negative ones count from the output.
+        place: The depth; a negative one counts from the output.
 
     Returns:
         A selector.
 
     Raises:
-        ValueError: When the depth is no whole number.
+        ValueError: When the depth is not a whole number.
 
     Example:
         >>> depth(0), depth(-1)  # the first layer, the last one
@@ -188,11 +190,11 @@ def depth(place: int) -> Selector:
 
 
 def depths(start: int, stop: int | None = None) -> Selector:
-    """Choose the parameters of layers by depth, as a slice of a list does.
+    """Choose the parameters of the layers at some depths, by a slice as of a list.
 
     Args:
-        start: The first depth; negative ones count from the output.
-        stop: The depth after the last; None for all that follow.
+        start: The first depth; a negative one counts from the output.
+        stop: The depth after the last one; None for all depths from `start` on.
 
     Returns:
         A selector.
@@ -205,7 +207,7 @@ def depths(start: int, stop: int | None = None) -> Selector:
 
 
 def adapted(name: str) -> str:
-    """The name of the parameter that a low-rank adapter is of: "kernel" for "lora_kernel_a"; any other as it is."""
+    """Return "kernel" for "lora_kernel_a", the name of a low-rank adapter of it; any other name unchanged."""
     adapter = ADAPTER.fullmatch(name)
     return adapter["of"] if adapter else name
 

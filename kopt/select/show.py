@@ -1,26 +1,27 @@
-"""What a selector reaches, as a table."""
+"""A table of the parameters that a selector chooses."""
 
+import math
 import sys
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from kopt.select.base import Selector, parameters
 from kopt.values.checks import require
+from kopt.values.types import KerasModel
 
 __all__ = ["show"]
 
 
-def show(model: Any, selector: Selector) -> None:
-    """Print every parameter of a built model, and which of them a selector chooses.
+def show(model: KerasModel, selector: Selector) -> None:
+    """Print a table of the parameters of a built model, and mark those that a selector chooses.
 
     Args:
         model: A built Keras model.
-        selector: The choice.
+        selector: The selector.
 
     Raises:
-        ValueError: When the model is not built, the selector is none (a text is not one), or nothing is chosen.
+        ValueError: When the model is not built, the selector is not a selector, or nothing is chosen.
 
     Example:
         >>> import keras
@@ -39,12 +40,10 @@ def show(model: Any, selector: Selector) -> None:
     table = Table(box=None, pad_edge=False, header_style="")
     for title in ("chosen", "path", "shape", "numbers", "trains"):
         table.add_column(title, justify="right" if title == "numbers" else "left", overflow="fold")
-    sizes = {True: [], False: []}  # type: dict[bool, list[int]]
+    sizes: dict[bool, list[int]] = {True: [], False: []}
     for parameter in parameters(model):
         variable, reached = parameter.variable, id(parameter.variable) in chosen
-        size = 1
-        for length in variable.shape:
-            size *= length
+        size = math.prod(variable.shape)
         sizes[reached].append(size)
         row = ("yes" if reached else "-", parameter.path, str(tuple(variable.shape)), f"{size:,}")
         table.add_row(*row, "yes" if variable.trainable else "frozen")

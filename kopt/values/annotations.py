@@ -1,4 +1,4 @@
-"""What a field's annotation means: which values it takes, and how they are said."""
+"""Annotations of fields: the values that each accepts, and its words in errors."""
 
 import math
 import numbers
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import numpy as np
 
 from kopt.values.checks import require
+from kopt.values.types import Annotation, FieldValue
 
 __all__ = ["Number"]
 
@@ -16,18 +17,24 @@ NUMBER = "number"
 Number = Annotated[float, NUMBER]
 
 
-def members(hint: Any) -> tuple[Any, ...]:
-    """The kinds that a union allows, or the one kind."""
-    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+def members(hint: Annotation) -> tuple[Annotation, ...]:
+    """Return the members of a union, or the one annotation."""
+    return get_args(hint) if origin_of(hint) is Union else (hint,)
 
 
-def is_number(hint: Any) -> bool:
-    """Whether a field is declared a number."""
-    return any(NUMBER in getattr(member, "__metadata__", ()) for member in members(hint))
+def origin_of(hint: Annotation) -> Annotation:
+    """Return Annotated, Literal, tuple or Union, or None for a class."""
+    origin: Annotation = get_origin(hint)
+    return Union if origin is types.UnionType else origin
 
 
-def canonical(value: Any, name: str, hint: Any) -> Any:
-    """A field in the one form that equal values share: finite floats for numbers, tuples, Python's own types."""
+def is_number(hint: Annotation) -> bool:
+    """Tell whether a field is declared a number, perhaps among others."""
+    return any(origin_of(member) is Annotated and NUMBER in get_args(member)[1:] for member in members(hint))
+
+
+def canonical(value: FieldValue, name: str, hint: Annotation) -> FieldValue:
+    """Return a field in the one form that equal fields share: finite floats for numbers, tuples, Python's own types."""
     if is_number(hint) and isinstance(value, numbers.Real) and not isinstance(value, bool):
         require(math.isfinite(value), name, "must be finite", float(value))
         return float(value)
@@ -36,10 +43,10 @@ def canonical(value: Any, name: str, hint: Any) -> Any:
     return tuple(canonical(item, name, None) for item in value) if isinstance(value, (list, tuple)) else value
 
 
-def conforms(value: Any, hint: Any) -> bool:
-    """Whether a canonical value is of the annotated kind."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
+def conforms(value: FieldValue, hint: Annotation) -> bool:
+    """Tell whether a canonical field is of the annotated type."""
+    origin, arguments = origin_of(hint), get_args(hint)
+    if origin is Union:
         return any(conforms(value, member) for member in arguments)
     if origin is Annotated:
         return conforms(value, arguments[0])
@@ -48,21 +55,27 @@ def conforms(value: Any, hint: Any) -> bool:
     if origin is tuple:
         items = arguments[:1] * len(value) if arguments[-1] is Ellipsis and isinstance(value, tuple) else arguments
         return isinstance(value, tuple) and len(value) == len(items) and all(map(conforms, value, items))
+    return is_instance(value, hint)
+
+
+def is_instance(value: FieldValue, hint: Annotation) -> bool:
+    """Tell whether a field is of a class; an int is a float, and a bool is no number."""
     if hint is Any:
         return True
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return isinstance(value, hint) and (hint is not int or not isinstance(value, bool))
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if hint is float else hint)
 
 
-def describe(hint: Any) -> str:
-    """An annotation as a person says it: "a number or None"."""
-    if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(map(describe, get_args(hint)))
-    if get_origin(hint) is Annotated:
-        return "a number" if is_number(hint) else describe(get_args(hint)[0])
-    if get_origin(hint) is Literal:
-        return " or ".join(map(repr, get_args(hint)))
-    if get_origin(hint) is tuple:
-        return f"a tuple of {describe(get_args(hint)[0])}"
+def describe(hint: Annotation) -> str:
+    """Return an annotation in words: "a number or None"."""
+    origin, arguments = origin_of(hint), get_args(hint)
+    if origin is Union:
+        return " or ".join(map(describe, arguments))
+    if origin is Annotated:
+        return "a number" if is_number(hint) else describe(arguments[0])
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    if origin is tuple:
+        return f"a tuple of {describe(arguments[0])}"
     return {type(None): "None", int: "a whole number", float: "a number", str: "a text"}.get(hint, f"a {hint.__name__}")

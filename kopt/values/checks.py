@@ -1,12 +1,12 @@
-"""One voice for bad arguments: a sentence that names the argument, the rule and the value."""
+"""Checks of arguments: every error is one sentence that names the argument, the rule and the value."""
 
 import difflib
 import importlib
 import itertools
 import math
 import reprlib
+import types
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
@@ -16,14 +16,14 @@ LONGEST = 160  # characters of a value in a sentence
 
 
 class Short(reprlib.Repr):
-    """Python's short `repr`, but with a dict in its own order."""
+    """Python's short `repr`, which keeps the order of a dict."""
 
-    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
-        """Return the first items of a dict."""
+    def repr_dict(self, x: dict[object, object], level: int) -> str:
+        """Return the first items of a dict as text."""
         if x and level <= 0:
             return "{...}"
-        one = lambda value: self.repr1(value, level - 1)
-        items = [f"{one(key)}: {one(x[key])}" for key in itertools.islice(x, self.maxdict)]
+        first = itertools.islice(x.items(), self.maxdict)
+        items = [f"{self.repr1(key, level - 1)}: {self.repr1(value, level - 1)}" for key, value in first]
         return "{" + ", ".join(items + ["..."] * (len(x) > self.maxdict)) + "}"
 
 
@@ -32,14 +32,14 @@ SHORT.maxtuple = SHORT.maxlist = SHORT.maxset = SHORT.maxfrozenset = SHORT.maxdi
 SHORT.maxstring = SHORT.maxother = SHORT.maxlong = LONGEST
 
 
-def require(condition: bool, name: str, rule: str, value: Any) -> None:
+def require(condition: bool, name: str, rule: str, value: object) -> None:
     """Raise a `ValueError` that reads "<name> <rule>, got <value>." unless `condition` holds.
 
     Args:
-        condition: What must be true.
-        name: The argument's name, as the caller wrote it.
-        rule: What is asked of it, from the verb on: "must be > 0".
-        value: What was given.
+        condition: The condition that must hold.
+        name: The name of the argument, as the caller wrote it.
+        rule: The rest of the sentence, from the verb on: "must be > 0".
+        value: The value that the caller gave.
 
     Raises:
         ValueError: When `condition` is false.
@@ -53,14 +53,14 @@ def require(condition: bool, name: str, rule: str, value: Any) -> None:
         raise ValueError(f"{name} {rule}, got {shown(value)}.")
 
 
-def shown(value: Any) -> str:
-    """Return a value as it stands in a sentence: on one line, cut in the middle where it is long.
+def shown(value: object) -> str:
+    """Return a value as text for an error: on one line, and cut in the middle when it is long.
 
     Args:
-        value: Anything; of a long list only the first elements are looked at.
+        value: Any object; of a long list only the first elements are read.
 
     Returns:
-        Its `repr`, of at most 160 characters.
+        The `repr` of the value, of at most 160 characters.
 
     Example:
         >>> len(shown(list(range(10**6)))), shown((1, "a"))
@@ -71,15 +71,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[:half]}...{text[-half:]}"
 
 
-def is_among(value: Any, *options: Any) -> bool:
-    """Tell whether a value is one of some options, type and all: 1 is not True, and an array is nothing of the kind.
+def is_among(value: object, *options: object) -> bool:
+    """Tell whether a value equals one of some options and has its type: 1 is not True, and an array equals none.
 
     Args:
-        value: Anything.
+        value: Any object.
         *options: Texts, numbers, True, False, None.
 
     Returns:
-        Whether it is.
+        True when the value is among the options.
 
     Example:
         >>> is_among(1, "auto", True, False), is_among(True, "auto", True, False)
@@ -88,11 +88,11 @@ def is_among(value: Any, *options: Any) -> bool:
     return any(type(value) is type(option) and value == option for option in options)
 
 
-def is_whole(value: Any) -> bool:
-    """Tell whether a value is a whole number >= 0; True and False are none.
+def is_whole(value: object) -> bool:
+    """Tell whether a value is a whole number >= 0; True and False are not.
 
     Args:
-        value: Anything.
+        value: Any object.
 
     Example:
         >>> is_whole(0), is_whole(np.int64(2)), is_whole(-1), is_whole(2.0), is_whole(True)
@@ -101,11 +101,11 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 0
 
 
-def is_finite(value: Any) -> bool:
-    """Tell whether a value is a finite number; True and False are none.
+def is_finite(value: object) -> bool:
+    """Tell whether a value is a finite number; True and False are not.
 
     Args:
-        value: Anything.
+        value: Any object.
 
     Example:
         >>> is_finite(-1.5), is_finite(np.float32(2)), is_finite(float("nan")), is_finite(True), is_finite("1")
@@ -114,13 +114,13 @@ def is_finite(value: Any) -> bool:
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def unknown(kind: str, name: Any, known: Iterable[str]) -> ValueError:
-    """Build the error for a name that is not among the known ones, with the nearest of them.
+def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
+    """Build the error for an unknown name, which lists the known names and suggests the nearest one.
 
     Args:
-        kind: What the name stands for: "schedule", "field".
+        kind: The kind of thing that has the name: "schedule", "field".
         name: The name that was not found.
-        known: The names that there are.
+        known: The known names.
 
     Returns:
         A `ValueError` to raise.
@@ -136,18 +136,18 @@ def unknown(kind: str, name: Any, known: Iterable[str]) -> ValueError:
     return ValueError(f"{kind} must be one of {', '.join(names)}, got {shown(name)}{hint}.")
 
 
-def needs(module: str, extra: str) -> Any:
+def needs(module: str, extra: str) -> types.ModuleType:
     """Import a module of an optional dependency.
 
     Args:
-        module: Its name.
-        extra: The extra of kopt that installs it.
+        module: The name of the module.
+        extra: The extra of kopt that installs the module.
 
     Returns:
         The module.
 
     Raises:
-        ImportError: When it is not installed; says the command that installs it.
+        ImportError: When the module is not installed; the error gives the command that installs it.
 
     Example:
         >>> needs("no_such_module", "recipes")

@@ -1,4 +1,4 @@
-"""Names of earlier versions: they go on working, and say once what replaces them."""
+"""Deprecation: names of earlier versions go on working, with one warning that says what replaces them."""
 
 import importlib
 import importlib.abc
@@ -18,22 +18,23 @@ def warn_moved(old: str, new: str, stacklevel: int = 2) -> None:
     Args:
         old: The name that still works, with its package.
         new: The name that replaces it.
-        stacklevel: Whom the warning names: 1 for the caller, 2 for the caller's caller, import system left out.
+        stacklevel: The line that the warning names: 1 for the caller of this function, 2 for the caller's caller.
+            Frames of the import system do not count.
 
     Example:
         >>> import warnings
         >>> with warnings.catch_warnings(record=True) as caught:
         ...     warnings.simplefilter("always")
-        ...     warn_moved("kopt.fields", "kopt.values.fields")
+        ...     warn_moved("kopt.fields", "kopt.values")
         >>> print(caught[0].message)
-        kopt.fields is now kopt.values.fields; the old name will be removed in kopt 1.0.
+        kopt.fields is now kopt.values; the old name will be removed in kopt 1.0.
     """
     text = f"{old} is now {new}; the old name will be removed in kopt 1.0."
     warnings.warn(text, DeprecationWarning, stacklevel=stacklevel + 1)
 
 
 class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports modules by the names that they had before, with a `DeprecationWarning`.
+    """A finder that imports modules by their old names, with a `DeprecationWarning`.
 
     Args:
         moved: Old name -> new name, with packages.
@@ -50,13 +51,13 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.moved = dict(moved)
 
     def install(self) -> None:
-        """Ask this finder for what no other finder knows."""
+        """Let the import system ask this finder for modules that no other finder knows."""
         sys.meta_path.append(self)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Return a spec for an old name, or None for any other."""
+        """Return a spec for an old name, or None for any other name."""
         return importlib.util.spec_from_loader(fullname, self) if fullname in self.moved else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
@@ -64,7 +65,22 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return types.ModuleType(spec.name)
 
     def exec_module(self, module: types.ModuleType) -> None:
-        """Put the module of the new name where the import system looks for the old one."""
-        old, new = module.__name__, self.moved[module.__name__]
-        warn_moved(old, new, stacklevel=2)
-        sys.modules[old] = importlib.import_module(new)
+        """Let `sys.modules` hold the module of the new name under the old name."""
+        self.load(module.__name__, stacklevel=2)
+
+    def load(self, old: str, stacklevel: int) -> types.ModuleType:
+        """Import a module by its old name, with a warning; `stacklevel` as for `warn_moved`."""
+        warn_moved(old, self.moved[old], stacklevel + 1)
+        sys.modules[old] = module = importlib.import_module(self.moved[old])
+        parent, _, name = old.rpartition(".")
+        if name in vars(sys.modules[parent]).get("__all__", ()):
+            sys.modules[parent].__class__ = KeepsItsNames
+        return module
+
+
+class KeepsItsNames(types.ModuleType):
+    """A package that has a public name where a module was: the import system does not put the module in its place."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, types.ModuleType) and name in self.__all__):
+            super().__setattr__(name, value)

@@ -1,4 +1,4 @@
-"""The modules of kopt 0.1 that have another name since."""
+"""The modules of kopt 0.1 that have moved since: old name -> new name."""
 
 from kopt.values.deprecation import MovedModules
 
@@ -13,7 +13,7 @@ moved_modules = MovedModules(
         "kopt.data.look": "kopt.data.summary",
         "kopt.data.own": "kopt.data.user_data",
         "kopt.exits": "kopt.experiment.exit_codes",
-        "kopt.fields": "kopt.values.fields",
+        "kopt.fields": "kopt.values",
         "kopt.knobs": "kopt.state",
         "kopt.launch": "kopt.distribute.launch",
         "kopt.launched": "kopt.distribute.launched",

@@ -1,26 +1,25 @@
-"""Folders and files that users name: one reading of them for all arguments."""
+"""Paths of folders and files that users give: every argument reads them alike."""
 
 import os
 import pathlib
-from typing import Any
 
 from kopt.values.checks import require
 
 __all__ = ["as_path"]
 
 
-def as_path(value: Any, name: str = "folder") -> pathlib.Path:
-    """Read the name of a folder or a file, with "~" as one's home.
+def as_path(value: object, name: str = "folder") -> pathlib.Path:
+    """Return the path of a folder or a file; "~" stands for the user's home.
 
     Args:
         value: A text or a path.
-        name: What to call it in errors.
+        name: The name of the argument in errors.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: When it is neither, is empty, holds a NUL, or names a user who is not there.
+        ValueError: When the value is neither, is empty, holds a NUL, or names a user who is not there.
 
     Example:
         >>> as_path("~/runs") == pathlib.Path.home() / "runs"
@@ -29,10 +28,10 @@ def as_path(value: Any, name: str = "folder") -> pathlib.Path:
         Traceback (most recent call last):
         ValueError: folder must be a text or a path, not empty and without NUL, got 'a\\x00b'.
     """
-    plain = isinstance(value, (str, os.PathLike)) and isinstance(os.fspath(value), str)
-    fits = plain and os.fspath(value) != "" and "\0" not in os.fspath(value)
+    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    fits = isinstance(text, str) and text != "" and "\0" not in text
     require(fits, name, "must be a text or a path, not empty and without NUL", value)
     try:
-        return pathlib.Path(value).expanduser()
+        return pathlib.Path(str(text)).expanduser()
     except RuntimeError as error:
         raise ValueError(f"{name} must begin with the home of a user who is there, got {value!r}.") from error

@@ -1,18 +1,19 @@
-"""Name -> class, for each family of values; tests iterate over these."""
+"""Registry: name -> class, for each family of values; the contract tests run over the registries."""
 
 import ast
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Generic, NamedTuple, TypeVar
 
-import keras
-
+from kopt.values import serialization
 from kopt.values.checks import require, unknown
+from kopt.values.types import FieldValue
 
 __all__ = ["Registry"]
 
 Kind = TypeVar("Kind")
+Class = TypeVar("Class", bound=type)
 
 
 def snake_case(name: str) -> str:
@@ -21,10 +22,10 @@ def snake_case(name: str) -> str:
 
 
 class Registry(Mapping[str, type[Kind]], Generic[Kind]):
-    """The classes of one family by name; registering one also registers it with Keras serialization.
+    """The classes of one family by name; files name a registered class by its family.
 
     Args:
-        family: Plural name of the family; Keras files hold "kopt.<family>><class>".
+        family: Plural name of the family; files hold "kopt.<family>><class>".
 
     Example:
         >>> from kopt import schedules
@@ -38,18 +39,18 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
         self.family = family
         self._classes: dict[str, type[Kind]] = {}
 
-    def register(self, cls: type) -> Any:
-        """Class decorator: file `cls` under its snake-case name, here and, if it has a config, with Keras."""
+    def register(self, cls: Class) -> Class:
+        """Register a class under its snake-case name, and with the serialization if it has a config; a decorator."""
         self._classes[snake_case(cls.__name__)] = cls
-        if not hasattr(cls, "get_config"):
-            return cls
-        return keras.saving.register_keras_serializable(package=f"kopt.{self.family}")(cls)
+        if hasattr(cls, "get_config"):
+            serialization.register(cls, f"kopt.{self.family}")
+        return cls
 
-    def make(self, name: str, *args: Any, **fields: Any) -> Kind:
-        """Build the class of that name.
+    def make(self, name: str, *args: FieldValue, **fields: FieldValue) -> Kind:
+        """Build a member from its name and arguments.
 
         Raises:
-            ValueError: When no class has that name; says the nearest.
+            ValueError: When no class has that name; the error names the nearest one.
         """
         if name not in self._classes:
             raise unknown(self.family.rstrip("s"), name, self._classes)
@@ -59,18 +60,15 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
         """Build a member from a text that reads as its code does: "l2(1e-4)", "step(0.1, every=5)", or its name alone.
 
         Raises:
-            ValueError: When the text is no such call, no class has that name, or it takes other arguments.
+            ValueError: When the text is not such a call, no class has that name, or the class takes other arguments.
         """
-        name, args, fields = call_in(text, self.family.rstrip("s"))
-        if name in self._classes:
-            signature = inspect.signature(self._classes[name])
-            require(
-                takes(signature, args, fields),
-                self.family.rstrip("s"),
-                f"must be called as {name}{signature_text(signature)}",
-                text,
-            )
-        return self.make(name, *args, **fields)
+        kind = self.family.rstrip("s")
+        call = parsed(text, kind)
+        if call.name in self._classes:
+            signature = inspect.signature(self._classes[call.name])
+            rule = f"must be called as {call.name}{signature_text(signature)}"
+            require(takes(signature, call), kind, rule, text)
+        return self.make(call.name, *call.args, **call.fields)
 
     def __getitem__(self, name: str) -> type[Kind]:
         return self._classes[name]
@@ -82,30 +80,38 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
         return len(self._classes)
 
 
-def call_in(text: str, kind: str) -> tuple[str, list[Any], dict[str, Any]]:
-    """The name, the arguments and the named arguments of a call written as text; the arguments are literals."""
+class Call(NamedTuple):
+    """A call that was written as text; its arguments are literals."""
+
+    name: str
+    args: list[FieldValue]
+    fields: dict[str, FieldValue]
+
+
+def parsed(text: str, kind: str) -> Call:
+    """Parse a call, or raise a ValueError that names the kind of what it builds."""
     rule = "must be a name or a call with plain numbers and texts, such as 'l2(1e-4)'"
     try:
         call = ast.parse(text.strip(), mode="eval").body
         if isinstance(call, ast.Name):
-            return call.id, [], {}
+            return Call(call.id, [], {})
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
             fields = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
-            return call.func.id, [ast.literal_eval(argument) for argument in call.args], fields
+            return Call(call.func.id, [ast.literal_eval(argument) for argument in call.args], fields)
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{kind} {rule}, got {text!r}.") from error
     raise ValueError(f"{kind} {rule}, got {text!r}.")
 
 
-def takes(signature: inspect.Signature, args: Sequence[Any], fields: Mapping[str, Any]) -> bool:
+def takes(signature: inspect.Signature, call: Call) -> bool:
     try:
-        signature.bind(*args, **fields)
+        signature.bind(*call.args, **call.fields)
     except TypeError:
         return False
     return True
 
 
 def signature_text(signature: inspect.Signature) -> str:
-    """A signature's names and defaults, without annotations."""
+    """Return a signature's names and defaults, without annotations."""
     bare = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
     return str(inspect.Signature(bare))

@@ -1,20 +1,20 @@
-"""Text from files and users, made safe for a terminal, for Markdown and for a picture."""
+"""Texts of files and users, escaped for a terminal, for Markdown and for a picture."""
 
 import html
 
 __all__ = ["clipped", "in_markdown", "in_picture", "printable"]
 
-MOST = 300  # characters of a text that are printed
+MOST = 300  # characters of a text that are kept
 
 
 def printable(text: object) -> str:
     """Escape control characters, so that a text cannot steer the terminal.
 
     Args:
-        text: Any text, or what `str` makes one.
+        text: A text, or an object that `str` turns into one.
 
     Returns:
-        The text; control, bidirectional and lone surrogate characters as Python writes them.
+        The text; control, bidirectional and lone surrogate characters are escaped as Python escapes them.
 
     Example:
         >>> printable("a\\x1b[31mb")
@@ -27,11 +27,11 @@ def clipped(text: object, most: int = MOST) -> str:
     """Escape control characters and keep the beginning of a long text.
 
     Args:
-        text: Any text, or what `str` makes one.
-        most: How many characters to keep.
+        text: A text, or an object that `str` turns into one.
+        most: The number of characters to keep.
 
     Returns:
-        The text, with "..." where it was cut.
+        The text, with "..." at its end when it was cut.
 
     Example:
         >>> clipped("a" * 10, 3)
@@ -42,13 +42,13 @@ def clipped(text: object, most: int = MOST) -> str:
 
 
 def in_markdown(text: object) -> str:
-    """Escape what Markdown and HTML would read as their own; the text keeps to its line.
+    """Escape the characters that have a meaning in Markdown or HTML, and join the lines of the text.
 
     Args:
-        text: Any text, or what `str` makes one.
+        text: A text, or an object that `str` turns into one.
 
     Returns:
-        The text for a line or a table's cell.
+        The text for a line or for a cell of a table.
 
     Example:
         >>> in_markdown("a | <b> *c*")
@@ -59,10 +59,10 @@ def in_markdown(text: object) -> str:
 
 
 def in_picture(text: object) -> str:
-    """Escape what matplotlib would read as a formula.
+    """Escape the characters that matplotlib would read as a formula.
 
     Args:
-        text: Any text, or what `str` makes one.
+        text: A text, or an object that `str` turns into one.
 
     Returns:
         The text for a title, a label or a legend.

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias
 
 __all__ = [
     "Argument",
+    "Annotation",
     "ArrayLike",
     "Batch",
     "ConcreteFunction",
@@ -16,6 +17,7 @@ __all__ = [
     "DType",
     "DataAdapter",
     "Dataset",
+    "FieldValue",
     "HyperParameters",
     "Json",
     "KerasCallback",
@@ -54,6 +56,8 @@ KerasLayer: TypeAlias = Any  # keras.layers.Layer
 KerasCallback: TypeAlias = Any  # keras.callbacks.Callback
 HyperParameters: TypeAlias = Any  # keras_tuner.HyperParameters
 TrialOfTuner: TypeAlias = Any  # keras_tuner.engine.trial.Trial
+Annotation: TypeAlias = Any  # of a field: a class, a union, Annotated, Literal
+FieldValue: TypeAlias = Any  # of a Value: a float or a scalar tensor, a text, a bool, None, a tuple, a Value
 Json: TypeAlias = Any  # what json.loads gives
 Config: TypeAlias = dict[str, Any]  # what get_config gives
 Logs: TypeAlias = MutableMapping[str, Any] | None  # the argument of callback methods; callbacks add to it

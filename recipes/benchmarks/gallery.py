@@ -24,7 +24,7 @@ from kopt import Recipe
 from kopt.experiment.recipe_cli import SEEDS
 from kopt.report import Run, found_runs
 from kopt.tasks.task import better
-from kopt.values.fields import replace
+from kopt.values.field_paths import replace
 
 RECIPES = pathlib.Path(__file__).resolve().parent.parent
 RESULTS, README = RECIPES / "results.json", RECIPES.parent / "README.md"

@@ -9,7 +9,7 @@ from kopt.callbacks import EMA
 from kopt.experiment import recipe
 from kopt.training import clips
 from kopt.tuning.space import space
-from kopt.values import fields, registry
+from kopt.values import Value, registry
 
 RECIPE = recipe.Recipe(
     "example",
@@ -149,13 +149,13 @@ EXAMPLES: dict[str, tuple[registry.Registry, list]] = {
     "tuning": (space.registry, TUNING),
     "clips": (clips.registry, CLIPS),
 }
-VALUES: list[fields.Value] = [example for _, examples in EXAMPLES.values() for example in examples]
+VALUES: list[Value] = [example for _, examples in EXAMPLES.values() for example in examples]
 
 
-def within(value: fields.Value) -> set[type]:
+def within(value: Value) -> set[type]:
     """The types of a value and of the values in it."""
     return (
         {type(value)}
-        | {type(inner) for inner in vars(value).values() if isinstance(inner, fields.Value)}
-        | {kind for inner in vars(value).values() if isinstance(inner, fields.Value) for kind in within(inner)}
+        | {type(inner) for inner in vars(value).values() if isinstance(inner, Value)}
+        | {kind for inner in vars(value).values() if isinstance(inner, Value) for kind in within(inner)}
     )

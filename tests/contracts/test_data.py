@@ -7,7 +7,7 @@ from examples import DATA
 from kopt.data import Data, Split, look
 from kopt.data.shuffled import Shuffled
 from kopt.tasks.task import better
-from kopt.values import fields
+from kopt.values import paths, replace
 
 every_data = pytest.mark.parametrize("data", DATA)
 SHUFFLED = [data for data in DATA if isinstance(data, Shuffled)]
@@ -55,7 +55,7 @@ def test_no_row_is_in_two_splits(data: Data) -> None:
 
 @pytest.mark.parametrize("data", SHUFFLED)
 def test_the_test_split_does_not_depend_on_the_validation_share(data: Data) -> None:
-    other = fields.replace(data, {"validation": 0.3})
+    other = replace(data, {"validation": 0.3})
     for one, same in zip(columns(data.load().test), columns(other.load().test)):
         np.testing.assert_array_equal(one, same)
 
@@ -94,6 +94,6 @@ def test_labels_name_every_class_or_item(data: Data) -> None:
     ("field", "value"), [("validation", 0), ("validation", 1), ("test", 0.9), ("examples", 5), ("seed", "a")]
 )
 def test_bad_arguments_are_refused(data: Data, field: str, value: object) -> None:
-    if field in fields.paths(data):
+    if field in paths(data):
         with pytest.raises(ValueError, match=f"^{field} must .*, got "):
-            fields.replace(data, {field: value})
+            replace(data, {field: value})

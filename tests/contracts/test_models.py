@@ -7,7 +7,7 @@ from examples import MODELS
 
 from kopt.models import Model
 from kopt.training import fit
-from kopt.values.fields import replace
+from kopt.values.field_paths import replace
 
 every_model = pytest.mark.parametrize("value", MODELS)
 

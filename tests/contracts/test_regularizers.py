@@ -10,7 +10,7 @@ import tensorflow as tf
 from examples import REGULARIZERS
 
 from kopt.regularizers import L1, L2, Regularizer, attach, get
-from kopt.values import fields
+from kopt.values import bind, number_paths, paths, read, replace
 from kopt.values.registry import snake_case
 
 every_regularizer = pytest.mark.parametrize("regularizer", REGULARIZERS)
@@ -57,22 +57,22 @@ def test_has_a_finite_gradient_everywhere_and_none_at_its_lowest(regularizer: Re
 @pytest.mark.parametrize("jit", [False, True])
 def test_mapped_over_bound_numbers_equals_single_calls(regularizer: Regularizer, jit: bool) -> None:
     """The law of values: K regularizers as one program."""
-    for path in fields.number_paths(regularizer):
-        numbers = fields.read(regularizer, path) * np.linspace(0.0, 2.0, 5)
+    for path in number_paths(regularizer):
+        numbers = read(regularizer, path) * np.linspace(0.0, 2.0, 5)
         mapped = tf.function(
             lambda column: tf.vectorized_map(
-                lambda number: anchored(fields.bind(regularizer, {path: number}))(WEIGHTS), column
+                lambda number: anchored(bind(regularizer, {path: number}))(WEIGHTS), column
             ),
             jit_compile=jit,
         )(tf.constant(numbers))
-        single = [float(anchored(fields.replace(regularizer, {path: number}))(WEIGHTS)) for number in numbers]
+        single = [float(anchored(replace(regularizer, {path: number}))(WEIGHTS)) for number in numbers]
         np.testing.assert_allclose(mapped, single, rtol=1e-6)
 
 
 @every_regularizer
 def test_a_text_builds_it(regularizer: Regularizer) -> None:
     name = snake_case(type(regularizer).__name__)
-    arguments = ", ".join(f"{key}={value!r}" for key, value in fields.paths(regularizer).items())
+    arguments = ", ".join(f"{key}={value!r}" for key, value in paths(regularizer).items())
     assert get(f"{name}({arguments})") == regularizer
 
 

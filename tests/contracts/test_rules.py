@@ -9,7 +9,7 @@ from examples import RULES
 from kopt.optimizers import Optimizer
 from kopt.rules import Rule
 from kopt.training import minimize
-from kopt.values import fields
+from kopt.values import bind, number_paths, paths, read, replace
 
 every_rule = pytest.mark.parametrize("rule", RULES)
 
@@ -54,7 +54,7 @@ def test_the_rate_scales_the_first_update(rule: Rule) -> None:
 
 @every_rule
 def test_finds_the_minimum_of_a_bowl(rule: Rule) -> None:
-    rule = fields.replace(rule, {"weight_decay": 0.0}) if "weight_decay" in fields.paths(rule) else rule
+    rule = replace(rule, {"weight_decay": 0.0}) if "weight_decay" in paths(rule) else rule
     found = minimize(lambda w: tf.reduce_sum((w - [1.0, -2.0]) ** 2), [0.0, 0.0], rule, rate=0.05, steps=600)
     np.testing.assert_allclose(found.parameters, [1.0, -2.0], atol=5e-3)
 
@@ -63,14 +63,14 @@ def test_finds_the_minimum_of_a_bowl(rule: Rule) -> None:
 @pytest.mark.parametrize("jit", [False, True])
 def test_mapped_over_bound_numbers_equals_single_calls(rule: Rule, jit: bool) -> None:
     """The law of values: K rules as one program."""
-    for path in fields.number_paths(rule):
-        numbers = fields.read(rule, path) * np.linspace(0.7, 1.0, 4)
+    for path in number_paths(rule):
+        numbers = read(rule, path) * np.linspace(0.7, 1.0, 4)
         mapped = tf.function(
-            lambda column: tf.vectorized_map(lambda number: run(fields.bind(rule, {path: number}), 3), column),
+            lambda column: tf.vectorized_map(lambda number: run(bind(rule, {path: number}), 3), column),
             jit_compile=jit,
         )(tf.constant(numbers))
         for place, number in enumerate(numbers):
-            for many, one in zip(mapped, run(fields.replace(rule, {path: number}), 3)):
+            for many, one in zip(mapped, run(replace(rule, {path: number}), 3)):
                 np.testing.assert_allclose(many[place], one, rtol=2e-6, atol=2e-7, err_msg=path)
 
 

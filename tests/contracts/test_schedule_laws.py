@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kopt import schedules
 from kopt.schedules import Schedule
-from kopt.values import fields
+from kopt.values import from_json, replace, to_json
 
 RATES = st.floats(0, 1)
 TIMES = st.floats(0.5, 50)
@@ -70,7 +70,7 @@ def values(schedule: Schedule, times: np.ndarray = GRID) -> np.ndarray:
 @quick
 @given(TREES)
 def test_any_nesting_survives_its_config_and_its_repr(schedule: Schedule) -> None:
-    assert fields.from_json(fields.to_json(schedule)) == schedule
+    assert from_json(to_json(schedule)) == schedule
     assert eval(repr(schedule), dict(vars(schedules))) == schedule
 
 
@@ -128,7 +128,7 @@ def test_clip_keeps_within_its_bounds(schedule: Schedule, low: float, more: floa
 @quick
 @given(st.one_of(*TIMED), st.floats(1, 3))
 def test_each_restarted_cycle_repeats_the_first(schedule: Schedule, growth: float) -> None:
-    restarted = fields.replace(schedule, {"duration": None}).restart(7, growth)
+    restarted = replace(schedule, {"duration": None}).restart(7, growth)
     shares = np.linspace(0, 0.99, 20)
     for number in range(4):
         start = sum(7 * growth**earlier for earlier in range(number))

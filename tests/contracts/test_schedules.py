@@ -7,7 +7,7 @@ import tensorflow as tf
 from examples import SCHEDULES
 
 from kopt.schedules import Schedule
-from kopt.values import fields
+from kopt.values import bind, number_paths, read, replace
 
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES)
 TIMES = np.linspace(0, 30, 61)
@@ -34,13 +34,13 @@ def test_eager_graph_xla_and_table_agree(schedule: Schedule) -> None:
 def test_mapped_over_bound_numbers_equals_single_calls(schedule: Schedule, jit: bool) -> None:
     """The law of values: K schedules as one program."""
     times = np.array([0.0, 2.5, 7.0])
-    for path in fields.number_paths(schedule):
-        numbers = fields.read(schedule, path) * np.linspace(*accepted(schedule, path), 5)
+    for path in number_paths(schedule):
+        numbers = read(schedule, path) * np.linspace(*accepted(schedule, path), 5)
 
         def mapped(column: tf.Tensor, path: str = path) -> tf.Tensor:
-            return tf.vectorized_map(lambda number: fields.bind(schedule, {path: number})(times), column)
+            return tf.vectorized_map(lambda number: bind(schedule, {path: number})(times), column)
 
-        single = [fields.replace(schedule, {path: number})(times) for number in numbers]
+        single = [replace(schedule, {path: number})(times) for number in numbers]
         found = tf.function(mapped, jit_compile=jit)(tf.constant(numbers))
         np.testing.assert_allclose(found, single, rtol=1e-6, atol=1e-9, err_msg=path)
 
@@ -48,7 +48,7 @@ def test_mapped_over_bound_numbers_equals_single_calls(schedule: Schedule, jit: 
 def accepted(schedule: Schedule, path: str) -> tuple[float, float]:
     """Factors of a number that the schedule accepts: a growth may not fall under 1."""
     try:
-        fields.replace(schedule, {path: 0.7 * fields.read(schedule, path)})
+        replace(schedule, {path: 0.7 * read(schedule, path)})
     except ValueError:
         return 1.0, 1.3
     return 0.7, 1.0

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kopt.training import clips
-from kopt.values import fields
+from kopt.values import bind, replace
 
 DRAW = np.random.default_rng(0)
 SHAPES = [(6, 4), (4,), (3, 3, 2, 5), (1,)]
@@ -52,11 +52,11 @@ def test_mapped_over_limits_equals_single_calls(clip: clips.GradientClip) -> Non
     """The law of values."""
     limits = np.array([0.01, 0.5, 3.0])
     mapped = tf.vectorized_map(
-        lambda limit: tuple(fields.bind(clip, {"limit": limit})(tensors(GRADIENTS), tensors(WEIGHTS))),
+        lambda limit: tuple(bind(clip, {"limit": limit})(tensors(GRADIENTS), tensors(WEIGHTS))),
         tf.constant(limits),
     )
     for place, limit in enumerate(limits):
-        single = fields.replace(clip, {"limit": limit})(tensors(GRADIENTS), tensors(WEIGHTS))
+        single = replace(clip, {"limit": limit})(tensors(GRADIENTS), tensors(WEIGHTS))
         for one, other in zip(single, mapped):
             np.testing.assert_allclose(other[place], one, rtol=2e-6)
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from kopt.tuning.search.fingerprint import fingerprint
 from kopt.tuning.space.hypermodel import HyperModel
-from kopt.values.fields import Value, paths
+from kopt.values.field_paths import paths
+from kopt.values.fields import Value
 
 __all__ = ["meaning_of", "terms_of"]
 

@@ -11,7 +11,7 @@ from kopt.rules import Rule
 from kopt.schedules import Schedule
 from kopt.tuning.space.space import Range
 from kopt.values.checks import require, unknown
-from kopt.values.fields import number_paths, replace
+from kopt.values.field_paths import number_paths, replace
 
 __all__ = ["optimizer", "regularizer", "rule", "schedule"]
 

@@ -8,7 +8,8 @@ import keras_tuner
 import optuna
 
 from kopt.values.checks import require
-from kopt.values.fields import Number, Value, is_count, replace
+from kopt.values.field_paths import is_count, replace
+from kopt.values.fields import Number, Value
 from kopt.values.registry import Registry
 
 __all__ = ["Choice", "Range", "Space"]

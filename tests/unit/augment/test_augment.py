@@ -8,7 +8,7 @@ import kopt
 from kopt import augment, data, models, schedules
 from kopt.training import TrainStep
 from kopt.tuning import Range, Space
-from kopt.values.fields import paths, replace
+from kopt.values.field_paths import paths, replace
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.uniform(1, 2, (400, 6, 5, 1)).astype("float32")

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from kopt import data
-from kopt.values import fields
+from kopt.values import from_json, to_json
 
 ROWS = [f"{n},{'ab'[n % 2]},{n / 3}" for n in range(60)]
 
@@ -201,4 +201,4 @@ def test_numbers_are_pythons(tmp_path_factory, numbers) -> None:
 
 def test_a_csv_with_named_numbers_is_a_value(tmp_path) -> None:
     given = data.csv(write(tmp_path), target="price", numbers=("size",))
-    assert fields.from_json(fields.to_json(given)) == given
+    assert from_json(to_json(given)) == given

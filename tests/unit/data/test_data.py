@@ -7,7 +7,7 @@ from kopt import data
 from kopt.data import packages
 from kopt.data.characters import witten_bell
 from kopt.data.movielens import ease
-from kopt.values import fields
+from kopt.values import from_json, replace, to_json
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(100, 3)), RANDOM.integers(0, 3, 100)
@@ -16,7 +16,7 @@ X, Y = RANDOM.normal(size=(100, 3)), RANDOM.integers(0, 3, 100)
 def test_arrays_are_named_by_what_they_are() -> None:
     one, same, other = data.arrays(X, Y), data.arrays(X.copy(), Y.copy()), data.arrays(X + 1, Y)
     assert one == same and one != other and one.task == "classification"
-    assert fields.from_json(fields.to_json(one)) == one
+    assert from_json(to_json(one)) == one
     assert data.arrays(X, Y.astype(float)).task == "regression"
     texts = data.arrays(X, np.array(["no", "yes"])[Y % 2])
     assert texts.labels == ("no", "yes") and set(texts.load().train.y) == {0, 1}
@@ -180,7 +180,7 @@ def test_a_csv_file_is_read_by_its_columns(tmp_path) -> None:
     for part in splits[:3]:
         np.testing.assert_allclose(part.y * 3, part.x["size"], rtol=1e-5)
         assert [int(size) % 2 for size in part.x["size"]] == ["ab".index(kind) for kind in part.x["kind"]]
-    assert set(fields.replace(priced, {"ignore": ("kind",)}).load().train.x) == {"size"}
+    assert set(replace(priced, {"ignore": ("kind",)}).load().train.x) == {"size"}
 
 
 def test_missing_values_are_refused_or_dropped(tmp_path) -> None:

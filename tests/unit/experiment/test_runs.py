@@ -12,7 +12,7 @@ import pytest
 import kopt
 from kopt import data, models, schedules
 from kopt.report import read_run, run_folder
-from kopt.values.fields import replace
+from kopt.values.field_paths import replace
 
 RECIPE = kopt.Recipe(
     "tiny",

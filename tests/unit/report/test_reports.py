@@ -19,7 +19,7 @@ from kopt.experiment.run import build
 from kopt.experiment.serving import encoded
 from kopt.report.evidence import Evidence, errors, worst
 from kopt.training import clips
-from kopt.values.fields import replace
+from kopt.values.field_paths import replace
 
 RANDOM = np.random.default_rng(0)
 PLANTS = str(pathlib.Path(__file__).parents[2] / "contracts" / "plants.csv")

@@ -11,7 +11,7 @@ from searches import DATA, StopAt, X, Y, build, line, told
 
 from kopt.augment import Jitter
 from kopt.tuning import Choice, HyperModel, Range, Tuner
-from kopt.values import fields
+from kopt.values import read
 
 
 def test_keras_tuners_interface(tmp_path, capsys) -> None:
@@ -177,7 +177,7 @@ def test_augmentation_is_searched_by_its_numbers_and_by_its_kind(tmp_path) -> No
         best = hypermodel.space.fill(tuner.get_best_hyperparameters()[0])
         params = tuner.study.best_params
         if name == "numbers":
-            assert fields.read(best, "augment.second.turn") == params["augment.second.turn"]
+            assert read(best, "augment.second.turn") == params["augment.second.turn"]
             assert tuner.study.best_trial.last_step == best.training.epochs == params["training.epochs"]
         else:
             assert repr(best.augment) == params["augment"] and best.augment in kinds.options

@@ -17,7 +17,7 @@ from tensorflow.python.framework import ops
 from tensorflow.python.framework.func_graph import FuncGraph
 
 from kopt.tuning import HyperModel, Range, Tuner
-from kopt.values import fields
+from kopt.values import replace
 
 KINDS = (FuncGraph, ConcreteFunction, keras.Model)
 
@@ -52,7 +52,7 @@ def traced(hp: Any) -> keras.Model:
 
 
 def searched(jit: bool) -> Callable[[], Any]:
-    recipe = fields.replace(RECIPE, {"augment": None})
+    recipe = replace(RECIPE, {"augment": None})
     return lambda: HyperModel(recipe, {"schedule.rate": Range(1e-3, 0.1)}, jit=jit)
 
 

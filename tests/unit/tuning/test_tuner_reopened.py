@@ -15,7 +15,7 @@ from examples import RECIPE
 
 from kopt.tuning import HyperModel, Range, Tuner
 from kopt.tuning.search.meaning import meaning_of
-from kopt.values.fields import replace
+from kopt.values.field_paths import replace
 
 
 class Searches:

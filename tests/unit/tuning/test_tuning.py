@@ -11,7 +11,7 @@ import kopt
 from kopt import regularizers, rules, schedules
 from kopt.models import MLP
 from kopt.tuning import Choice, HyperModel, Range, Space
-from kopt.values.fields import read, replace
+from kopt.values.field_paths import read, replace
 
 RANGES = {
     "schedule.rate": Range(1e-4, 1e-1, log=True),

@@ -6,7 +6,7 @@ from kopt import schedules
 from kopt.experiment.recipe import Recipe, Training
 from kopt.models import MLP
 from kopt.schedules import Constant, Cosine
-from kopt.values import fields
+from kopt.values import bind, from_json, read, replace, to_json
 from kopt.values.checks import needs
 from kopt.values.fields import Number, Value
 from kopt.values.registry import Registry, snake_case
@@ -56,21 +56,21 @@ def test_lists_and_numpy_numbers_become_plain() -> None:
 
 def test_paths_pass_through_wrappers() -> None:
     warmed = (Cosine(0.1) * 2).warmup(5)
-    assert fields.read(warmed, "rate") == 0.1 and fields.read(warmed, "factor") == 2
-    changed = fields.replace(warmed, {"rate": 0.3, "duration": 7, "warmup_duration": 1})
+    assert read(warmed, "rate") == 0.1 and read(warmed, "factor") == 2
+    changed = replace(warmed, {"rate": 0.3, "duration": 7, "warmup_duration": 1})
     assert changed == (Cosine(0.3, duration=7) * 2).warmup(1)
 
 
 def test_replace_checks_the_whole_value_once_and_leaves_the_old_one() -> None:
     old = Cosine(0.1)
     with pytest.raises(ValueError, match="rate must be >= 0, got -1"):
-        fields.replace(old, {"rate": -1})
+        replace(old, {"rate": -1})
     assert old == Cosine(0.1)
-    assert fields.bind(old, {"rate": -1}).rate == -1
+    assert bind(old, {"rate": -1}).rate == -1
 
 
 def test_a_value_inside_a_value_can_be_replaced_whole() -> None:
-    training = fields.replace(Training(3), {"batch_size": "full"})
+    training = replace(Training(3), {"batch_size": "full"})
     assert training == Training(3, batch_size="full")
 
 
@@ -85,7 +85,7 @@ def test_a_registered_class_is_found_by_name_and_by_keras() -> None:
     registry: Registry[Value] = Registry("toys")
     Toy = registry.register(type("Toy", (Pair,), {"__module__": __name__}))
     assert registry.make("toy", 2) == Toy(2) and list(registry) == ["toy"]
-    assert fields.from_json(fields.to_json(Toy(2))) == Toy(2)
+    assert from_json(to_json(Toy(2))) == Toy(2)
 
 
 def test_a_missing_package_names_its_extra() -> None:
