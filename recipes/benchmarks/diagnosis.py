@@ -50,6 +50,11 @@ def decay(random: np.random.Generator, epochs: int, start: float, end: float, pa
     return end + (start - end) * np.exp(-3.5 * pace * time**power)
 
 
+def lost(curve: np.ndarray, epochs: int) -> np.ndarray:
+    """Return a curve whose last epochs are NaN."""
+    return np.append(curve[:-epochs], [np.nan] * epochs)
+
+
 def synthetic(label: str, random: np.random.Generator) -> Curves:
     """A training and a validation curve that show what the label says."""
     epochs, start = int(random.integers(12, 80)), float(np.exp(random.uniform(-1, 3)))
@@ -73,9 +78,7 @@ def synthetic(label: str, random: np.random.Generator) -> Curves:
     elif label == "divergence":
         turn = random.uniform(0, 0.8)
         train = train + start * np.expm1(random.uniform(3, 8) * np.maximum(time - turn, 0))
-        if random.uniform() < 0.3:
-            train[-int(random.integers(1, 4)) :] = np.nan
-        validation = train
+        train = validation = train if random.uniform() >= 0.3 else lost(train, int(random.integers(1, 4)))
     elif label == "rate too high":
         train = decay(random, epochs, start, random.uniform(0.3, 0.8) * start, random.uniform(1, 5))
         jitter = validation_jitter = random.uniform(0.2, 0.5) * (start - train[-1])
