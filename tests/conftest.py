@@ -33,6 +33,7 @@ FAST = (
     "tests/contracts/test_values.py",
     "tests/golden/test_regularizers.py",
     "tests/golden/test_schedules.py",
+    "tests/shape/test_counts.py",
     "tests/shape/test_docstrings.py",
     "tests/unit/test_main.py",
     "tests/unit/tasks/",
