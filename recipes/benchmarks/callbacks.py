@@ -49,7 +49,7 @@ Makers = dict[str, Callable[[], list[Any]]]
 
 
 def trainer(name: str, epochs: int, loop: bool, callbacks: Callable[[], list[Any]]) -> Callable[[], Any]:
-    """Train a work for so many epochs with callbacks."""
+    """Return a function that trains a work for a number of epochs with callbacks."""
     work = WORKS[name]
     model, (x, y) = work.model(), work.arrays()
     fit = Loop(model).fit if loop else model.fit
