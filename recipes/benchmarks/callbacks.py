@@ -50,7 +50,7 @@ Makers = dict[str, Maker]
 
 
 def trainer(name: str, epochs: int, loop: bool, callbacks: Maker) -> Callable[[], keras.callbacks.History]:
-    """Return a function that trains a work for some epochs with callbacks."""
+    """Return a function that trains a work for a number of epochs with callbacks."""
     work = WORKS[name]
     model, (x, y) = work.model(), work.arrays()
     fit = Loop(model).fit if loop else model.fit

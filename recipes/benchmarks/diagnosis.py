@@ -44,14 +44,19 @@ LABELS += ["noisy validation"]
 
 
 def decay(random: np.random.Generator, epochs: int, start: float, end: float, pace: float) -> np.ndarray:
-    """A loss that falls from start towards end; pace 1 reaches it, to a few percent, at the last epoch."""
+    """Return a loss that falls from start towards end; with pace 1 it ends within a few percent of end."""
     time = np.arange(epochs) / (epochs - 1)
     power = random.uniform(0.7, 1.0)
     return end + (start - end) * np.exp(-3.5 * pace * time**power)
 
 
+def lost(curve: np.ndarray, epochs: int) -> np.ndarray:
+    """Return a curve whose last epochs are NaN."""
+    return np.append(curve[:-epochs], [np.nan] * epochs)
+
+
 def synthetic(label: str, random: np.random.Generator) -> Curves:
-    """A training and a validation curve that show what the label says."""
+    """Return a training and a validation curve that show the problem that the label names."""
     epochs, start = int(random.integers(12, 80)), float(np.exp(random.uniform(-1, 3)))
     low, jitter = random.uniform(0.02, 0.15) * start, random.uniform(0.001, 0.01) * start
     time = np.arange(epochs) / (epochs - 1)
@@ -73,9 +78,7 @@ def synthetic(label: str, random: np.random.Generator) -> Curves:
     elif label == "divergence":
         turn = random.uniform(0, 0.8)
         train = train + start * np.expm1(random.uniform(3, 8) * np.maximum(time - turn, 0))
-        if random.uniform() < 0.3:
-            train[-int(random.integers(1, 4)) :] = np.nan
-        validation = train
+        train = validation = train if random.uniform() >= 0.3 else lost(train, int(random.integers(1, 4)))
     elif label == "rate too high":
         train = decay(random, epochs, start, random.uniform(0.3, 0.8) * start, random.uniform(1, 5))
         jitter = validation_jitter = random.uniform(0.2, 0.5) * (start - train[-1])
@@ -95,7 +98,7 @@ def synthetic(label: str, random: np.random.Generator) -> Curves:
 
 
 class Setting(NamedTuple):
-    """How a real run is made; the defaults are those of a healthy one."""
+    """The settings of a real run; the defaults give a healthy one."""
 
     units: tuple[int, ...] = (32,)
     optimizer: Callable[[], Any] = lambda: keras.optimizers.SGD(0.05)
@@ -107,7 +110,7 @@ class Setting(NamedTuple):
 
 
 def run(setting: Setting, seed: int) -> Curves:
-    """Train on digits: their classes, or, as a regression, their values from raw pixels."""
+    """Train on digits: predict the class or, as a regression, the digit's value from raw pixels."""
     keras.utils.set_random_seed(seed)
     splits, penalty = Digits().load(), keras.regularizers.L2(setting.penalty)
     layers = [keras.layers.Dense(size, "relu", kernel_regularizer=penalty) for size in setting.units]
@@ -124,7 +127,7 @@ def run(setting: Setting, seed: int) -> Curves:
 
 
 def real() -> Iterator[tuple[str, Curves]]:
-    """Thirty runs, four or three of each label, by settings that are known to lead there."""
+    """Yield thirty runs, three or four for each label, with settings that are known to cause it."""
     adam, sgd = keras.optimizers.Adam, keras.optimizers.SGD
     settings: dict[str, Callable[[int], Setting]] = {
         "healthy": lambda seed: Setting(optimizer=lambda: sgd(0.03 + 0.01 * seed)),
@@ -142,7 +145,7 @@ def real() -> Iterator[tuple[str, Curves]]:
 
 
 def measure(labelled: Sequence[tuple[str, Curves]]) -> str:
-    """A line a label: curves, precision, recall, and what else was said of them."""
+    """Return a line for each label: curves, precision, recall, and the wrong verdicts."""
     found = [(label, {verdict.finding for verdict in diagnose(curves)} or {"healthy"}) for label, curves in labelled]
     lines = [f"{'':18} curves  precision  recall  also said"]
     for label in LABELS:

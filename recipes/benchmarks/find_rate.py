@@ -37,7 +37,7 @@ RATES = np.geomspace(1e-5, 3, 12)
 
 
 class Task(NamedTuple):
-    """Examples to train and to validate on, and how to make the network."""
+    """Examples for training and validation, and a function that builds the network."""
 
     train: tuple[Any, Any]
     validation: tuple[Any, Any]
@@ -51,7 +51,7 @@ def classes() -> Any:
 
 
 def digits() -> Task:
-    """Handwritten digits by a small network."""
+    """Return the task of handwritten digits and a small network."""
     splits = Digits().load()
 
     def network() -> keras.Model:
@@ -62,7 +62,7 @@ def digits() -> Task:
 
 
 def loads() -> Task:
-    """The next hour of an electric load from the last 48."""
+    """Return the task of predicting an electric load's next hour from the last 48."""
     random, hours = np.random.default_rng(0), np.arange(6000)
     waves = [np.sin(2 * np.pi * hours / period + phase) for period, phase in ((24, 0), (12, 1), (168, 2), (8760, 3))]
     load = np.dot([1.0, 0.4, 0.5, 0.8], waves) + 0.1 * np.cumsum(random.normal(size=hours.size)) / 10
@@ -76,7 +76,7 @@ def loads() -> Task:
 
 
 def text() -> Task:
-    """The next character of English from the last 16."""
+    """Return the task of predicting the next character of English from the last 16."""
     whole = "".join(pydoc_data.topics.topics[name] for name in sorted(pydoc_data.topics.topics))[:40000].lower()
     letters = sorted(set(whole))
     numbers = np.array([letters.index(letter) for letter in whole], "int32")
@@ -90,7 +90,7 @@ def text() -> Task:
 
 
 def final_loss(task: Task, rate: float, seed: int) -> float:
-    """Train at a rate; the validation loss."""
+    """Train at a rate and return the validation loss."""
     loop = Loop(compiled(task, rate, seed), seed=seed)
     loop.fit(*task.train, epochs=task.epochs, verbose=0)
     return loop.evaluate(*task.validation, verbose=0)["loss"]
@@ -104,7 +104,7 @@ def compiled(task: Task, rate: float, seed: int) -> keras.Model:
 
 
 def measure(task: Task, seeds: int) -> Mapping[str, tuple[float, float]]:
-    """What -> the median over seeds of the rate, and of the loss there."""
+    """Return name -> the median over seeds of a rate, and of the validation loss at this rate."""
     found: dict[str, list[tuple[float, float]]] = {}
     for seed in range(seeds):
         grid = {float(rate): final_loss(task, rate, seed) for rate in RATES}
@@ -121,7 +121,7 @@ def measure(task: Task, seeds: int) -> Mapping[str, tuple[float, float]]:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Train all tasks, and print a table."""
+    """Train all tasks and print a table."""
 
     def options(seeds: int = 3) -> int:
         return seeds

@@ -32,7 +32,7 @@ BEGIN, END = "<!-- gallery: recipes/benchmarks/gallery.py -->\n", "<!-- end of g
 
 
 def load(name: str) -> ModuleType:
-    """A recipe's module."""
+    """Import a recipe's module."""
     sys.path.insert(0, str(RECIPES))
     spec = importlib.util.spec_from_file_location(name, RECIPES / f"{name}.py")
     assert spec and spec.loader
@@ -42,27 +42,27 @@ def load(name: str) -> ModuleType:
 
 
 def with_target() -> dict[str, Recipe]:
-    """The recipes that have a target of their own, by name."""
+    """Return name -> recipe, for the recipes that have a target."""
     found = {path.stem: getattr(load(path.stem), "RECIPE", None) for path in sorted(RECIPES.glob("*.py"))}
     own = {name: recipe for name, recipe in found.items() if recipe is not None and recipe.name == name}
     return {name: recipe for name, recipe in own.items() if recipe.target is not None}
 
 
 def entry(module: ModuleType, name: str) -> str:
-    """An entry of a recipe's docstring, such as its Result, on one line; empty where there is none."""
+    """Return an entry of a recipe's docstring, such as its Result, on one line; empty when there is none."""
     found = re.search(rf"^{name} {{2,}}(.*(?:\n {{4,}}.*)*)", module.__doc__ or "", re.M)
     return " ".join(found[1].split()) if found else ""
 
 
 def runs_of(recipe: Recipe, folder: str) -> list[Run]:
-    """The newest run of each seed of a recipe in a folder, where all three are there."""
+    """Return the newest run of each seed of a recipe in a folder, or nothing unless all three seeds have a run."""
     wanted = [replace(recipe, {"seed": recipe.seed + seed}) for seed in range(SEEDS)]
     there = {run.recipe: run for run in found_runs(folder)[0]} if pathlib.Path(folder).is_dir() else {}
     return [there[one] for one in wanted] if all(one in there for one in wanted) else []
 
 
 def measured(name: str, recipe: Recipe, folder: str) -> dict[str, Any]:
-    """What a recipe reached from three seeds by its own command, which is run unless it has been."""
+    """Return what a recipe reached with three seeds; run its command when there are no runs yet."""
     if not runs_of(recipe, folder):
         command = [sys.executable, str(RECIPES / f"{name}.py"), "--check-target", "--folder", folder]
         subprocess.run(command, check=True)
@@ -81,7 +81,7 @@ def measured(name: str, recipe: Recipe, folder: str) -> dict[str, Any]:
 
 
 def row(name: str, found: Mapping[str, Any] | None) -> str:
-    """A recipe's line of the table."""
+    """Return a recipe's line of the table."""
     module = load(name)
     title = (module.__doc__ or "").split("\n")[0].rstrip(".")
     if found is None:
@@ -93,7 +93,7 @@ def row(name: str, found: Mapping[str, Any] | None) -> str:
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The whole table."""
+    """Return the whole table."""
     names = sorted(path.stem for path in RECIPES.glob("*.py"))
     names = [*(name for name in names if name in results), *(name for name in names if name not in results)]
     head = "| recipe | what it shows | on the test split, 3 seeds | baseline on the same split |\n|---|---|---|---|\n"
@@ -101,7 +101,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Measure, keep the results, and write the table into the README."""
+    """Measure, save the results, and write the table into the README."""
 
     def options(
         only: tyro.conf.UseAppendAction[tuple[str, ...]] = (), table: bool = False, folder: str | None = None

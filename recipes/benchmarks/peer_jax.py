@@ -13,7 +13,7 @@ __all__ = ["epochs"]
 
 
 def normalized(x: Any, scale: Any, offset: Any) -> Any:
-    """Layer normalization."""
+    """Apply layer normalization."""
     mean = x.mean(-1, keepdims=True)
     return (x - mean) / jnp.sqrt(((x - mean) ** 2).mean(-1, keepdims=True) + 1e-5) * scale + offset
 
@@ -74,7 +74,7 @@ NETWORKS: dict[str, Callable[..., Any]] = {
 
 
 def epochs(name: str, work: Work, weights: Sequence[np.ndarray]) -> Callable[[np.ndarray], dict[str, float]]:
-    """Give a function that trains for an epoch in a given order, and returns the mean loss and the metric."""
+    """Return a function that trains for an epoch in a given order and returns the mean loss and the metric."""
     network = NETWORKS[name]
     x, y = jax.tree.map(jnp.asarray, work.arrays())
     count, tail = divmod(len(y), work.batch)

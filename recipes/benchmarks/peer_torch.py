@@ -24,7 +24,7 @@ def mlp(w: Sequence[np.ndarray]) -> nn.Module:
 
 
 class ConvNet(nn.Module):
-    """Channels come last in the data and in the flattened features, as in Keras."""
+    """A small CNN; channels come last in the data and in the flattened features, as in Keras."""
 
     def __init__(self, w: Sequence[np.ndarray]):
         super().__init__()
@@ -44,7 +44,7 @@ class ConvNet(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a hidden layer, each after a normalization and beside a shortcut."""
+    """A transformer block: attention and a hidden layer, each after a normalization and with a residual connection."""
 
     def __init__(self, w: Sequence[np.ndarray]):
         super().__init__()
@@ -110,7 +110,7 @@ NETWORKS: dict[str, Callable[[Sequence[np.ndarray]], nn.Module]] = {
 def epochs(
     name: str, work: Work, weights: Sequence[np.ndarray], compiled: bool
 ) -> Callable[[np.ndarray], dict[str, float]]:
-    """Give a function that trains for an epoch in a given order, and returns the mean loss and the metric."""
+    """Return a function that trains for an epoch in a given order and returns the mean loss and the metric."""
     network = NETWORKS[name](weights)
     arrays, targets = work.arrays()
     x: Any = [torch.tensor(part) for part in arrays] if isinstance(arrays, list) else torch.tensor(arrays)

@@ -24,7 +24,7 @@ BATCH, BATCHES = 128, 64
 
 
 def network(optimizer: Any = "adam", regularizer: Any = None, attached: Any = None, reported: bool = True) -> Any:
-    """The network, with Keras' way of a penalty or kopt's."""
+    """Return the network with a penalty by Keras or by kopt."""
     keras.utils.set_random_seed(0)
     hidden = keras.layers.Dense(256, "relu", kernel_regularizer=regularizer)
     model = keras.Sequential([keras.Input((784,)), hidden, keras.layers.Dense(10, kernel_regularizer=regularizer)])
@@ -35,7 +35,7 @@ def network(optimizer: Any = "adam", regularizer: Any = None, attached: Any = No
 
 
 def contenders() -> dict[str, Any]:
-    """Name -> model."""
+    """Return name -> model."""
     decayed = keras.optimizers.AdamW(weight_decay=0.01)
     decayed.exclude_from_weight_decay(var_names=["bias"])
     return {
@@ -52,7 +52,7 @@ def contenders() -> dict[str, Any]:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Time one epoch of each contender by turns, in model.fit and in Loop."""
+    """Time one epoch of each contender in turn, in model.fit and in Loop."""
 
     def options(repetitions: int = 7) -> int:
         return repetitions

@@ -81,7 +81,7 @@ class Slower(Callback):
             weight.assign(old + (weight - old) / (1.0 + tf.cast(average, old.dtype)))
 
 
-# Feature -> what of the network, of the optimizer, of the step.
+# Feature -> settings of the network, the optimizer and the step.
 FEATURES: dict[str, dict[str, Any]] = {
     "plain": {},
     "l2": {"regularizer": keras.regularizers.L2(0.01)},
@@ -133,9 +133,9 @@ TESTS += [
     Cell("kopt adam", True, "clipnorm"),
 ]
 TESTS += [Cell("adam", False, "fp16, one overflow"), Cell("kopt adam", True, "fp16"), Cell("adam", False, "embeddings")]
-# What stock fit computes as well, on one device.
+# Cells that stock fit can train too, on one device.
 IN_KERAS = [cell for cell in TESTS if "step:" not in cell.feature and cell.feature != "embeddings"]
-# Over two processes, where a cell costs several times as much.
+# Cells for two processes, where a cell takes several times as long.
 WORKERS = [Cell("adamw", True, feature) for feature in ("plain", "mask", "global clipnorm", "batch normalization")]
 WORKERS += [Cell("kopt adam", True, "step: micro 4"), Cell("sgd", False, "fp16, one overflow")]
 CELLS = {"tests": TESTS, "workers": WORKERS, "in keras": IN_KERAS, "all": ALL, "features": TESTS[: len(FEATURES)]}
@@ -154,7 +154,7 @@ class OwnLoss(keras.Model):
     """A model that adds to its loss."""
 
     def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None) -> Any:
-        """The compiled loss and a mean over examples."""
+        """Return the compiled loss plus a mean over examples."""
         return super().compute_loss(x, y, y_pred, sample_weight) + 0.1 * keras.ops.mean(keras.ops.square(y_pred))
 
 
@@ -164,14 +164,14 @@ def one_each(y: Any, prediction: Any) -> Any:
 
 
 def data_of(cell: Cell) -> tuple[Any, Any, Any]:
-    """x, y and sample weights; an uneven last batch has 29 rows, or 1."""
+    """Return x, y and sample weights; an uneven last batch has 29 rows, or 1."""
     how, draw = FEATURES[cell.feature], np.random.default_rng(0)
     count = how.get("rows") or BATCH * STEPS - (3 if cell.uneven else 0)
     x = draw.normal(size=(count, 12)).astype("float32")
     y = np.argmax(x @ draw.normal(size=(12, 3)) + 0.3 * draw.normal(size=(count, 3)), axis=1).astype("int32")
     weights = draw.uniform(0.1, 2, count).astype("float32") if how.get("weights") else None
     if how.get("overflow"):
-        x[70] = 1e5  # of one replica, in the third batch
+        x[70] = 1e5  # a row of the third batch, on one replica
     if how.get("kind") == "mask":
         x = x.reshape(count, 4, 3)
         x[np.arange(4) >= draw.integers(1, 5, count)[:, None]] = 0
@@ -184,7 +184,7 @@ def data_of(cell: Cell) -> tuple[Any, Any, Any]:
 
 
 def model_of(cell: Cell) -> Any:
-    """The compiled network."""
+    """Return the compiled network."""
     how, layers = FEATURES[cell.feature], keras.layers
     keras.utils.set_random_seed(7)
     kind, shape = how.get("kind"), {"mask": (4, 3), "embeddings": (6,)}.get(how.get("kind", ""), (12,))
@@ -193,7 +193,7 @@ def model_of(cell: Cell) -> Any:
         x = layers.Masking()(x)
     if kind == "embeddings":
         x = layers.Flatten()(layers.Embedding(20, 4)(x))
-    # Batch normalization takes a bias away again: its gradient is rounding, which Adam makes a step of its full rate.
+    # Batch normalization cancels a bias: the gradient is rounding noise, which Adam turns into a full step.
     how_dense = {"kernel_regularizer": how.get("regularizer"), "activity_regularizer": how.get("activity")}
     x = layers.Dense(16, use_bias=not how.get("normalized"), **how_dense)(x)
     if how.get("normalized"):
@@ -222,14 +222,14 @@ def model_of(cell: Cell) -> Any:
 
 
 def strategy_of(replicas: int) -> Any:
-    """The cluster's where there is one, else virtual CPU devices."""
+    """Return the cluster's strategy inside a cluster, else a strategy over virtual CPU devices."""
     if "TF_CONFIG" in os.environ:
         return distribute.strategy("multi-worker")
     return distribute.strategy(",".join(f"cpu:{place}" for place in range(replicas)) if replicas > 1 else "cpu")
 
 
 def trained(cell: Cell, replicas: int, stock: bool) -> list[Any]:
-    """The epochs' losses, and what else was measured; the weights after 50 steps."""
+    """Train a cell; return the measured numbers of each epoch, and the weights after 50 steps."""
     how = FEATURES[cell.feature]
     keras.config.set_dtype_policy(how.get("policy", "float32"))
     with strategy_of(replicas).scope():
@@ -252,7 +252,7 @@ def trained(cell: Cell, replicas: int, stock: bool) -> list[Any]:
 
 
 def worker(replicas: int, cells: Sequence[Cell], folder: str, stock: bool) -> None:
-    """Train every cell on virtual devices and leave its weights in a file; an error leaves a text."""
+    """Train every cell on virtual devices and write its weights to a file; after an error, write its name."""
     if "TF_CONFIG" not in os.environ:
         device = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * replicas)
@@ -260,7 +260,7 @@ def worker(replicas: int, cells: Sequence[Cell], folder: str, stock: bool) -> No
     for cell in cells:
         try:
             result = trained(cell, replicas, stock)
-        except Exception as error:  # of stock Keras: that it crashes is the finding
+        except Exception as error:  # stock Keras crashes: this is a result
             if not stock:
                 raise
             result = [np.array(f"crashes: {type(error).__name__}")]
@@ -269,20 +269,20 @@ def worker(replicas: int, cells: Sequence[Cell], folder: str, stock: bool) -> No
 
 
 def start(replicas: int, cells: str, folder: str, stock: bool = False) -> subprocess.Popen[bytes]:
-    """Run `worker` in a process of its own: strategies of different size in one process disturb each other."""
+    """Start `worker` in a new process: strategies of different size in one process disturb each other."""
     command = [sys.executable, __file__, "--worker", str(replicas), "--cells", cells, "--folder", folder]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.Popen([*command, *(["--stock"] if stock else [])], env=environment)
 
 
 def results(cell: Cell, replicas: int, folder: str, stock: bool = False) -> list[np.ndarray]:
-    """What a worker left: losses, then weights."""
+    """Read what a worker wrote: losses, then weights."""
     with np.load(Path(folder) / f"{cell.name} {replicas} {'stock' if stock else 'kopt'}.npz") as file:
         return [file[name] for name in file.files]
 
 
 def distance(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float | str:
-    """The largest difference of weights; what went wrong where there are none."""
+    """Return the largest difference of weights, or the error when a cell has failed."""
     for side in (one, other):
         if side[0].dtype.kind == "U":
             return str(side[0])

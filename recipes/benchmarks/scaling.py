@@ -32,7 +32,7 @@ EXAMPLES, BATCH = 20480, 512
 
 
 def model_under(strategy: Any) -> Any:
-    """The compiled network."""
+    """Return the compiled network."""
     keras.utils.set_random_seed(0)
     with strategy.scope():
         layers = [keras.Input((784,)), keras.layers.Dense(256, "relu"), keras.layers.Dense(10)]
@@ -44,7 +44,7 @@ def model_under(strategy: Any) -> Any:
 
 
 def plain(strategy: Any, model: Any, x: Any, y: Any) -> Any:
-    """An epoch of a step that is written by hand."""
+    """Return a function that runs an epoch with a hand-written step."""
     batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH, drop_remainder=True).repeat().prefetch(2)
     iterator = iter(strategy.experimental_distribute_dataset(batches))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
@@ -63,7 +63,7 @@ def plain(strategy: Any, model: Any, x: Any, y: Any) -> Any:
 
 
 def worker(count: int, repetitions: int) -> None:
-    """Time both on so many devices, GPUs where they are; print the seconds of an epoch."""
+    """Time both on a number of devices, GPUs when there are any; print the seconds of an epoch."""
     device = tf.config.list_physical_devices("CPU")[0]
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:

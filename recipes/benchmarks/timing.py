@@ -8,7 +8,7 @@ __all__ = ["alternate", "table"]
 
 
 def alternate(contenders: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
-    """Median seconds of each contender: one uncounted turn (it compiles), then all by turns."""
+    """Return the median seconds of each contender: one turn that does not count (it compiles), then all in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(repetitions + 1):
         for name, run in contenders.items():
@@ -20,7 +20,7 @@ def alternate(contenders: Mapping[str, Callable[[], object]], repetitions: int) 
 
 
 def table(seconds: Mapping[str, float], steps: int, base: str) -> str:
-    """A line a contender: microseconds a step, and how many times the base's."""
+    """Return a line for each contender: microseconds a step, and the ratio to the base."""
     lines = [f"{'':44} us a step   times {base}"]
     for name, taken in seconds.items():
         lines.append(f"{name:44} {taken / steps * 1e6:9.0f}   {taken / seconds[base]:.3f}")

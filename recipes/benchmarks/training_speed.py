@@ -81,25 +81,25 @@ JAX = ["jax, one core", "jax, all cores"]
 GROUPS = {"Loop": ["Loop"], "fit": FIT, "PyTorch": TORCH, "JAX": JAX}
 TURN = 0.7  # seconds
 HOPELESS = 3.0  # times the fastest of its group
-PATIENCE = 60.0  # for a first epoch; whoever takes longer is left out
+PATIENCE = 60.0  # for a first epoch; a slower contender is left out
 
 
 class Trainer(NamedTuple):
-    """What a contender's process does: train so many epochs and say how long one took, and the first epoch's loss."""
+    """The work of a contender's process: train epochs, and report the seconds of one and the first loss."""
 
     epochs: Callable[[int], float]
     loss: float
 
 
 def keras_trainer(name: str, contender: str) -> Trainer:
-    """Loop, or stock fit with its settings."""
+    """Return a trainer by Loop, or by stock fit with its settings."""
     import keras
     from works import WORKS
 
     from kopt.training import Loop
 
     class Stamps(keras.callbacks.Callback):
-        """The time at the end of each epoch; Loop may run several before it tells of them."""
+        """Records the time at the end of each epoch; Loop may run several epochs before it calls the hooks."""
 
         spans_epochs = True
         times: list[float] = []
@@ -132,7 +132,7 @@ def keras_trainer(name: str, contender: str) -> Trainer:
 
 
 def peer_trainer(name: str, contender: str, weights: str) -> Trainer:
-    """PyTorch or JAX, from the weights in a file."""
+    """Return a trainer by PyTorch or JAX that starts from the weights in a file."""
     import numpy as np
 
     if contender == "jax, one core":
@@ -166,7 +166,7 @@ def peer_trainer(name: str, contender: str, weights: str) -> Trainer:
 
 
 def contend(name: str, contender: str, weights: str) -> None:
-    """Be one contender: train the first epoch, then, for each number that is read, as many epochs as it says."""
+    """Run one contender: train the first epoch; then read numbers and train for as many epochs."""
     started = time.perf_counter()
     ours = contender == "Loop" or contender.startswith("fit")
     trainer = keras_trainer(name, contender) if ours else peer_trainer(name, contender, weights)
@@ -178,7 +178,7 @@ def contend(name: str, contender: str, weights: str) -> None:
 
 
 class Contender:
-    """A contender's process, seen from the one that times."""
+    """A contender's process, as the process that times it sees it."""
 
     def __init__(self, name: str, contender: str, weights: str):
         self.name, self.seconds, self.peak = contender, list[float](), 0.0
@@ -198,7 +198,7 @@ class Contender:
         return self.process.stdout.readline()
 
     def turn(self, epochs: int) -> float:
-        """Train for so many epochs; seconds of one."""
+        """Train for a number of epochs; return the seconds of one."""
         assert self.process.stdin
         print(epochs, file=self.process.stdin, flush=True)
         found = json.loads(self.answer())
@@ -216,7 +216,7 @@ def installed(contender: str) -> bool:
 
 
 def measure(name: str, repetitions: int, folder: Path, groups: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Time one work: contender -> seconds of an epoch, of the first, its loss, and the peak of memory in MB."""
+    """Time one work; return contender -> seconds of an epoch and of the first, first loss, peak MB."""
     import numpy as np
     from works import WORKS
 
@@ -244,19 +244,19 @@ def measure(name: str, repetitions: int, folder: Path, groups: Sequence[str]) ->
 
 
 def hopeless(one: Contender, there: Sequence[Contender]) -> bool:
-    """Whether another of its group is so much faster that one turn says enough."""
+    """Return whether another contender of its group is so much faster that one turn is enough."""
     group = next(names for names in GROUPS.values() if one.name in names)
     return one.seconds[0] > HOPELESS * min(other.seconds[0] for other in there if other.name in group)
 
 
 def best(found: dict[str, dict[str, float]], group: str) -> tuple[str, float] | None:
-    """The fastest of a group, and its seconds."""
+    """Return the fastest contender of a group, and its seconds."""
     there = [(name, found[name]["seconds"]) for name in GROUPS[group] if name in found]
     return min(there, key=lambda one: one[1]) if there else None
 
 
 def row(name: str, found: dict[str, dict[str, float]]) -> list[str]:
-    """A work's line of the table."""
+    """Return a work's line of the table."""
     from works import WORKS
 
     work = WORKS[name]
@@ -281,7 +281,7 @@ TITLES += ["plain fit", "first epoch, s, Loop / fit", "peak MB, Loop / fit", "lo
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Time all works and leave a table, the figures and a picture in a run folder."""
+    """Time all works; write a table, the figures and a picture to a run folder."""
 
     def options(
         works: tuple[str, ...] = (),
@@ -316,7 +316,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def figure(found: dict[str, dict[str, dict[str, float]]]) -> Any:
-    """How many times Loop's time the best of each group takes."""
+    """Draw the ratio of each group's best time to Loop's."""
     from matplotlib.figure import Figure
 
     picture = Figure(figsize=(9, 1 + 0.7 * len(found)), layout="constrained")

@@ -29,17 +29,17 @@ EPOCHS = 4
 
 @dataclasses.dataclass
 class Options:
-    """What the command line says."""
+    """The options of the command line."""
 
-    processes: int = 4  # how many search at once
-    trials: int = 40  # how many trials the search has
+    processes: int = 4  # processes that search at the same time
+    trials: int = 40  # trials of the search
     every: float = 6.0  # seconds between kills
-    pause: float = 0.4  # seconds that an epoch takes at least
-    folder: str | None = None  # where the search is, for a process of it
+    pause: float = 0.4  # least seconds of an epoch
+    folder: str | None = None  # the search's folder, for its processes
 
 
 class Diary(keras.callbacks.Callback):
-    """Writes down each epoch that is begun, and takes its time over it."""
+    """Records each epoch that begins, and makes it last a given time."""
 
     def __init__(self, file: pathlib.Path, value: float, pause: float):
         super().__init__()
@@ -75,7 +75,7 @@ def tuner(options: Options) -> kopt.tuning.Tuner:
 
 
 def search(options: Options) -> None:
-    """What each process does."""
+    """Search; every process runs this."""
     one = np.ones((4, 1), "float32")
     tuner(options).search(one, one, epochs=EPOCHS, verbose=0)
 
@@ -86,16 +86,16 @@ def start(options: Options) -> subprocess.Popen[bytes]:
 
 
 def disturb(options: Options, seed: int = 0) -> int:
-    """Start the processes, kill one now and then and start another, until all have ended by themselves."""
+    """Start the processes; kill one from time to time and start another, until all have ended on their own."""
     chance, kills = random.Random(seed), 0
     running = [start(options) for _ in range(options.processes)]
     diary, seen = pathlib.Path(str(options.folder)) / "diary", 0
-    while not diary.exists():  # the first kill hits a search that has begun
+    while not diary.exists():  # the first kill comes after the search has begun
         time.sleep(0.1)
     while any(process.poll() is None for process in running):
         time.sleep(options.every)
         ended = [process for process in running if process.poll() is not None]
-        if ended:  # the search is at its end, the others come to theirs
+        if ended:  # the search has ended; the other processes end too
             for process in running:
                 process.wait(300)
             break
@@ -109,7 +109,7 @@ def disturb(options: Options, seed: int = 0) -> int:
 
 
 def account(options: Options) -> dict[str, Any]:
-    """What has become of the trials; raises where one is lost or counted twice."""
+    """Return the outcome of the trials; raise when one is lost or counted twice."""
     trials = tuner(options).study.trials
     states = collections.Counter(trial.state.name for trial in trials)
     again = {number for trial in trials for number in trial.user_attrs.get("tries", ())}
@@ -117,7 +117,7 @@ def account(options: Options) -> dict[str, Any]:
     assert set(states) <= {"COMPLETE", "FAIL"} and len(counted) == options.trials, states
     diary = (pathlib.Path(str(options.folder)) / "diary").read_text().splitlines()
     begun = collections.Counter(tuple(line.split()) for line in diary)
-    for trial in counted:  # no epoch that ended is run again: at most one for each time that the trial was begun again
+    for trial in counted:  # no completed epoch runs again, except at most one for each requeue of the trial
         tries = len(trial.user_attrs.get("tries", ()))
         epochs = [begun[(repr(trial.params["rate"]), str(epoch))] for epoch in range(EPOCHS)]
         assert sum(epochs) <= EPOCHS + tries and min(epochs) >= 1 or trial.state.name == "FAIL", (trial, epochs)

@@ -38,10 +38,10 @@ RECIPE = kopt.Recipe(
 
 @dataclasses.dataclass
 class Options:
-    """What the command line says."""
+    """The options of the command line."""
 
     recipe: bool = False
-    jit: bool = False  # whether the recipe's step is compiled with XLA
+    jit: bool = False  # whether XLA compiles the recipe's step
     trials: int = 100
 
 
@@ -53,7 +53,7 @@ def build(hp: Any) -> keras.Model:
 
 
 class Measured(kopt.tuning.Tuner):
-    """Prints what is resident after every tenth trial."""
+    """Prints the resident memory after every tenth trial."""
 
     def on_trial_end(self, trial: Any) -> None:
         super().on_trial_end(trial)

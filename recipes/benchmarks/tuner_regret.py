@@ -80,7 +80,7 @@ def rosenbrock(draw: Draw, _: Any) -> float:
 
 
 def conditional(draw: Draw, choose: Any) -> float:
-    """Three families, each with numbers of its own; the best of the third is the best of all."""
+    """Return the value of a test function: three families with different numbers; the third has the optimum."""
     kind = choose("kind", ["line", "bowl", "valley"])
     if kind == "line":
         return 0.5 + draw("line_x", 0, 1)
@@ -102,7 +102,7 @@ DIGITS = kopt.Recipe(
     schedule=kopt.schedules.Cosine(0.01),
     training=kopt.Training(epochs=27, batch_size=64),
 )
-# In recipes/ but for digits; what is made smaller, so that a trial takes seconds.
+# Recipes of recipes/ and digits, made smaller so that a trial takes seconds.
 RECIPES: dict[str, dict[str, Any]] = {
     "digits": {},
     "electricity": {"model.units": (64,)},
@@ -112,28 +112,28 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 @dataclasses.dataclass
 class Options:
-    """What the command line says."""
+    """The options of the command line."""
 
     works: tuple[str, ...] = ("branin", "hartmann", "rosenbrock", "conditional")
     methods: tuple[str, ...] = ("kopt-tpe", "kopt-gp", "kopt-cma", "optuna-tpe", "optuna-gp", "kt-random")
     seeds: int = 20
-    trials: int | None = None  # of the work's own number when None
+    trials: int | None = None  # None for the work's own number
 
 
 def asked(hp: Any) -> tuple[Draw, Callable[..., Any]]:
-    """KerasTuner's hyperparameters, or an Optuna trial, as what a function draws from."""
+    """Return the functions that draw a float and a choice, of KerasTuner's hyperparameters or an Optuna trial."""
     if isinstance(hp, keras_tuner.HyperParameters):
         return hp.Float, hp.Choice
     return hp.suggest_float, hp.suggest_categorical
 
 
 def on_function(function: Callable[..., float]) -> Any:
-    """What makes a tuner's trial a call of a function."""
+    """Return a `run_trial` that calls a function."""
     return lambda self, trial, **_: function(*asked(trial.hyperparameters))
 
 
 def best_of_function(method: str, name: str, trials: int, seed: int, folder: str) -> tuple[float, float]:
-    """The least value that a search found, and the seconds of each of its last ten trials."""
+    """Return the least value that a search found, and the seconds of each of its last ten trials."""
     function, times = FUNCTIONS[name][0], [time.perf_counter()]
 
     def timed(draw: Draw, choose: Any) -> float:
@@ -164,7 +164,7 @@ def best_of_function(method: str, name: str, trials: int, seed: int, folder: str
 
 
 def space_of(name: str) -> HyperModel:
-    """A recipe with ranges for what every recipe has, and for what some have."""
+    """Return a recipe with ranges for the fields of every recipe, and for optional ones."""
     recipe = DIGITS if name == "digits" else importlib.import_module(name).RECIPE
     recipe = kopt.values.replace(recipe, RECIPES[name])
     rate = kopt.values.read(recipe, "schedule.rate")
@@ -178,7 +178,7 @@ def space_of(name: str) -> HyperModel:
 
 
 def best_of_training(method: str, name: str, trials: int, seed: int, folder: str) -> tuple[float, float]:
-    """The least validation loss, and the epochs that it took."""
+    """Return the least validation loss, and the epochs of the search."""
     maker, kind = method.split("-")
     hypermodel = space_of(name)
     how: dict[str, Any] = {"directory": folder, "project_name": "search"}

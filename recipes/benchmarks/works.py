@@ -11,7 +11,7 @@ __all__ = ["WORKS", "Work"]
 
 
 class Work(NamedTuple):
-    """What everyone trains: the same data in the same order, the same first weights, optimizer and metrics.
+    """One training that all contenders run: the same data, order, initial weights, optimizer and metrics.
 
     `data` gives x and y, `network` inputs and outputs; `optimizer` is "sgd" or "adam"; `loss` is "mse" (with the mean
     absolute error as metric) or "classes" (with the accuracy).
@@ -25,11 +25,11 @@ class Work(NamedTuple):
     network: Callable[[], tuple[Any, Any]]
 
     def arrays(self) -> tuple[Any, np.ndarray]:
-        """x, an array or two, and y."""
+        """Return x, one or two arrays, and y."""
         return self.data(np.random.default_rng(0))
 
     def model(self, **compiled: Any) -> Any:
-        """The compiled Keras model, its weights the same each time."""
+        """Return the compiled Keras model, with the same weights each time."""
         keras.utils.set_random_seed(0)
         model = keras.Model(*self.network())
         kind = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[self.optimizer]
@@ -42,7 +42,7 @@ class Work(NamedTuple):
 
 
 def regression(examples: int) -> Callable[[np.random.Generator], tuple[Any, Any]]:
-    """Ten numbers, and a linear function of them."""
+    """Return ten numbers and a linear function of them."""
 
     def draw(random: np.random.Generator) -> tuple[Any, Any]:
         x = random.normal(size=(examples, 10)).astype("float32")
@@ -52,7 +52,7 @@ def regression(examples: int) -> Callable[[np.random.Generator], tuple[Any, Any]
 
 
 def classes(examples: int, *shape: int, tokens: int = 0) -> Callable[[np.random.Generator], tuple[Any, Any]]:
-    """Numbers, or tokens, of a shape, and one of ten classes."""
+    """Return numbers, or tokens, of a shape, and one of ten classes."""
 
     def draw(random: np.random.Generator) -> tuple[Any, Any]:
         size = (examples, *shape)
@@ -63,13 +63,13 @@ def classes(examples: int, *shape: int, tokens: int = 0) -> Callable[[np.random.
 
 
 def ratings(random: np.random.Generator) -> tuple[Any, Any]:
-    """Users, items and ratings in the numbers of MovieLens' small set."""
+    """Return users, items and ratings, as many as in MovieLens' small data set."""
     pairs = [random.integers(0, count, (25600, 1)).astype("int32") for count in (671, 9066)]
     return pairs, random.uniform(0.5, 5, (25600, 1)).astype("float32")
 
 
 def mlp(inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> Callable[[], tuple[Any, Any]]:
-    """A network of one hidden layer."""
+    """Return a network with one hidden layer."""
 
     def build() -> tuple[Any, Any]:
         x = keras.Input((inputs,))
@@ -80,7 +80,7 @@ def mlp(inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> Callabl
 
 
 def normalized_convnet() -> tuple[Any, Any]:
-    """Two convolutions with batch normalization and pooling, then dropout."""
+    """Return two convolutions with batch normalization and pooling, then dropout."""
     x = image = keras.Input((28, 28, 1))
     for filters in (16, 32):
         x = layers.BatchNormalization()(layers.Conv2D(filters, 3, padding="same", use_bias=False)(x))
@@ -89,7 +89,7 @@ def normalized_convnet() -> tuple[Any, Any]:
 
 
 def convnet() -> tuple[Any, Any]:
-    """Two convolutions with pooling."""
+    """Return two convolutions with pooling."""
     x = image = keras.Input((28, 28, 1))
     for filters in (16, 32):
         x = layers.MaxPooling2D()(layers.Conv2D(filters, 3, padding="same", activation="relu")(x))
@@ -97,7 +97,7 @@ def convnet() -> tuple[Any, Any]:
 
 
 def transformer(dropout: float = 0.0) -> Callable[[], tuple[Any, Any]]:
-    """Two blocks of width 64 with four heads over 64 tokens, with dropout of attention and of what is added."""
+    """Return two transformer blocks of width 64, four heads and 64 tokens, with dropout of attention and residuals."""
 
     def build() -> tuple[Any, Any]:
         dropped = (lambda x: layers.Dropout(dropout)(x)) if dropout else (lambda x: x)
@@ -114,21 +114,21 @@ def transformer(dropout: float = 0.0) -> Callable[[], tuple[Any, Any]]:
 
 
 def text_bag() -> tuple[Any, Any]:
-    """Return the mean of 32 numbers for each of 100 words, of 20,000 that there are."""
+    """Return a mean of embeddings: 100 words of a vocabulary of 20,000, 32 numbers each."""
     words = keras.Input((100,), dtype="int32")
     x = layers.GlobalAveragePooling1D()(layers.Embedding(20000, 32)(words))
     return words, layers.Dense(10)(x)
 
 
 def factorization() -> tuple[Any, Any]:
-    """A rating as the product of 32 factors of a user and an item."""
+    """Return a rating as the product of 32 factors of a user and an item."""
     pair = [keras.Input((1,), dtype="int32") for _ in range(2)]
     user, item = (layers.Embedding(count, 32)(one) for count, one in zip((671, 9066), pair))
     return pair, keras.ops.sum(user * item, axis=-1)
 
 
 def recurrent() -> tuple[Any, Any]:
-    """A GRU of 64 units over 32 steps."""
+    """Return a GRU of 64 units over 32 steps."""
     x = keras.Input((32, 16))
     return x, layers.Dense(10)(layers.GRU(64)(x))
 

@@ -1,4 +1,4 @@
-"""Keras' own tests of its trainer, which ship inside its wheel: Loop passes what stock fit passes."""
+"""Keras' own tests of `fit`, which ship inside its wheel: Loop passes what stock fit passes."""
 
 import os
 import pathlib
@@ -31,6 +31,6 @@ def test_loop_passes_what_fit_passes(tmp_path) -> None:
     """Those that fail, fail with stock fit too: they need a package that is not there."""
     pytest.importorskip("absl.testing")
     passed, failed = outcomes(tmp_path, "-p", "keras_trainer")
-    assert len(passed) > 150
-    assert int((tmp_path / "calls.txt").read_text()) > 50
+    assert len(passed) > 95
+    assert int((tmp_path / "calls.txt").read_text()) > 120
     assert {name: why for name, why in failed.items() if not why.startswith("ModuleNotFoundError")} == {}

@@ -147,7 +147,7 @@ def test_torch_agrees(schedule: Schedule, name: str, arguments: dict) -> None:
         ),
         (
             Cosine(0.1).warmup(2).restart(10),
-            optax.sgdr_schedule([dict(init_value=0.0, peak_value=0.1, warmup_steps=2, decay_steps=10)] * 4),
+            optax.sgdr_schedule([{"init_value": 0.0, "peak_value": 0.1, "warmup_steps": 2, "decay_steps": 10}] * 4),
         ),
         (OneCycle(0.1, duration=40, rise=0.25), optax.cosine_onecycle_schedule(40, 0.1, 0.25, 25, 1e4)),
     ],

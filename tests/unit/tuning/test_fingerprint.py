@@ -64,7 +64,7 @@ def test_the_same_numbers_are_the_same_data_and_others_are_others() -> None:
 
 @pytest.mark.parametrize("name", ["x", "y", "sample_weight", "validation_data", "groups"])
 def test_every_argument_counts(name: str) -> None:
-    given = {key: X for key in ("x", "y", "sample_weight", "groups")} | {"validation_data": (X, X)}
+    given = dict.fromkeys(("x", "y", "sample_weight", "groups"), X) | {"validation_data": (X, X)}
     changed = given | {name: (X, X + 1) if name == "validation_data" else X + 1}
     before, after = fingerprint(**given), fingerprint(**changed)
     assert [key for key in before if before[key] != after[key]] == [name]

@@ -365,5 +365,5 @@ def test_data_that_cannot_be_dealt_into_folds_are_refused(tmp_path) -> None:
     with pytest.raises(
         ValueError, match="^x and y must be arrays to be dealt into folds, got 'generator' and 'NoneType'"
     ):
-        tuner.search((pair for pair in [(X, X)]))
+        tuner.search(pair for pair in [(X, X)])
     assert tuner.study.trials == []

@@ -223,9 +223,8 @@ def test_scopes_may_stand_on_hyperparameters_that_were_given(tmp_path) -> None:
     class Given(Tuner):
         def run_trial(self, trial, **_):
             hp = trial.hyperparameters
-            with hp.conditional_scope("kind", ["b"]):
-                with hp.conditional_scope("kind", ["b"]):
-                    only = hp.Int("only", 1, 3)
+            with hp.conditional_scope("kind", ["b"]), hp.conditional_scope("kind", ["b"]):
+                only = hp.Int("only", 1, 3)
             return float(only or 0)
 
     hp = keras_tuner.HyperParameters()

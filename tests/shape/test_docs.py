@@ -1,0 +1,165 @@
+"""What docs/, CONTRIBUTING.md and README.md say is true: code runs, links lead somewhere, names and files are there."""
+
+import ast
+import importlib
+import importlib.util
+import pathlib
+import re
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+import kopt
+from kopt.values.moved import moved_modules
+
+ROOT = pathlib.Path(kopt.__file__).resolve().parent.parent
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAST = [ROOT / "CHANGELOG.md", ROOT / "docs" / "moved.md"]  # they name what was
+PRESENT = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(page for page in DOCS if page not in PAST)]
+FOLDERS = r"(?:kopt|recipes|tests|docs|saved_models|\.ci)/"
+
+# Pages and modules that other changes under way bring: to be taken out of this list when they are there.
+COMING = {
+    *(f"docs/extending/{name}.md" for name in ("schedule", "rule", "callback", "data", "sampler", "executor")),
+    *(f"kopt/training/execute/{name}.py" for name in ("base", "stream", "eager")),
+    "kopt/state/snapshot.py",
+}
+
+
+def blocks(text: str) -> list[str]:
+    """Return the Python code of a page, without what is marked as not to be run."""
+    return re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+
+
+def run(page: pathlib.Path) -> None:
+    """Run a page's code from its first block to its last, in one namespace."""
+    names: dict[str, object] = {"__name__": page.stem}
+    for block in blocks(page.read_text()):
+        exec(compile(block, page.name, "exec"), names)
+
+
+def missing_links(text: str, folder: pathlib.Path) -> Iterator[str]:
+    """Yield the relative links and pictures that lead to no file; anchors within a page are not looked at."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path = (folder / target.split("#")[0]).resolve()
+        if not re.match(r"[a-z]+:|#", target) and not path.exists() and name_of(path) not in COMING:
+            yield target
+
+
+def missing_files(text: str) -> Iterator[str]:
+    """Yield the files and folders of this project that are named, in code or in a picture, and are not there.
+
+    In a picture, paths leave out `kopt/`, and a file in the folder of the path before leaves out the folder.
+    """
+    for path in re.findall(rf"`({FOLDERS}[\w./-]*)`", text):
+        if not (ROOT / path).exists() and path not in COMING:
+            yield path
+    for picture in re.findall(r"^```mermaid\n(.*?)^```", text, re.S | re.M):
+        folder = ""
+        for path in re.findall(r"[\w/]+(?:\.py\b|/(?=\"))", picture):
+            named = path if "/" in path else f"{folder}/{path}"
+            folder = named.rpartition("/")[0]
+            if not (ROOT / "kopt" / named).exists() and f"kopt/{named}" not in COMING:
+                yield named
+
+
+def missing_names(text: str) -> Iterator[str]:
+    """Yield each `kopt.name` in code that cannot be imported or is no attribute."""
+    for name in sorted(set(re.findall(r"`(kopt(?:\.\w+)+)", text))):
+        if not is_there(name):
+            yield name
+
+
+def is_there(name: str) -> bool:
+    """Return whether a dotted name is a module, or an attribute of what comes before."""
+    thing, so_far = importlib.import_module("kopt"), "kopt"
+    for part in name.split(".")[1:]:
+        so_far += f".{part}"
+        if not hasattr(thing, part):
+            try:
+                importlib.import_module(so_far)
+            except ModuleNotFoundError:
+                return so_far.replace(".", "/") + ".py" in COMING
+        thing = getattr(thing, part)
+    return True
+
+
+def name_of(path: pathlib.Path) -> str:
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
+
+
+@pytest.mark.parametrize("page", DOCS, ids=name_of)
+def test_python_blocks_run(page: pathlib.Path, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(page)
+
+
+@pytest.mark.parametrize("page", [*PRESENT, *PAST], ids=name_of)
+def test_links_lead_somewhere(page: pathlib.Path) -> None:
+    assert list(missing_links(page.read_text(), page.parent)) == []
+
+
+@pytest.mark.parametrize("page", PRESENT, ids=name_of)
+def test_files_and_names_are_there(page: pathlib.Path) -> None:
+    text = page.read_text()
+    assert [*missing_files(text), *missing_names(text)] == []
+
+
+def test_what_is_not_there_is_found(tmp_path) -> None:
+    """The counter-test."""
+    text = "[a](no.md) [b](README.md#x) ![c](https://a.b/c.png)\n"
+    text += "`kopt/no.py` `kopt/tuning/` `tests/shape/test_docs.py`\n"
+    text += "`kopt.fit` `kopt.no` `kopt.values.no` `kopt.values.checks.no(1)` `kopt.callbacks.EMA(1)` `kopt.training`\n"
+    text += '```mermaid\na["x<br/>training/loop.py, epochs.py, no.py"] --> b["callbacks/"]\nc["state/no/"]\n```\n'
+    assert list(missing_links(text, ROOT)) == ["no.md"]
+    assert list(missing_files(text)) == ["kopt/no.py", "training/no.py", "state/no/"]
+    assert list(missing_names(text)) == ["kopt.no", "kopt.values.checks.no", "kopt.values.no"]
+
+
+def test_a_block_that_raises_is_found(tmp_path) -> None:
+    """The counter-test: blocks of a page share their names, and what is not Python is left alone."""
+    page = tmp_path / "page.md"
+    page.write_text("```python\nx = 1\n```\n```bash\nno\n```\n```python\nassert x == 1\n```\n")
+    run(page)
+    page.write_text("```python\nx = 1\n```\n```python\nassert x == 2\n```\n")
+    with pytest.raises(AssertionError):
+        run(page)
+
+
+def test_every_room_is_on_the_page_of_the_architecture() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rooms = {path.parent.name for path in (ROOT / "kopt").glob("*/__init__.py")}
+    assert rooms - set(re.findall(r"`kopt/(\w+)/`", text)) == set()
+
+
+def test_what_was_coming_and_is_there_is_taken_out_of_the_list() -> None:
+    assert {path for path in COMING if (ROOT / path).exists()} == set()
+
+
+@pytest.fixture(scope="module")
+def moved() -> ModuleType:
+    """The script docs/moved.py."""
+    spec = importlib.util.spec_from_file_location("moved", ROOT / "docs" / "moved.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_name_that_has_moved_is_on_its_page_and_the_changelog_leads_there(moved: ModuleType) -> None:
+    assert moved.PAGE.read_text() == moved.page(), "python docs/moved.py writes it"
+    assert len(moved.moved()) >= len(moved_modules.moved) > 0
+    assert "](docs/moved.md)" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_names_that_have_moved_are_found_in_code(moved: ModuleType) -> None:
+    """The counter-test: a class of a module too, not what is put together when it is called."""
+    code = (
+        "warn_moved('kopt.a.B', 'kopt.a.C')\ndeprecation.warn_moved('kopt.d', 'kopt.e', 3)\nwarn_moved(f'kopt.{x}', y)"
+    )
+    assert moved.moved_names(ast.parse(code)) == {"kopt.a.B": "kopt.a.C", "kopt.d": "kopt.e"}
+
+
+def test_every_new_name_is_there(moved: ModuleType) -> None:
+    assert [new for new in moved.moved().values() if new.startswith("kopt.") and not is_there(new)] == []
