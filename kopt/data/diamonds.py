@@ -1,7 +1,5 @@
 """Prices of diamonds: a table of numbers and names."""
 
-from typing import Any
-
 import keras
 import numpy as np
 
@@ -47,7 +45,7 @@ class Diamonds(Shuffled):
     def task(self) -> Task:
         return "regression"
 
-    def score(self) -> Any:
+    def score(self) -> keras.metrics.Metric:
         return keras.metrics.RootMeanSquaredError(name="rmsle")
 
     def rows(self) -> tuple[dict[str, np.ndarray], np.ndarray, str]:

@@ -199,7 +199,7 @@ def arrays(x: Any, y: Any, *, task: PlainTask | None = None, **fields: Any) -> A
         **fields: `validation`, `test`, `seed`, `names`: see `Arrays`.
 
     Returns:
-        The data; `data.look` shows them.
+        The data; `data.summary` describes them.
 
     Raises:
         ValueError: When x or y are of another kind or shape, or do not have the same number of rows, 30 or more.
@@ -241,7 +241,7 @@ def csv(path: str, *, target: str, task: PlainTask | None = None, **fields: Any)
         **fields: `ignore`, `texts`, `numbers`, `missing`, `validation`, `test`, `seed`: see `CSV`.
 
     Returns:
-        The data; `data.look` shows them.
+        The data; `data.summary` describes them.
 
     Raises:
         ValueError: When there is no such file or column, rows are not of equal length, a column is not of one kind, or

@@ -19,8 +19,7 @@ from kopt.experiment.recipe import Recipe
 from kopt.experiment.serving import encoded, served
 from kopt.experiment.signals import Stopping
 from kopt.optimizers import Optimizer
-from kopt.report import Evidence, Run, run_folder, told, write_metrics, write_report, write_result
-from kopt.tasks.task import better
+from kopt.report import Evidence, Run, console_log, run_folder, write_metrics, write_report, write_result
 from kopt.training import Loop, TrainStep
 from kopt.training.feed.placement import Jit
 from kopt.values.checks import require
@@ -68,11 +67,13 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
         nanoGPT's train.py, which reads in the order it runs.
     """
     require(isinstance(recipe, Recipe), "recipe", "must be a kopt.Recipe", recipe)
+    direction = recipe.data.direction  # refused here, when it is not known, and not after the training
+    require(direction in ("max", "min"), "data.direction", "must be 'max' or 'min'", direction)
     # First, for a worker of a cluster must find the others before TensorFlow does anything.
     devices = distribute.choose(recipe.devices, collectives=recipe.collectives)
     chief = distribute.is_chief(devices.strategy)
     place = run_folder(folder, recipe.name) if chief else contextlib.nullcontext((None, None))
-    with Stopping() as stopping, place as (unfinished, final), told(verbose and chief) as log:
+    with Stopping() as stopping, place as (unfinished, final), console_log(verbose and chief) as log:
         final = pathlib.Path(distribute.text_from_chief(devices.strategy, str(final)))
         log.info("devices: %s", devices.reason)
         keras.utils.set_random_seed(recipe.seed)
@@ -177,7 +178,7 @@ def train(
     if recipe.average is not None:
         own.append(Average(recipe.average))
     if training.patience is not None:
-        stopping = {"mode": better(score), "patience": training.patience, "restore_best_weights": True}
+        stopping = {"mode": recipe.data.direction, "patience": training.patience, "restore_best_weights": True}
         own.append(keras.callbacks.EarlyStopping(score, **stopping))
     fields = {
         "batch_size": training.batch_size,

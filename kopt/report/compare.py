@@ -41,16 +41,16 @@ def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     fields = [{"name": run.recipe.name} | paths(run.recipe) for run in runs]
     names = dict.fromkeys(name for found in fields for name in found)
     rows = [(name, [written(found.get(name, ABSENT)) for found in fields]) for name in names]
-    # A nested value differs when a field of it does: the field is told, and not both, where all have it.
-    told = [(name, row) for name, row in rows if len(set(row)) > 1]
-    inner = [name for name, _ in told]
-    told = [
+    # A nested value differs when a field of it does: only the field is listed, when all runs have it.
+    differing = [(name, row) for name, row in rows if len(set(row)) > 1]
+    inner = [name for name, _ in differing]
+    differing = [
         (name, row)
-        for name, row in told
+        for name, row in differing
         if not any(other.startswith(f"{name}.") for other in inner) or kinds(fields, name)
     ]
     results = dict.fromkeys(name for run in runs for name in run.metrics)
-    return told + [(name, [written(run.metrics.get(name, ABSENT)) for run in runs]) for name in results]
+    return differing + [(name, [written(run.metrics.get(name, ABSENT)) for run in runs]) for name in results]
 
 
 def kinds(fields: Sequence[dict[str, Any]], name: str) -> bool:

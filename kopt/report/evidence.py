@@ -98,10 +98,10 @@ def worst(evidence: Evidence, count: int = 10) -> list[tuple[str, str, str, floa
     """
     wrong = errors(evidence)
     rows = np.argsort(-wrong, kind="stable")[:count]
-    return [(told_input(evidence, row), *told_output(evidence, row), float(wrong[row])) for row in rows]
+    return [(input_text(evidence, row), *output_texts(evidence, row), float(wrong[row])) for row in rows]
 
 
-def told_input(evidence: Evidence, row: int) -> str:
+def input_text(evidence: Evidence, row: int) -> str:
     """An input in a line."""
     if isinstance(evidence.x, dict):
         return ", ".join(f"{name} {plain(column[row])}" for name, column in evidence.x.items())
@@ -116,7 +116,7 @@ def told_input(evidence: Evidence, row: int) -> str:
     return " ".join(map(plain, flat)) if len(flat) <= 2 * FEW else f"row {row}"
 
 
-def told_output(evidence: Evidence, row: int) -> tuple[str, str]:
+def output_texts(evidence: Evidence, row: int) -> tuple[str, str]:
     """A target and an output, each in a few words."""
     y, output = evidence.y[row], evidence.outputs[row]
     if evidence.task == "classification":

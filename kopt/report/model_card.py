@@ -35,7 +35,7 @@ def model_card(run: Run, evidence: Evidence, pictures: Sequence[str]) -> str:
 
     Example:
         >>> import numpy as np, pathlib
-        >>> from kopt import data, models, schedules
+        >>> from kopt import Recipe, data, models, schedules
         >>> recipe = Recipe("digits", data.Digits(), model=models.MLP((8, 8, 1), 10), schedule=schedules.Cosine(0.01))
         >>> result = {"metric": "accuracy", "value": 0.98, "baseline_name": "SVC", "baseline": 0.99, "target": None}
         >>> result |= {"parameters": 4810, "seconds": 2.0, "devices": "cpu"}

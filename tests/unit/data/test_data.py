@@ -221,18 +221,18 @@ def test_names_of_columns_become_names_of_layers_and_codes_texts(tmp_path) -> No
     assert set(x) == {"price_USD", "zip"} and x["zip"].dtype == object and given.labels == ("NA", "b")
 
 
-def test_a_look_counts_what_is_in_two_splits() -> None:
+def test_a_summary_counts_what_is_in_two_splits() -> None:
     x = np.tile(RANDOM.normal(size=(50, 2)), (2, 1))
-    found = data.look(data.arrays(x, np.zeros(100)))
+    found = data.summary(data.arrays(x, np.zeros(100)))
     assert found.repeated_in_test + found.repeated_in_validation > 10
     assert f"{found.repeated_in_test} of test" in str(found)
-    assert data.look(data.arrays(X, Y)).repeated_in_test == 0
+    assert data.summary(data.arrays(X, Y)).repeated_in_test == 0
 
 
-def test_a_look_tells_missing_values_and_balance() -> None:
+def test_a_summary_tells_missing_values_and_balance() -> None:
     x = X.copy()
     x[Y == 0] = np.nan
-    found = str(data.look(data.arrays(x, (Y == 0).astype(int))))
+    found = str(data.summary(data.arrays(x, (Y == 0).astype(int))))
     splits = data.arrays(x, (Y == 0).astype(int)).load()
     assert f"{int(np.isnan(x).sum())} missing" in found
     assert f"1 {100 * splits.train.y.mean():.1f} %" in found

@@ -37,7 +37,7 @@ class NotWritten(OSError):
     Example:
         >>> raise NotWritten("No space left on device", model=None)
         Traceback (most recent call last):
-        kopt.report.written.NotWritten: model.keras could not be written (No space left on device).
+        kopt.report.run_writer.NotWritten: model.keras could not be written (No space left on device).
     """
 
     def __init__(self, why: str, *, model: Any):
@@ -61,13 +61,13 @@ def write_result(folder: pathlib.Path, run: Run, model: Any, checksum: str) -> R
         NotWritten: When the model could not be written, to the system's temporary folder neither.
     """
     recipe = {"recipe": json.loads(to_json(run.recipe)), "data_sha256": checksum}
-    lacking = written(folder, {"model.keras": model.save})
+    lacking = write_parts(folder, {"model.keras": model.save})
     parts: dict[str, Writer] = {
         "recipe.json": lambda path: write_json(path, recipe),
         "environment.json": lambda path: write_json(path, environment()),
         "history.csv": lambda path: write_history(path, run.history),
     }
-    lacking |= written(folder, parts)
+    lacking |= write_parts(folder, parts)
     done = write_metrics(folder, run, {}, lacking)
     if "model.keras" in lacking:
         done = write_metrics(folder, done, {}, {"model.keras": saved_elsewhere(model, lacking["model.keras"])})
@@ -77,7 +77,7 @@ def write_result(folder: pathlib.Path, run: Run, model: Any, checksum: str) -> R
 def saved_elsewhere(model: Any, why: str) -> str:
     """Save a model to the system's temporary folder, and say so."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="kopt-"))
-    if written(folder, {"model.keras": model.save}):
+    if write_parts(folder, {"model.keras": model.save}):
         folder.rmdir()
         raise NotWritten(why, model=model)
     return f"{why}; it is {folder / 'model.keras'}"
@@ -102,7 +102,7 @@ def write_metrics(
         metrics.pop("unfinished", None)
     if lacking:
         metrics[LACKING] = {**metrics.get(LACKING, {}), **lacking}
-    if folder is not None and (also := written(folder, {"metrics.json": lambda path: write_json(path, metrics)})):
+    if folder is not None and (also := write_parts(folder, {"metrics.json": lambda path: write_json(path, metrics)})):
         metrics[LACKING] = {**metrics.get(LACKING, {}), **also}
     return Run(run.folder, run.recipe, run.history, metrics)
 
@@ -126,13 +126,13 @@ def write_report(folder: pathlib.Path, run: Run, evidence: Evidence) -> Run:
     pictures = {name: f"plots/{name}.png" for name in figures}
     parts: dict[str, Writer] = {"logs": lambda path: write_logs(path, run.history)}
     parts |= {pictures[name]: functools.partial(write_figure, draw) for name, draw in figures.items()}
-    lacking = written(folder, parts)
+    lacking = write_parts(folder, parts)
     shown = [name for name, path in pictures.items() if (folder / path).is_file()]
     card: dict[str, Writer] = {"README.md": lambda path: write_text(path, model_card(run, evidence, shown))}
-    return write_metrics(folder, run, {}, lacking | written(folder, card))
+    return write_metrics(folder, run, {}, lacking | write_parts(folder, card))
 
 
-def written(folder: pathlib.Path, parts: Mapping[str, Writer]) -> dict[str, str]:
+def write_parts(folder: pathlib.Path, parts: Mapping[str, Writer]) -> dict[str, str]:
     """Write each part, whole or not at all; those that could not be written, and why."""
     lacking = {}
     for name, write in parts.items():
