@@ -63,7 +63,7 @@ MOMENTS = {
     "data": lambda monkeypatch, act: before(monkeypatch, data.Digits, "load", act),
     "training": at_epoch,
     "writing": lambda monkeypatch, act: before(monkeypatch, keras.Model, "save", act),
-    "scoring": lambda monkeypatch, act: before(monkeypatch, runs, "scored_and_reported", act),
+    "scoring": lambda monkeypatch, act: before(monkeypatch, runs, "score_and_report", act),
     "report": lambda monkeypatch, act: before(monkeypatch, run_writer, "plot", act),
 }
 WHY = {
