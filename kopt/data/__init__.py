@@ -1,4 +1,10 @@
-"""Data sets inside packages and data of the user's, each with splits, a checksum and a baseline."""
+"""Data sets inside packages and data of the user's, each with splits, a checksum and a baseline.
+
+A registered data set in any file of this package is public here.
+"""
+
+import importlib
+import pkgutil
 
 from kopt.data.base import Baseline, Data, Split, Splits, registry
 from kopt.data.characters import Characters
@@ -10,6 +16,10 @@ from kopt.data.reviews import ChineseReviews, Reviews
 from kopt.data.summary import Summary, summary
 from kopt.data.user_data import CSV, Arrays, arrays, csv
 from kopt.values.moved_names import moved_names
+
+for one in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{one.name}")
+globals().update({cls.__name__: cls for cls in registry.values()})
 
 __all__ = [
     "Arrays",

@@ -99,12 +99,6 @@ def test_bad_arguments_are_refused(make, message: str) -> None:
         make()
 
 
-def test_metrics_survive_a_file() -> None:
-    for metric in (AUC(), RecallAt(3), Accuracy(), BitsPerCharacter()):
-        again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
-        assert type(again) is type(metric) and again.get_config() == metric.get_config()
-
-
 def test_every_task_has_a_loss_and_a_score() -> None:
     for task in ("classification", "regression", "forecast", "ranking", "language"):
         assert loss_of(task) is not loss_of(task) and better(f"val_{score_of(task).name}") in ("min", "max")
@@ -154,3 +148,24 @@ def test_every_metric_of_kopt_and_keras_has_a_direction() -> None:
     reductions = {"Metric", "Mean", "Sum", "MeanMetricWrapper"}
     theirs = {name for name, cls in vars(keras.metrics).items() if isinstance(cls, type)}
     assert theirs - reductions <= set(KERAS)
+
+
+# A metric, targets, outputs, and the value by hand: a line for each metric of kopt.
+METRICS = [
+    (Accuracy(), [1, 0], [[0.1, 2.0], [0.3, 0.7]], 0.5),
+    (AUC(), [0, 1, 0, 1], [[0.0, 1.0], [0.0, 2.0], [0.0, 3.0], [0.0, 4.0]], 0.75),
+    (RecallAt(2), [[1, 0, 1, 0]], [[0.9, 0.8, 0.1, 0.0]], 0.5),
+    (BitsPerCharacter(), [[0, 1]], [[[0.0, 0.0], [0.0, 0.0]]], 1.0),
+]
+
+
+@pytest.mark.parametrize(("metric", "y", "outputs", "expected"), METRICS, ids=lambda one: getattr(one, "name", ""))
+def test_a_metric_has_the_value_that_was_computed_by_hand(metric, y, outputs, expected: float) -> None:
+    metric.update_state(np.array(y), np.array(outputs, "float32"))
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
+    assert type(again) is type(metric) and again.get_config() == metric.get_config()
+
+
+def test_every_metric_has_its_line() -> None:
+    assert {type(metric) for metric, *_ in METRICS} == set(registry.values())
