@@ -14,7 +14,7 @@ from kopt.values.fields import Value
 from kopt.values.registry import Registry
 from kopt.values.types import ArrayLike
 
-__all__ = ["Baseline", "Data", "Inputs", "Split", "Splits", "registry"]
+__all__ = ["Baseline", "Data", "Split", "Splits", "registry"]
 
 Inputs: TypeAlias = Any  # numpy.ndarray, or a dict of columns by name: whoever reads it knows its data or asks
 

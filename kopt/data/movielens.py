@@ -1,7 +1,7 @@
 """Ratings of films: how many stars, and which films a person likes."""
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY
-from typing import Any
 
 import numpy as np
 
@@ -140,7 +140,8 @@ class Likes(Data):
         )
         return Baseline("EASE", self.by(splits.test)(best))
 
-    def by(self, part: Split) -> Any:
+    def by(self, part: Split) -> Callable[[np.ndarray], float]:
+        """Return the score on a split as a function of weights."""
         return lambda weights: self.scored(part.y, np.where(part.x > 0, -1e9, part.x @ weights))
 
 

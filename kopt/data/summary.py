@@ -1,6 +1,6 @@
 """Summaries of data: shapes, types, missing values, class balance, rows that are in two splits."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -112,7 +112,7 @@ def balance(data: Data, targets: list[np.ndarray], read_as: str | None) -> str:
     return f"y: {targets[0].dtype}{origin}, {len(kinds)} classes: {listed}{lacking}"
 
 
-def keys(part: Split) -> list[Any]:
+def keys(part: Split) -> list[object]:
     """Return a key for each row; equal rows have equal keys."""
     if isinstance(part.x, dict):
         return [tuple(map(str, row)) for row in zip(*part.x.values())]  # as texts: nan is not itself

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import tyro
 
@@ -18,6 +18,7 @@ from kopt.training.steps.clips import Clip
 from kopt.values.checks import require
 from kopt.values.fields import Named, Number, Value, replace
 from kopt.values.registry import Registry
+from kopt.values.types import Json
 
 __all__ = ["Command", "Recipe", "Script", "Training", "command_line", "script_line"]
 
@@ -144,7 +145,7 @@ Given = TypeVar("Given", bound=Command)
 
 
 def command_line(
-    command: Given, *, quick: Mapping[str, Any], args: Sequence[str] | None = None, description: str | None = None
+    command: Given, *, quick: Mapping[str, Json], args: Sequence[str] | None = None, description: str | None = None
 ) -> Given:
     """Read a command line over every field of a recipe, by its path: `--training.epochs 2 --schedule.rate 0.01`.
 

