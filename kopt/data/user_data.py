@@ -33,10 +33,10 @@ class Arrays(Shuffled):
         sha256: The sha256 of the arrays.
         task: "classification", "regression" or "forecast".
         names: Names of the classes; empty for their numbers.
-        validation: The share of rows to choose by, in (0, 1).
-        test: The share of rows to report on, in (0, 1 - validation).
-        seed: Which rows go where.
-        examples: Take only so many rows, for a quick look; None for all.
+        validation: The share of rows to validate on, in (0, 1).
+        test: The share of rows to test on, in (0, 1 - validation).
+        seed: Seed of the shuffle before the split.
+        examples: Number of rows to use, for a quick try; None for all.
 
     Raises:
         ValueError: When an argument is out of range; when loaded, when no such arrays were given in this process.
@@ -86,10 +86,10 @@ class CSV(Shuffled):
         texts: Columns that are read as texts, such as postal codes: they become one-hot.
         numbers: Columns that are read as numbers, though some begin with 0.
         missing: Whether rows with a missing value are refused or dropped.
-        validation: The share of rows to choose by, in (0, 1).
-        test: The share of rows to report on, in (0, 1 - validation).
-        seed: Which rows go where.
-        examples: Take only so many rows, for a quick look; None for all.
+        validation: The share of rows to validate on, in (0, 1).
+        test: The share of rows to test on, in (0, 1 - validation).
+        seed: Seed of the shuffle before the split.
+        examples: Number of rows to use, for a quick try; None for all.
 
     Raises:
         ValueError: When loaded, when there is no such file or column, rows are not of equal length, a column is not of

@@ -14,8 +14,8 @@ from kopt.report.run import Run
 from kopt.schedules import Schedule
 from kopt.training import RateCurve
 from kopt.training.tools.find_rate import Method
+from kopt.values import paths
 from kopt.values.checks import require
-from kopt.values.fields import paths
 from kopt.values.texts import in_picture
 
 __all__ = ["history_figure", "plot", "schedule_figure"]

@@ -10,8 +10,8 @@ from kopt.report.run_folder import UNFINISHED, left_behind
 from kopt.report.run_reader import is_number, read_run
 from kopt.tasks.directions import better
 from kopt.tasks.metrics import Direction
+from kopt.values import paths
 from kopt.values.checks import require
-from kopt.values.fields import paths
 from kopt.values.places import as_path
 from kopt.values.texts import printable
 
