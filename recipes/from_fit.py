@@ -25,7 +25,7 @@ Trained = tuple[keras.Model, keras.callbacks.History]
 
 
 def in_keras(data: Splits, epochs: int) -> Trained:
-    """A Keras script. The order of examples is fixed here, for the two are to be compared."""
+    """Train with Keras alone; the order of examples is fixed, so that the two scripts can be compared."""
     dense = functools.partial(layers.Dense, kernel_regularizer=keras.regularizers.L2(1e-4))
     network = [layers.Rescaling(1 / 16), layers.Flatten(), dense(64, "relu"), dense(64, "relu"), dense(10)]
     model = keras.Sequential([keras.Input((8, 8, 1)), *network])
@@ -38,7 +38,7 @@ def in_keras(data: Splits, epochs: int) -> Trained:
 
 
 def in_kopt(data: Splits, epochs: int, *, jit: Any = "auto") -> Trained:
-    """The same: a penalty for a model that is built, a schedule inside the program, and Loop's fit."""
+    """Train the same with kopt: a penalty on a built model, a schedule inside the program, and `Loop.fit`."""
     dense = layers.Dense
     network = [layers.Rescaling(1 / 16), layers.Flatten(), dense(64, "relu"), dense(64, "relu"), dense(10)]
     model = keras.Sequential([keras.Input((8, 8, 1)), *network])
@@ -52,7 +52,7 @@ def in_kopt(data: Splits, epochs: int, *, jit: Any = "auto") -> Trained:
 
 
 def timed(script: Callable[[Splits, int], Trained], data: Splits, epochs: int) -> tuple[list[np.ndarray], Any, float]:
-    """The weights, the history, and the seconds, compilation included."""
+    """Return the weights, the history, and the seconds with compilation."""
     keras.utils.set_random_seed(0)
     started = time.perf_counter()
     model, history = script(data, epochs)

@@ -36,11 +36,11 @@ TRAININGS: dict[str, tuple[kopt.rules.Rule, float, Any]] = {
 
 
 def squares(theta: tf.Tensor, b: tf.Tensor = 0.0) -> tf.Tensor:
-    """How far a line is from y = 2 x + 1."""
+    """Return the mean squared distance of a line from y = 2 x + 1."""
     return tf.reduce_mean((theta * POINTS + b - LINE) ** 2)
 
 
-# What is minimized, from where, at which rate, and the closed form.
+# The loss, the start, the rate, and the closed form.
 EXERCISES: dict[str, tuple[Any, Any, Any, Any]] = {
     "y = 2 x, one parameter": (lambda theta: tf.reduce_mean((theta * X - 2 * X) ** 2), 0, 0.01, 2.0),
     "y = 2 x + 1, slope alone": (squares, 0, 0.05, SLOPE),

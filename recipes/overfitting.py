@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import kopt
-from kopt.experiment.ablation import Entry, contest
+from kopt.experiment.ablation import Variant, ablate
 from kopt.experiment.recipe import script_line
 from kopt.regularizers import L1, L2
 from kopt.report.gallery import curves_figure
@@ -28,8 +28,8 @@ RECIPE = kopt.Recipe(
     schedule=kopt.schedules.Cosine(0.003),
     training=kopt.Training(epochs=60, batch_size=10),
 )
-# The ways that each tries: changes of the recipe by path.
-CONTENDERS: dict[str, list[dict[str, Any]]] = {
+# The settings of each variant: path in the recipe -> value.
+VARIANTS: dict[str, list[dict[str, Any]]] = {
     "nothing": [{}],
     "L1": [{"regularizer": L1(strength)} for strength in (1e-4, 3e-4, 1e-3)],
     "L2": [{"regularizer": L2(strength)} for strength in (1e-3, 3e-3, 1e-2)],
@@ -39,31 +39,31 @@ CONTENDERS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def told(entry: Entry) -> str:
-    """What was chosen, and its means and spreads over seeds."""
-    chosen = ", ".join(f"{path.split('.')[-1]} {value}" for path, value in entry.changes.items())
-    scores = [entry.scores(name) for name in ("loss", "accuracy")]
+def summary(variant: Variant) -> str:
+    """Return a line with the chosen setting, and its means and spreads over seeds."""
+    chosen = ", ".join(f"{path.split('.')[-1]} {value}" for path, value in variant.changes.items())
+    scores = [variant.scores(name) for name in ("loss", "accuracy")]
     loss, accuracy = (f"{values.mean():.3f} +- {values.std(ddof=1):.3f}" for values in scores)
-    return f"{entry.name:14} {chosen:35} test log loss {loss}, accuracy {accuracy}"
+    return f"{variant.name:14} {chosen:35} test log loss {loss}, accuracy {accuracy}"
 
 
 @kopt.exit_codes()
 def main(args: Sequence[str] | None = None) -> Path:
-    """Choose each contender's strength, train it from every seed, and leave a table and a picture in a run folder."""
+    """Choose the strength of each variant, train it from every seed, and write a table and a picture."""
     quick, folder = script_line(args, description=__doc__)
     recipe, seeds = replace(RECIPE, {"training.epochs": 2} if quick else {}), 2 if quick else 5
-    contenders = {name: CONTENDERS[name][:1] for name in ("nothing", "L2")} if quick else CONTENDERS
+    variants = {name: VARIANTS[name][:1] for name in ("nothing", "L2")} if quick else VARIANTS
     splits = recipe.data.load()
     splits = splits._replace(train=kopt.data.Split(*(array[:100] for array in splits.train)))
     lines: list[str] = []
     panels: dict[str, dict[str, Any]] = {}
     with kopt.report.run_folder(folder, recipe.name) as (unfinished, final):
-        for entry in contest(recipe, contenders, splits=splits, seeds=seeds):
-            lines.append(told(entry))
+        for variant in ablate(recipe, variants, splits=splits, seeds=seeds):
+            lines.append(summary(variant))
             print(lines[-1], flush=True)
-            first = entry.trials[0].history
+            first = variant.trials[0].history
             nothing = panels["nothing"]["validation"] if panels else first["val_loss"]
-            panels[entry.name] = {"validation": first["val_loss"], "train": first["loss"], "nothing done": nothing}
+            panels[variant.name] = {"validation": first["val_loss"], "train": first["loss"], "nothing done": nothing}
         curves_figure(panels, xlabel="epoch", ylabel="log loss").savefig(unfinished / "curves.png", dpi=100)
         (unfinished / "results.txt").write_text("\n".join(lines) + "\n")
     print(f"run folder: {final}")

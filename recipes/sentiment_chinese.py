@@ -33,7 +33,7 @@ QUICK = {"training.epochs": 2, "data.examples": 300, "model.vocabulary": 1000, "
 
 
 def main(args: Sequence[str] | None = None) -> kopt.report.Run:
-    """Train, and leave a run folder."""
+    """Train, and write a run folder."""
     command = kopt.command_line(kopt.Command(RECIPE), quick=QUICK, args=args, description=__doc__)
     return kopt.run_command(command)
 

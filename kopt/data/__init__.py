@@ -1,4 +1,10 @@
-"""Data sets that come inside packages, and one's own: splits, a checksum and a baseline each."""
+"""Data sets inside packages and data of the user's, each with splits, a checksum and a baseline.
+
+A registered data set in any file of this package is public here.
+"""
+
+import importlib
+import pkgutil
 
 from kopt.data.base import Baseline, Data, Split, Splits, registry
 from kopt.data.characters import Characters
@@ -7,8 +13,13 @@ from kopt.data.digits import MNIST, Digits
 from kopt.data.electricity import Electricity
 from kopt.data.movielens import Likes, Ratings
 from kopt.data.reviews import ChineseReviews, Reviews
-from kopt.data.summary import Look, look
+from kopt.data.summary import Summary, summary
 from kopt.data.user_data import CSV, Arrays, arrays, csv
+from kopt.values.moved_names import moved_names
+
+for one in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{one.name}")
+globals().update({cls.__name__: cls for cls in registry.values()})
 
 __all__ = [
     "Arrays",
@@ -21,14 +32,16 @@ __all__ = [
     "Digits",
     "Electricity",
     "Likes",
-    "Look",
     "MNIST",
     "Ratings",
     "Reviews",
     "Split",
     "Splits",
+    "Summary",
     "arrays",
     "csv",
-    "look",
     "registry",
+    "summary",
 ]
+
+__getattr__ = moved_names(__name__, {"Look": "Summary", "look": "summary"})

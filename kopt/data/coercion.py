@@ -1,22 +1,23 @@
-"""What people give as data, brought to float32, texts and class numbers, or refused."""
+"""Coercion of the user's data to float32, texts and class numbers; other data are refused."""
 
 import re
-from typing import Any
 
 import numpy as np
 
+from kopt.data.base import Inputs
 from kopt.tasks.task import PlainTask
 from kopt.values.checks import require
 from kopt.values.texts import clipped
+from kopt.values.types import ArrayLike
 
 __all__ = ["as_inputs", "as_plain", "as_targets", "looks_like_classes"]
 
-FEW = 20  # different whole numbers that look like classes
-WHOLE = 2**24  # whole numbers beyond are not all float32
+FEW = 20  # the most different whole numbers that count as classes
+WHOLE = 2**24  # float32 does not hold all whole numbers beyond
 
 
-def as_inputs(x: Any) -> Any:
-    """Bring inputs to float32 and texts.
+def as_inputs(x: ArrayLike) -> Inputs:
+    """Return inputs as float32 and texts.
 
     Args:
         x: Numbers of any shape, (n,) texts, or columns of either by name, as a dict or a pandas DataFrame.
@@ -25,7 +26,7 @@ def as_inputs(x: Any) -> Any:
         float32 of at least two dimensions, (n,) Python strings in an object array, or a dict of (n,) of both.
 
     Raises:
-        ValueError: When it is something else, or float32 cannot hold it.
+        ValueError: When x is of another kind, or float32 cannot hold its numbers.
 
     Example:
         >>> as_inputs({"size": [1, 2], "kind": ["a", "b"]})
@@ -47,32 +48,32 @@ def as_inputs(x: Any) -> Any:
     return as_floats(x[:, None] if x.ndim == 1 else x, "x")
 
 
-def as_name(name: Any) -> str:
-    """A column's name, which a layer can have."""
+def as_name(name: object) -> str:
+    """Return the name of a column, or refuse it when a layer cannot have it."""
     fits = isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.-]*", name)
     require(bool(fits), "x", "must have columns called by letters, digits, dots, hyphens and underscores", name)
     return str(name)
 
 
-def as_column(column: Any, name: str) -> np.ndarray:
+def as_column(column: ArrayLike, name: str) -> np.ndarray:
     column = as_plain(column, name)
     column = column[:, 0] if column.ndim == 2 and column.shape[1] == 1 else column
     require(column.ndim == 1, name, "must be (n,)", column.shape)
     return column if column.dtype.kind == "O" else as_floats(column, name)
 
 
-def as_plain(values: Any, name: str) -> np.ndarray:
-    """Bring an array to numbers, booleans, or an object array of Python strings.
+def as_plain(values: ArrayLike, name: str) -> np.ndarray:
+    """Return an array of numbers, booleans, or Python strings.
 
     Args:
-        values: What was given.
-        name: What to call it in errors.
+        values: The data of the user.
+        name: Their name in errors.
 
     Returns:
         An array.
 
     Raises:
-        ValueError: When it holds anything else: dates, complex numbers, None, a mixture.
+        ValueError: When the data hold dates, complex numbers, None, or a mixture.
 
     Example:
         >>> as_plain(["a", "b"], "y")
@@ -84,7 +85,7 @@ def as_plain(values: Any, name: str) -> np.ndarray:
     require(not np.ma.is_masked(values), name, "must have no masked values", values)
     try:
         array = np.asarray(values)
-    except ValueError as error:  # NumPy's, of lists that are no array
+    except ValueError as error:  # from NumPy, for lists of unequal lengths
         raise ValueError(f"{name} must be an array, or lists of equal lengths, got {clipped(repr(values))}.") from error
     if array.ndim == 1 and array.dtype.kind in "OT":
         array = np.array(array.tolist(), dtype=object)  # pandas' own kinds of texts and numbers as Python's
@@ -116,12 +117,12 @@ def as_texts(array: np.ndarray, name: str) -> np.ndarray:
         raise ValueError(f"{name} must hold texts in UTF-8, got {error.object[:20]!r}.") from error
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating))
 
 
 def as_floats(array: np.ndarray, name: str) -> np.ndarray:
-    """float32, where it can hold what is there."""
+    """Return numbers as float32, or refuse those that float32 cannot hold."""
     if array.dtype.kind in "iu":
         most = int(np.abs(array.astype("float64")).max(initial=0))
         require(most <= WHOLE, name, f"must hold whole numbers up to {WHOLE}, for float32; give names as texts", most)
@@ -133,13 +134,13 @@ def as_floats(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def looks_like_classes(y: np.ndarray) -> bool:
-    """Say whether targets look like classes: texts, booleans, or up to 20 different whole numbers.
+    """Return whether targets look like classes: texts, booleans, or up to 20 different whole numbers.
 
     Args:
-        y: What `as_plain` gave.
+        y: The result of `as_plain`.
 
     Returns:
-        Whether they do; floating-point numbers never.
+        A bool; False for floating-point numbers.
 
     Example:
         >>> looks_like_classes(np.array([3, 1, 3])), looks_like_classes(np.arange(50))
@@ -150,17 +151,17 @@ def looks_like_classes(y: np.ndarray) -> bool:
 
 
 def as_targets(y: np.ndarray, task: PlainTask) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Bring targets to what a task needs.
+    """Return targets as a task needs them.
 
     Args:
-        y: What `as_plain` gave.
+        y: The result of `as_plain`.
         task: "classification", "regression" or "forecast".
 
     Returns:
-        (n,) int32 of classes numbered in order, and what they are called; or float32 of the same shape, and nothing.
+        (n,) int32 numbers of classes in sorted order, and the names of the classes; or float32 targets, and no names.
 
     Raises:
-        ValueError: When the task does not go with them.
+        ValueError: When the targets do not fit the task.
 
     Example:
         >>> as_targets(np.array([7, 5, 7]), "classification")

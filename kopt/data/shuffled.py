@@ -1,12 +1,11 @@
-"""Rows that are shuffled by a seed and cut into three."""
+"""Data sets whose rows are shuffled by a seed and cut into three splits."""
 
 from abc import abstractmethod
 from dataclasses import KW_ONLY
-from typing import Any
 
 import numpy as np
 
-from kopt.data.base import Data, Split, Splits, take
+from kopt.data.base import Data, Inputs, Split, Splits, take
 from kopt.values.checks import require
 from kopt.values.fields import Number
 
@@ -14,9 +13,9 @@ __all__ = ["Shuffled"]
 
 
 class Shuffled(Data):
-    """Data whose rows are independent: `rows()` gives them all, and a seed says which of them go where.
+    """Data of independent rows: `rows()` returns all, and a seed says which rows are in which split.
 
-    The test rows depend on the seed and on `test` only.
+    The test split depends only on `seed`, `test` and `examples`.
 
     Example:
         >>> from kopt.data import Digits
@@ -36,8 +35,8 @@ class Shuffled(Data):
         require(self.examples is None or self.examples >= 30, "examples", "must be >= 30", self.examples)
 
     @abstractmethod
-    def rows(self) -> tuple[Any, np.ndarray, str]:
-        """All inputs, all targets, and the sha256 of the source."""
+    def rows(self) -> tuple[Inputs, np.ndarray, str]:
+        """Return all inputs, all targets, and the sha256 of the source."""
 
     def load(self) -> Splits:
         x, y, digest = self.rows()
@@ -50,6 +49,6 @@ class Shuffled(Data):
         return Splits(training, validating, testing, digest)
 
 
-def require_shares(validation: Any, test: Any) -> None:
+def require_shares(validation: Number, test: Number) -> None:
     require(0 < validation < 1, "validation", "must be in (0, 1)", validation)
     require(0 < test < 1 - validation, "test", "must leave rows to train on", test)

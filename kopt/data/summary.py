@@ -1,23 +1,26 @@
-"""A first look at data: shapes, types, missing values, class balance, rows that are in two splits."""
+"""Summaries of data: shapes, types, missing values, class balance, rows that are in two splits."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from kopt.data.base import Data, Split
+from kopt.values.moved_names import moved_names
 from kopt.values.texts import clipped, printable
 
-__all__ = ["Look", "look"]
+__all__ = ["Summary", "summary"]
 
-SHOWN = 8  # classes, or texts, that are told
+__getattr__ = moved_names(__name__, {"Look": "Summary", "look": "summary"})
+
+SHOWN = 8  # classes, or texts, that are listed
 SHORT = 40  # characters of each
 
 
-class Look(NamedTuple):
-    """What `look` found; it prints as a short text.
+class Summary(NamedTuple):
+    """The summary of a data set; `str` gives it as a short text.
 
     Example:
-        >>> Look((6, 2, 2), ["x: float32 (3,)"], "2 classes", 0, 1).repeated_in_test
+        >>> Summary((6, 2, 2), ["x: float32 (3,)"], "2 classes", 0, 1).repeated_in_test
         1
     """
 
@@ -34,15 +37,15 @@ class Look(NamedTuple):
         return "\n".join([*lines, f"inputs that are in training too: {repeated}"])
 
 
-def look(data: Data) -> Look:
-    """Look at data before anything is trained on them.
+def summary(data: Data) -> Summary:
+    """Summarize data before anything is trained on them.
 
     Args:
-        data: Any data; `data.arrays` and `data.csv` make it from one's own.
+        data: A data set; `data.arrays` and `data.csv` make one from the user's arrays or file.
 
     Returns:
-        Rows a split, a line a column with type, shape, range and missing values, the targets' balance or range, and how
-        many rows of the other splits have inputs that training has too.
+        The number of rows of each split; a line for each column with type, shape, range and missing values; the balance
+        or range of the targets; and how many rows of the other splits have inputs that the training split has too.
 
     Raises:
         ImportError: When the data's package is not installed.
@@ -50,7 +53,7 @@ def look(data: Data) -> Look:
 
     Example:
         >>> from kopt.data import Digits
-        >>> print(look(Digits()))
+        >>> print(summary(Digits()))
         rows: 1,168 to train, 270 to validate, 359 to test on
         x: float32 (8, 8, 1), from 0 to 16, mean 4.88, 0 missing
         y: int32, 10 classes: 0 10.5 %, 1 9.9 %, ...
@@ -68,11 +71,11 @@ def look(data: Data) -> Look:
     counts = len(splits.train.y), len(splits.validation.y), len(splits.test.y)
     kinds = data.read_as()
     lines = [described(*column, kinds.get(column[0])) for column in columns]
-    return Look(counts, lines, balance(data, [part.y for part in parts], kinds.get("y")), *repeated)
+    return Summary(counts, lines, balance(data, [part.y for part in parts], kinds.get("y")), *repeated)
 
 
 def described(name: str, columns: list[np.ndarray], read_as: str | None = None) -> str:
-    """A column of all splits in a line."""
+    """Return a line about a column of all splits."""
     column = np.concatenate(columns)
     name = printable(name)
     shape = f" {column.shape[1:]}" if column.ndim > 1 else ""
@@ -95,7 +98,7 @@ def described(name: str, columns: list[np.ndarray], read_as: str | None = None) 
 
 
 def balance(data: Data, targets: list[np.ndarray], read_as: str | None) -> str:
-    """The targets in a line: of classes, their shares in training, and those that training does not have."""
+    """Return a line about the targets: for classes, their shares in training, and the classes that training lacks."""
     if data.task != "classification":
         return described("y", targets, read_as)
     kinds, counts = np.unique(targets[0], return_counts=True)
@@ -109,8 +112,8 @@ def balance(data: Data, targets: list[np.ndarray], read_as: str | None) -> str:
     return f"y: {targets[0].dtype}{origin}, {len(kinds)} classes: {listed}{lacking}"
 
 
-def keys(part: Split) -> list[Any]:
-    """What two equal rows share."""
+def keys(part: Split) -> list[object]:
+    """Return a key for each row; equal rows have equal keys."""
     if isinstance(part.x, dict):
         return [tuple(map(str, row)) for row in zip(*part.x.values())]  # as texts: nan is not itself
     return [row if isinstance(row, str) else np.ascontiguousarray(row).tobytes() for row in part.x]

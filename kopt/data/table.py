@@ -1,4 +1,4 @@
-"""A table from a CSV file: its cells as they stand there, and what each column holds. Nothing is guessed."""
+"""Tables from CSV files: cells as texts, and columns of one kind each. Nothing is guessed."""
 
 import csv
 import functools
@@ -25,7 +25,7 @@ BOOLEANS = ({"True", "False"}, {"TRUE", "FALSE"}, {"true", "false"})
 
 
 class Table(NamedTuple):
-    """The cells of a CSV file: columns' names, rows of texts, and the line at which each row begins."""
+    """The cells of a CSV file: names of columns, rows of texts, and the first line of each row."""
 
     names: list[str]
     rows: list[list[str]]
@@ -34,17 +34,17 @@ class Table(NamedTuple):
 
 
 def read_table(path: pathlib.Path) -> Table:
-    """Read a CSV file's cells, as `csv.reader` does, or refuse it.
+    """Read the cells of a CSV file as `csv.reader` does, or refuse the file.
 
     Args:
-        path: Of the file: UTF-8 with commas, quotes as in RFC 4180; lines that are empty are left out.
+        path: A file in UTF-8 with commas, and quotes as in RFC 4180; empty lines are skipped.
 
     Returns:
-        The table; an equal file is read once.
+        The table; equal files are parsed once.
 
     Raises:
-        ValueError: When it is not in UTF-8, a row has more or fewer cells than the first line, a quote is not closed,
-            or there is a NUL; names the line.
+        ValueError: When the file is not in UTF-8, a row has more or fewer cells than the first line, a quote is not
+            closed, or there is a NUL; the error names the line.
 
     Example:
         >>> import tempfile
@@ -98,23 +98,23 @@ def refuse(path: str, line: int, why: str) -> None:
 
 
 def column_of(name: str, cells: Sequence[str], lines: Sequence[int], *, text: bool, number: bool) -> np.ndarray:
-    """Say what a column holds, and bring it to that: numbers, booleans or texts.
+    """Return the cells of a column as numbers, booleans or texts.
 
-    A column is of one kind, or it is refused. So are dates and other cells of digits that are no numbers (1,5, 12:30,
-    5 %), and whole numbers that begin with 0: only the user knows what they are.
+    A column of mixed kinds is refused. So are dates and other cells with digits that are not numbers (1,5, 12:30, 5 %),
+    and whole numbers that begin with 0: only the user knows their meaning.
 
     Args:
-        name: What to call it in errors.
-        cells: As they stand in the file, none empty.
-        lines: The line of each.
-        text: Whether the user says that they are texts.
-        number: Whether the user says that they are numbers.
+        name: Its name in errors.
+        cells: The cells as in the file, none empty.
+        lines: The line of each cell.
+        text: Whether the user named the column in `texts`.
+        number: Whether the user named the column in `numbers`.
 
     Returns:
         int64, float64, bool, or Python strings in an object array.
 
     Raises:
-        ValueError: When a cell is of another kind than the others, not finite, or of a kind that must be named.
+        ValueError: When cells are of different kinds, a number is not finite, or the user must name the kind.
 
     Example:
         >>> column_of("size", ["1", "2.5"], [2, 3], text=False, number=False)
@@ -142,12 +142,12 @@ def column_of(name: str, cells: Sequence[str], lines: Sequence[int], *, text: bo
 
 
 def is_odd(cell: str) -> bool:
-    """Return whether a cell that is no number is made of digits: a date, 1,5, 12:30, 5 %."""
+    """Return whether a cell that is not a number has digits and no letters, or is a date: 1,5, 12:30, 5 %."""
     return bool(DATE.fullmatch(cell)) or any(map(str.isdigit, cell)) and not any(map(str.isalpha, cell))
 
 
 def as_numbers(called: str, cells: Sequence[str], lines: Sequence[int]) -> np.ndarray:
-    """Return int64 where all cells are whole numbers, else float64; refuse what either would round."""
+    """Return int64 when all cells are whole numbers, else float64; refuse numbers that would be rounded."""
     different = set(cells)
     whole = {cell for cell in different if WHOLE.fullmatch(cell)}
     power = 63 if whole == different else 53

@@ -1,4 +1,4 @@
-"""One's own data: arrays in memory, and CSV files."""
+"""Data of the user's: arrays in memory, and CSV files."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kopt.data.base import Baseline, Splits, checksum, registry
+from kopt.data.base import Baseline, Inputs, Splits, checksum, registry
 from kopt.data.baselines import boosting, ridge
 from kopt.data.coercion import as_inputs, as_plain, as_targets, looks_like_classes
 from kopt.data.shuffled import Shuffled
@@ -17,25 +17,26 @@ from kopt.tasks.task import PlainTask
 from kopt.values.checks import require, unknown
 from kopt.values.places import as_path
 from kopt.values.texts import clipped
+from kopt.values.types import ArrayLike
 
 __all__ = ["CSV", "Arrays", "arrays", "csv"]
 
 KINDS = {"i": "whole numbers", "f": "numbers", "b": "true or false", "O": "texts"}  # by a NumPy type's kind
-HELD: dict[str, tuple[Any, np.ndarray]] = {}  # by their sha256: a value holds no arrays
+HELD: dict[str, tuple[Inputs, np.ndarray]] = {}  # by sha256, because a value holds no arrays
 
 
 @registry.register
 class Arrays(Shuffled):
-    """Arrays that `data.arrays` was given, by their sha256; equal arrays are equal data.
+    """The arrays of a call of `data.arrays`, by their sha256; equal arrays are equal data.
 
     Args:
-        sha256: Of the arrays.
+        sha256: The sha256 of the arrays.
         task: "classification", "regression" or "forecast".
-        names: What the classes are called; none for their numbers.
-        validation: The share of rows to choose by, in (0, 1).
-        test: The share of rows to report on, in (0, 1 - validation).
-        seed: Which rows go where.
-        examples: Take only so many rows, for a quick look; None for all.
+        names: Names of the classes; empty for their numbers.
+        validation: The share of rows to validate on, in (0, 1).
+        test: The share of rows to test on, in (0, 1 - validation).
+        seed: Seed of the shuffle before the split.
+        examples: Number of rows to use, for a quick try; None for all.
 
     Raises:
         ValueError: When an argument is out of range; when loaded, when no such arrays were given in this process.
@@ -58,7 +59,7 @@ class Arrays(Shuffled):
     def labels(self) -> tuple[str, ...]:
         return self.names
 
-    def rows(self) -> tuple[Any, np.ndarray, str]:
+    def rows(self) -> tuple[Inputs, np.ndarray, str]:
         rule = "must be of arrays that data.arrays(x, y) was given in this process"
         require(self.sha256 in HELD, "sha256", rule, self.sha256)
         return *HELD[self.sha256], self.sha256
@@ -71,24 +72,24 @@ class Arrays(Shuffled):
 class CSV(Shuffled):
     """A table in a CSV file: columns of numbers and of texts, one of them the target.
 
-    x: float32 and texts by column; y: (n,) int32, the place of the class among all in order, or float32. In the
-    columns' names whatever is no letter, digit, dot or hyphen becomes "_", for layers are called by them. Nothing is
-    guessed: a column holds numbers (1, -2.5, 1e3), or True and False, or texts. Dates, 1,5, a number with a zero before
-    it (007), a word among numbers (NA) are refused with their line, until `texts`, `numbers` or `ignore` names the
-    column. Empty cells are missing.
+    x: float32 and texts by column; y: (n,) int32, the number of the class in sorted order, or float32. In names of
+    columns every character but letters, digits, dots and hyphens becomes "_", because layers get these names. Nothing
+    is guessed: a column holds numbers (1, -2.5, 1e3), or True and False, or texts. Dates, 1,5, a number with a leading
+    zero (007) and a word among numbers (NA) are refused with their line, unless `texts`, `numbers` or `ignore` names
+    the column. Empty cells are missing values.
 
     Args:
-        path: Of the file, in UTF-8; its first line has the columns' names.
-        target: The column to predict, as the file has it.
+        path: A file in UTF-8, whose first line has the names of the columns.
+        target: The name of the column to predict, as in the file.
         task: "classification" or "regression".
         ignore: Columns to leave out, such as row numbers.
-        texts: Columns whose cells are texts whatever they look like, such as postal codes: one-hot, not measured.
-        numbers: Columns of numbers, where some begin with 0.
-        missing: What to do with rows that lack a value: refuse the file, or drop them.
-        validation: The share of rows to choose by, in (0, 1).
-        test: The share of rows to report on, in (0, 1 - validation).
-        seed: Which rows go where.
-        examples: Take only so many rows, for a quick look; None for all.
+        texts: Columns that are read as texts, such as postal codes: they become one-hot.
+        numbers: Columns that are read as numbers, though some begin with 0.
+        missing: Whether rows with a missing value are refused or dropped.
+        validation: The share of rows to validate on, in (0, 1).
+        test: The share of rows to test on, in (0, 1 - validation).
+        seed: Seed of the shuffle before the split.
+        examples: Number of rows to use, for a quick try; None for all.
 
     Raises:
         ValueError: When loaded, when there is no such file or column, rows are not of equal length, a column is not of
@@ -123,7 +124,7 @@ class CSV(Shuffled):
         require(not both, "texts and numbers", "must name different columns", both)
 
     def columns(self, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Return the columns of these names, all that are used when None, in the rows that are used."""
+        """Return columns by name, or all used columns for None, with the rows that are used."""
         table = self.table()
         places = self.places(table)
         rows = self.whole(table, places)
@@ -140,7 +141,7 @@ class CSV(Shuffled):
         return read_table(path)
 
     def places(self, table: Table) -> dict[str, int]:
-        """Return the columns that are used, by name."""
+        """Return the name and position of each used column."""
         asked = {"target": [self.target], "ignore": self.ignore, "texts": self.texts, "numbers": self.numbers}
         for kind, names in asked.items():
             for name in names:
@@ -153,7 +154,7 @@ class CSV(Shuffled):
         return {name: place for place, name in enumerate(table.names) if name not in self.ignore}
 
     def whole(self, table: Table, places: Mapping[str, int]) -> list[int]:
-        """Return the rows that lack no value."""
+        """Return the numbers of the rows without a missing value."""
         lacking = {name: sum(row[place] == "" for row in table.rows) for name, place in places.items()}
         lacking = {name: count for name, count in lacking.items() if count}
         empty = [name for name, count in lacking.items() if count == len(table.rows)]
@@ -164,7 +165,7 @@ class CSV(Shuffled):
         require(len(rows) >= 30, "path", "must be of a file with >= 30 whole rows", len(rows))
         return rows
 
-    def rows(self) -> tuple[Any, np.ndarray, str]:
+    def rows(self) -> tuple[Inputs, np.ndarray, str]:
         columns = self.columns()
         y, _ = as_targets(columns.pop(self.target), self.task)
         nameless = [clipped(name) for name in columns if not layer_name(name)]
@@ -186,23 +187,23 @@ def layer_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_")
 
 
-def arrays(x: Any, y: Any, *, task: PlainTask | None = None, **fields: Any) -> Arrays:
-    """Take arrays as data, for a recipe: they are split as any other, and named by their sha256.
+def arrays(x: ArrayLike, y: ArrayLike, *, task: PlainTask | None = None, **fields: Any) -> Arrays:
+    """Make a data set of arrays, for a recipe; its name is the sha256 of the arrays.
 
-    A copy of them is kept as long as this process lives.
+    A copy of the arrays is kept until the process ends.
 
     Args:
         x: (n, ...) numbers, (n,) texts, or columns of either by name, (n,) each, as a dict or a pandas DataFrame.
-        y: (n,) or (n, k). Texts, booleans and up to 20 different whole numbers are classes: they are numbered in order,
-            and `labels` says what they are. Other numbers are regressed.
-        task: "classification", "regression", or "forecast" for (n, k) coming values; None for what y looks like.
+        y: (n,) or (n, k). Texts, booleans and up to 20 different whole numbers are classes, numbered in sorted order;
+            `labels` has their names. Other numbers are regression targets.
+        task: "classification", "regression", or "forecast" for (n, k) coming values; None to choose by y.
         **fields: `validation`, `test`, `seed`, `names`: see `Arrays`.
 
     Returns:
-        The data; `data.look` shows them.
+        The data set; `data.summary` describes it.
 
     Raises:
-        ValueError: When x or y are of another kind or shape, or do not have the same number of rows, 30 or more.
+        ValueError: When x or y has another kind or shape, or they do not have the same number of rows, 30 or more.
 
     Example:
         >>> given = arrays(np.zeros((100, 4)), np.arange(100) % 3)
@@ -231,17 +232,17 @@ OPTIONS = ("validation", "test", "seed", "names", "examples")
 
 
 def csv(path: str, *, target: str, task: PlainTask | None = None, **fields: Any) -> CSV:
-    """Take a CSV file as data, for a recipe.
+    """Make a data set of a CSV file, for a recipe.
 
     Args:
-        path: Of the file, in UTF-8; its first line has the columns' names.
+        path: A file in UTF-8, whose first line has the names of the columns.
         target: The column to predict.
-        task: "classification" or "regression"; None for what the target looks like: texts, booleans and up to 20
+        task: "classification" or "regression"; None to choose by the target: texts, booleans and up to 20
             different whole numbers are classes.
         **fields: `ignore`, `texts`, `numbers`, `missing`, `validation`, `test`, `seed`: see `CSV`.
 
     Returns:
-        The data; `data.look` shows them.
+        The data set; `data.summary` describes it.
 
     Raises:
         ValueError: When there is no such file or column, rows are not of equal length, a column is not of one kind, or
@@ -264,8 +265,8 @@ def csv(path: str, *, target: str, task: PlainTask | None = None, **fields: Any)
     return CSV(place, target=target, **{"task": task or looks} | fields)
 
 
-def of_arrays(x: Any, y: np.ndarray) -> str:
-    """The sha256 of arrays with their names, shapes and types."""
+def of_arrays(x: Inputs, y: np.ndarray) -> str:
+    """Return the sha256 of arrays with their names, shapes and types."""
     columns = list(x.items()) if isinstance(x, dict) else [(None, x)]
     structure = repr([(name, column.shape, column.dtype.name) for name, column in [*columns, ("y", y)]])
     return checksum(np.array([structure]), *(column for _, column in columns), y)

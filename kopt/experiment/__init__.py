@@ -1,4 +1,4 @@
-"""Experiments: recipes, their command line, and what runs them."""
+"""Experiments: recipes, their command line, and runs."""
 
 from kopt.experiment.recipe import Command, Recipe, Training, command_line, script_line
 

@@ -1,7 +1,7 @@
-"""Contests: ways to change a recipe, each at its best on the validation split, compared on the test split."""
+"""Ablation: variants of a recipe, each tuned on the validation split, compared on the test split."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -13,48 +13,52 @@ from kopt.experiment.run import build, encoded, train
 from kopt.training import Loop
 from kopt.values.checks import require
 from kopt.values.field_paths import replace
+from kopt.values.moved_names import moved_names
+from kopt.values.types import Json
 
-__all__ = ["Entry", "Trial", "contest", "trial"]
+__all__ = ["Trial", "Variant", "ablate", "trial"]
+
+__getattr__ = moved_names(__name__, {"Entry": "Variant", "contest": "ablate"})
 
 
 class Trial(NamedTuple):
-    """A training: its losses by epoch, and what it reached in the end; losses are on the data alone, no penalty."""
+    """One training: losses by epoch, and the final scores on two splits. Losses leave out weight penalties."""
 
     history: dict[str, np.ndarray]
     validation: dict[str, float]
     test: dict[str, float]
 
 
-class Entry(NamedTuple):
-    """What was compared: a name, the changes that were chosen, and a trial a seed."""
+class Variant(NamedTuple):
+    """A variant of a recipe: its name, the changes that were chosen, and one trial a seed."""
 
     name: str
-    changes: Mapping[str, Any]
+    changes: Mapping[str, Json]
     trials: list[Trial]
 
     def scores(self, name: str = "loss") -> np.ndarray:
-        """A score on the test split, a number a seed."""
+        """Return a score on the test split, one a seed."""
         return np.array([done.test[name] for done in self.trials])
 
 
-def contest(
-    recipe: Recipe, contenders: Mapping[str, Sequence[Mapping[str, Any]]], *, splits: Splits | None = None, seeds: int
-) -> Iterator[Entry]:
-    """Train every contender in the way that is best by validation loss, from several seeds.
+def ablate(
+    recipe: Recipe, variants: Mapping[str, Sequence[Mapping[str, Json]]], *, splits: Splits | None = None, seeds: int
+) -> Iterator[Variant]:
+    """Train every variant with its best setting by validation loss, from several seeds.
 
-    The way is chosen with the recipe's own seed, and then trained from the seeds after it too.
+    The setting is chosen with the seed of the recipe, and trained from the following seeds too.
 
     Args:
-        recipe: What is changed.
-        contenders: Name -> ways, each a change of fields by their paths; {} is the recipe itself.
-        splits: The recipe's data, loaded; None to load them.
-        seeds: How many, >= 1.
+        recipe: The recipe to change.
+        variants: Name -> settings to choose from, each path -> value; {} is the recipe itself.
+        splits: The loaded data of the recipe; None to load them.
+        seeds: Number of seeds, >= 1.
 
     Returns:
-        An iterator of entries, as they get ready.
+        An iterator of variants, each as soon as it is trained.
 
     Raises:
-        ValueError: When a number is out of range, or a contender has no way.
+        ValueError: When a number is out of range, or a variant has no setting.
 
     Example:
         >>> from kopt import data, models, schedules
@@ -63,7 +67,7 @@ def contest(
         ...     "digits", data.Digits(examples=60), model=models.MLP((8, 8, 1), 10, scale=1 / 16),
         ...     schedule=schedules.Constant(0.01), training=recipe.Training(epochs=2),
         ... )
-        >>> found = list(contest(digits, {"rate": [{"schedule.rate": rate} for rate in (0.001, 0.01)]}, seeds=1))
+        >>> found = list(ablate(digits, {"rate": [{"schedule.rate": rate} for rate in (0.001, 0.01)]}, seeds=1))
         >>> found[0].changes
         {'schedule.rate': 0.01}
 
@@ -71,22 +75,24 @@ def contest(
         Bouthillier et al., Accounting for Variance in Machine Learning Benchmarks, 2021.
     """
     require(seeds >= 1, "seeds", "must be >= 1", seeds)
-    for name, ways in contenders.items():
-        require(len(ways) >= 1, f"contenders[{name!r}]", "must have a way", len(ways))
+    for name, settings in variants.items():
+        require(len(settings) >= 1, f"variants[{name!r}]", "must have a setting", len(settings))
     data = encoded(recipe, recipe.data.load() if splits is None else splits)[1]
-    for name, ways in contenders.items():
-        tried = [trial(replace(recipe, changes), data) for changes in ways]
-        best = min(range(len(ways)), key=lambda place: tried[place].validation["loss"])
-        others = [{**ways[best], "seed": recipe.seed + more} for more in range(1, seeds)]
-        yield Entry(name, ways[best], [tried[best], *(trial(replace(recipe, changes), data) for changes in others)])
+    for name, settings in variants.items():
+        tried = [trial(replace(recipe, changes), data) for changes in settings]
+        best = min(range(len(settings)), key=lambda place: tried[place].validation["loss"])
+        others = [{**settings[best], "seed": recipe.seed + more} for more in range(1, seeds)]
+        yield Variant(
+            name, settings[best], [tried[best], *(trial(replace(recipe, changes), data) for changes in others)]
+        )
 
 
 def trial(recipe: Recipe, splits: Splits) -> Trial:
-    """Train a recipe from its seed, and score it on the validation and the test split; nothing is written.
+    """Train a recipe from its seed and score it on the validation and test splits, without writing files.
 
     Args:
-        recipe: What to do.
-        splits: The data as `runs.encoded` gives them.
+        recipe: The recipe to train.
+        splits: The data as `serving.encoded` returns them.
 
     Returns:
         The trial.
@@ -103,12 +109,12 @@ def trial(recipe: Recipe, splits: Splits) -> Trial:
         (2, ['accuracy', 'loss'])
 
     Source:
-        See `contest`.
+        See `ablate`.
     """
     keras.utils.set_random_seed(recipe.seed)
     model = build(recipe, splits, distribute.strategy(recipe.devices))
     logs = train(recipe, model, splits, verbose=False).history
-    # In training, "loss" is an epoch's mean and "penalty" is from its end: near enough for a picture.
+    # In training, "loss" is the mean of an epoch and "penalty" is the last one: close enough for a picture.
     history = {f"{part}loss": logs[f"{part}loss"] - np.array(logs.get(f"{part}penalty", 0.0)) for part in ("", "val_")}
     loop = Loop(model)
     validation, test = (without_penalty(loop.evaluate(*part, verbose=0)) for part in (splits.validation, splits.test))

@@ -1,4 +1,4 @@
-"""How a script ends: a sentence and an exit code, not a traceback."""
+"""Exit codes: a script ends with a sentence and a code, not with a traceback."""
 
 import contextlib
 import sys
@@ -12,7 +12,7 @@ __all__ = ["exit_codes"]
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
-    """End the program with a sentence and a code when the block is refused, or stopped; also a decorator of `main`.
+    """End the program with a sentence and a code when its block is refused or stopped; also a decorator of `main`.
 
     Returns:
         A context manager.

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import tyro
 
@@ -19,6 +19,7 @@ from kopt.values.checks import require
 from kopt.values.field_paths import replace
 from kopt.values.fields import Named, Number, Value
 from kopt.values.registry import Registry
+from kopt.values.types import Json
 
 __all__ = ["Command", "Recipe", "Script", "Training", "command_line", "script_line"]
 
@@ -27,15 +28,15 @@ registry: Registry[Value] = Registry("recipes")
 
 @registry.register
 class Training(Value):
-    """How long to train, and on how much at once.
+    """The length of training, and the size and precision of batches.
 
     Args:
         epochs: Number of epochs, >= 1.
-        batch_size: Examples an update over all devices, >= 1, or "full".
-        micro_batches: In how many parts a batch is computed, to save memory; >= 1.
-        precision: Of what layers compute; weights stay float32 under the mixed ones.
-        patience: Epochs without a better score on the validation split after which training ends, >= 1; the best
-            epoch's weights are kept. None for all epochs and the last weights.
+        batch_size: Number of examples of an update, over all devices, >= 1, or "full".
+        micro_batches: Number of parts in which a batch is computed, to save memory; >= 1.
+        precision: The dtype policy of layers; weights stay float32 under the mixed ones.
+        patience: Number of epochs without a better score on the validation split after which training ends, >= 1; the
+            weights of the best epoch are kept. None for all epochs and the last weights.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -65,23 +66,23 @@ class Training(Value):
 
 @registry.register
 class Recipe(Named):
-    """A training run as one value, its parts in the order in which `kopt.run` uses them.
+    """A training run as one value, with its parts in the order in which `kopt.run` uses them.
 
     Args:
-        name: Of the recipe, and of its folder of runs.
-        data: What to train on.
-        augment: How training batches are changed at random; None for not at all.
-        model: What to train.
+        name: The name of the recipe and of its folder.
+        data: The data set.
+        augment: Random changes of training batches; None for no changes.
+        model: The model.
         schedule: The learning rate over epochs; an open duration ends with the run.
-        rule: How gradients become updates.
-        clip: What bounds the gradient before the update; None for nothing.
-        regularizer: What is added to the loss for the kernels; None for nothing.
-        average: Which average of the weights is validated and kept; None for the weights themselves.
-        training: How long, and on how much at once.
+        rule: The update rule.
+        clip: The bound of gradients before the update; None for no bound.
+        regularizer: The penalty of kernels that is added to the loss; None for no penalty.
+        average: The average of weights that is validated and kept; None for the weights themselves.
+        training: Epochs, batch size and precision.
         devices: As for `distribute.choose`.
         collectives: As for `distribute.choose`.
-        seed: Of weights, order and dropout, >= 0.
-        target: What the first metric should reach on the test split; None for no target.
+        seed: The seed of weights, order and dropout, >= 0.
+        target: The score to reach on the test split; None for no target.
 
     Raises:
         ValueError: When a part is of the wrong kind or out of range.
@@ -120,18 +121,18 @@ class Recipe(Named):
             f"must be {self.data.task!r} for these data",
             self.model.task,
         )
-        self.schedule.resolve(float(self.training.epochs))  # refuses one that such a run is too short for
+        self.schedule.resolve(float(self.training.epochs))  # refuses a schedule that is longer than the run
 
 
 @registry.register
 class Command(Value):
-    """What a recipe script's command line says; paths pass through to the recipe.
+    """The command line of a recipe script; the paths of the recipe are its own.
 
     Args:
         of: The recipe.
-        quick: Train for a moment only, to see that everything works.
+        quick: Train for a moment, to see that everything works.
         check_target: Train from three seeds, and end with code 1 when the mean of their scores misses the target.
-        folder: Where run folders go.
+        folder: The folder of all run folders.
     """
 
     of: Annotated[Recipe, tyro.conf.arg(name="")]
@@ -145,20 +146,20 @@ Given = TypeVar("Given", bound=Command)
 
 
 def command_line(
-    command: Given, *, quick: Mapping[str, Any], args: Sequence[str] | None = None, description: str | None = None
+    command: Given, *, quick: Mapping[str, Json], args: Sequence[str] | None = None, description: str | None = None
 ) -> Given:
-    """Read a command line over every field of a recipe, by its path: `--training.epochs 2 --schedule.rate 0.01`.
+    """Read a command line with an option for every field of a recipe: `--training.epochs 2 --schedule.rate 0.01`.
 
-    `--help` lists the fields with their docs; an unknown one ends the program and names the nearest.
+    `--help` lists the fields with their docs; for an unknown field the error names the nearest one.
 
     Args:
         command: The defaults.
-        quick: Path -> value: what `--quick` changes in the defaults.
-        args: The arguments; those of the process when None.
-        description: What `--help` says first.
+        quick: The changes of the defaults by `--quick`, path -> value.
+        args: The arguments; None for those of the process.
+        description: The first lines of `--help`.
 
     Returns:
-        The command with the fields that were given.
+        The command, with the fields from the arguments.
 
     Raises:
         SystemExit: With a message and code 2, when an argument is unknown or refused; with 0 after `--help`.
@@ -179,17 +180,17 @@ def command_line(
     options = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
     try:
         return tyro.cli(type(command), default=default, args=args, description=description, config=options)
-    except ValueError as error:  # a value of the whole recipe that is refused; tyro says those of its parts
+    except ValueError as error:  # the recipe refuses a combination of fields; tyro reports refusals of its parts
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
 class Script(NamedTuple):
-    """What the command line of a script without a recipe of its own says.
+    """The command line of a script without a recipe of its own.
 
     Args:
-        quick: Run for a moment only, to see that everything works.
-        folder: Where run folders go.
+        quick: Run for a moment, to see that everything works.
+        folder: The folder of all run folders.
     """
 
     quick: bool = False
@@ -200,11 +201,11 @@ def script_line(args: Sequence[str] | None = None, *, description: str | None = 
     """Read the command line of a script that compares several trainings: `--quick`, `--folder`.
 
     Args:
-        args: The arguments; those of the process when None.
-        description: What `--help` says first.
+        args: The arguments; None for those of the process.
+        description: The first lines of `--help`.
 
     Returns:
-        What was given.
+        The arguments that were given.
 
     Raises:
         SystemExit: With a message and code 2, when an argument is unknown; with 0 after `--help`.

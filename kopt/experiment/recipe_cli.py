@@ -1,4 +1,4 @@
-"""What a recipe script does: one run, or a few seeds against the recipe's target."""
+"""The command of a recipe script: one run, or a few seeds against the recipe's target."""
 
 import os
 
@@ -8,7 +8,6 @@ from kopt.experiment.exit_codes import exit_codes
 from kopt.experiment.recipe import Command, Recipe
 from kopt.experiment.run import run
 from kopt.report import Run
-from kopt.tasks.task import better
 from kopt.values.checks import require
 from kopt.values.field_paths import replace
 from kopt.values.texts import printable
@@ -19,18 +18,18 @@ SEEDS = 3
 
 
 def run_command(command: Command) -> Run:
-    """Do what a recipe's command line says: `run` it, or with --check-target train three seeds and judge their mean.
+    """Run a recipe as its command line says; with --check-target, train three seeds and judge their mean.
 
     Args:
-        command: What `command_line` gave.
+        command: The result of `command_line`.
 
     Returns:
         The run.
 
     Raises:
-        SystemExit: With --check-target: with code 0 when the target is reached, with 1 when it is missed; with 2 and a
-            sentence when something is refused, with 1 when the model could not be written, with 130 after Ctrl-C, with
-            143 after SIGTERM.
+        SystemExit: After --check-target, with code 0 when the target is reached and 1 when it is missed. Otherwise with
+            code 2 and a sentence after a refused argument, 1 when the model could not be written, 130 after Ctrl-C,
+            and 143 after SIGTERM.
 
     Example:
         >>> import kopt, tempfile
@@ -53,14 +52,14 @@ def run_command(command: Command) -> Run:
 
 
 def check_target(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models") -> bool:
-    """Train a recipe from three seeds, and say whether the mean of their scores on the test split reaches its target.
+    """Train a recipe from three seeds, and return whether their mean score on the test split reaches the target.
 
     Args:
-        recipe: What to train; its own seed and the two after it.
-        folder: Where the run folders go.
+        recipe: The recipe to train, with its own seed and the two after it.
+        folder: The folder of all run folders.
 
     Returns:
-        Whether the mean is at least the target, or at most where less is better.
+        Whether the mean is at least the target, or at most the target when less is better.
 
     Raises:
         ValueError: When the recipe has no target.
@@ -85,15 +84,18 @@ def check_target(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_mode
     for seed in range(recipe.seed, recipe.seed + SEEDS):
         done = run(replace(recipe, {"seed": seed}), folder=folder, verbose=False)
         values.append(done.metrics["value"])
-        print(f"seed {seed}: {told(done)}, {done.metrics['seconds']:.0f} s, {printable(done.folder)}", flush=True)
+        print(
+            f"seed {seed}: {result_text(done)}, {done.metrics['seconds']:.0f} s, {printable(done.folder)}", flush=True
+        )
     name, mean = done.metrics["metric"], float(np.mean(values))
-    reached = mean >= recipe.target if better(name) == "max" else mean <= recipe.target
+    reached = mean >= recipe.target if recipe.data.direction == "max" else mean <= recipe.target
     spread = float(np.std(values, ddof=1))
     verdict = "reached" if reached else "missed"
     print(f"mean {name} {mean:.4f} +- {spread:.4f}, target {recipe.target:.4f} {verdict}", flush=True)
     return reached
 
 
-def told(done: Run) -> str:
+def result_text(done: Run) -> str:
+    """Return the score of a run beside its baseline."""
     metrics = done.metrics
     return f"{metrics['metric']} {metrics['value']:.4f}, {metrics['baseline_name']} {metrics['baseline']:.4f}"

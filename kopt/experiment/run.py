@@ -1,4 +1,4 @@
-"""run(recipe): the straight line from a recipe to a run folder."""
+"""run(recipe): from a recipe to a run folder, in the order of the work."""
 
 import contextlib
 import logging
@@ -17,16 +17,16 @@ from kopt.data import Baseline, Split, Splits
 from kopt.data.base import take
 from kopt.experiment.recipe import Recipe
 from kopt.experiment.serving import encoded, served
-from kopt.experiment.signals import Stopping
+from kopt.experiment.signals import SignalStop
 from kopt.optimizers import Optimizer
-from kopt.report import Evidence, Run, run_folder, told, write_metrics, write_report, write_result
-from kopt.tasks.task import better
+from kopt.report import Evidence, Run, console_log, run_folder, write_metrics, write_report, write_result
 from kopt.training import Loop, TrainStep
 from kopt.training.feed.placement import Jit
 from kopt.values.checks import require
 from kopt.values.texts import clipped, printable
+from kopt.values.types import Json, KerasCallback, Strategy
 
-MOST_OUTPUTS = 2**24  # numbers, of the outputs that a report is made from
+MOST_OUTPUTS = 2**24  # numbers in the outputs from which a report is made
 
 __all__ = ["build", "run", "train"]
 
@@ -34,14 +34,14 @@ __all__ = ["build", "run", "train"]
 def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verbose: bool = True) -> Run:
     """Train a recipe from its seed to a run folder: data, devices, model, regularizer, optimizer, loop, report.
 
-    The result of training is written first. Whatever ends the run after the first update, Ctrl-C and SIGTERM too, the
-    model as it was then and its history are kept, and "unfinished" in metrics.json says why. A plot or a card that
-    cannot be written is named, and left out.
+    The result of training is written first. When the run is ended after the first update, by Ctrl-C, SIGTERM or an
+    error, its model and history are kept, and "unfinished" in metrics.json says why. A plot or a model card that cannot
+    be written is logged and left out.
 
     Args:
-        recipe: What to do.
-        folder: Where the recipes' folders are.
-        verbose: Whether to print what was chosen, progress and the result.
+        recipe: The recipe to run.
+        folder: The folder with a folder for each recipe.
+        verbose: Whether to print the choices, the progress and the result.
 
     Returns:
         The run: its folder, recipe, history and results.
@@ -49,7 +49,8 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
     Raises:
         ImportError: When the data's package is not installed.
         NotWritten: When the trained model could not be written anywhere.
-        ValueError: When the folder cannot be written to, a device is not there, or data and model do not fit.
+        ValueError: When the folder cannot be written to, a device is not there, data and model do not fit, or nothing
+            says whether more of the data's score is better.
 
     Example:
         >>> import tempfile
@@ -68,11 +69,13 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
         nanoGPT's train.py, which reads in the order it runs.
     """
     require(isinstance(recipe, Recipe), "recipe", "must be a kopt.Recipe", recipe)
-    # First, for a worker of a cluster must find the others before TensorFlow does anything.
+    direction = recipe.data.direction  # refused here, when it is not known, and not after the training
+    require(direction in ("max", "min"), "data.direction", "must be 'max' or 'min'", direction)
+    # First: a worker of a cluster must find the others before TensorFlow starts.
     devices = distribute.choose(recipe.devices, collectives=recipe.collectives)
     chief = distribute.is_chief(devices.strategy)
     place = run_folder(folder, recipe.name) if chief else contextlib.nullcontext((None, None))
-    with Stopping() as stopping, place as (unfinished, final), told(verbose and chief) as log:
+    with SignalStop() as stop, place as (unfinished, final), console_log(verbose and chief) as log:
         final = pathlib.Path(distribute.text_from_chief(devices.strategy, str(final)))
         log.info("devices: %s", devices.reason)
         keras.utils.set_random_seed(recipe.seed)
@@ -83,26 +86,26 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
         model = build(recipe, splits, devices.strategy)
         log.info("model: %r, %s parameters", recipe.model, f"{model.count_params():,}")
         log.info("update: %r by %r, penalty %r", recipe.schedule, recipe.rule, recipe.regularizer)
-        with stopping.held():
-            trained = train_until_stopped(recipe, model, splits, stopping, verbose)
-            done = Run(final, recipe, trained.history, known(recipe, model, baseline, trained, devices.reason))
+        with stop.deferred():
+            trained = train_until_stopped(recipe, model, splits, stop, verbose)
+            done = Run(final, recipe, trained.history, results_of(recipe, model, baseline, trained, devices.reason))
             if unfinished is not None and trained.updates:
                 done = write_result(unfinished, done, served(recipe, model, encoder), splits.checksum)
             if trained.error is not None:
                 raise trained.error
-        done = scored_and_reported(recipe, unfinished, done, model, raw, splits)
-        tell(done, log)
-    distribute.from_chief(devices.strategy, [0])  # a worker that ended before the folder is there would end the chief
+        done = score_and_report(recipe, unfinished, done, model, raw, splits)
+        log_result(done, log)
+    distribute.from_chief(devices.strategy, [0])  # a worker that ends before the folder is there would end the chief
     return done
 
 
-def build(recipe: Recipe, splits: Splits, strategy: Any) -> keras.Model:
-    """Make and compile a recipe's network under a strategy, its regularizer attached.
+def build(recipe: Recipe, splits: Splits, strategy: Strategy) -> keras.Model:
+    """Build and compile the network of a recipe under a strategy, with its regularizer.
 
     Args:
-        recipe: What to build.
-        splits: The data as `encoded` gave them, to check shapes by.
-        strategy: Where the network is to live.
+        recipe: The recipe.
+        splits: The data as `encoded` returns them, to check shapes.
+        strategy: The distribution strategy of its variables.
 
     Returns:
         The compiled network.
@@ -128,7 +131,7 @@ def build(recipe: Recipe, splits: Splits, strategy: Any) -> keras.Model:
         model = recipe.model.build()
         optimizer = Optimizer(recipe.rule)
         if recipe.training.precision == "mixed_float16":
-            # Keras would wrap it too, but not write so into the model's file, which then could not be loaded.
+            # Keras would wrap it too, but would not save that, and the model's file could not be loaded.
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         model.compile(optimizer, recipe.model.loss(), metrics=[recipe.data.score()])
         model.optimizer.build(model.trainable_variables)  # so that weights files restore it before the first step
@@ -139,7 +142,7 @@ def build(recipe: Recipe, splits: Splits, strategy: Any) -> keras.Model:
 
 @contextlib.contextmanager
 def precision(policy: str) -> Iterator[None]:
-    """Make layers under a Keras dtype policy."""
+    """Build layers under a Keras dtype policy."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -153,7 +156,7 @@ def train(
     model: keras.Model,
     splits: Splits,
     *,
-    callbacks: Sequence[Any] = (),
+    callbacks: Sequence[KerasCallback] = (),
     verbose: bool = True,
     jit: Jit = "auto",
     **arguments: Any,
@@ -161,23 +164,23 @@ def train(
     """Train a recipe's model on its training split, validating on its validation split.
 
     Args:
-        recipe: What to do.
-        model: What `build` gave.
+        recipe: The recipe.
+        model: The result of `build`.
         splits: The data.
         callbacks: More callbacks.
-        verbose: Whether to show progress.
+        verbose: Whether to print progress.
         jit: As for `Loop`.
-        **arguments: Arguments of `Loop.fit` that go before the recipe's.
+        **arguments: Arguments of `Loop.fit` in place of the recipe's.
 
     Returns:
         The History, with the learning rate and seconds of each epoch.
     """
     score, training = f"val_{recipe.data.score().name}", recipe.training
-    own: list[Any] = [LearningRate(recipe.schedule, unit="epoch"), EpochTime()]
+    own: list[KerasCallback] = [LearningRate(recipe.schedule, unit="epoch"), EpochTime()]
     if recipe.average is not None:
         own.append(Average(recipe.average))
     if training.patience is not None:
-        stopping = {"mode": better(score), "patience": training.patience, "restore_best_weights": True}
+        stopping = {"mode": recipe.data.direction, "patience": training.patience, "restore_best_weights": True}
         own.append(keras.callbacks.EarlyStopping(score, **stopping))
     fields = {
         "batch_size": training.batch_size,
@@ -190,7 +193,7 @@ def train(
 
 
 class Trained(NamedTuple):
-    """What training gave: the history so far, its updates and seconds, and what ended it before its time."""
+    """The result of training: history, number of updates, seconds, and what ended it early."""
 
     history: dict[str, list[float]]
     updates: int
@@ -199,26 +202,26 @@ class Trained(NamedTuple):
     error: BaseException | None
 
 
-def train_until_stopped(
-    recipe: Recipe, model: keras.Model, splits: Splits, stopping: Stopping, verbose: bool
-) -> Trained:
+def train_until_stopped(recipe: Recipe, model: keras.Model, splits: Splits, stop: SignalStop, verbose: bool) -> Trained:
     """Train; return an error instead of raising it, because the training before it is kept."""
     started = time.perf_counter()
     error: BaseException | None = None
     try:
-        train(recipe, model, splits, callbacks=[stopping], verbose=verbose)
-    except BaseException as raised:  # whatever it is, it is raised when the result is written
+        train(recipe, model, splits, callbacks=[stop], verbose=verbose)
+    except BaseException as raised:  # it is raised after the result is written
         error = raised
     updates = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
     history = model.history.history if updates else {}
     epochs = f"after {len(history.get('loss', ()))} of {recipe.training.epochs} epochs"
-    by = stopping.name if error is None else f"{type(error).__name__}: {clipped(error)}".rstrip(": ")
+    by = stop.name if error is None else f"{type(error).__name__}: {clipped(error)}".rstrip(": ")
     stopped = None if by is None else f"training was ended {epochs}, by {by}"
     return Trained(history or {"loss": []}, updates, time.perf_counter() - started, stopped, error)
 
 
-def known(recipe: Recipe, model: keras.Model, baseline: Baseline, trained: Trained, devices: str) -> dict[str, Any]:
-    """Return the results before anything is scored."""
+def results_of(
+    recipe: Recipe, model: keras.Model, baseline: Baseline, trained: Trained, devices: str
+) -> dict[str, Json]:
+    """Return the results before the test split is scored."""
     return {
         "metric": recipe.data.score().name,
         "value": None,
@@ -233,21 +236,21 @@ def known(recipe: Recipe, model: keras.Model, baseline: Baseline, trained: Train
     }
 
 
-def scored_and_reported(
+def score_and_report(
     recipe: Recipe, folder: pathlib.Path | None, done: Run, model: keras.Model, raw: Splits, splits: Splits
 ) -> Run:
     """Score the model on the test split and write the report; without a folder, only take part in the scoring."""
     logs = Loop(model).evaluate(*splits.test, verbose=0)
     scores = {"value": logs[done.metrics["metric"]], "loss": logs["loss"]}
     done = write_metrics(folder, done, scores | {"unfinished": "its report was not written"})
-    evidence = seen(recipe, model, raw.test, splits.test)
+    evidence = evidence_of(recipe, model, raw.test, splits.test)
     if folder is not None:
         done = write_report(folder, done, evidence)
     return write_metrics(folder, done, {"unfinished": None})
 
 
-def seen(recipe: Recipe, model: keras.Model, raw: Split, part: Split) -> Evidence:
-    """What the model makes of a split, or of its first rows where all outputs would be too many."""
+def evidence_of(recipe: Recipe, model: keras.Model, raw: Split, part: Split) -> Evidence:
+    """Return the outputs for a split, or for its first rows when all outputs would be too many."""
     outputs = int(np.prod(model.output_shape[1:]))
     rows = slice(max(100, MOST_OUTPUTS // outputs))
     return Evidence(
@@ -263,8 +266,8 @@ def sizes(splits: Splits) -> list[str]:
     return [str(len(part.y)) for part in (splits.train, splits.validation, splits.test)]
 
 
-def tell(done: Run, log: logging.Logger) -> None:
-    """Log the score, and what could not be written."""
+def log_result(done: Run, log: logging.Logger) -> None:
+    """Log the score, and the files that could not be written."""
     metrics = done.metrics
     target = "" if metrics["target"] is None else f", target {metrics['target']:.4f}"
     reached = metrics["metric"], metrics["value"], metrics["baseline_name"], metrics["baseline"], target

@@ -1,30 +1,30 @@
-"""Serving: what turns raw inputs into the network's, before training, and inside the model that is kept."""
-
-from typing import Any
+"""Serving: the encoder of raw inputs, which is applied before training and is inside the saved model."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kopt.data import Split, Splits
+from kopt.data.base import Inputs
 from kopt.experiment.recipe import Recipe
 from kopt.values.checks import require
+from kopt.values.types import Nest
 
 __all__ = ["encoded", "served"]
 
 
 def encoded(recipe: Recipe, splits: Splits) -> tuple[keras.Model | None, Splits]:
-    """Make a recipe's encoder from the training split, and encode all splits once, so that training need not.
+    """Build the encoder of a recipe from the training split, and encode all splits once before training.
 
     Args:
-        recipe: What to build.
+        recipe: The recipe.
         splits: The raw data.
 
     Returns:
-        The encoder, None where the network takes raw inputs, and the splits as the network takes them.
+        The encoder, or None when the network takes raw inputs; and the encoded splits.
 
     Raises:
-        ValueError: When the data hold numbers that are not finite, or inputs of a kind that the model does not take.
+        ValueError: When a number in the data is not finite, or the model does not take inputs of their kind.
 
     Example:
         >>> from kopt import data, models, schedules
@@ -51,15 +51,15 @@ def encoded(recipe: Recipe, splits: Splits) -> tuple[keras.Model | None, Splits]
 
 
 def served(recipe: Recipe, model: keras.Model, encoder: keras.Model | None) -> keras.Model:
-    """Put the encoder before the network: what takes raw inputs, compiled with the network's own optimizer.
+    """Return the encoder and the network as one model of raw inputs, compiled with the network's optimizer.
 
     Args:
-        recipe: What was trained.
-        model: What `build` gave, trained.
-        encoder: What `encoded` gave.
+        recipe: The recipe that was trained.
+        model: The trained network.
+        encoder: The encoder that `encoded` returned.
 
     Returns:
-        The model to keep; the network itself where there is no encoder.
+        The model to save; the network itself when there is no encoder.
 
     Example:
         >>> from kopt import data, models, schedules
@@ -73,26 +73,26 @@ def served(recipe: Recipe, model: keras.Model, encoder: keras.Model | None) -> k
     """
     if encoder is None:
         return model
-    # The same layers without what compile added: of two models in a file only one can own the optimizer.
+    # The same layers, not compiled: of two models in one file only one can own the optimizer.
     network = keras.Model(model.input, model.output, name=model.name)
     whole = keras.Model(encoder.input, network(encoder.output), name=f"{encoder.name}_{model.name}")
     whole.compile(model.optimizer, model.loss, metrics=[recipe.data.score()])
     return whole
 
 
-def kind_of(x: Any) -> str:
-    """What raw inputs are."""
+def kind_of(x: Inputs) -> str:
+    """Return the kind of raw inputs: "columns", "texts" or "numbers"."""
     return "columns" if isinstance(x, dict) else "texts" if x.dtype.kind == "O" else "numbers"
 
 
 def columns(part: Split) -> list[tuple[str, np.ndarray]]:
-    """Inputs and targets with what they are called."""
+    """Return the inputs and targets with their names."""
     inputs = part.x.items() if isinstance(part.x, dict) else [("x", part.x)]
     return [*inputs, ("y", part.y)]
 
 
-def as_tensors(x: Any) -> Any:
-    """Raw inputs as TensorFlow takes them: texts are tensors of strings."""
+def as_tensors(x: Inputs) -> Nest:
+    """Return raw inputs with texts as tensors of strings."""
     if isinstance(x, dict):
         return {name: as_tensors(column) for name, column in sorted(x.items())}
     return tf.constant([str(text) for text in x]) if x.dtype.kind in "OU" else x

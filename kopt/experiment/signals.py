@@ -1,30 +1,35 @@
-"""Signals that end a run: training ends well, and what it has given is kept."""
+"""Signals that end a run: training stops after its next steps, and its result is kept."""
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Self, TypeAlias
 
 import keras
 
-__all__ = ["Stopping"]
+from kopt.values.types import Logs
 
-# What a terminal, a cluster manager and a closed terminal send; whose meaning is changed only where it is Python's own.
+__all__ = ["SignalStop"]
+
+Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
+
+# Sent by a terminal, a cluster manager and a closed terminal. Only Python's own handlers are replaced.
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-class Stopping(keras.callbacks.Callback):
-    """Turns signals into exceptions, and puts the first one off within `held`: training stops after its next steps.
+class SignalStop(keras.callbacks.Callback):
+    """A callback that turns signals into exceptions, and defers the first one: training stops after its next steps.
 
-    Within the block of `with`, SIGTERM and SIGHUP raise SystemExit(128 + number), as SIGINT raises KeyboardInterrupt;
-    so what is half-done is put away. Within `held` the first signal only asks the training that has this callback to
-    stop, and is raised at the end of `held`; the second one is raised at once. Handlers of others stay in place.
+    Within the block of `with`, SIGTERM and SIGHUP raise SystemExit(128 + number), and SIGINT raises KeyboardInterrupt,
+    so that clean-up code runs. Within `deferred` the first signal asks the training with this callback to stop, and is
+    raised at the end of `deferred`; a second signal is raised at once. The handlers of other code stay in place.
 
     Example:
         >>> import os
-        >>> with Stopping() as stopping:
-        ...     with stopping.held():
+        >>> with SignalStop() as stop:
+        ...     with stop.deferred():
         ...         os.kill(os.getpid(), signal.SIGTERM)  # raised when the block has ended
         Traceback (most recent call last):
         SystemExit: 143
@@ -37,9 +42,9 @@ class Stopping(keras.callbacks.Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.holding = False
+        self.deferring = False
         self.received: int | None = None
-        self.before: dict[int, Any] = {}
+        self.before: dict[int, Handler] = {}
 
     def __enter__(self) -> Self:
         ours = (signal.SIG_DFL, signal.default_int_handler)
@@ -49,39 +54,39 @@ class Stopping(keras.callbacks.Callback):
             signal.signal(number, self.receive)
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, old in self.before.items():
             signal.signal(number, old)
 
     @property
     def name(self) -> str | None:
-        """The name of the signal that was put off; None for none."""
+        """The name of the deferred signal, or None."""
         return None if self.received is None else signal.Signals(self.received).name
 
-    def receive(self, number: int, _: Any) -> None:
-        """Handle a signal."""
-        if not self.holding or self.received is not None:
-            raise ended(number)
+    def receive(self, number: int, _: FrameType | None) -> None:
+        """Raise the exception of a signal, or remember the signal while it is deferred."""
+        if not self.deferring or self.received is not None:
+            raise exception_of(number)
         self.received = number
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Put the first signal off to the end of the block, unless the block raises."""
-        self.holding = True
+    def deferred(self) -> Iterator[None]:
+        """Defer the first signal to the end of the block, unless the block raises."""
+        self.deferring = True
         try:
             yield
         finally:
-            self.holding = False
+            self.deferring = False
         if self.received is not None:
-            raise ended(self.received)
+            raise exception_of(self.received)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.model.stop_training |= self.received is not None
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.model.stop_training |= self.received is not None
 
 
-def ended(number: int) -> BaseException:
-    """Return the exception that a signal stands for."""
+def exception_of(number: int) -> BaseException:
+    """Return the exception for a signal."""
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)

@@ -1,7 +1,6 @@
-"""Columns by name, as one vector."""
+"""The encoder of tables: columns by name become one vector."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import keras
 import numpy as np
@@ -9,19 +8,20 @@ import tensorflow as tf
 
 from kopt.models.layers import PiecewiseLinear
 from kopt.values.checks import require
+from kopt.values.types import ArrayLike, Tensor
 
 __all__ = ["columns_encoder"]
 
 
-def columns_encoder(x: Mapping[str, Any], *, bins: int = 0) -> keras.Model:
-    """Make a model that turns columns into one vector: numbers are standardized, names and whole numbers one-hot.
+def columns_encoder(x: Mapping[str, ArrayLike], *, bins: int = 0) -> keras.Model:
+    """Build a model that turns columns into one vector: numbers are standardized, names and whole numbers one-hot.
 
-    A name that was not there has a place of its own, the first. With `bins` the vector has `PiecewiseLinear` of each
-    number too, over as many bins with as many rows each: a network then finds steps and thresholds as trees do.
+    The first position of a one-hot vector stands for unknown names. With `bins` the vector also has `PiecewiseLinear`
+    of each number, over that many bins of equal counts, so that a network finds steps and thresholds as trees do.
 
     Args:
-        x: Column -> (n,) array to learn means, deviations, bins and names from.
-        bins: Of each column of floating-point numbers, >= 0.
+        x: Name -> (n,) column, from which means, deviations, bins and names are computed.
+        bins: Bins of each column of floating-point numbers, >= 0.
 
     Returns:
         A model from a dict of (n,) inputs to (n, width) float32.
@@ -56,8 +56,8 @@ def columns_encoder(x: Mapping[str, Any], *, bins: int = 0) -> keras.Model:
     return keras.Model(inputs, vector, name="columns")
 
 
-def as_tensor(column: np.ndarray) -> Any:
-    """A column as TensorFlow takes it: texts, int64, or float32."""
+def as_tensor(column: np.ndarray) -> Tensor:
+    """Return a column as a tensor of strings, int64 or float32."""
     if column.dtype.kind in "OUS":
         return tf.constant([str(text) for text in column])
     return tf.constant(column.astype("float32" if column.dtype.kind == "f" else "int64"))

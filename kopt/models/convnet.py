@@ -10,7 +10,7 @@ from kopt.values.fields import Number
 
 __all__ = ["ConvNet"]
 
-# Keras' 0.99 needs hundreds of updates before the running statistics are of use; small data have few an epoch.
+# With Keras' 0.99, running statistics need hundreds of updates; small data have few updates an epoch.
 MOMENTUM = 0.9
 
 
@@ -23,11 +23,11 @@ class ConvNet(Model):
     Args:
         inputs: (height, width, channels) of one image.
         outputs: Number of classes, >= 2.
-        width: Channels of the first stage, >= 1.
+        width: Number of channels of the first stage, >= 1.
         stages: Number of stages, >= 1; the image must be at least 2 ** stages wide and high.
-        residual: Whether each stage's input, by a 1 x 1 convolution, is added to what its convolutions give.
-        dropout: Share of the last features dropped in training, in [0, 1).
-        scale: What the raw pixels are multiplied by first.
+        residual: Whether a 1 x 1 convolution of each stage's input is added to the output of its convolutions.
+        dropout: The share of the last features dropped in training, in [0, 1).
+        scale: Factor of the raw pixels.
 
     Raises:
         ValueError: When an argument is out of range.

@@ -1,8 +1,7 @@
-"""Forecasters: the coming values of a series from a window of it."""
+"""Forecasters: models of the next values of a series, from a window of its past."""
 
 from abc import abstractmethod
 from dataclasses import KW_ONLY
-from typing import Any
 
 import keras
 from keras import layers, ops
@@ -11,19 +10,20 @@ from kopt.models.base import Model, registry
 from kopt.tasks.task import Task
 from kopt.values.checks import require
 from kopt.values.fields import Number
+from kopt.values.types import Tensor
 
 __all__ = ["Forecaster", "ForecastMLP", "ForecastTCN"]
 
 
 class Forecaster(Model):
-    """A model of the coming values of the first channel of a window.
+    """A model of the next values of the first channel of a window.
 
-    Each window is centered and scaled by its own mean and deviation, a channel each, and the forecast is put back, so
-    that levels that were never seen do no harm.
+    Each window is centered and scaled by the mean and deviation of each channel, and the forecast is scaled back. So
+    the model works at levels that the training data do not have.
 
     Args:
         inputs: (length, channels) of a window; the first channel is forecast.
-        outputs: Coming values, >= 1.
+        outputs: Number of values to forecast, >= 1.
         dropout: Share dropped in training, in [0, 1).
 
     Example:
@@ -54,8 +54,8 @@ class Forecaster(Model):
         return keras.Model(window, ahead * deviation[:, 0, :1] + mean[:, 0, :1], name=type(self).__name__.lower())
 
     @abstractmethod
-    def features(self, x: Any) -> Any:
-        """(n, length, channels) centered windows to (n, features)."""
+    def features(self, x: Tensor) -> Tensor:
+        """Turn (n, length, channels) centered windows into (n, features)."""
 
 
 @registry.register
@@ -64,7 +64,7 @@ class ForecastMLP(Forecaster):
 
     Args:
         inputs: (length, channels) of a window; the first channel is forecast.
-        outputs: Coming values, >= 1.
+        outputs: Number of values to forecast, >= 1.
         dropout: Share of each layer's outputs dropped in training, in [0, 1).
         units: Width of each hidden layer, each >= 1.
 
@@ -86,7 +86,7 @@ class ForecastMLP(Forecaster):
         super().check()
         require(all(size >= 1 for size in self.units), "units", "must be >= 1 each", self.units)
 
-    def features(self, x: Any) -> Any:
+    def features(self, x: Tensor) -> Tensor:
         x = layers.Flatten()(x)
         for units in self.units:
             x = layers.Dense(units, "relu")(x)
@@ -96,14 +96,14 @@ class ForecastMLP(Forecaster):
 
 @registry.register
 class ForecastTCN(Forecaster):
-    """Causal convolutions of width 3 whose steps double from layer to layer, each with a residual; the last place.
+    """Causal convolutions of width 3 with residuals, whose dilation doubles with each layer; the last position counts.
 
     Args:
         inputs: (length, channels) of a window; the first channel is forecast.
-        outputs: Coming values, >= 1.
+        outputs: Number of values to forecast, >= 1.
         dropout: Share of each layer's outputs dropped in training, in [0, 1).
-        filters: Of each layer, >= 1.
-        levels: How many layers, >= 1: 2 ** (levels + 1) - 1 places are seen.
+        filters: Number of filters of each layer, >= 1.
+        levels: Number of layers, >= 1; the receptive field has 2 ** (levels + 1) - 1 positions.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -125,7 +125,7 @@ class ForecastTCN(Forecaster):
         require(self.filters >= 1, "filters", "must be >= 1", self.filters)
         require(self.levels >= 1, "levels", "must be >= 1", self.levels)
 
-    def features(self, x: Any) -> Any:
+    def features(self, x: Tensor) -> Tensor:
         x = layers.Dense(self.filters)(x)
         for level in range(self.levels):
             inner = layers.Conv1D(self.filters, 3, padding="causal", dilation_rate=2**level, activation="relu")(x)

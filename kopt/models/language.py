@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from dataclasses import KW_ONLY
-from typing import Any
 
 import keras
 from keras import layers
@@ -12,17 +11,18 @@ from kopt.models.layers import Positions, transformer_block
 from kopt.tasks.task import Task
 from kopt.values.checks import require
 from kopt.values.fields import Number
+from kopt.values.types import Tensor
 
 __all__ = ["CharGRU", "CharTransformer", "Language"]
 
 
 class Language(Model):
-    """A model of the next byte at every place of a window, from that byte and those before it.
+    """A model that predicts the next byte at every position of a window, from that byte and those before it.
 
     Args:
         length: Bytes of a window, >= 1.
-        width: Of a byte's vector, >= 1.
-        layers: How many, >= 1.
+        width: Width of a byte's vector, >= 1.
+        layers: Number of layers, >= 1.
         dropout: Share dropped in training, in [0, 1).
 
     Example:
@@ -53,23 +53,23 @@ class Language(Model):
     def build(self) -> keras.Model:
         inputs = keras.Input((self.length,), dtype="int32")
         x = layers.Embedding(256, self.width)(inputs)
-        # In float32 under any policy: a loss over 256 classes is not for bfloat16.
+        # In float32 under any policy: bfloat16 is too coarse for a loss over 256 classes.
         logits = layers.Dense(256, dtype="float32")(self.features(x))
         return keras.Model(inputs, logits, name=type(self).__name__.lower())
 
     @abstractmethod
-    def features(self, x: Any) -> Any:
-        """(n, length, width) byte vectors to what the last layer reads at every place."""
+    def features(self, x: Tensor) -> Tensor:
+        """Turn (n, length, width) byte vectors into the inputs of the last layer, one a position."""
 
 
 @registry.register
 class CharGRU(Language):
-    """Gated recurrent layers of a byte's width.
+    """Gated recurrent layers, as wide as a byte's vector.
 
     Args:
         length: Bytes of a window, >= 1.
-        width: Of a byte's vector and of each layer, >= 1.
-        layers: How many, >= 1.
+        width: Width of a byte's vector and of each layer, >= 1.
+        layers: Number of layers, >= 1.
         dropout: Share dropped in training after each layer, in [0, 1).
 
     Raises:
@@ -83,7 +83,7 @@ class CharGRU(Language):
         Cho et al., Learning Phrase Representations, 2014; Karpathy, char-rnn, 2015.
     """
 
-    def features(self, x: Any) -> Any:
+    def features(self, x: Tensor) -> Tensor:
         for _ in range(self.layers):
             x = layers.Dropout(self.dropout)(layers.GRU(self.width, return_sequences=True)(x))
         return x
@@ -95,10 +95,10 @@ class CharTransformer(Language):
 
     Args:
         length: Bytes of a window, >= 1.
-        width: Of a byte's vector, >= 1, a multiple of `heads`.
-        layers: How many blocks, >= 1.
+        width: Width of a byte's vector, >= 1, a multiple of `heads`.
+        layers: Number of blocks, >= 1.
         dropout: Share of each branch's output dropped in training, in [0, 1).
-        heads: Of the attention, >= 1.
+        heads: Number of attention heads, >= 1.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -120,7 +120,7 @@ class CharTransformer(Language):
             self.heads >= 1 and self.width % self.heads == 0, "heads", f"must divide width = {self.width}", self.heads
         )
 
-    def features(self, x: Any) -> Any:
+    def features(self, x: Tensor) -> Tensor:
         x = Positions(self.length)(x)
         for _ in range(self.layers):
             x = transformer_block(x, heads=self.heads, dropout=self.dropout, causal=True)

@@ -1,12 +1,12 @@
 """Layers and blocks that several models share."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import layers, ops
 
 from kopt.values.registry import Registry
+from kopt.values.types import Config, Tensor
 
 __all__ = ["HideSeen", "Items", "PiecewiseLinear", "Positions", "registry", "transformer_block"]
 
@@ -15,11 +15,11 @@ registry: Registry[keras.layers.Layer] = Registry("layers")
 
 @registry.register
 class Positions(keras.layers.Layer):
-    """Adds a learned vector for each place: output = input + table[place].
+    """A layer that adds a learned vector for each position: output = input + table[position].
 
     Args:
         length: The longest sequence.
-        **arguments: As for any layer.
+        **arguments: Arguments of any Keras layer.
 
     Example:
         >>> Positions(8)(ops.zeros((2, 5, 3))).shape
@@ -29,33 +29,33 @@ class Positions(keras.layers.Layer):
         Gehring et al., Convolutional Sequence to Sequence Learning, 2017; as in GPT-2.
     """
 
-    def __init__(self, length: int, **arguments: Any):
+    def __init__(self, length: int, **arguments: object):
         super().__init__(**arguments)
         self.length, self.supports_masking = length, True
 
-    def build(self, shape: Any) -> None:
-        """Make the table."""
+    def build(self, shape: Sequence[int]) -> None:
+        """Create the table."""
         random = keras.initializers.RandomNormal(stddev=0.02)
         self.table = self.add_weight((self.length, shape[-1]), initializer=random, name="embeddings")
 
-    def call(self, x: Any) -> Any:
-        """Add the first rows."""
+    def call(self, x: Tensor) -> Tensor:
+        """Add the first rows of the table."""
         return x + ops.cast(self.table[: ops.shape(x)[1]], x.dtype)
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+    def get_config(self) -> Config:
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "length": self.length}
 
 
 @registry.register
 class PiecewiseLinear(keras.layers.Layer):
-    """Tells a number by how much of each bin lies below it: output_k = (x - edge_k) / (edge_k+1 - edge_k), in [0, 1].
+    """Encodes a number by the share of each bin below it: output_k = (x - edge_k) / (edge_k+1 - edge_k), in [0, 1].
 
-    A bin between two equal edges is a step at them. So a linear layer over it is a piecewise linear function.
+    A bin between two equal edges is a step. A linear layer over the output is a piecewise linear function.
 
     Args:
-        edges: Of the bins, in rising order, two or more.
-        **arguments: As for any layer.
+        edges: Two or more edges of the bins, in rising order.
+        **arguments: Arguments of any Keras layer.
 
     Example:
         >>> PiecewiseLinear([0.0, 1.0, 4.0])(ops.convert_to_tensor([[0.5], [2.5]])).numpy()
@@ -67,29 +67,29 @@ class PiecewiseLinear(keras.layers.Layer):
         3.2.
     """
 
-    def __init__(self, edges: Sequence[float], **arguments: Any):
+    def __init__(self, edges: Sequence[float], **arguments: object):
         super().__init__(**arguments)
         self.edges = [float(edge) for edge in edges]
 
-    def call(self, x: Any) -> Any:
-        """(n, 1) to (n, bins)."""
+    def call(self, x: Tensor) -> Tensor:
+        """Turn (n, 1) numbers into (n, bins)."""
         edges = ops.convert_to_tensor(self.edges, "float32")
         widths = ops.maximum(edges[1:] - edges[:-1], 1e-6)
         return ops.clip((ops.cast(x, "float32") - edges[:-1]) / widths, 0.0, 1.0)
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+    def get_config(self) -> Config:
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "edges": self.edges}
 
 
 @registry.register
 class HideSeen(keras.layers.Layer):
-    """Puts -1e9 where an item is known already, when it is not training: a recommendation is of something else.
+    """Sets the scores of items that a user already has to -1e9 at inference, so that new items are recommended.
 
-    It computes in float32 under any policy: float16 does not reach that far.
+    It computes in float32 under any policy, because -1e9 is out of the range of float16.
 
     Args:
-        **arguments: As for any layer.
+        **arguments: Arguments of any Keras layer.
 
     Example:
         >>> HideSeen()([ops.ones((1, 2)), ops.convert_to_tensor([[1.0, 0.0]])]).numpy()
@@ -99,24 +99,24 @@ class HideSeen(keras.layers.Layer):
         Liang et al., Variational Autoencoders for Collaborative Filtering, 2018, section 4.2.
     """
 
-    def __init__(self, **arguments: Any):
+    def __init__(self, **arguments: object):
         super().__init__(**{"dtype": "float32"} | arguments)
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """Hide them."""
+    def call(self, inputs: Sequence[Tensor], training: bool = False) -> Tensor:
+        """Set the scores of seen items to -1e9, except in training."""
         scores, seen = inputs
         return scores if training else ops.where(seen > 0, -1e9, scores)
 
 
 @registry.register
 class Items(keras.layers.Layer):
-    """Scores every item for a vector: output = vector . tower(table of items)^T / sqrt(width) + bias of the item.
+    """Scores of every item for a vector: output = vector . tower(table of items)^T / sqrt(width) + bias of the item.
 
     The tower is one dense layer, tanh(table W + b).
 
     Args:
-        items: How many.
-        **arguments: As for any layer.
+        items: Number of items.
+        **arguments: Arguments of any Keras layer.
 
     Example:
         >>> Items(7)(ops.ones((2, 4))).shape
@@ -127,39 +127,39 @@ class Items(keras.layers.Layer):
         Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, 2019.
     """
 
-    def __init__(self, items: int, **arguments: Any):
+    def __init__(self, items: int, **arguments: object):
         super().__init__(**arguments)
         self.items = items
 
-    def build(self, shape: Any) -> None:
-        """Make the table and the tower."""
+    def build(self, shape: Sequence[int]) -> None:
+        """Create the table and the tower."""
         self.width = shape[-1]
         self.table = self.add_weight((self.items, self.width), initializer="glorot_uniform", name="embeddings")
         self.kernel = self.add_weight((self.width, self.width), initializer="glorot_uniform", name="kernel")
         self.tower_bias = self.add_weight((self.width,), initializer="zeros", name="tower_bias")
         self.bias = self.add_weight((self.items,), initializer="zeros", name="bias")
 
-    def call(self, vectors: Any) -> Any:
-        """Score all items."""
+    def call(self, vectors: Tensor) -> Tensor:
+        """Return the scores of all items."""
         towers = ops.tanh(ops.matmul(self.table, self.kernel) + self.tower_bias)
         return ops.matmul(vectors, ops.transpose(towers)) / self.width**0.5 + self.bias
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+    def get_config(self) -> Config:
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "items": self.items}
 
 
-def transformer_block(x: Any, *, heads: int, dropout: float, causal: bool) -> Any:
+def transformer_block(x: Tensor, *, heads: int, dropout: float, causal: bool) -> Tensor:
     """Apply one pre-norm transformer block: attention and a network of four times the width, each with a residual.
 
     Args:
         x: (n, length, width) Keras tensor.
         heads: Number of heads; they divide the width.
         dropout: Share of each branch's output dropped in training.
-        causal: Whether a place sees only those before it and itself.
+        causal: Whether a position sees only itself and those before it.
 
     Returns:
-        The same shape.
+        A Keras tensor of the same shape.
 
     Example:
         >>> transformer_block(keras.Input((5, 8)), heads=2, dropout=0.1, causal=True).shape
@@ -167,7 +167,7 @@ def transformer_block(x: Any, *, heads: int, dropout: float, causal: bool) -> An
 
     Source:
         Vaswani et al., Attention Is All You Need, 2017; Xiong et al., On Layer Normalization in the Transformer
-        Architecture, 2020, for where the normalization stands.
+        Architecture, 2020, for the place of the normalization.
     """
     width = x.shape[-1]
     attention = layers.MultiHeadAttention(heads, width // heads)

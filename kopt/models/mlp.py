@@ -1,7 +1,6 @@
 """Multi-layer perceptron."""
 
 from dataclasses import KW_ONLY
-from typing import Any
 
 import keras
 
@@ -10,6 +9,7 @@ from kopt.models.columns import columns_encoder
 from kopt.tasks.task import PlainTask
 from kopt.values.checks import require
 from kopt.values.fields import Number
+from kopt.values.types import ArrayLike
 
 __all__ = ["MLP"]
 
@@ -18,20 +18,19 @@ NO_ACTIVATIONS = ("get", "serialize", "deserialize")  # functions of the same mo
 
 @registry.register
 class MLP(Model):
-    """Dense layers one after the other.
+    """Dense layers: h = activation(W h + b) for each of `units`, then a linear layer.
 
-    h = activation(W h + b) for each of `units`, then a linear layer. The first thing to try on a table; with no units
-    it is linear or logistic regression.
+    The first one to try on a table. Without units it is linear or logistic regression.
 
     Args:
         inputs: Shape of one example.
         outputs: Number of classes, or of numbers to predict; >= 1.
         units: Width of each hidden layer, each >= 1.
-        activation: A Keras activation's name.
+        activation: The name of a Keras activation.
         dropout: Share of each hidden layer's outputs dropped in training, in [0, 1).
-        scale: What the raw input is multiplied by first.
-        bins: Of each number of a table, see `models.columns.columns_encoder`; >= 0.
-        start: What the outputs are before training, about; the targets' mean, where that is far from 0.
+        scale: Factor of the raw input.
+        bins: Bins of each number of a table, >= 0; see `models.columns.columns_encoder`.
+        start: The bias of the outputs before training; give the mean of the targets when it is far from 0.
         task: "classification", "regression" or "forecast".
 
     Raises:
@@ -67,7 +66,7 @@ class MLP(Model):
         require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
         require(self.bins >= 0, "bins", "must be >= 0", self.bins)
 
-    def encoder(self, x: Any) -> keras.Model | None:
+    def encoder(self, x: ArrayLike) -> keras.Model | None:
         return columns_encoder(x, bins=self.bins) if isinstance(x, dict) else None
 
     def build(self) -> keras.Model:

@@ -1,7 +1,6 @@
 """Recommenders: factorization of ratings, two towers, a denoising autoencoder."""
 
 from dataclasses import KW_ONLY
-from typing import Any
 
 import keras
 import numpy as np
@@ -12,6 +11,7 @@ from kopt.models.layers import HideSeen, Items
 from kopt.tasks.task import Task
 from kopt.values.checks import require
 from kopt.values.fields import Number
+from kopt.values.types import ArrayLike, KerasLayer
 
 __all__ = ["Autoencoder", "Factorization", "TwoTower"]
 
@@ -20,17 +20,16 @@ __all__ = ["Autoencoder", "Factorization", "TwoTower"]
 class Factorization(Model):
     """The rating of an item by a user: start + bias of the user + bias of the item + user . item.
 
-    The encoder gives each user and item that the training split holds its number; others have 0, which is never
-    trained.
+    The encoder numbers the users and items of the training split; all others are 0, whose vector is never trained.
 
     Args:
-        users: Different users, >= 1.
-        items: Different items, >= 1.
-        width: Of a user's and an item's vector, >= 1.
+        users: Number of different users, >= 1.
+        items: Number of different items, >= 1.
+        width: Width of the vectors of users and items, >= 1.
         dropout: Share of both vectors dropped in training, in [0, 1).
-        penalty: What the squares of a rating's vectors and biases are multiplied by in its loss, >= 0; so those of a
-            user with many ratings weigh more, as in the paper's equation 5.
-        start: The ratings' mean, about.
+        penalty: Strength of the squares of a rating's vectors and biases in its loss, >= 0. So a user with many ratings
+            is penalized more, as in the paper's equation 5.
+        start: About the mean of the ratings.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -63,7 +62,7 @@ class Factorization(Model):
         require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
         require(self.penalty >= 0, "penalty", "must be >= 0", self.penalty)
 
-    def encoder(self, x: Any) -> keras.Model:
+    def encoder(self, x: ArrayLike) -> keras.Model:
         pairs_of = x.ndim == 2 and x.shape[1] == 2 and np.all(x == np.floor(x))
         require(bool(pairs_of), "x", "must be pairs of whole numbers, user and item, (n, 2)", x.shape)
         found = [np.unique(column).astype("int64") for column in np.asarray(x).T]
@@ -82,8 +81,8 @@ class Factorization(Model):
         rating = layers.Rescaling(1.0, self.start)(layers.Dot(1)(vectors) + biases)
         return keras.Model(inputs, rating, name="factorization")
 
-    def table(self, size: int, width: int, name: str) -> Any:
-        """A layer that looks rows up; row 0 is for what the training split does not have."""
+    def table(self, size: int, width: int, name: str) -> KerasLayer:
+        """Return a layer that looks rows up; row 0 stands for users or items that training does not have."""
         first = keras.initializers.RandomNormal(stddev=0.05) if "bias" not in name else "zeros"
         penalty = keras.regularizers.L2(self.penalty) if self.penalty else None
         return layers.Embedding(size + 1, width, embeddings_initializer=first, activity_regularizer=penalty, name=name)
@@ -96,8 +95,8 @@ class Autoencoder(Model):
     scores = W2 tanh(W1 dropout(x / |x|) + b1) + b2; with `linear` no tanh. At inference known items score -1e9.
 
     Args:
-        items: How many there are, >= 1.
-        width: Of the hidden layer, >= 1.
+        items: Number of items, >= 1.
+        width: Width of the hidden layer, >= 1.
         dropout: Share of the known items hidden in training, in [0, 1).
         linear: Whether the hidden layer is linear.
 
@@ -151,9 +150,9 @@ class TwoTower(Model):
     bias of the item. The items' vectors can be computed once and searched. At inference known items score -1e9.
 
     Args:
-        items: How many there are, >= 1.
-        width: Of the towers' vectors, >= 1.
-        hidden: Of the user tower's hidden layer, >= 1.
+        items: Number of items, >= 1.
+        width: Width of the towers' vectors, >= 1.
+        hidden: Width of the user tower's hidden layer, >= 1.
         dropout: Share of the known items hidden in training, in [0, 1).
 
     Raises:

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import KW_ONLY
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import keras
 import tensorflow as tf
@@ -12,20 +12,21 @@ from kopt.models.base import Model, registry
 from kopt.models.layers import Positions, transformer_block
 from kopt.values.checks import require
 from kopt.values.fields import Number
+from kopt.values.types import ArrayLike, Tensor
 
 __all__ = ["Text", "TextBag", "TextConv", "TextTransformer"]
 
 
 class Text(Model):
-    """A classifier of texts: the encoder cuts them into tokens and gives each its number; 0 is for padding.
+    """A classifier of texts: the encoder splits them into tokens and numbers these; 0 is padding.
 
     Args:
         outputs: Number of classes, >= 2.
-        vocabulary: How many different tokens are known, the most frequent ones; >= 3.
-        length: Tokens that are read, >= 1; what comes after them is not seen.
-        split: "words" in small letters without punctuation, or "characters", for Chinese.
-        ngrams: Runs of up to so many tokens are tokens too, >= 1.
-        width: Of a token's vector, >= 1.
+        vocabulary: Number of known tokens, the most frequent ones, >= 3.
+        length: Tokens of a text that are read, >= 1; the rest is cut off.
+        split: "words" in lower case without punctuation, or "characters", for Chinese.
+        ngrams: The longest run of tokens that counts as a token, >= 1.
+        width: Width of a token's vector, >= 1.
         dropout: Share dropped in training before the last layer, in [0, 1).
 
     Example:
@@ -42,7 +43,7 @@ class Text(Model):
     ngrams: int = 1
     width: int = 32
     dropout: Number = 0.5
-    masked: ClassVar[bool] = True  # whether its layers leave padding out
+    masked: ClassVar[bool] = True  # whether its layers ignore padding
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -55,7 +56,7 @@ class Text(Model):
             require(getattr(self, name) >= 1, name, "must be >= 1", getattr(self, name))
         require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
 
-    def encoder(self, x: Any) -> keras.Model:
+    def encoder(self, x: ArrayLike) -> keras.Model:
         tokens = layers.TextVectorization(
             self.vocabulary,
             split="whitespace" if self.split == "words" else "character",
@@ -74,21 +75,21 @@ class Text(Model):
         return keras.Model(inputs, layers.Dense(self.outputs)(x), name=name)
 
     @abstractmethod
-    def features(self, x: Any) -> Any:
-        """(n, length, width) token vectors, with a mask, to (n, features)."""
+    def features(self, x: Tensor) -> Tensor:
+        """Turn (n, length, width) token vectors, with a mask, into (n, features)."""
 
 
 @registry.register
 class TextBag(Text):
-    """The mean of the tokens' vectors: which words, in no order; with `ngrams=2` pairs too. The first thing to try.
+    """The mean of the token vectors, a bag of words; with `ngrams=2` pairs of words count too. The first one to try.
 
     Args:
         outputs: Number of classes, >= 2.
-        vocabulary: How many different tokens are known, the most frequent ones; >= 3.
-        length: Tokens that are read, >= 1; what comes after them is not seen.
-        split: "words" in small letters without punctuation, or "characters", for Chinese.
-        ngrams: Runs of up to so many tokens are tokens too, >= 1.
-        width: Of a token's vector, >= 1.
+        vocabulary: Number of known tokens, the most frequent ones, >= 3.
+        length: Tokens of a text that are read, >= 1; the rest is cut off.
+        split: "words" in lower case without punctuation, or "characters", for Chinese.
+        ngrams: The longest run of tokens that counts as a token, >= 1.
+        width: Width of a token's vector, >= 1.
         dropout: Share dropped in training before the last layer, in [0, 1).
 
     Raises:
@@ -102,24 +103,24 @@ class TextBag(Text):
         Joulin et al., Bag of Tricks for Efficient Text Classification, 2017.
     """
 
-    def features(self, x: Any) -> Any:
+    def features(self, x: Tensor) -> Tensor:
         return layers.GlobalAveragePooling1D()(x)
 
 
 @registry.register
 class TextConv(Text):
-    """Convolutions over the tokens' vectors and the maximum of each filter: which short runs of words.
+    """Convolutions over the token vectors and the maximum of each filter, which detects short runs of words.
 
     Args:
         outputs: Number of classes, >= 2.
-        vocabulary: How many different tokens are known, the most frequent ones; >= 3.
-        length: Tokens that are read, >= 1; what comes after them is not seen.
-        split: "words" in small letters without punctuation, or "characters", for Chinese.
-        ngrams: Runs of up to so many tokens are tokens too, >= 1.
-        width: Of a token's vector, >= 1.
+        vocabulary: Number of known tokens, the most frequent ones, >= 3.
+        length: Tokens of a text that are read, >= 1; the rest is cut off.
+        split: "words" in lower case without punctuation, or "characters", for Chinese.
+        ngrams: The longest run of tokens that counts as a token, >= 1.
+        width: Width of a token's vector, >= 1.
         dropout: Share dropped in training before the last layer, in [0, 1).
-        filters: Of each size, >= 1.
-        sizes: How many tokens a filter sees, each >= 1.
+        filters: Number of filters of each size, >= 1.
+        sizes: The widths of filters in tokens, each >= 1.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -142,7 +143,7 @@ class TextConv(Text):
         require(self.filters >= 1, "filters", "must be >= 1", self.filters)
         require(len(self.sizes) >= 1 and min(self.sizes) >= 1, "sizes", "must be >= 1 each, one or more", self.sizes)
 
-    def features(self, x: Any) -> Any:
+    def features(self, x: Tensor) -> Tensor:
         found = [
             layers.GlobalMaxPooling1D()(layers.Conv1D(self.filters, size, activation="relu", padding="same")(x))
             for size in self.sizes
@@ -152,18 +153,18 @@ class TextConv(Text):
 
 @registry.register
 class TextTransformer(Text):
-    """Transformer blocks over the tokens' vectors and places, and their mean: words in their context.
+    """Transformer blocks over token vectors and positions, and the mean of their outputs: words in context.
 
     Args:
         outputs: Number of classes, >= 2.
-        vocabulary: How many different tokens are known, the most frequent ones; >= 3.
-        length: Tokens that are read, >= 1; what comes after them is not seen.
-        split: "words" in small letters without punctuation, or "characters", for Chinese.
-        ngrams: Runs of up to so many tokens are tokens too, >= 1.
-        width: Of a token's vector, >= 1, a multiple of `heads`.
+        vocabulary: Number of known tokens, the most frequent ones, >= 3.
+        length: Tokens of a text that are read, >= 1; the rest is cut off.
+        split: "words" in lower case without punctuation, or "characters", for Chinese.
+        ngrams: The longest run of tokens that counts as a token, >= 1.
+        width: Width of a token's vector, >= 1, a multiple of `heads`.
         dropout: Share dropped in training in every branch and before the last layer, in [0, 1).
-        blocks: How many, >= 1.
-        heads: Of the attention, >= 1.
+        blocks: Number of blocks, >= 1.
+        heads: Number of attention heads, >= 1.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -187,7 +188,7 @@ class TextTransformer(Text):
             self.heads >= 1 and self.width % self.heads == 0, "heads", f"must divide width = {self.width}", self.heads
         )
 
-    def features(self, x: Any) -> Any:
+    def features(self, x: Tensor) -> Tensor:
         x = Positions(self.length)(x)
         for _ in range(self.blocks):
             x = transformer_block(x, heads=self.heads, dropout=self.dropout, causal=False)

@@ -1,20 +1,22 @@
-"""Reports: run folders and pictures."""
+"""Reports: run folders, model cards and pictures."""
 
 from kopt.report.compare import compare_figure, differences
-from kopt.report.console import told
+from kopt.report.console import console_log
 from kopt.report.evidence import Evidence
-from kopt.report.found import found_runs, read_runs
 from kopt.report.plots import history_figure, plot, schedule_figure
-from kopt.report.read import read_run
 from kopt.report.run import Run
+from kopt.report.run_finder import found_runs, read_runs
 from kopt.report.run_folder import run_folder
-from kopt.report.written import NotWritten, write_metrics, write_report, write_result
+from kopt.report.run_reader import read_run
+from kopt.report.run_writer import NotWritten, write_metrics, write_report, write_result
+from kopt.values.moved_names import moved_names
 
 __all__ = [
     "Evidence",
     "NotWritten",
     "Run",
     "compare_figure",
+    "console_log",
     "differences",
     "found_runs",
     "history_figure",
@@ -23,8 +25,9 @@ __all__ = [
     "read_runs",
     "run_folder",
     "schedule_figure",
-    "told",
     "write_metrics",
     "write_report",
     "write_result",
 ]
+
+__getattr__ = moved_names(__name__, {"told": "console_log"})

@@ -1,8 +1,8 @@
-"""Comparing runs: what differs in the recipes, and in the results."""
+"""Compare runs: the fields in which their recipes differ, their results and their curves."""
 
 from collections.abc import Sequence
-from typing import Any
 
+import matplotlib.axes
 import matplotlib.figure
 
 from kopt.report.plots import above_zero, drawable, plain
@@ -10,6 +10,7 @@ from kopt.report.run import Run
 from kopt.values.checks import require
 from kopt.values.field_paths import paths
 from kopt.values.texts import in_picture
+from kopt.values.types import Json
 
 __all__ = ["compare_figure", "differences"]
 
@@ -18,13 +19,13 @@ ABSENT = "-"
 
 
 def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """Tell the fields and the results in which runs differ.
+    """Return the fields of recipes in which runs differ, and the results of all runs.
 
     Args:
-        runs: Two or more.
+        runs: Two or more runs.
 
     Returns:
-        Path in the recipe -> a text a run, for those that are not the same in all; then the results, all of them.
+        Path in the recipe -> a text for each run, for fields that are not the same in all; then all results.
 
     Raises:
         ValueError: When there are fewer than two.
@@ -41,24 +42,24 @@ def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     fields = [{"name": run.recipe.name} | paths(run.recipe) for run in runs]
     names = dict.fromkeys(name for found in fields for name in found)
     rows = [(name, [written(found.get(name, ABSENT)) for found in fields]) for name in names]
-    # A nested value differs when a field of it does: the field is told, and not both, where all have it.
-    told = [(name, row) for name, row in rows if len(set(row)) > 1]
-    inner = [name for name, _ in told]
-    told = [
+    # A nested value differs when one of its fields does: only the field is listed, when all runs have it.
+    differing = [(name, row) for name, row in rows if len(set(row)) > 1]
+    inner = [name for name, _ in differing]
+    differing = [
         (name, row)
-        for name, row in told
+        for name, row in differing
         if not any(other.startswith(f"{name}.") for other in inner) or kinds(fields, name)
     ]
     results = dict.fromkeys(name for run in runs for name in run.metrics)
-    return told + [(name, [written(run.metrics.get(name, ABSENT)) for run in runs]) for name in results]
+    return differing + [(name, [written(run.metrics.get(name, ABSENT)) for run in runs]) for name in results]
 
 
-def kinds(fields: Sequence[dict[str, Any]], name: str) -> bool:
+def kinds(fields: Sequence[dict[str, Json]], name: str) -> bool:
     """Whether the values at a path are of different types."""
     return len({type(found.get(name)) for found in fields}) > 1
 
 
-def written(value: Any) -> str:
+def written(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -66,7 +67,7 @@ def compare_figure(runs: Sequence[Run]) -> matplotlib.figure.Figure:
     """Draw the curves of several runs into one picture: loss, score and learning rate, a color a run.
 
     Args:
-        runs: Two or more.
+        runs: Two or more runs.
 
     Returns:
         A figure; validation is a full line, training a dashed one.
@@ -100,12 +101,12 @@ def compare_figure(runs: Sequence[Run]) -> matplotlib.figure.Figure:
     return figure
 
 
-def draw(axes: Any, panel: str, run: Run, color: str) -> None:
+def draw(axes: matplotlib.axes.Axes, panel: str, run: Run, color: str) -> None:
     """Draw a run's training and validation in a panel, and label the last one with the run's name."""
     names = [name for name in (panel, f"val_{panel}") if len(run.history.get(name, ()))]
     for name in names:
         full = name != panel or panel == "learning_rate"
-        how: dict[str, Any] = {"linewidth": 2, "linestyle": "-"} if full else {"linewidth": 1, "linestyle": "--"}
+        width, style = (2, "-") if full else (1, "--")
         label = in_picture(f"{run.recipe.name} {run.folder.name}") if name == names[-1] else None
         epochs = range(1, len(run.history[name]) + 1)
-        axes.plot(epochs, drawable(run.history[name]), color=color, label=label, **how)
+        axes.plot(epochs, drawable(run.history[name]), color=color, label=label, linewidth=width, linestyle=style)

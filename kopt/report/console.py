@@ -1,25 +1,25 @@
-"""What kopt chose and why, on the console."""
+"""kopt's log lines on the console."""
 
 import contextlib
 import logging
 import sys
 from collections.abc import Iterator
 
-__all__ = ["told"]
+__all__ = ["console_log"]
 
 
 @contextlib.contextmanager
-def told(verbose: bool) -> Iterator[logging.Logger]:
-    """Give kopt's logger; within the block its lines are printed where `verbose`.
+def console_log(verbose: bool) -> Iterator[logging.Logger]:
+    """Print the lines of kopt's logger within the block, when `verbose`.
 
     Args:
-        verbose: Whether to print them.
+        verbose: Whether to print the lines.
 
     Returns:
-        The logger.
+        A context manager that gives the logger.
 
     Example:
-        >>> with told(True) as log:
+        >>> with console_log(True) as log:
         ...     log.info("devices: cpu")
         devices: cpu
     """

@@ -1,10 +1,11 @@
-"""What a model made of the test split, example by example."""
+"""The outputs of a model on the test split, and the error of each example."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from kopt.data.base import Inputs
 from kopt.tasks.task import Task
 
 __all__ = ["Evidence", "errors", "worst"]
@@ -15,7 +16,7 @@ FEW = 5  # items that are named
 
 
 class Evidence(NamedTuple):
-    """The test split and a model's outputs: raw inputs, targets, outputs, and what classes or items are called.
+    """The test split and the outputs of a model: raw inputs, targets, outputs, and names of classes or items.
 
     Example:
         >>> found = Evidence("regression", np.array([[1.0], [2.0]]), np.array([1.0, 2.0]), np.array([[1.5], [2.0]]))
@@ -24,27 +25,27 @@ class Evidence(NamedTuple):
     """
 
     task: Task
-    x: Any
+    x: Inputs
     y: np.ndarray
     outputs: np.ndarray
     labels: tuple[str, ...] = ()
 
     def called(self, number: int) -> str:
-        """What a class or an item is called."""
+        """Return the name of a class or an item."""
         return self.labels[number] if self.labels else str(number)
 
 
 def errors(evidence: Evidence) -> np.ndarray:
-    """Say how wrong each example's output is.
+    """Return the error of each example.
 
-    -log p(class) for classes; the absolute error for numbers, its mean over a forecast; for items 1 - recall at 20;
-    bits a character for text.
+    It is -log p(class) for classes, the absolute error for numbers, its mean for a forecast, 1 - recall at 20 for
+    items, and bits a character for text.
 
     Args:
         evidence: The test split and the outputs.
 
     Returns:
-        (n,) float64, more is worse.
+        (n,) float64; larger is worse.
 
     Example:
         >>> logits = np.array([[0.0, 0.0], [0.0, 100.0]])
@@ -64,7 +65,7 @@ def errors(evidence: Evidence) -> np.ndarray:
 
 
 def surprise(y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """-log p(class) of each target, from logits."""
+    """Return -log p(class) of each target, from logits."""
     outputs = np.asarray(outputs, "float64")
     shifted = outputs - outputs.max(-1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
@@ -72,21 +73,21 @@ def surprise(y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 
 
 def recalls(y: np.ndarray, outputs: np.ndarray, most: int = 100) -> np.ndarray:
-    """Recall at 1, 2, ... of each example, (n, most)."""
+    """Return the recall at 1, 2, ... of each example, (n, most)."""
     top = np.argsort(-outputs, 1, kind="stable")[:, :most]
     found = np.cumsum(np.take_along_axis(y, top, 1), 1)
     return found / np.clip(y.sum(1, keepdims=True), 1, np.arange(1, top.shape[1] + 1))
 
 
 def worst(evidence: Evidence, count: int = 10) -> list[tuple[str, str, str, float]]:
-    """Tell the examples with the largest errors.
+    """Return the examples with the largest errors.
 
     Args:
         evidence: The test split and the outputs.
-        count: How many, >= 1.
+        count: Number of examples, >= 1.
 
     Returns:
-        Input, target, output and error of each, as people read them; the worst first.
+        Input, target and output of each as short texts, and its error; the worst first.
 
     Example:
         >>> found = Evidence("regression", np.array([[1.0], [2.0]]), np.array([1.0, 2.0]), np.array([[1.5], [2.0]]))
@@ -98,11 +99,11 @@ def worst(evidence: Evidence, count: int = 10) -> list[tuple[str, str, str, floa
     """
     wrong = errors(evidence)
     rows = np.argsort(-wrong, kind="stable")[:count]
-    return [(told_input(evidence, row), *told_output(evidence, row), float(wrong[row])) for row in rows]
+    return [(input_text(evidence, row), *output_texts(evidence, row), float(wrong[row])) for row in rows]
 
 
-def told_input(evidence: Evidence, row: int) -> str:
-    """An input in a line."""
+def input_text(evidence: Evidence, row: int) -> str:
+    """Return an input as one line."""
     if isinstance(evidence.x, dict):
         return ", ".join(f"{name} {plain(column[row])}" for name, column in evidence.x.items())
     x = evidence.x[row]
@@ -116,8 +117,8 @@ def told_input(evidence: Evidence, row: int) -> str:
     return " ".join(map(plain, flat)) if len(flat) <= 2 * FEW else f"row {row}"
 
 
-def told_output(evidence: Evidence, row: int) -> tuple[str, str]:
-    """A target and an output, each in a few words."""
+def output_texts(evidence: Evidence, row: int) -> tuple[str, str]:
+    """Return a target and an output, each as a short text."""
     y, output = evidence.y[row], evidence.outputs[row]
     if evidence.task == "classification":
         return evidence.called(int(y)), evidence.called(int(np.argmax(output)))
@@ -138,5 +139,5 @@ def numbers(values: np.ndarray) -> str:
     return shown + (" ..." if len(values) > FEW else "")
 
 
-def plain(value: Any) -> str:
+def plain(value: str | float) -> str:
     return value if isinstance(value, str) else f"{float(value):.4g}"

@@ -1,9 +1,10 @@
-"""Pictures of many at once: all kinds of schedules, and loss curves side by side."""
+"""Galleries: all kinds of schedules, or loss curves side by side."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import keras
+import matplotlib.axes
 import matplotlib.figure
 import numpy as np
 
@@ -14,8 +15,10 @@ from kopt.values.texts import in_picture
 
 __all__ = ["SCHEDULES", "curves_figure", "schedules_figure"]
 
+Panels: TypeAlias = tuple[matplotlib.figure.Figure, list[matplotlib.axes.Axes]]
+
 TIMES = np.linspace(0, 100, 500, endpoint=False)
-# Each kind of the registry, and some that are put together, over 100 units.
+# Each kind of the registry, and some that are composed, over 100 units.
 SCHEDULES: tuple[Schedule, ...] = (
     Constant(1),
     schedules.Step(1, 0.5, every=25),
@@ -44,7 +47,7 @@ def schedules_figure(shown: Sequence[Schedule] = SCHEDULES) -> matplotlib.figure
     """Draw schedules over 100 units, a panel each, four in a row.
 
     Args:
-        shown: Schedules with values in [0, 1] that need no duration of a run, one or more.
+        shown: One or more schedules with values in [0, 1] and a known duration.
 
     Returns:
         A matplotlib figure.
@@ -59,23 +62,23 @@ def schedules_figure(shown: Sequence[Schedule] = SCHEDULES) -> matplotlib.figure
     Source:
         matplotlib.
     """
-    panels = grid(len(shown), 4, figsize=(13, 1.8 * -(-len(shown) // 4)), shared=True)
+    figure, panels = grid(len(shown), 4, figsize=(13, 1.8 * -(-len(shown) // 4)), shared=True)
     for axes, schedule in zip(panels, shown):
         axes.plot(TIMES, keras.ops.convert_to_numpy(schedule(TIMES)), linewidth=2, color="#1b6ca8")
         axes.set_title(in_picture(repr(schedule)), fontsize=6.5, loc="left")
         axes.set(ylim=(-0.02, 1.05), xlim=(0, 100))
-    return panels[0].figure
+    return figure
 
 
 def curves_figure(
-    panels: Mapping[str, Mapping[str, Sequence[float] | np.ndarray]], *, columns: int = 3, **axes: Any
+    panels: Mapping[str, Mapping[str, Sequence[float] | np.ndarray]], *, columns: int = 3, **axes: object
 ) -> matplotlib.figure.Figure:
-    """Draw losses over steps or epochs on a logarithmic scale, a panel a title, a line a name.
+    """Draw losses over steps or epochs on a logarithmic scale, one panel a title, one line a name.
 
     Args:
-        panels: Title -> name -> the losses in their order, one panel or more.
+        panels: Title -> name -> losses in order; one panel or more.
         columns: Panels in a row, >= 1.
-        **axes: What is set on every panel's axes: xlabel="epoch".
+        **axes: Properties of the axes of every panel, such as xlabel="epoch".
 
     Returns:
         A matplotlib figure.
@@ -93,18 +96,20 @@ def curves_figure(
     """
     require(columns >= 1, "columns", "must be >= 1", columns)
     rows = -(-len(panels) // columns)
-    places = grid(len(panels), min(columns, max(1, len(panels))), figsize=(5.5 * min(columns, len(panels)), 4 * rows))
+    figure, places = grid(
+        len(panels), min(columns, max(1, len(panels))), figsize=(5.5 * min(columns, len(panels)), 4 * rows)
+    )
     for place, (title, lines) in zip(places, panels.items()):
         for name, values in lines.items():
             place.plot(np.arange(1, len(values) + 1), np.maximum(values, 1e-12), label=in_picture(name), linewidth=2)
         place.set(**{"yscale": "log", "ylabel": "loss"} | axes)
         place.set_title(in_picture(title), fontsize=10, loc="left")
         place.legend(frameon=False, fontsize=9)
-    return places[0].figure
+    return figure
 
 
-def grid(count: int, columns: int, *, figsize: tuple[float, float], shared: bool = False) -> list[Any]:
-    """Panels without a frame above and on the right; the places that are left over are empty."""
+def grid(count: int, columns: int, *, figsize: tuple[float, float], shared: bool = False) -> Panels:
+    """Return a figure and its panels without a frame at the top and on the right; positions left over are empty."""
     require(count >= 1, "panels", "must be one or more", count)
     figure = matplotlib.figure.Figure(figsize=figsize, layout="constrained")
     found = list(figure.subplots(-(-count // columns), columns, squeeze=False, sharex=shared, sharey=shared).flat)
@@ -112,4 +117,4 @@ def grid(count: int, columns: int, *, figsize: tuple[float, float], shared: bool
         axes.spines[["top", "right"]].set_visible(False)
     for axes in found[count:]:
         axes.set_visible(False)
-    return found[:count]
+    return figure, found[:count]

@@ -1,7 +1,8 @@
-"""A run's model card: what was trained on what, what it reached, and where it is wrong."""
+"""The model card of a run: recipe, data, score, baseline and largest errors."""
 
 from collections.abc import Sequence
-from typing import Any
+
+import numpy as np
 
 from kopt.callbacks import diagnose
 from kopt.report.evidence import Evidence, worst
@@ -23,11 +24,11 @@ PICTURES = {
 
 
 def model_card(run: Run, evidence: Evidence, pictures: Sequence[str]) -> str:
-    """Write a run folder's README.
+    """Return the text of the README of a run folder.
 
     Args:
         run: The run.
-        evidence: What the model made of the test split.
+        evidence: The outputs of the model on the test split.
         pictures: The names of the pictures in plots/.
 
     Returns:
@@ -35,7 +36,7 @@ def model_card(run: Run, evidence: Evidence, pictures: Sequence[str]) -> str:
 
     Example:
         >>> import numpy as np, pathlib
-        >>> from kopt import data, models, schedules
+        >>> from kopt import Recipe, data, models, schedules
         >>> recipe = Recipe("digits", data.Digits(), model=models.MLP((8, 8, 1), 10), schedule=schedules.Cosine(0.01))
         >>> result = {"metric": "accuracy", "value": 0.98, "baseline_name": "SVC", "baseline": 0.99, "target": None}
         >>> result |= {"parameters": 4810, "seconds": 2.0, "devices": "cpu"}
@@ -85,7 +86,7 @@ run = kopt.report.read_run(".")
 
 
 def call(evidence: Evidence) -> str:
-    """The line that asks the model about two raw examples, or about an array of numbers."""
+    """Return a line of code that predicts for two raw examples, or for an array of numbers."""
     x = evidence.x
     if isinstance(x, dict):
         columns = ", ".join(f'"{name}": {tensor(column)}' for name, column in sorted(x.items()))
@@ -95,15 +96,15 @@ def call(evidence: Evidence) -> str:
     return f"outputs = model.predict(x)  # {x.dtype}, (n, {', '.join(map(str, x.shape[1:]))})"
 
 
-def tensor(column: Any) -> str:
-    """The first two of a column."""
+def tensor(column: np.ndarray) -> str:
+    """Return the code of a tensor with the first two cells of a column."""
     if column.dtype.kind != "O":
         return f"tf.constant([{', '.join(f'{value:.4g}' for value in column[:2])}])"
     return f"tf.constant({[text[:30] for text in column[:2]]})"
 
 
 def gap(run: Run) -> list[str]:
-    """How far training and validation are apart at the end, in the score."""
+    """Return a line about the final difference of training and validation in the score."""
     name, history = run.metrics["metric"], run.history
     if f"val_{name}" not in history:
         return []
@@ -112,7 +113,7 @@ def gap(run: Run) -> list[str]:
 
 
 def worst_table(evidence: Evidence) -> str:
-    """The examples with the largest errors, with a heading."""
+    """Return a table of the examples with the largest errors, with a heading."""
     rows = [[*map(in_markdown, words), f"{error:.3f}"] for *words, error in worst(evidence)]
     lines = ["| input | target | output | error |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "The largest errors on the test split:\n\n" + "\n".join(lines) + "\n\n"

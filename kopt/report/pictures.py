@@ -1,7 +1,6 @@
-"""Pictures of what a model made of the test split, one kind a task."""
+"""Pictures of the outputs on the test split, one kind for each task."""
 
 from collections.abc import Callable
-from typing import Any
 
 import matplotlib
 import matplotlib.figure
@@ -15,20 +14,20 @@ from kopt.values.texts import in_picture
 __all__ = ["evidence_figure", "worst_images"]
 
 MOST = 30  # classes in a confusion matrix
-NUMBERED = 12  # classes up to which a matrix has its counts written in
+NUMBERED = 12  # the most classes with which a matrix shows counts
 
 
 def evidence_figure(evidence: Evidence) -> tuple[str, matplotlib.figure.Figure]:
     """Draw the outputs on the test split against the targets, in the way that suits the task.
 
-    A confusion matrix for classes, residuals for numbers, the error by time ahead and three days for forecasts, recall
-    by how many are recommended for items, bits by place for text.
+    It is a confusion matrix for classes, residuals for numbers, the error by time ahead and three windows for
+    forecasts, recall by the number of recommendations for items, and bits by position for text.
 
     Args:
         evidence: The test split and the outputs.
 
     Returns:
-        The picture's name and the matplotlib figure.
+        The name of the picture and a matplotlib figure.
 
     Example:
         >>> found = Evidence("regression", np.zeros((2, 1)), np.array([1.0, 2.0]), np.array([[1.5], [2.0]]))
@@ -47,10 +46,10 @@ def worst_images(evidence: Evidence, count: int = 12) -> matplotlib.figure.Figur
 
     Args:
         evidence: The test split and the outputs of a classifier.
-        count: How many, >= 1.
+        count: Number of images, >= 1.
 
     Returns:
-        A figure; None when the inputs are no images.
+        A figure, or None when the inputs are not images.
 
     Example:
         >>> images, logits = np.zeros((3, 8, 8, 1)), np.eye(3)
@@ -78,7 +77,7 @@ def worst_images(evidence: Evidence, count: int = 12) -> matplotlib.figure.Figur
 
 
 def confusion(evidence: Evidence) -> matplotlib.figure.Figure:
-    """Targets down, outputs across; each row's shares as color."""
+    """Draw a confusion matrix: targets down, outputs across, the share in its row as color."""
     classes = min(evidence.outputs.shape[1], MOST)
     counts = np.zeros((classes, classes), int)
     said = evidence.outputs.argmax(1)
@@ -100,7 +99,7 @@ def confusion(evidence: Evidence) -> matplotlib.figure.Figure:
 
 
 def residuals(evidence: Evidence) -> matplotlib.figure.Figure:
-    """Outputs over targets, and how the differences are distributed."""
+    """Draw outputs over targets, and a histogram of the differences."""
     y, outputs = evidence.y.ravel(), evidence.outputs.ravel()
     figure = matplotlib.figure.Figure(figsize=(8, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -120,7 +119,7 @@ def residuals(evidence: Evidence) -> matplotlib.figure.Figure:
 
 
 def forecasts(evidence: Evidence) -> matplotlib.figure.Figure:
-    """The mean absolute error by time ahead, and the best, the middle and the worst window."""
+    """Draw the mean absolute error by time ahead, and the best, the median and the worst window."""
     wrong = errors(evidence)
     order = np.argsort(wrong)
     figure = matplotlib.figure.Figure(figsize=(9, 5), layout="constrained")
@@ -139,7 +138,7 @@ def forecasts(evidence: Evidence) -> matplotlib.figure.Figure:
 
 
 def ranking(evidence: Evidence) -> matplotlib.figure.Figure:
-    """Recall by how many are recommended: the mean over examples, and its middle half."""
+    """Draw recall by the number of recommendations: mean and middle half of the examples."""
     found = recalls(evidence.y, evidence.outputs)
     places = np.arange(1, found.shape[1] + 1)
     figure = matplotlib.figure.Figure(figsize=(6, 3.4), layout="constrained")
@@ -153,7 +152,7 @@ def ranking(evidence: Evidence) -> matplotlib.figure.Figure:
 
 
 def places(evidence: Evidence) -> matplotlib.figure.Figure:
-    """Bits a character by place in the window: what more context is worth."""
+    """Draw bits a character by position in the window, which shows the value of more context."""
     one_by_one = surprise(evidence.y, evidence.outputs).mean(0) / np.log(2)
     figure = matplotlib.figure.Figure(figsize=(6, 3.4), layout="constrained")
     axes = plain(figure.subplots())
@@ -163,7 +162,7 @@ def places(evidence: Evidence) -> matplotlib.figure.Figure:
     return figure
 
 
-PICTURES: dict[Task, tuple[str, Callable[[Evidence], Any]]] = {
+PICTURES: dict[Task, tuple[str, Callable[[Evidence], matplotlib.figure.Figure]]] = {
     "classification": ("confusion", confusion),
     "regression": ("residuals", residuals),
     "forecast": ("forecasts", forecasts),

@@ -2,20 +2,25 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import TypeAlias, get_args
 
 import keras
 import matplotlib
+import matplotlib.axes
 import matplotlib.figure
 import numpy as np
 
+from kopt.report.run import Run
 from kopt.schedules import Schedule
 from kopt.training import RateCurve
 from kopt.training.tools.find_rate import Method
+from kopt.values import paths
 from kopt.values.checks import require
 from kopt.values.texts import in_picture
 
 __all__ = ["history_figure", "plot", "schedule_figure"]
+
+Plotted: TypeAlias = Schedule | RateCurve | keras.callbacks.History | Run
 
 TRAIN, VALIDATION, RATE = "#1b6ca8", "#e07a1f", "#4a4a4a"
 MEASURED = ("gradient_norm", "update_ratio")  # by GradientMonitor
@@ -24,11 +29,11 @@ LARGEST = 1e38  # numbers from here on are not drawn
 ENDLESS = 100.0  # units that are drawn of a schedule without an end
 
 
-def plot(value: Any) -> matplotlib.figure.Figure:
+def plot(value: Plotted) -> matplotlib.figure.Figure:
     """Draw a schedule, a History, a run, or the curve of `find_rate`.
 
     Args:
-        value: A schedule whose duration is known, a `keras.callbacks.History`, what `run` gave, or a `RateCurve`.
+        value: A schedule with a known duration, a `keras.callbacks.History`, a run, or a `RateCurve`.
 
     Returns:
         A matplotlib figure: `figure.savefig("curves.png")`; notebooks show it.
@@ -48,22 +53,21 @@ def plot(value: Any) -> matplotlib.figure.Figure:
         return schedule_figure(value)
     if isinstance(value, RateCurve):
         return curve_figure(value)
-    history = value.history if hasattr(value, "history") else None
-    require(isinstance(history, Mapping), "value", "must be a schedule, a History, a run or a RateCurve", value)
-    assert history is not None
-    recipe = getattr(value, "recipe", None)
-    if recipe is None:
-        return history_figure(history)
-    # The course of the whole run that was planned, of which this one may have had a part.
-    schedule = recipe.schedule.resolve(float(recipe.training.epochs))
-    return history_figure(history, recipe.name, schedule)
+    known = isinstance(value, (keras.callbacks.History, Run))
+    require(known, "value", "must be a schedule, a History, a run or a RateCurve", value)
+    if not isinstance(value, Run):
+        return history_figure(value.history)
+    # The schedule of the whole run that was planned; an interrupted run has had a part of it.
+    planned = paths(value.recipe)
+    schedule = planned["schedule"].resolve(float(planned["training.epochs"]))
+    return history_figure(value.history, value.recipe.name, schedule)
 
 
 def schedule_figure(schedule: Schedule) -> matplotlib.figure.Figure:
-    """Draw a schedule from 0 to its end, or over 100 units where it has none.
+    """Draw a schedule from 0 to its end, or over 100 units when it has no end.
 
     Args:
-        schedule: A schedule whose duration is known.
+        schedule: A schedule with a known duration.
     """
     require(schedule.total is not None, "schedule", "must have a duration to be drawn", schedule)
     end = schedule.total if schedule.total and math.isfinite(schedule.total) else ENDLESS
@@ -77,10 +81,10 @@ def schedule_figure(schedule: Schedule) -> matplotlib.figure.Figure:
 
 
 def curve_figure(curve: RateCurve) -> matplotlib.figure.Figure:
-    """Draw the losses over the rates, raw and smoothed, and what each method suggests.
+    """Draw losses over rates, raw and smoothed, and the suggestion of each method.
 
     Args:
-        curve: What `find_rate` gave.
+        curve: The result of `find_rate`.
     """
     figure = matplotlib.figure.Figure(figsize=(6, 3.2), layout="constrained")
     axes = plain(figure.subplots())
@@ -104,12 +108,12 @@ def history_figure(
 ) -> matplotlib.figure.Figure:
     """Draw a history by epoch: the loss, the first metric, and the learning rate below, on the same time axis.
 
-    Gradient norms and update ratios, where `GradientMonitor` has measured them, are drawn too, with a line a layer.
+    Gradient norms and update ratios that `GradientMonitor` measured are drawn too, one line a layer.
 
     Args:
         history: Name -> a value an epoch.
-        title: What stands above.
-        schedule: The rate over epochs, for its course within them; only each epoch's last rate is drawn without.
+        title: The title of the figure.
+        schedule: The rate over epochs; without it only the last rate of each epoch is drawn.
     """
     validated = [name for name in history if f"val_{name}" in history and name not in ("loss", "penalty")]
     panels = [name for name in ("loss", *validated[:1], *MEASURED, "learning_rate") if name in history]
@@ -131,8 +135,8 @@ def history_figure(
     return figure
 
 
-def curve(axes: Any, name: str, history: Mapping[str, Sequence[float]]) -> None:
-    """Training and validation by epoch, each with its last value."""
+def curve(axes: matplotlib.axes.Axes, name: str, history: Mapping[str, Sequence[float]]) -> None:
+    """Draw training and validation by epoch, with their last values in the legend."""
     for label, key, color in (("training", name, TRAIN), ("validation", f"val_{name}", VALIDATION)):
         if len(values := drawable(history.get(key, ()))):
             epochs = np.arange(1, len(values) + 1)
@@ -145,8 +149,8 @@ def curve(axes: Any, name: str, history: Mapping[str, Sequence[float]]) -> None:
     axes.legend(frameon=False, fontsize=9)
 
 
-def layer_curves(axes: Any, name: str, history: Mapping[str, Sequence[float]]) -> None:
-    """What was measured of all weights, and of each layer, on a logarithmic scale."""
+def layer_curves(axes: matplotlib.axes.Axes, name: str, history: Mapping[str, Sequence[float]]) -> None:
+    """Draw a measurement of all weights and of each layer, on a logarithmic scale."""
     layers = [key for key in history if key.startswith(f"{name}/")]
     colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(1, len(layers))))
     epochs = np.arange(1, len(history[name]) + 1)
@@ -158,8 +162,8 @@ def layer_curves(axes: Any, name: str, history: Mapping[str, Sequence[float]]) -
         axes.legend(frameon=False, fontsize=8, ncols=2)
 
 
-def rate_curve(axes: Any, rates: Sequence[float], schedule: Schedule | None) -> None:
-    """The learning rate at each epoch's end, and the schedule between them where it is known."""
+def rate_curve(axes: matplotlib.axes.Axes, rates: Sequence[float], schedule: Schedule | None) -> None:
+    """Draw the learning rate at the end of each epoch, and the schedule in between when it is known."""
     epochs = len(rates)
     if schedule is not None:
         times = np.linspace(0, epochs, 50 * epochs + 1)
@@ -170,18 +174,18 @@ def rate_curve(axes: Any, rates: Sequence[float], schedule: Schedule | None) -> 
 
 
 def above_zero(values: Sequence[float]) -> bool:
-    """Return whether a logarithmic axis has something to show, and leaves nothing out that is a number."""
+    """Return whether all numbers are above 0, and there is one, for a logarithmic axis."""
     numbers = [value for value in drawable(values) if math.isfinite(value)]
     return bool(numbers) and min(numbers) > 0
 
 
 def drawable(values: Sequence[float]) -> np.ndarray:
-    """Leave out what no float32 holds: an axis cannot be divided for it."""
+    """Replace numbers beyond float32 by NaN: matplotlib cannot place ticks for them."""
     array = np.asarray(values, "float64")
     return np.where(np.abs(array) < LARGEST, array, np.nan)
 
 
-def plain(axes: Any) -> Any:
+def plain(axes: matplotlib.axes.Axes) -> matplotlib.axes.Axes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -1,17 +1,18 @@
-"""Run: what a training left."""
+"""Run: the record of a finished training."""
 
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kopt.values.fields import Named
+from kopt.values.types import Json
 
 __all__ = ["Run"]
 
 
 class Run(NamedTuple):
-    """A finished run: its folder, its recipe, a list a column of its history, and its results."""
+    """A finished run: its folder, its recipe, its history (name -> a value an epoch), and its results."""
 
     folder: pathlib.Path
     recipe: Named
     history: dict[str, list[float]]
-    metrics: dict[str, Any]
+    metrics: dict[str, Json]

@@ -111,10 +111,10 @@ def left_behind(root: pathlib.Path, recipe: str = "*") -> list[str]:
         ...     print(*left_behind(pathlib.Path(root)))
         a killed run has left .../vision/.unfinished-2026, which has no model and may be removed.
     """
-    return [told(path) for path in sorted(root.glob(f"{recipe}/{UNFINISHED}*")) if path.is_dir() and deserted(path)]
+    return [leftover(path) for path in sorted(root.glob(f"{recipe}/{UNFINISHED}*")) if path.is_dir() and deserted(path)]
 
 
-def told(path: pathlib.Path) -> str:
+def leftover(path: pathlib.Path) -> str:
     what = "a whole model" if (path / "model.keras").is_file() else "no model"
     return f"a killed run has left {printable(path)}, which has {what} and may be removed."
 

@@ -1,12 +1,11 @@
-"""Losses from logits that Keras lacks, or has for shares that add up to 1 alone."""
-
-from typing import Any
+"""Losses from logits that Keras lacks."""
 
 import keras
 from keras import ops
 
 from kopt.values.checks import require
 from kopt.values.registry import Registry
+from kopt.values.types import Config, DType, Tensor
 
 __all__ = ["CrossEntropy", "Multinomial", "registry"]
 
@@ -15,15 +14,15 @@ registry: Registry[keras.losses.Loss] = Registry("losses")
 
 @registry.register
 class CrossEntropy(keras.losses.Loss):
-    """-sum(target * log softmax(output)) over classes, from logits; the targets are class numbers, or a share a class.
+    """-sum(target * log softmax(output)) over classes, from logits; targets are class numbers or probabilities.
 
-    With `smoothing` s, class numbers and shares alike become (1 - s) * target + s / classes.
+    With `smoothing` s both kinds of targets become (1 - s) * target + s / classes.
 
     Args:
-        smoothing: How much of each target is spread over all classes, in [0, 1).
-        reduction: As for Keras' losses.
-        name: In messages.
-        dtype: Of the result.
+        smoothing: The share of each target that is spread over all classes, in [0, 1).
+        reduction: Reduction over examples, as for the losses of Keras.
+        name: Name of the loss in messages.
+        dtype: Dtype of the result.
 
     Raises:
         ValueError: When the smoothing is out of range.
@@ -43,14 +42,14 @@ class CrossEntropy(keras.losses.Loss):
         smoothing: float = 0.0,
         reduction: str = "sum_over_batch_size",
         name: str = "cross_entropy",
-        dtype: Any = None,
+        dtype: DType = None,
     ):
         require(0 <= smoothing < 1, "smoothing", "must be in [0, 1)", smoothing)
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.smoothing = smoothing
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss of each example."""
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Return the loss of each example."""
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         shares = len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == y_pred.shape[-1] > 1
         if not shares and self.smoothing == 0:
@@ -59,21 +58,21 @@ class CrossEntropy(keras.losses.Loss):
             y_true = ops.one_hot(ops.cast(ops.reshape(y_true, ops.shape(y_pred)[:-1]), "int32"), y_pred.shape[-1])
         return keras.losses.categorical_crossentropy(y_true, y_pred, from_logits=True, label_smoothing=self.smoothing)
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+    def get_config(self) -> Config:
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "smoothing": self.smoothing}
 
 
 @registry.register
 class Multinomial(keras.losses.Loss):
-    """-sum(count * log softmax(output)): how unlikely the counts of items are that an example has.
+    """-sum(count * log softmax(output)) over items: the negative log-likelihood of an example's counts of items.
 
-    Keras' categorical cross-entropy has the wrong gradient here: TensorFlow's is that of targets that add up to 1.
+    Keras' categorical cross-entropy has the wrong gradient here, because TensorFlow's assumes that targets sum to 1.
 
     Args:
-        reduction: As for Keras' losses.
-        name: In messages.
-        dtype: Of the result.
+        reduction: Reduction over examples, as for the losses of Keras.
+        name: Name of the loss in messages.
+        dtype: Dtype of the result.
 
     Example:
         >>> round(float(Multinomial()([[1.0, 1.0, 0.0]], [[0.0, 0.0, 0.0]])), 4)  # 2 ln 3
@@ -83,10 +82,10 @@ class Multinomial(keras.losses.Loss):
         Liang et al., Variational Autoencoders for Collaborative Filtering, 2018, equation 2.
     """
 
-    def __init__(self, reduction: str = "sum_over_batch_size", name: str = "multinomial", dtype: Any = None):
+    def __init__(self, reduction: str = "sum_over_batch_size", name: str = "multinomial", dtype: DType = None):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss of each example."""
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Return the loss of each example."""
         y_pred = ops.convert_to_tensor(y_pred)
         return -ops.sum(ops.cast(y_true, y_pred.dtype) * ops.log_softmax(y_pred), -1)

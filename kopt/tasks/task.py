@@ -1,28 +1,27 @@
-"""Tasks: what targets and outputs are, and with them the loss and the score."""
+"""Tasks: the kind of the targets and outputs, with the usual loss and score."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 
+from kopt.tasks.directions import better
 from kopt.tasks.losses import CrossEntropy, Multinomial
 from kopt.tasks.metrics import Accuracy, BitsPerCharacter, RecallAt
 
 __all__ = ["PlainTask", "Task", "better", "loss_of", "score_of"]
 
-# Classes; numbers; numbers of the coming times; which of many items; which character comes after each.
+# The targets are classes; numbers; the next values of a series; items out of many; the next character at each place.
 Task = Literal["classification", "regression", "forecast", "ranking", "language"]
 
-# Those that any table or array can be for.
+# The tasks of tables and arrays.
 PlainTask = Literal["classification", "regression", "forecast"]
-
-LOWER = ("mae", "rmse", "rmsle", "bits_per_character", "loss")
 
 
 def loss_of(task: Task) -> keras.losses.Loss:
-    """Give the usual loss of a task, from logits where the outputs are choices.
+    """Return the usual loss of a task, from logits when the outputs are choices.
 
     Args:
-        task: What the outputs are.
+        task: The kind of the targets and outputs.
 
     Returns:
         A fresh Keras loss.
@@ -41,11 +40,11 @@ def loss_of(task: Task) -> keras.losses.Loss:
     return keras.losses.MeanAbsoluteError() if task == "forecast" else keras.losses.MeanSquaredError()
 
 
-def score_of(task: Task) -> Any:
-    """Give the usual score of a task: what a run is judged by.
+def score_of(task: Task) -> keras.metrics.Metric:
+    """Return the usual score of a task: the metric that a run is judged by.
 
     Args:
-        task: What the outputs are.
+        task: The kind of the targets and outputs.
 
     Returns:
         A fresh Keras metric.
@@ -65,22 +64,3 @@ def score_of(task: Task) -> Any:
         "language": BitsPerCharacter,
     }
     return made[task]()
-
-
-def better(score: str) -> Literal["max", "min"]:
-    """Say whether more or less of a score is better.
-
-    Args:
-        score: Its name, as in a history: "accuracy", "val_rmse".
-
-    Returns:
-        "max" or "min".
-
-    Example:
-        >>> better("val_rmse"), better("auc")
-        ('min', 'max')
-
-    Source:
-        The metrics' definitions.
-    """
-    return "min" if score.removeprefix("val_") in LOWER else "max"

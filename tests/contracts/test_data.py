@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from examples import DATA
 
-from kopt.data import Data, Split, look
+from kopt.data import Data, Split, summary
 from kopt.data.shuffled import Shuffled
 from kopt.tasks.task import better
 from kopt.values import paths, replace
@@ -75,8 +75,8 @@ def test_the_baseline_beats_guessing(data: Data) -> None:
 
 
 @every_data
-def test_a_first_look_tells_rows_and_columns(data: Data) -> None:
-    splits, found = data.load(), look(data)
+def test_the_summary_has_rows_and_columns(data: Data) -> None:
+    splits, found = data.load(), summary(data)
     assert found.rows == tuple(len(part.y) for part in splits[:3])
     assert len(found.columns) == len(columns(splits.train)) and str(found).count("\n") == len(found.columns) + 2
     assert found.targets.startswith("y: ")

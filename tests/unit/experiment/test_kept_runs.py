@@ -19,7 +19,7 @@ import kopt
 from kopt import data, models, report, schedules
 from kopt.__main__ import main
 from kopt.experiment import run as runs
-from kopt.report import written
+from kopt.report import run_writer
 
 RECIPE = kopt.Recipe(
     "kept",
@@ -63,8 +63,8 @@ MOMENTS = {
     "data": lambda monkeypatch, act: before(monkeypatch, data.Digits, "load", act),
     "training": at_epoch,
     "writing": lambda monkeypatch, act: before(monkeypatch, keras.Model, "save", act),
-    "scoring": lambda monkeypatch, act: before(monkeypatch, runs, "scored_and_reported", act),
-    "report": lambda monkeypatch, act: before(monkeypatch, written, "plot", act),
+    "scoring": lambda monkeypatch, act: before(monkeypatch, runs, "score_and_report", act),
+    "report": lambda monkeypatch, act: before(monkeypatch, run_writer, "plot", act),
 }
 WHY = {
     "training": "training was ended after 3 of 6 epochs, by {}",
@@ -157,7 +157,7 @@ def test_a_report_that_cannot_be_written_is_told_and_costs_nothing_else(tmp_path
 
 
 def test_a_plot_that_fails_is_told(tmp_path, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(written, "plot", lambda run: 1 / 0)
+    monkeypatch.setattr(run_writer, "plot", lambda run: 1 / 0)
     done = kopt.run(RECIPE, folder=tmp_path, verbose=False)
     assert done.metrics["not_written"] == {"plots/curves.png": "ZeroDivisionError: division by zero"}
     assert "could not be written: plots/curves.png (ZeroDivisionError" in caplog.text

@@ -11,7 +11,8 @@ import pytest
 
 import kopt
 from kopt import data, models, schedules
-from kopt.report import read_run, run_folder
+from kopt.experiment.recipe_cli import check_target
+from kopt.report import found_runs, read_run, run_folder
 from kopt.values.field_paths import replace
 
 RECIPE = kopt.Recipe(
@@ -209,3 +210,52 @@ def test_a_missing_extra_is_named(monkeypatch) -> None:
         ImportError, match=r'sklearn must be installed for this, by: python -m pip install "kopt\[recipes\]"'
     ):
         data.Digits().load()
+
+
+class Undirected(keras.metrics.MeanMetricWrapper):
+    """A metric of a user's that declares nothing."""
+
+
+class Points(data.Data):
+    """A data set of a user's, judged by a metric of which less is better."""
+
+    task = "regression"
+    direction = "min"
+
+    def score(self) -> keras.metrics.Metric:
+        return Undirected(keras.losses.mean_absolute_error, name="distance")
+
+    def load(self) -> data.Splits:
+        x = np.linspace(-1, 1, 90, dtype="float32")[:, None]
+        return data.Splits(*(data.Split(x[start::3], x[start::3, 0]) for start in range(3)), "0" * 64)
+
+    def baseline(self, splits: data.Splits) -> data.Baseline:
+        return data.Baseline("zero", self.scored(splits.test.y, np.zeros_like(splits.test.y)))
+
+
+class Unknown(Points):
+    """The same without a direction."""
+
+    direction = data.Data.direction
+
+
+def points_recipe(points: data.Data) -> kopt.Recipe:
+    training = kopt.Training(epochs=3, patience=2)
+    model = models.MLP((1,), 1, task="regression")
+    return kopt.Recipe("points", points, model=model, schedule=schedules.Constant(0.01), training=training, target=1e-9)
+
+
+def test_early_stopping_targets_and_lists_read_the_direction_of_the_users_score(tmp_path, monkeypatch) -> None:
+    modes = []
+    stop = keras.callbacks.EarlyStopping
+    monkeypatch.setattr(keras.callbacks, "EarlyStopping", lambda *a, **k: modes.append(k["mode"]) or stop(*a, **k))
+    monkeypatch.setattr("kopt.report.run_reader.recipe_of", lambda text: points_recipe(Points()))
+    assert not check_target(points_recipe(Points()), folder=tmp_path) and modes == ["min"] * 3
+    values = [run.metrics["value"] for run in found_runs(tmp_path, "value")[0]]
+    assert len(values) == 3 and values == sorted(values)
+
+
+def test_a_score_without_a_direction_is_refused_before_any_work(tmp_path) -> None:
+    with pytest.raises(ValueError, match="^score must be one whose direction is known, .*, got 'Undirected'.$"):
+        kopt.run(points_recipe(Unknown()), folder=tmp_path, verbose=False)
+    assert not list(tmp_path.iterdir())

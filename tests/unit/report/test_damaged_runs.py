@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 import kopt
 from kopt import data, models, report, schedules
 from kopt.__main__ import main
-from kopt.report import written
+from kopt.report import run_writer
 from kopt.report.evidence import Evidence
 from kopt.report.model_card import model_card
 from kopt.report.pictures import evidence_figure, worst_images
@@ -53,7 +53,7 @@ def folder(tmp_path) -> pathlib.Path:
     for name in ("one", "two", "three"):
         place = tmp_path / "whole" / name
         place.mkdir(parents=True)
-        written.write_result(place, report.Run(place, RECIPE, HISTORY, METRICS), Savable(), "0" * 64)
+        run_writer.write_result(place, report.Run(place, RECIPE, HISTORY, METRICS), Savable(), "0" * 64)
     return tmp_path
 
 
@@ -158,7 +158,7 @@ def damaged(draw) -> tuple[str, str]:
         return name, header + "".join(",".join(["1", *row]) + "\n" for row in rows)
     if name == "metrics.json":
         return name, json.dumps(METRICS | draw(some.dictionaries(some.sampled_from([*METRICS, "x", "[red]"]), JSON)))
-    whole = written.to_json(RECIPE)
+    whole = run_writer.to_json(RECIPE)
     place = int(draw(some.floats(0, 0.999)) * len(whole))
     changed = whole[:place] + draw(some.sampled_from(["", "0", '"', "null", "[", "\x00", "\x1b"])) + whole[place + 1 :]
     return name, '{"recipe": ' + changed + "}"
@@ -229,7 +229,7 @@ def test_what_is_printed_is_printable(text: str) -> None:
 def test_a_run_that_never_ended_an_epoch_is_listed_and_not_drawn(folder, capsys) -> None:
     place = folder / "whole" / "three"
     unfinished = METRICS | {"value": None, "loss": None, "unfinished": "training was ended after 0 of 3 epochs"}
-    written.write_result(place, report.Run(place, RECIPE, {"loss": []}, unfinished), Savable(), "0" * 64)
+    run_writer.write_result(place, report.Run(place, RECIPE, {"loss": []}, unfinished), Savable(), "0" * 64)
     out, err = all_commands(folder, capsys)
     assert out.count("whole/three") == 3 and err.count("unfinished: whole/three: training was ended after 0") == 2
     with pytest.raises(ValueError, match="^history must hold a loss, got"):

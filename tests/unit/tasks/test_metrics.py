@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from kopt.tasks.directions import KERAS
 from kopt.tasks.losses import CrossEntropy
-from kopt.tasks.metrics import AUC, Accuracy, BitsPerCharacter, RecallAt
+from kopt.tasks.metrics import AUC, Accuracy, BitsPerCharacter, RecallAt, registry
 from kopt.tasks.task import better, loss_of, score_of
 
 RANDOM = np.random.default_rng(0)
@@ -98,13 +99,73 @@ def test_bad_arguments_are_refused(make, message: str) -> None:
         make()
 
 
-def test_metrics_survive_a_file() -> None:
-    for metric in (AUC(), RecallAt(3), Accuracy(), BitsPerCharacter()):
-        again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
-        assert type(again) is type(metric) and again.get_config() == metric.get_config()
-
-
 def test_every_task_has_a_loss_and_a_score() -> None:
     for task in ("classification", "regression", "forecast", "ranking", "language"):
         assert loss_of(task) is not loss_of(task) and better(f"val_{score_of(task).name}") in ("min", "max")
     assert better("bits_per_character") == better("mae") == better("rmsle") == "min" and better("recall_at_20") == "max"
+
+
+class Undirected(keras.metrics.Mean):
+    """A metric of a user's that declares nothing."""
+
+
+class Dice(keras.metrics.Mean):
+    """A metric of a user's."""
+
+    direction = "min"
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [
+        ("loss", "min"),
+        ("val_mae", "min"),
+        ("accuracy", "max"),
+        ("recall_at_20", "max"),
+        ("val_bits_per_character", "min"),
+        ("mean_squared_logarithmic_error", "min"),
+        (Dice(), "min"),
+        (RecallAt(3, name="found"), "max"),
+        (BitsPerCharacter(name="bits"), "min"),
+        (keras.metrics.MeanAbsoluteError(name="distance"), "min"),
+        (keras.metrics.F1Score(name="f"), "max"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else one.name,
+)
+def test_a_metric_carries_its_direction(score: object, expected: str) -> None:
+    assert better(score) == expected
+
+
+@pytest.mark.parametrize("score", ["val_dice", "x", "", Undirected(), keras.metrics.Mean()], ids=repr)
+def test_an_unknown_metric_is_refused_and_never_maximized(score: object) -> None:
+    rule = r"^score must be one whose direction is known, or of a metric class or data set that declares direction = "
+    with pytest.raises(ValueError, match=rule + r"'max' or 'min', got '.*'\.$"):
+        better(score)
+
+
+def test_every_metric_of_kopt_and_keras_has_a_direction() -> None:
+    assert all(cls.direction in ("max", "min") for cls in registry.values())
+    reductions = {"Metric", "Mean", "Sum", "MeanMetricWrapper"}
+    theirs = {name for name, cls in vars(keras.metrics).items() if isinstance(cls, type)}
+    assert theirs - reductions <= set(KERAS)
+
+
+# A metric, targets, outputs, and the value by hand: a line for each metric of kopt.
+METRICS = [
+    (Accuracy(), [1, 0], [[0.1, 2.0], [0.3, 0.7]], 0.5),
+    (AUC(), [0, 1, 0, 1], [[0.0, 1.0], [0.0, 2.0], [0.0, 3.0], [0.0, 4.0]], 0.75),
+    (RecallAt(2), [[1, 0, 1, 0]], [[0.9, 0.8, 0.1, 0.0]], 0.5),
+    (BitsPerCharacter(), [[0, 1]], [[[0.0, 0.0], [0.0, 0.0]]], 1.0),
+]
+
+
+@pytest.mark.parametrize(("metric", "y", "outputs", "expected"), METRICS, ids=lambda one: getattr(one, "name", ""))
+def test_a_metric_has_the_value_that_was_computed_by_hand(metric, y, outputs, expected: float) -> None:
+    metric.update_state(np.array(y), np.array(outputs, "float32"))
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
+    assert type(again) is type(metric) and again.get_config() == metric.get_config()
+
+
+def test_every_metric_has_its_line() -> None:
+    assert {type(metric) for metric, *_ in METRICS} == set(registry.values())

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: first its result, then its report."""
+"""Write a run folder: first the result, then the report."""
 
 import contextlib
 import csv
@@ -11,8 +11,8 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from typing import Any
 
+import matplotlib.figure
 import tensorflow as tf
 
 from kopt.report.evidence import Evidence
@@ -22,103 +22,104 @@ from kopt.report.plots import plot
 from kopt.report.run import Run
 from kopt.values.fields import to_json
 from kopt.values.texts import clipped
+from kopt.values.types import Json, KerasModel
 
 __all__ = ["NotWritten", "write_metrics", "write_report", "write_result"]
 
 PACKAGES = ("kopt", "keras", "tensorflow", "keras-tuner", "optuna", "numpy", "scikit-learn")
-LACKING = "not_written"  # the key of metrics.json under which stands what could not be written, and why
+LACKING = "not_written"  # key of metrics.json: the files that could not be written, and why
 
-Writer = Callable[[pathlib.Path], Any]
+Writer = Callable[[pathlib.Path], object]
 
 
 class NotWritten(OSError):
-    """A trained model could not be written anywhere; `model` is it.
+    """Raised when a trained model could not be written anywhere; `model` holds the model.
 
     Example:
         >>> raise NotWritten("No space left on device", model=None)
         Traceback (most recent call last):
-        kopt.report.written.NotWritten: model.keras could not be written (No space left on device).
+        kopt.report.run_writer.NotWritten: model.keras could not be written (No space left on device).
     """
 
-    def __init__(self, why: str, *, model: Any):
+    def __init__(self, why: str, *, model: KerasModel):
         super().__init__(f"model.keras could not be written ({why}).")
         self.model = model
 
 
-def write_result(folder: pathlib.Path, run: Run, model: Any, checksum: str) -> Run:
-    """Write what training gave: model, recipe, environment, history, and what is known of the results.
+def write_result(folder: pathlib.Path, run: Run, model: KerasModel, checksum: str) -> Run:
+    """Write the result of training: model, recipe, environment, history, and the results so far.
 
     Args:
         folder: An empty folder.
-        run: What to write; its own `folder` is the final name.
+        run: The run; its `folder` is the final name.
         model: The trained model.
-        checksum: The data's sha256.
+        checksum: The sha256 of the data.
 
     Returns:
-        The run; what could not be written is among its results.
+        The run; its results name the files that could not be written.
 
     Raises:
-        NotWritten: When the model could not be written, to the system's temporary folder neither.
+        NotWritten: When the model could not be written, not even to the temporary folder of the system.
     """
     recipe = {"recipe": json.loads(to_json(run.recipe)), "data_sha256": checksum}
-    lacking = written(folder, {"model.keras": model.save})
+    lacking = write_parts(folder, {"model.keras": model.save})
     parts: dict[str, Writer] = {
         "recipe.json": lambda path: write_json(path, recipe),
         "environment.json": lambda path: write_json(path, environment()),
         "history.csv": lambda path: write_history(path, run.history),
     }
-    lacking |= written(folder, parts)
+    lacking |= write_parts(folder, parts)
     done = write_metrics(folder, run, {}, lacking)
     if "model.keras" in lacking:
         done = write_metrics(folder, done, {}, {"model.keras": saved_elsewhere(model, lacking["model.keras"])})
     return done
 
 
-def saved_elsewhere(model: Any, why: str) -> str:
-    """Save a model to the system's temporary folder, and say so."""
+def saved_elsewhere(model: KerasModel, why: str) -> str:
+    """Save a model to the system's temporary folder, and return a sentence with the place."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="kopt-"))
-    if written(folder, {"model.keras": model.save}):
+    if write_parts(folder, {"model.keras": model.save}):
         folder.rmdir()
         raise NotWritten(why, model=model)
     return f"{why}; it is {folder / 'model.keras'}"
 
 
 def write_metrics(
-    folder: pathlib.Path | None, run: Run, results: Mapping[str, Any], lacking: Mapping[str, str] | None = None
+    folder: pathlib.Path | None, run: Run, results: Mapping[str, Json], lacking: Mapping[str, str] | None = None
 ) -> Run:
-    """Write metrics.json anew.
+    """Rewrite metrics.json with more results.
 
     Args:
-        folder: Where it is; None for a process that writes nothing.
-        run: Its results so far.
-        results: More of them; "unfinished" as None takes it out.
-        lacking: What else could not be written, and why.
+        folder: Its folder; None in a process that writes nothing.
+        run: The run with its results so far.
+        results: More results; None for "unfinished" removes it.
+        lacking: More files that could not be written, and why.
 
     Returns:
-        The run with all of these results.
+        The run with all results.
     """
     metrics = {**run.metrics, **results}
     if metrics.get("unfinished") is None:
         metrics.pop("unfinished", None)
     if lacking:
         metrics[LACKING] = {**metrics.get(LACKING, {}), **lacking}
-    if folder is not None and (also := written(folder, {"metrics.json": lambda path: write_json(path, metrics)})):
+    if folder is not None and (also := write_parts(folder, {"metrics.json": lambda path: write_json(path, metrics)})):
         metrics[LACKING] = {**metrics.get(LACKING, {}), **also}
     return Run(run.folder, run.recipe, run.history, metrics)
 
 
 def write_report(folder: pathlib.Path, run: Run, evidence: Evidence) -> Run:
-    """Write logs for TensorBoard, plots and the model card, as many of them as can be.
+    """Write logs for TensorBoard, plots and the model card; a file that cannot be written is left out.
 
     Args:
-        folder: Where the result is.
-        run: What to report; its own `folder` is the final name.
-        evidence: What the model made of the test split.
+        folder: The folder with the result.
+        run: The run; its `folder` is the final name.
+        evidence: The outputs of the model on the test split.
 
     Returns:
-        The run; what could not be written is among its results.
+        The run; its results name the files that could not be written.
     """
-    figures: dict[str, Callable[[], Any]] = {
+    figures: dict[str, Callable[[], matplotlib.figure.Figure | None]] = {
         "curves": lambda: plot(run),
         PICTURES[evidence.task][0]: lambda: evidence_figure(evidence)[1],
         "worst": lambda: worst_images(evidence),
@@ -126,14 +127,14 @@ def write_report(folder: pathlib.Path, run: Run, evidence: Evidence) -> Run:
     pictures = {name: f"plots/{name}.png" for name in figures}
     parts: dict[str, Writer] = {"logs": lambda path: write_logs(path, run.history)}
     parts |= {pictures[name]: functools.partial(write_figure, draw) for name, draw in figures.items()}
-    lacking = written(folder, parts)
+    lacking = write_parts(folder, parts)
     shown = [name for name, path in pictures.items() if (folder / path).is_file()]
     card: dict[str, Writer] = {"README.md": lambda path: write_text(path, model_card(run, evidence, shown))}
-    return write_metrics(folder, run, {}, lacking | written(folder, card))
+    return write_metrics(folder, run, {}, lacking | write_parts(folder, card))
 
 
-def written(folder: pathlib.Path, parts: Mapping[str, Writer]) -> dict[str, str]:
-    """Write each part, whole or not at all; those that could not be written, and why."""
+def write_parts(folder: pathlib.Path, parts: Mapping[str, Writer]) -> dict[str, str]:
+    """Write each part whole or not at all, and return the parts that could not be written, with the reason."""
     lacking = {}
     for name, write in parts.items():
         place = folder / name
@@ -143,7 +144,7 @@ def written(folder: pathlib.Path, parts: Mapping[str, Writer]) -> dict[str, str]
             write(part)
             if part.exists():
                 part.replace(place)
-        except Exception as error:  # of any kind: no plot may throw away what was trained
+        except Exception as error:  # any error: a plot must not discard a trained model
             lacking[name] = reason(error)
         finally:
             remove(part)
@@ -151,7 +152,7 @@ def written(folder: pathlib.Path, parts: Mapping[str, Writer]) -> dict[str, str]
 
 
 def reason(error: Exception) -> str:
-    """Return what has gone wrong, in a line."""
+    """Return a line about an error."""
     plain = error.strerror if isinstance(error, OSError) else None
     return plain or clipped(f"{type(error).__name__}: {error}")
 
@@ -161,14 +162,14 @@ def remove(path: pathlib.Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def write_figure(draw: Callable[[], Any], path: pathlib.Path) -> None:
-    """Draw, where there is something to draw."""
+def write_figure(draw: Callable[[], matplotlib.figure.Figure | None], path: pathlib.Path) -> None:
+    """Draw and save a figure, when there is something to draw."""
     figure = draw()
     if figure is not None:
         figure.savefig(path, dpi=110)
 
 
-def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+def write_json(path: pathlib.Path, content: Mapping[str, Json]) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
@@ -196,8 +197,8 @@ def write_logs(folder: pathlib.Path, history: Mapping[str, list[float]]) -> None
         writer.close()
 
 
-def environment() -> dict[str, Any]:
-    """Return what the run ran on: versions and devices, nothing that names the machine."""
+def environment() -> dict[str, Json]:
+    """Return versions and devices, and nothing that identifies the machine."""
     versions = {}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -1,36 +1,38 @@
-"""Finding runs: those that are whole, and why the others are not."""
+"""Find run folders, and say why some of them cannot be read."""
 
 import math
 import os
 from collections.abc import Iterable
-from typing import Any
 
-from kopt.report.read import is_number, read_run
+from kopt.data import Data
 from kopt.report.run import Run
 from kopt.report.run_folder import UNFINISHED, left_behind
-from kopt.tasks.task import better
+from kopt.report.run_reader import is_number, read_run
+from kopt.tasks.directions import better
+from kopt.tasks.metrics import Direction
+from kopt.values import paths
 from kopt.values.checks import require
 from kopt.values.places import as_path
 from kopt.values.texts import printable
 
 __all__ = ["found_runs", "read_runs"]
 
-FILES = ("recipe.json", "metrics.json", "history.csv", "model.keras")  # a folder with one of them is a run's
+FILES = ("recipe.json", "metrics.json", "history.csv", "model.keras")  # a folder with one of them is a run folder
 
 
 def found_runs(root: str | os.PathLike[str], sort: str = "folder") -> tuple[list[Run], list[str]]:
-    """Find the runs in a folder of runs.
+    """Return the runs in a folder of run folders.
 
     Args:
-        root: Where the recipes' folders are.
-        sort: "folder" for their names, and with them their times; "value" for the best of each score first; or another
-            result: "seconds", "parameters", the least first. Runs without that result come last.
+        root: The folder with a folder for each recipe.
+        sort: "folder" for the order of names and times; "value" for the best of each metric first; or another result,
+            "seconds" or "parameters", for the least first. Runs without that result come last.
 
     Returns:
-        The runs; and a sentence for each folder that is damaged, or that a killed run has left.
+        The runs; and a sentence for each folder that is damaged or was left by a killed run.
 
     Raises:
-        ValueError: When there is no such folder, or no run has that result.
+        ValueError: When there is no such folder, no run has that result, or the direction of a metric is not known.
 
     Example:
         >>> import tempfile
@@ -54,23 +56,29 @@ def found_runs(root: str | os.PathLike[str], sort: str = "folder") -> tuple[list
 
     def order(run: Run) -> tuple[bool, str, float]:
         score: str = run.metrics["metric"]
-        value: Any = run.metrics.get(sort)
+        value = run.metrics.get(sort)
         if not is_number(value) or math.isnan(value):
             return True, score, 0.0
-        higher = sort == "value" and better(score) == "max"
+        higher = sort == "value" and direction_of(run) == "max"
         return False, score if sort == "value" else "", -value if higher else value
 
     return sorted(runs, key=order), broken
 
 
+def direction_of(run: Run) -> Direction:
+    """Return whether more or less of a run's score is better, as its data declare it."""
+    data = paths(run.recipe).get("data")
+    return data.direction if isinstance(data, Data) else better(run.metrics["metric"])
+
+
 def read_runs(folders: Iterable[str | os.PathLike[str]]) -> tuple[list[Run], list[str]]:
-    """Read run folders, and leave out those that are damaged.
+    """Read run folders, leaving out those that are damaged.
 
     Args:
-        folders: saved_models/<recipe>/<run>, any number of them.
+        folders: Any number of saved_models/<recipe>/<run>.
 
     Returns:
-        The runs; and a sentence for each that was left out.
+        The runs; and a sentence for each folder that was left out.
 
     Example:
         >>> read_runs(["nowhere"])

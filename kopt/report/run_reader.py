@@ -1,37 +1,37 @@
-"""Reading a run's folder, which may be damaged in any way."""
+"""Read run folders, which may be damaged in any way."""
 
 import csv
 import io
 import json
 import os
-from typing import Any
+from typing import TypeGuard
 
 from kopt.report.run import Run
 from kopt.values.checks import require
 from kopt.values.fields import Named, from_json
 from kopt.values.places import as_path
 from kopt.values.texts import clipped
+from kopt.values.types import Json
 
 __all__ = ["read_run"]
 
 RESULTS = ("metric", "value", "baseline", "seconds", "parameters")
-# What a text that is no run's can raise: Python's readers, and Keras where it builds values.
+# Errors that a damaged file may raise in Python's readers, and in Keras when it builds values.
 READING = (csv.Error, LookupError, OSError, RecursionError, ValueError)
 DAMAGE = (*READING, ArithmeticError, AttributeError, ImportError, TypeError)
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:
-    """Read a run's folder; the model is in its `model.keras`, for `kopt.load_model`.
+    """Read a run folder; `kopt.load_model` reads the `model.keras` in it.
 
     Args:
         folder: saved_models/<recipe>/<run>.
 
     Returns:
-        The run. One that was interrupted has no score: its "value" is None, and "unfinished" among the results says
-        why.
+        The run. An interrupted run has no score: its "value" is None, and "unfinished" in its results says why.
 
     Raises:
-        ValueError: When it is no run's folder, or a file in it is damaged; says which.
+        ValueError: When the folder is not a run folder, or a file in it is damaged.
 
     Example:
         >>> read_run("nowhere")
@@ -45,7 +45,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     readers = {"recipe.json": recipe_of, "history.csv": history_of, "metrics.json": metrics_of}
     for name in readers:
         require((place / name).is_file(), "folder", f"must be a run's, with a {name}", str(folder))
-    found: dict[str, Any] = {}
+    found: dict[str, Json] = {}
     for name, reader in readers.items():
         try:
             found[name] = reader((place / name).read_text(encoding="utf-8"))
@@ -75,7 +75,7 @@ def number(text: str) -> float:
     return float(text) if text else float("nan")
 
 
-def metrics_of(text: str) -> dict[str, Any]:
+def metrics_of(text: str) -> dict[str, Json]:
     metrics = json.loads(text)
     require(isinstance(metrics, dict), "metrics", "must be names and values", metrics)
     absent = [name for name in RESULTS if name not in metrics]
@@ -89,6 +89,6 @@ def metrics_of(text: str) -> dict[str, Any]:
     return metrics
 
 
-def is_number(value: Any) -> bool:
-    """Tell whether a value of JSON is a number."""
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a value from JSON is a number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,41 @@
+"""Names within a module that have another name since: they go on working, with a deprecation line."""
+
+import sys
+from collections.abc import Callable, Mapping
+
+from kopt.values.deprecation import warn_moved
+
+__all__ = ["moved_names"]
+
+
+def moved_names(module: str, moved: Mapping[str, str]) -> Callable[[str], object]:
+    """Return the `__getattr__` of a module in which names were renamed.
+
+    Args:
+        module: The module's `__name__`.
+        moved: Old name -> new name.
+
+    Returns:
+        A function of a name that warns and returns what has the new name.
+
+    Raises:
+        AttributeError: When the function is called with any other name.
+
+    Example:
+        >>> import warnings
+        >>> old = moved_names("kopt.values.checks", {"demand": "require"})
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     old("demand").__name__
+        'require'
+        >>> print(caught[0].message)
+        kopt.values.checks.demand is now kopt.values.checks.require; the old name will be removed in kopt 1.0.
+    """
+
+    def attribute(name: str) -> object:
+        if name not in moved:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        warn_moved(f"{module}.{name}", f"{module}.{moved[name]}", stacklevel=2)
+        return vars(sys.modules[module])[moved[name]]
+
+    return attribute
