@@ -203,7 +203,7 @@ class ResidentProgram:
     def restored_unless_finite(self, before: GraphSnapshot) -> Tensor:
         """Return whether the state is finite and all indices were in range; if not, restore the state before."""
         model = self.model
-        trained = [raw for raw in map(internals.raw, [*model.trainable_variables, *model.optimizer.variables])]
+        trained = list(map(internals.raw, [*model.trainable_variables, *model.optimizer.variables]))
         numbers = [variable.read_value() for variable in trained if variable.dtype.is_floating]
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(number)) for number in numbers])
         finite &= self.traced.lookups.fine()
