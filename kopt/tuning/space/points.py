@@ -23,7 +23,7 @@ class Taken(Exception):
     Example:
         >>> raise Taken
         Traceback (most recent call last):
-        kopt.tuning.points.Taken
+        kopt.tuning.space.points.Taken
     """
 
 

@@ -11,10 +11,10 @@ import optuna
 
 from kopt.keras_internals.resuming import called_last, seeds_made
 from kopt.tuning.space.hypermodel import HyperModel
-from kopt.tuning.space.samplers import seed_of
+from kopt.tuning.space.seeded import seed_of
 from kopt.tuning.trial.checkpoints import Checkpoint, Progress
 from kopt.tuning.trial.folds import folds_of, take
-from kopt.tuning.trial.inputs import inputs_of
+from kopt.tuning.trial.input_specs import inputs_of
 from kopt.tuning.trial.objectives import best_epoch, directions
 from kopt.tuning.trial.snapshot import StartAnew
 
