@@ -4,6 +4,7 @@ A loss that gives one number for a batch does not say whether it is a mean, a su
 eagerly on four rows of random numbers and on parts of these rows, before a step is traced; no state changes.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
@@ -221,8 +222,13 @@ def trials(numbers: Nest, labels: Nest) -> Iterator[tuple[Nest, Nest]]:
     """Yield made-up rows with the shapes and dtypes of some tensors, several times, each time with other labels."""
     for trial, bounds in enumerate(LABELS):
         draw = np.random.default_rng(trial)
-        make = lambda like, bounds: tf.nest.map_structure(lambda leaf: made_up(leaf, draw, bounds), like)
+        make = functools.partial(made_up_like, draw)
         yield make(numbers, (0, 2)), make(labels, bounds)
+
+
+def made_up_like(draw: np.random.Generator, like: Nest, bounds: tuple[int, int]) -> Nest:
+    """Return made-up rows with the shapes and dtypes of some tensors."""
+    return tf.nest.map_structure(lambda leaf: made_up(leaf, draw, bounds), like)
 
 
 def made_up(like: Tensor, draw: np.random.Generator, bounds: Sequence[int]) -> np.ndarray | None:

@@ -20,18 +20,19 @@ from kopt.tuning.search.meaning import meaning_of, terms_of
 from kopt.tuning.search.oracle import StudyOracle
 from kopt.tuning.search.study import open_search
 from kopt.tuning.space.hypermodel import HyperModel
-from kopt.tuning.space.samplers import pruner_of, sampler_of
+from kopt.tuning.space.pruners import pruner_of
+from kopt.tuning.space.samplers import sampler_of
 from kopt.tuning.trial.checkpoints import Progress, discard, keep_checkpoints
 from kopt.tuning.trial.execution import data_of, execute, is_stopped
-from kopt.tuning.trial.inputs import symbolic
+from kopt.tuning.trial.input_specs import symbolic
 from kopt.tuning.trial.objectives import NotFinite, directions, measured, objectives_of
 from kopt.tuning.trial.snapshot import StartAnew
-from kopt.tuning.trial.trainable import require_trainable
 from kopt.tuning.trial.validation import (
     require_copyable,
     require_counts,
     require_finite,
     require_kinds,
+    require_trainable,
 )
 from kopt.values.checks import require
 from kopt.values.places import as_path
@@ -64,7 +65,7 @@ class Tuner(TrialTuner):
         timeout: Seconds or "2h": when to begin no more trials, and to stop those under way at the end of their epoch;
             from the call of `search`, or from the launch, by a monotonic clock.
         sampler: As for `samplers.sampler_of`: "tpe", "gp", "cma", "random", "grid", "qmc" or an Optuna sampler.
-        pruner: As for `samplers.pruner_of`: "asha", "hyperband", "median", "wilcoxon", an Optuna pruner or None.
+        pruner: As for `pruners.pruner_of`: "asha", "hyperband", "median", "wilcoxon", an Optuna pruner or None.
         storage: None for a journal file in the folder, another journal's path, or a database's URL.
         folds: How many folds a trial is trained on, >= 1; 1 for `validation_data`. `search(..., groups=)` keeps the
             examples of a group together.

@@ -18,6 +18,9 @@ __all__ = [
     "DataAdapter",
     "Dataset",
     "FieldValue",
+    "FitArgument",
+    "HyperModelLike",
+    "HyperParameter",
     "HyperParameters",
     "Json",
     "KerasCallback",
@@ -28,12 +31,15 @@ __all__ = [
     "Nest",
     "Operation",
     "PolymorphicFunction",
+    "Objective",
+    "ParameterValue",
     "Scalar",
     "Step",
     "Strategy",
     "Tensor",
     "TensorSpec",
     "TrialOfTuner",
+    "TrialResults",
     "Variable",
 ]
 
@@ -54,10 +60,16 @@ DataAdapter: TypeAlias = Any  # what Keras' fit makes of its data
 Strategy: TypeAlias = Any  # tf.distribute.Strategy
 KerasLayer: TypeAlias = Any  # keras.layers.Layer
 KerasCallback: TypeAlias = Any  # keras.callbacks.Callback
+FitArgument: TypeAlias = Any  # an argument of model.fit or of Tuner.search
+HyperModelLike: TypeAlias = Any  # keras_tuner.HyperModel, or a function from hyperparameters to a model
+HyperParameter: TypeAlias = Any  # a definition: keras_tuner.engine.hyperparameters.HyperParameter
 HyperParameters: TypeAlias = Any  # keras_tuner.HyperParameters
+Objective: TypeAlias = Any  # keras_tuner.Objective, or several in one
+ParameterValue: TypeAlias = Any  # of a hyperparameter: a bool, a number, a text or None
 TrialOfTuner: TypeAlias = Any  # keras_tuner.engine.trial.Trial
 Annotation: TypeAlias = Any  # of a field: a class, a union, Annotated, Literal
 FieldValue: TypeAlias = Any  # of a Value: a float or a scalar tensor, a text, a bool, None, a tuple, a Value
+TrialResults: TypeAlias = Any  # what run_trial returns: a History, a number, metrics by name, or a list of these
 Json: TypeAlias = Any  # what json.loads gives
 Config: TypeAlias = dict[str, Any]  # what get_config gives
 Logs: TypeAlias = MutableMapping[str, Any] | None  # the argument of callback methods; callbacks add to it

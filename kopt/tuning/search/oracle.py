@@ -18,7 +18,7 @@ from kopt.keras_internals.tuning import DrawnHyperParameters
 from kopt.tuning.search.locks import Heartbeat
 from kopt.tuning.search.records import STATE, RecordedOracle, plain
 from kopt.tuning.search.retries import SURPLUS, Lost
-from kopt.tuning.space.drawing import DUPLICATE, Drawing
+from kopt.tuning.space.sampling import DUPLICATE, Sampling
 from kopt.tuning.trial.objectives import directions, measured
 
 __all__ = ["StudyOracle"]
@@ -86,9 +86,9 @@ class StudyOracle(RecordedOracle):
         super().__init__(objective, max_trials, max_retries_per_trial=max_retries_per_trial, **settings)
         self.study, self.lost, self.place = study, lost, lost.place
         declared = self.hyperparameters.space
-        self.drawing = Drawing(study, self.place, declared, tune_new=self.tune_new_entries)
+        self.drawing = Sampling(study, self.place, declared, tune_new=self.tune_new_entries)
         self.drawing.definitions.require_objectives(list(directions(self.objective)))
-        self.dimension, self.steered = self.drawing.dimension, self.drawing.steered
+        self.dimension, self.steered = self.drawing.dimension, self.drawing.sampler
         self.ongoing_trials: dict[str, Any] = {}
         self.live: dict[str, Live] = {}
         self.deadline = math.inf  # in time.monotonic()

@@ -12,12 +12,13 @@ from kopt.schedules import Schedule
 from kopt.tuning.space.space import Range
 from kopt.values.checks import require, unknown
 from kopt.values.field_paths import number_paths, replace
+from kopt.values.types import HyperParameters
 
 __all__ = ["optimizer", "regularizer", "rule", "schedule"]
 
 
 def regularizer(
-    hp: Any,
+    hp: HyperParameters,
     name: str = "regularizer",
     *,
     kinds: Sequence[str] = ("none", "l1", "l2", "l1_l2"),
@@ -57,7 +58,7 @@ def regularizer(
 
 
 def schedule(
-    hp: Any,
+    hp: HyperParameters,
     name: str = "schedule",
     *,
     kinds: Sequence[str] = ("constant", "linear", "cosine", "one_cycle"),
@@ -96,7 +97,7 @@ def schedule(
 
 
 def rule(
-    hp: Any,
+    hp: HyperParameters,
     name: str = "rule",
     *,
     kinds: Sequence[str] = ("momentum", "adam", "adamw"),
@@ -141,7 +142,7 @@ def rule(
 
 
 def optimizer(
-    hp: Any,
+    hp: HyperParameters,
     name: str = "optimizer",
     *,
     rate: Range = Range(1e-4, 1e-1, log=True),
@@ -175,7 +176,7 @@ def optimizer(
     return Optimizer(rule(hp, name, **of_rule), learning_rate=drawn(hp, f"{name}.rate", rate))
 
 
-def drawn_kind(hp: Any, name: str, kinds: Sequence[str], known: Sequence[str]) -> str:
+def drawn_kind(hp: HyperParameters, name: str, kinds: Sequence[str], known: Sequence[str]) -> str:
     require(len(kinds) >= 1, "kinds", f"must name one {name} or more", kinds)
     for kind in kinds:
         if kind not in known:
@@ -191,5 +192,5 @@ def needs_a_rate_only(kind: type) -> bool:
     return [one.name for one in required] == ["rate"]
 
 
-def drawn(hp: Any, name: str, allowed: Range) -> float:
+def drawn(hp: HyperParameters, name: str, allowed: Range) -> float:
     return hp.Float(name, allowed.low, allowed.high, sampling="log" if allowed.log else "linear")

@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from kopt.tuning.space.finite import written
 from kopt.values.checks import require
+from kopt.values.types import HyperParameter, ParameterValue
 
 __all__ = ["Dimension", "dimension"]
 
@@ -35,10 +36,10 @@ class Dimension(NamedTuple):
 
     name: str
     distribution: BaseDistribution
-    hp: Any
-    grid: tuple[Any, ...] | None = None
+    hp: HyperParameter
+    grid: tuple[ParameterValue, ...] | None = None
 
-    def suggest(self, trial: optuna.trial.BaseTrial) -> Any:
+    def suggest(self, trial: optuna.trial.BaseTrial) -> ParameterValue:
         """Draw a value."""
         given = self.distribution
         if isinstance(given, CategoricalDistribution):
@@ -47,13 +48,13 @@ class Dimension(NamedTuple):
         draw: Any = trial.suggest_int if isinstance(given, IntDistribution) else trial.suggest_float
         return self.value(draw(self.name, given.low, given.high, step=given.step, log=given.log))
 
-    def value(self, recorded: Any) -> Any:
+    def value(self, recorded: ParameterValue) -> ParameterValue:
         """The value that the model gets for what Optuna recorded."""
         if self.grid is not None:
             return self.grid[recorded]
         return self.hp.prob_to_value(recorded) if reversed_log(self.hp) else written(self.distribution, recorded)
 
-    def recorded(self, value: Any) -> Any:
+    def recorded(self, value: ParameterValue) -> ParameterValue:
         """What Optuna records for a value.
 
         Raises:
@@ -78,7 +79,7 @@ class Dimension(NamedTuple):
         return int(value) if isinstance(self.hp, kinds.Int) else written(self.distribution, float(value))
 
 
-def dimension(hp: Any) -> Dimension | None:
+def dimension(hp: HyperParameter) -> Dimension | None:
     """Give a hyperparameter's dimension.
 
     Numbers in order that are not evenly spaced, such as 16, 64, 256, are drawn by their index, so that samplers know
@@ -108,7 +109,7 @@ def dimension(hp: Any) -> Dimension | None:
     return Dimension(name, interval(hp), hp)
 
 
-def interval(hp: Any) -> BaseDistribution:
+def interval(hp: HyperParameter) -> BaseDistribution:
     """The numbers between two ends."""
     log = hp.sampling == "log"
     if reversed_log(hp):
@@ -119,13 +120,13 @@ def interval(hp: Any) -> BaseDistribution:
     return FloatDistribution(hp.min_value, last(hp, hp.step) if hp.step else hp.max_value, log=log, step=hp.step)
 
 
-def last(hp: Any, step: Any) -> Any:
+def last(hp: HyperParameter, step: ParameterValue) -> ParameterValue:
     """The greatest value that whole steps from the least one reach, in decimals: 0.9, not 0.8999999999999999."""
     low, high, step = (decimal.Decimal(str(one)) for one in (hp.min_value, hp.max_value, step))
     return type(hp.min_value)(low + (high - low) // step * step)
 
 
-def geometric(hp: Any) -> tuple[Any, ...] | None:
+def geometric(hp: HyperParameter) -> tuple[ParameterValue, ...] | None:
     """The values of a grid whose step is a factor."""
     if hp.sampling == "linear" or not hp.step:
         return None
@@ -135,10 +136,10 @@ def geometric(hp: Any) -> tuple[Any, ...] | None:
     return tuple(float(f"{value:.12g}") if isinstance(value, float) else value for value in values)
 
 
-def reversed_log(hp: Any) -> bool:
+def reversed_log(hp: HyperParameter) -> bool:
     return getattr(hp, "sampling", None) == "reverse_log" and not hp.step
 
 
-def recorded_name(hp: Any) -> str:
+def recorded_name(hp: HyperParameter) -> str:
     conditions = [f"{one.name}={'|'.join(map(str, one.values))}" for one in hp.conditions]
     return f"{hp.name} [{', '.join(conditions)}]" if conditions else hp.name

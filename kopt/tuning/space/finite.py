@@ -1,9 +1,10 @@
 """Finite distributions: how many values they have, which, and how a person would write them."""
 
 import decimal
-from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from kopt.values.types import ParameterValue
 
 __all__ = ["count", "holds", "nth", "written"]
 
@@ -29,7 +30,7 @@ def count(distribution: BaseDistribution) -> int | None:
     return round((distribution.high - distribution.low) / distribution.step) + 1
 
 
-def nth(distribution: BaseDistribution, place: int) -> Any:
+def nth(distribution: BaseDistribution, place: int) -> ParameterValue:
     """Return one value of a finite distribution.
 
     Args:
@@ -49,7 +50,7 @@ def nth(distribution: BaseDistribution, place: int) -> Any:
     return written(distribution, distribution.low + place * distribution.step)
 
 
-def written(distribution: BaseDistribution, value: Any) -> Any:
+def written(distribution: BaseDistribution, value: ParameterValue) -> ParameterValue:
     """Round a value to the decimals of its steps, as a person would write it.
 
     Args:
@@ -69,7 +70,7 @@ def written(distribution: BaseDistribution, value: Any) -> Any:
     return round(float(value), decimals)
 
 
-def holds(distribution: BaseDistribution, value: Any) -> bool:
+def holds(distribution: BaseDistribution, value: ParameterValue) -> bool:
     """Return whether a value is one of a distribution's.
 
     Args:

@@ -1,7 +1,6 @@
 """Points: which values of a finite space lead to nothing that has not been run."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -9,10 +8,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kopt.tuning.search.retries import SURPLUS, tried_again
 from kopt.tuning.space.finite import count, holds, written
+from kopt.values.types import ParameterValue
 
 __all__ = ["Points", "Taken"]
 
-Step = tuple[str, BaseDistribution, Any]  # name, what the value was drawn from, the value
+Step = tuple[str, BaseDistribution, ParameterValue]  # name, what the value was drawn from, the value
 Path = Sequence[Step]
 ENDED_WELL = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -23,7 +23,7 @@ class Taken(Exception):
     Example:
         >>> raise Taken
         Traceback (most recent call last):
-        kopt.tuning.points.Taken
+        kopt.tuning.space.points.Taken
     """
 
 
@@ -89,7 +89,7 @@ class Points:
         twice = {one.number for one in unsure if "tries" in one.user_attrs or paths.count(list(one.params.items())) > 1}
         return [one for one in found if one.number != but and (one.number not in early or one.number in twice)]
 
-    def taken(self, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> set[Any]:
+    def taken(self, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> set[ParameterValue]:
         """Give the values that lead to nothing new.
 
         Args:
@@ -145,8 +145,8 @@ def is_full(paths: Sequence[Path], depth: int, known: Mapping[str, BaseDistribut
     return len(inside) == size and all(is_full(group, depth + 1, known, strict) for group in inside)
 
 
-def grouped(paths: Sequence[Path], depth: int) -> dict[Any, list[Path]]:
-    groups: dict[Any, list[Path]] = {}
+def grouped(paths: Sequence[Path], depth: int) -> dict[ParameterValue, list[Path]]:
+    groups: dict[ParameterValue, list[Path]] = {}
     for path in paths:
         groups.setdefault(path[depth][2], []).append(path)
     return groups

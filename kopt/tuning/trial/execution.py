@@ -11,12 +11,13 @@ import optuna
 
 from kopt.keras_internals.resuming import called_last, seeds_made
 from kopt.tuning.space.hypermodel import HyperModel
-from kopt.tuning.space.samplers import seed_of
+from kopt.tuning.space.seeded import seed_of
 from kopt.tuning.trial.checkpoints import Checkpoint, Progress
 from kopt.tuning.trial.folds import folds_of, take
-from kopt.tuning.trial.inputs import inputs_of
+from kopt.tuning.trial.input_specs import inputs_of
 from kopt.tuning.trial.objectives import best_epoch, directions
 from kopt.tuning.trial.snapshot import StartAnew
+from kopt.values.types import KerasCallback, Objective, TrialOfTuner
 
 __all__ = ["data_of", "execute", "forward", "is_stopped"]
 
@@ -38,7 +39,7 @@ class Forward(keras.callbacks.Callback):
         epochs: How many there are, for a loop that does not call `set_params`; None when unknown.
     """
 
-    def __init__(self, tuner: Any, trial: Any, epochs: int | None = None):
+    def __init__(self, tuner: Any, trial: TrialOfTuner, epochs: int | None = None):
         super().__init__()
         self.tuner, self.trial, self.epochs = tuner, trial, epochs
         self.counts = "parameters" in directions(tuner.oracle.objective)
@@ -71,7 +72,7 @@ class ForwardBatches(Forward):
         self.tuner.on_batch_end(self.trial, self.model, batch, logs)
 
 
-def forward(tuner: Any, trial: Any, epochs: int | None = None) -> Forward:
+def forward(tuner: Any, trial: TrialOfTuner, epochs: int | None = None) -> Forward:
     """Give the callback that calls the tuner's hooks, those of batches only where a subclass has its own.
 
     Args:
@@ -133,7 +134,13 @@ def data_of(
 
 
 def execute(
-    tuner: Any, trial: Any, execution: int, progress: Progress, callbacks: Sequence[Any], args: Any, named: Any
+    tuner: Any,
+    trial: TrialOfTuner,
+    execution: int,
+    progress: Progress,
+    callbacks: Sequence[KerasCallback],
+    args: Any,
+    named: Any,
 ) -> Any:
     """Build and train one model of a trial, from its last epoch on where another process has begun with it.
 
@@ -165,7 +172,13 @@ def execute(
 
 
 def trained(
-    tuner: Any, trial: Any, execution: int, progress: Progress, callbacks: Sequence[Any], args: Any, named: Any
+    tuner: Any,
+    trial: TrialOfTuner,
+    execution: int,
+    progress: Progress,
+    callbacks: Sequence[KerasCallback],
+    args: Any,
+    named: Any,
 ) -> Any:
     """Do what `execute` does, or raise StartAnew where it cannot go on from where it was."""
     hp, fit = trial.hyperparameters, tuner.hypermodel.fit
@@ -193,14 +206,14 @@ def trained(
     return result
 
 
-def reached(logs: Sequence[Mapping[str, Any]], objective: Any) -> dict[str, float]:
+def reached(logs: Sequence[Mapping[str, Any]], objective: Objective) -> dict[str, float]:
     """Return the metrics of the best epoch of a loop that was left."""
     if not any(objective.has_value(one) for one in logs):
         raise optuna.TrialPruned
     return best_epoch(logs, objective).metrics
 
 
-def is_stopped(oracle: Any, trial: Any) -> bool:
+def is_stopped(oracle: Any, trial: TrialOfTuner) -> bool:
     """Tell whether a trial that is under way was to stop before its end.
 
     Args:
@@ -222,7 +235,7 @@ def takes(function: Any, name: str) -> bool:
     return name in parameters or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
 
 
-def require_size(tuner: Any, trial: Any, model: Any) -> None:
+def require_size(tuner: Any, trial: TrialOfTuner, model: Any) -> None:
     """Leave a model out that is too large; samplers learn that such are bad."""
     limit = tuner.max_parameters
     if limit is not None and model.built and model.count_params() > limit:

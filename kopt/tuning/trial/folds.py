@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from kopt.tuning.space.samplers import seed_of
+from kopt.tuning.space.seeded import seed_of
 from kopt.values.checks import require
 
 __all__ = ["Fold", "folds_of", "take"]

@@ -11,6 +11,7 @@ import numpy as np
 
 from kopt.keras_internals.tuning import infer_direction
 from kopt.values.checks import require, unknown
+from kopt.values.types import Objective, TrialResults
 
 __all__ = ["Measured", "NotFinite", "directions", "measured", "objectives_of", "require_reported"]
 
@@ -18,7 +19,7 @@ __all__ = ["Measured", "NotFinite", "directions", "measured", "objectives_of", "
 DEFAULT = "default_objective"  # KerasTuner's name for none
 
 
-def objectives_of(objective: Any) -> Any:
+def objectives_of(objective: Objective) -> Any:
     """Give objectives with the way that each should go.
 
     Args:
@@ -54,7 +55,7 @@ def objectives_of(objective: Any) -> Any:
     return keras_tuner.Objective(objective, direction)
 
 
-def directions(objective: Any) -> dict[str, str]:
+def directions(objective: Objective) -> dict[str, str]:
     """Name -> "min" or "max" of each objective.
 
     Args:
@@ -88,7 +89,7 @@ class Measured(NamedTuple):
     epoch: int
 
 
-def measured(results: Any, objective: Any) -> Measured:
+def measured(results: TrialResults, objective: Objective) -> Measured:
     """Read what `run_trial` returned.
 
     Args:
@@ -141,7 +142,7 @@ def by_epoch(history: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     return epochs or [{}]
 
 
-def best_epoch(epochs: Sequence[Mapping[str, Any]], objective: Any) -> Measured:
+def best_epoch(epochs: Sequence[Mapping[str, Any]], objective: Objective) -> Measured:
     names = directions(objective)
     reported = {name for logs in epochs for name in logs}
     missing = [name for name in names if name not in reported]

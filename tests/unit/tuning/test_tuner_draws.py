@@ -15,7 +15,8 @@ from optuna.pruners import HyperbandPruner
 
 from kopt.tuning import Tuner
 from kopt.tuning.space.distributions import dimension
-from kopt.tuning.space.samplers import sampler_of, seed_of
+from kopt.tuning.space.samplers import sampler_of
+from kopt.tuning.space.seeded import seed_of
 
 FINITE = [  # a kind, its arguments, and its values by its words alone
     ("Int", {"min_value": 1, "max_value": 3}, [1, 2, 3]),
