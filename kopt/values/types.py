@@ -12,6 +12,9 @@ __all__ = [
     "Batch",
     "Config",
     "DType",
+    "FitArgument",
+    "HyperModelLike",
+    "HyperParameter",
     "HyperParameters",
     "Json",
     "KerasCallback",
@@ -20,12 +23,14 @@ __all__ = [
     "KerasOptimizer",
     "Logs",
     "Nest",
+    "Objective",
     "Scalar",
     "Step",
     "Strategy",
     "Tensor",
     "TensorSpec",
     "TrialOfTuner",
+    "TrialResults",
     "Variable",
 ]
 
@@ -40,8 +45,13 @@ Batch: TypeAlias = Any  # a nest of tensors, a row an example: x, (x, y) or (x, 
 Strategy: TypeAlias = Any  # tf.distribute.Strategy
 KerasLayer: TypeAlias = Any  # keras.layers.Layer
 KerasCallback: TypeAlias = Any  # keras.callbacks.Callback
+FitArgument: TypeAlias = Any  # an argument of model.fit or of Tuner.search
+HyperModelLike: TypeAlias = Any  # keras_tuner.HyperModel, or a function from hyperparameters to a model
+HyperParameter: TypeAlias = Any  # a definition: keras_tuner.engine.hyperparameters.HyperParameter
 HyperParameters: TypeAlias = Any  # keras_tuner.HyperParameters
+Objective: TypeAlias = Any  # keras_tuner.Objective, or several in one
 TrialOfTuner: TypeAlias = Any  # keras_tuner.engine.trial.Trial
+TrialResults: TypeAlias = Any  # what run_trial returns: a History, a number, metrics by name, or a list of these
 Json: TypeAlias = Any  # what json.loads gives
 Config: TypeAlias = dict[str, Any]  # what get_config gives
 Logs: TypeAlias = Mapping[str, Any] | None  # what Keras passes to the hooks of callbacks

@@ -7,8 +7,8 @@ from typing import Any
 import keras_tuner
 import optuna
 
-from kopt.tuning.search.locks import Place
-from kopt.tuning.search.study_schema import Definitions
+from kopt.tuning.search.folder import SearchFolder
+from kopt.tuning.search.study_schema import StudySchema
 from kopt.tuning.space.distributions import Dimension, dimension
 from kopt.tuning.space.finite import count
 from kopt.tuning.space.points import Points, Taken
@@ -24,7 +24,7 @@ class Drawing:
 
     Args:
         study: The search's, whose sampler is a `samplers.Steered`.
-        place: The search's folder.
+        folder: The search's folder.
         declared: Definitions that were given with the search.
         tune_new: Whether those that only the model has are drawn too.
 
@@ -33,15 +33,15 @@ class Drawing:
         >>> from kopt.tuning.space.samplers import sampler_of
         >>> study = optuna.create_study(sampler=sampler_of("random", 0))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     drawing = Drawing(study, Place(folder), [], tune_new=True)
+        ...     drawing = Drawing(study, SearchFolder(folder), [], tune_new=True)
         ...     drawing.know()
         ...     drawing.has_more()
         True
     """
 
-    def __init__(self, study: optuna.Study, place: Place, declared: Sequence[Any], *, tune_new: bool):
-        self.place, self.declared, self.tune_new = place, list(declared), tune_new
-        self.definitions = Definitions(study)
+    def __init__(self, study: optuna.Study, folder: SearchFolder, declared: Sequence[Any], *, tune_new: bool):
+        self.folder, self.declared, self.tune_new = folder, list(declared), tune_new
+        self.schema = StudySchema(study)
         steered: Any = study.sampler
         self.steered, self.points = steered, Points(study)
         steered.points = None if steered.duplicates else self.points
@@ -61,8 +61,8 @@ class Drawing:
             return
         found = [one for hp in self.own.values() if (one := self.dimension(hp)) is not None]
         self.points.known |= {one.name: one.distribution for one in found}
-        with self.place.alone():
-            self.points.since = self.definitions.since([one.name for one in found])
+        with self.folder.alone():
+            self.points.since = self.schema.since([one.name for one in found])
         self.knows = True
 
     def has_more(self) -> bool:
@@ -77,13 +77,13 @@ class Drawing:
     def dimension(self, hp: Any) -> Dimension | None:
         """Return what a hyperparameter is drawn from, under the name that it has in this study."""
         found = dimension(hp)
-        return None if found is None else self.definitions.named(found)
+        return None if found is None else self.schema.named(found)
 
     def draw(self, live: Any, hp: Any) -> Any:
         """Give the value of a hyperparameter that is asked for the first time.
 
         Args:
-            live: The trial, an `oracle.Live`.
+            live: The trial, a `trials.RunningTrial`.
             hp: KerasTuner's definition.
 
         Raises:
@@ -102,7 +102,7 @@ class Drawing:
         self.points.known[found.name] = found.distribution
         shared = not self.steered.duplicates and count(found.distribution) is not None
         try:
-            with self.place.alone() if shared else contextlib.nullcontext():  # others see it before they draw
+            with self.folder.alone() if shared else contextlib.nullcontext():  # others see it before they draw
                 return found.suggest(live.trial)
         except Taken as error:
             live.stopped = DUPLICATE

@@ -10,7 +10,7 @@ from optuna import pruners, samplers
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
-from kopt.tuning.search.retries import place_of
+from kopt.tuning.search.records import TrialRecord, place_of
 from kopt.tuning.space.finite import count, holds, nth, written
 from kopt.tuning.space.points import Points, Taken
 from kopt.values.checks import needs, require, unknown
@@ -70,7 +70,7 @@ class Steered(BaseSampler):
 
         With values that are given nothing is drawn together.
         """
-        if "start" not in trial.user_attrs:
+        if TrialRecord.of(trial).start is None:
             space = self._of(trial).infer_relative_search_space(study, trial)
             self.relative = self._of(trial).sample_relative(study, trial, space)
         return {}
