@@ -154,9 +154,10 @@ class HeartbeatLocks(Locks):
         self.hearts: dict[int, Heartbeat] = {}
 
     def hold(self, number: int) -> None:
-        """Record a heartbeat at once, and every HEARTBEAT seconds."""
+        """Record a heartbeat now, and every HEARTBEAT seconds."""
         study_id = self.storage.get_study_id_from_name(self.study.study_name)
         trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        self.storage.record_heartbeat(trial_id)
         self.hearts[number] = started(Heartbeat(lambda: self.storage.record_heartbeat(trial_id), HEARTBEAT))
 
     def release(self, number: int) -> None:
@@ -213,11 +214,12 @@ class Heartbeat(threading.Thread):
         every: Seconds between two calls, > 0.
 
     Example:
-        >>> beats = []
-        >>> heart = Heartbeat(lambda: beats.append(1), every=60)
-        >>> heart.start(); heart.stop()
-        >>> len(beats)
-        1
+        >>> beaten = threading.Event()
+        >>> heart = Heartbeat(beaten.set, every=0.01)
+        >>> heart.start()
+        >>> beaten.wait(60)
+        True
+        >>> heart.stop()
     """
 
     def __init__(self, beat: Callable[[], None], every: float):
@@ -225,8 +227,7 @@ class Heartbeat(threading.Thread):
         self.beat, self.every, self.ended = beat, every, threading.Event()
 
     def run(self) -> None:
-        """Call `beat` at once, and then at even distances until `stop`."""
-        self.beat()
+        """Call `beat` at even distances until `stop`."""
         while not self.ended.wait(self.every):
             self.beat()
 
