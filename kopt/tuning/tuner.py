@@ -9,9 +9,6 @@ from collections.abc import Sequence
 
 import keras_tuner
 import optuna
-from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
 
 from kopt.callbacks.time_budget import seconds
 from kopt.distribute import launched
@@ -31,32 +28,16 @@ from kopt.tuning.trial.objectives import NotFinite, directions, measured, object
 from kopt.tuning.trial.snapshot import StartAnew
 from kopt.tuning.trial.trainable import require_trainable
 from kopt.tuning.trial.validation import require_copyable, require_counts, require_finite, require_kinds
+from kopt.values import types
 from kopt.values.checks import require
 from kopt.values.places import as_path
-from kopt.values.types import (
-    Config,
-    FitArgument,
-    HyperModelLike,
-    Json,
-    KerasCallback,
-    KerasModel,
-    Logs,
-    Objective,
-    TrialOfTuner,
-    TrialResults,
-)
 
 __all__ = ["Tuner"]
 
 log = logging.getLogger("kopt")
 
-ORACLE_SETTINGS = (
-    "hyperparameters",
-    "tune_new_entries",
-    "allow_new_entries",
-    "max_retries_per_trial",
-    "max_consecutive_failed_trials",
-)
+SPACE_SETTINGS = ("hyperparameters", "tune_new_entries", "allow_new_entries")
+ORACLE_SETTINGS = (*SPACE_SETTINGS, "max_retries_per_trial", "max_consecutive_failed_trials")
 
 
 class Tuner(HookedTuner):
@@ -65,8 +46,7 @@ class Tuner(HookedTuner):
     Hypermodels, `build(hp)` functions, `run_trial` and the other methods are KerasTuner's. A hyperparameter is drawn
     when the model first asks for it, so what is recorded is what ran. Run the script in several processes (or by
     `python -m kopt launch --tuners 4 search.py`) and they share the search; when one is killed, another process goes
-    on with its trial.
-    Needs a system with flock: Linux or macOS.
+    on with its trial. Needs a system with flock: Linux or macOS.
 
     Args:
         hypermodel: A function or a `keras_tuner.HyperModel`; None where a subclass has its own `run_trial`.
@@ -114,14 +94,14 @@ class Tuner(HookedTuner):
 
     def __init__(
         self,
-        hypermodel: HyperModelLike = None,
-        objective: Objective | str | Sequence[Objective | str] | None = None,
+        hypermodel: types.HyperModelLike = None,
+        objective: types.Objective | str | Sequence[types.Objective | str] | None = None,
         max_trials: int | None = 10,
         *,
         timeout: float | str | None = None,
-        sampler: str | BaseSampler = "tpe",
-        pruner: str | BasePruner | None = None,
-        storage: str | os.PathLike[str] | BaseStorage | None = None,
+        sampler: str | optuna.samplers.BaseSampler = "tpe",
+        pruner: str | optuna.pruners.BasePruner | None = None,
+        storage: str | os.PathLike[str] | optuna.storages.BaseStorage | None = None,
         folds: int = 1,
         executions_per_trial: int = 1,
         keep: int = 3,
@@ -152,7 +132,7 @@ class Tuner(HookedTuner):
         retries = open_search(
             as_path(directory / name, "project_name"), storage, name, chosen, sampling, pruning, overwrite=overwrite
         )
-        for_oracle: Config = {key: settings.pop(key) for key in ORACLE_SETTINGS if key in settings}
+        for_oracle: types.Config = {key: settings.pop(key) for key in ORACLE_SETTINGS if key in settings}
         for_oracle.setdefault("max_consecutive_failed_trials", None)
         oracle = StudyOracle(chosen, max_trials, retries=retries, seed=seed, **for_oracle)
         settings |= {"directory": directory, "project_name": name, "executions_per_trial": executions_per_trial}
@@ -164,18 +144,15 @@ class Tuner(HookedTuner):
         """The Optuna study of all trials of all processes, for Optuna's plots and its dashboard."""
         return self.oracle.study
 
-    def enqueue(self, **values: Json) -> None:
-        """Queue a trial with known-good values before all that are drawn; the same values are queued once.
-
-        Args:
-            **values: Values by the names of hyperparameters; the others are drawn.
+    def enqueue(self, **values: types.Json) -> None:
+        """Queue a trial with known-good values before all that are drawn; what they leave out is drawn.
 
         Raises:
             ValueError: When the model does not ask for a name, or not for such a value.
         """
         enqueue_trial(self, values)
 
-    def search(self, *args: FitArgument, **kwargs: FitArgument) -> None:
+    def search(self, *args: types.FitArgument, **kwargs: types.FitArgument) -> None:
         """Search, with the arguments of `model.fit`, and `groups=` for folds; see `keras_tuner.Tuner.search`.
 
         Raises:
@@ -207,7 +184,7 @@ class Tuner(HookedTuner):
 
     # ---- one trial ----------------------------------------------------------------------------------------------
 
-    def attempt(self, trial: TrialOfTuner, *args: FitArgument, **kwargs: FitArgument) -> None:
+    def attempt(self, trial: types.TrialOfTuner, *args: types.FitArgument, **kwargs: types.FitArgument) -> None:
         """Run a trial; record what the trial raises, and go on with the search."""
         try:
             with forgetting_gradients():
@@ -231,7 +208,9 @@ class Tuner(HookedTuner):
         if trial.status != "COMPLETED" and not self.oracle.is_duplicate(trial):
             log.warning("trial %s failed: %s", trial.trial_id, trial.message.strip().splitlines()[-1])
 
-    def run_trial(self, trial: TrialOfTuner, *args: FitArgument, **kwargs: FitArgument) -> TrialResults:
+    def run_trial(
+        self, trial: types.TrialOfTuner, *args: types.FitArgument, **kwargs: types.FitArgument
+    ) -> types.TrialResults:
         """Train a trial's models, one for each fold and execution; the pruner may stop the trial between two models."""
         callbacks = kwargs.pop("callbacks", None) or []
         progress = Progress(self.oracle.folder.trial(trial.trial_id))
@@ -243,7 +222,7 @@ class Tuner(HookedTuner):
             self.begin_anew(trial, progress, str(why))
             return self.executed(trial, progress, callbacks, args, kwargs)
 
-    def begin_anew(self, trial: TrialOfTuner, progress: Progress, why: str) -> None:
+    def begin_anew(self, trial: types.TrialOfTuner, progress: Progress, why: str) -> None:
         """Discard a trial's progress, so that numbers of two kinds are not mixed."""
         log.warning("trial %s begins anew: %s", trial.trial_id, why)
         progress.restart()
@@ -251,14 +230,14 @@ class Tuner(HookedTuner):
 
     def executed(
         self,
-        trial: TrialOfTuner,
+        trial: types.TrialOfTuner,
         progress: Progress,
-        callbacks: Sequence[KerasCallback],
-        args: Sequence[FitArgument],
-        kwargs: dict[str, FitArgument],
-    ) -> list[TrialResults]:
+        callbacks: Sequence[types.KerasCallback],
+        args: Sequence[types.FitArgument],
+        kwargs: types.Config,
+    ) -> list[types.TrialResults]:
         """Train those of a trial's models that are not trained yet; return the results of all."""
-        results: list[TrialResults] = list(progress.finished)
+        results: list[types.TrialResults] = list(progress.finished)
         for execution in range(len(results), self.executions):
             data, named = data_of(self, execution, args, kwargs)
             results.append(execute(self, trial, execution, progress, callbacks, data, named))
@@ -269,12 +248,14 @@ class Tuner(HookedTuner):
                     break
         return results
 
-    def on_epoch_end(self, trial: TrialOfTuner, model: KerasModel, epoch: int, logs: Logs = None) -> None:
+    def on_epoch_end(
+        self, trial: types.TrialOfTuner, model: types.KerasModel, epoch: int, logs: types.Logs = None
+    ) -> None:
         """Report an epoch to the pruner; stop the training when the pruner decides so, or when the time is up."""
         if self.stops(trial, epoch, logs or {}, measured_now=self.executions == 1):
             model.stop_training = True
 
-    def stops(self, trial: TrialOfTuner, step: int, metrics: Logs, *, measured_now: bool = True) -> bool:
+    def stops(self, trial: types.TrialOfTuner, step: int, metrics: types.Logs, *, measured_now: bool = True) -> bool:
         """Return whether a trial should be stopped after an epoch, or after one of its executions."""
         if self.oracle.time_is_up():
             self.oracle.stop(trial, "timeout")
@@ -284,7 +265,7 @@ class Tuner(HookedTuner):
             return False
         return self.oracle.report(trial, self.oracle.objective.get_value(metrics), step + 1)
 
-    def on_trial_end(self, trial: TrialOfTuner) -> None:
+    def on_trial_end(self, trial: types.TrialOfTuner) -> None:
         """End a trial in the study, and remove the checkpoints of all but the `keep` best trials."""
         if trial.status == "INVALID":
             Progress(self.oracle.folder.trial(trial.trial_id)).end()  # the next try begins anew
@@ -305,7 +286,7 @@ class Tuner(HookedTuner):
 
     # ---- what was found -----------------------------------------------------------------------------------------
 
-    def load_model(self, trial: TrialOfTuner) -> KerasModel:
+    def load_model(self, trial: types.TrialOfTuner) -> types.KerasModel:
         """Build a trial's model, with the weights of its best epoch.
 
         Raises:
