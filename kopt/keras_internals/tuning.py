@@ -18,7 +18,7 @@ from kopt.values.types import Config, HyperParameters, Json, KerasCallback, Kera
 
 __all__ = [
     "DrawnHyperParameters",
-    "StudyOracle",
+    "FilelessOracle",
     "TrialTuner",
     "ScopedHyperParameters",
     "forgetting_gradients",
@@ -132,7 +132,7 @@ class Trials(dict[str, TrialOfTuner]):
         super().__setitem__(number, trial)
 
 
-class StudyOracle(keras_tuner.Oracle):
+class FilelessOracle(keras_tuner.Oracle):
     """An oracle whose state is a study, not KerasTuner's files."""
 
     def __init__(self, *args: Any, **settings: Any):

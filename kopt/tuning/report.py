@@ -1,6 +1,5 @@
 """The page of a search: ranking, history, importances, how values relate to results, learning curves."""
 
-import copy
 import html
 import pathlib
 import warnings
@@ -13,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from kopt.tuning.search.retries import SURPLUS
+from kopt.tuning.search.records import is_surplus, without_attributes
 from kopt.tuning.trial.objectives import directions
 from kopt.values.checks import needs, require
 
@@ -64,13 +63,13 @@ def write_report(oracle: Any) -> pathlib.Path:
     require(bool(complete), "report()", "must have a complete trial", len(complete))
     shares = importances_of(oracle.study) if len(complete) >= 2 else {}
     order = different(complete, shares)
-    title = f"Search {oracle.place.folder.name}"
+    title = f"Search {oracle.folder.path.name}"
     told = [summary(oracle), left_out(len(order))]
     parts = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{html.escape(one)}</p>" for one in told if one)]
     parts.append(ranking(oracle, names, order))
     for figure in figures(with_values(oracle, only=order[:PLOTTED]), names, order, shares):
         parts.append(figure.to_html(full_html=False, include_plotlyjs=False))
-    file = oracle.place.folder / "report.html"
+    file = oracle.folder.path / "report.html"
     head = f"<meta charset='utf-8'><title>{html.escape(title)}</title><style>{STYLE}</style>"
     script = f"<script>{offline.get_plotlyjs()}</script>"
     file.write_text(f"<!DOCTYPE html><html><head>{head}{script}</head><body>{''.join(parts)}</body></html>")
@@ -134,8 +133,7 @@ def with_values(oracle: Any, only: Collection[str] | None = None) -> optuna.Stud
 
 def copied(oracle: Any, one: FrozenTrial, only: Collection[str] | None) -> FrozenTrial:
     """Return a trial with values in place of their places, of some hyperparameters."""
-    new = copy.copy(one)
-    new.user_attrs, new.system_attrs = {}, {}
+    new = without_attributes(one)
     kept = [name for name in one.params if only is None or name in only]
     new.params, new.distributions = ({name: of[name] for name in kept} for of in (one.params, one.distributions))
     trial = oracle.trials.get(str(one.number))
@@ -229,7 +227,7 @@ def bars(shares: Mapping[str, float]) -> Any:
 
 
 def summary(oracle: Any) -> str:
-    trials = [one for one in oracle.study.get_trials(deepcopy=False) if SURPLUS not in one.user_attrs]
+    trials = [one for one in oracle.study.get_trials(deepcopy=False) if not is_surplus(one)]
     counts = {state: sum(one.state == state for one in trials) for state in TrialState}
     told = ", ".join(f"{count} {state.name.lower()}" for state, count in counts.items() if count)
     return f"{' and '.join(f'{name} ({way})' for name, way in directions(oracle.objective).items())}; {told}"

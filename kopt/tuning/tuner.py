@@ -5,7 +5,7 @@ import math
 import os
 import pathlib
 import traceback
-from typing import Any
+from collections.abc import Sequence
 
 import keras_tuner
 import optuna
@@ -14,8 +14,8 @@ from kopt.callbacks.time_budget import seconds
 from kopt.distribute import launched
 from kopt.keras_internals.tuning import TrialTuner, forgetting_gradients
 from kopt.tuning.report import importances_of, write_report
-from kopt.tuning.search.enqueue import enqueue_start
-from kopt.tuning.search.failure_limits import require_hope, require_success
+from kopt.tuning.search.enqueue import enqueue_trial
+from kopt.tuning.search.failure_limits import require_few_failures, require_success
 from kopt.tuning.search.meaning import meaning_of, terms_of
 from kopt.tuning.search.oracle import StudyOracle
 from kopt.tuning.search.study import open_search
@@ -34,6 +34,7 @@ from kopt.tuning.trial.validation import (
     require_kinds,
     require_trainable,
 )
+from kopt.values import types
 from kopt.values.checks import require
 from kopt.values.places import as_path
 
@@ -41,13 +42,8 @@ __all__ = ["Tuner"]
 
 log = logging.getLogger("kopt")
 
-ORACLE_SETTINGS = (
-    "hyperparameters",
-    "tune_new_entries",
-    "allow_new_entries",
-    "max_retries_per_trial",
-    "max_consecutive_failed_trials",
-)
+SPACE_SETTINGS = ("hyperparameters", "tune_new_entries", "allow_new_entries")
+ORACLE_SETTINGS = (*SPACE_SETTINGS, "max_retries_per_trial", "max_consecutive_failed_trials")
 
 
 class Tuner(TrialTuner):
@@ -55,15 +51,15 @@ class Tuner(TrialTuner):
 
     Hypermodels, `build(hp)` functions, `run_trial` and the other methods are KerasTuner's. A hyperparameter is drawn
     when the model first asks for it, so what is recorded is what ran. Run the script in several processes (or by
-    `python -m kopt launch --tuners 4 search.py`) and they share the search; kill any, and its trial goes on elsewhere.
-    Needs a system with flock: Linux or macOS.
+    `python -m kopt launch --tuners 4 search.py`) and they share the search; when one is killed, another process goes
+    on with its trial. Needs a system with flock: Linux or macOS.
 
     Args:
         hypermodel: A function or a `keras_tuner.HyperModel`; None where a subclass has its own `run_trial`.
         objective: A metric's name, a `keras_tuner.Objective`, or several of them for a Pareto front.
         max_trials: How many trials over all processes and runs of the script, >= 1; None where `timeout` is the limit.
-        timeout: Seconds or "2h": when to begin no more trials, and to stop those under way at the end of their epoch;
-            from the call of `search`, or from the launch, by a monotonic clock.
+        timeout: Seconds or "2h" after which no trial begins, and those that run stop at the end of their epoch; from
+            the call of `search`, or from the launch, by a monotonic clock.
         sampler: As for `samplers.sampler_of`: "tpe", "gp", "cma", "random", "grid", "qmc" or an Optuna sampler.
         pruner: As for `pruners.pruner_of`: "asha", "hyperband", "median", "wilcoxon", an Optuna pruner or None.
         storage: None for a journal file in the folder, another journal's path, or a database's URL.
@@ -73,9 +69,9 @@ class Tuner(TrialTuner):
         keep: How many trials' checkpoints stay on the disk, >= 0.
         max_parameters: Models with more are not trained; None for no limit.
         duplicates: Whether a point of a finite space may be run again, which shows how much of a score is chance. Else
-            one that was run, or failed, is not drawn again, and the search ends when none is left.
-        seed: Of the draws, the folds and each model's start, >= 0; None for new ones each time.
-        directory: Where searches are.
+            a point that was run, or failed, is not drawn again, and the search ends when no point is left.
+        seed: Seed of the draws, the folds and each model's start, >= 0; None for a new one each time.
+        directory: The folder of searches.
         project_name: The search's folder in it, and the study's name.
         overwrite: Whether to begin anew instead of going on.
         **settings: Other arguments of KerasTuner's Tuner and Oracle: `hyperparameters`, `tune_new_entries`,
@@ -104,14 +100,14 @@ class Tuner(TrialTuner):
 
     def __init__(
         self,
-        hypermodel: Any = None,
-        objective: Any = None,
+        hypermodel: types.HyperModelLike = None,
+        objective: types.Objective | str | Sequence[types.Objective | str] | None = None,
         max_trials: int | None = 10,
         *,
         timeout: float | str | None = None,
-        sampler: Any = "tpe",
-        pruner: Any = None,
-        storage: Any = None,
+        sampler: str | optuna.samplers.BaseSampler = "tpe",
+        pruner: str | optuna.pruners.BasePruner | None = None,
+        storage: str | os.PathLike[str] | optuna.storages.BaseStorage | None = None,
         folds: int = 1,
         executions_per_trial: int = 1,
         keep: int = 3,
@@ -121,7 +117,7 @@ class Tuner(TrialTuner):
         directory: str | os.PathLike[str] | None = None,
         project_name: str | None = None,
         overwrite: bool = False,
-        **settings: Any,
+        **settings: object,
     ):
         given = {name: value for name, value in locals().items() if name != "settings"} | settings
         require_kinds(given)
@@ -139,37 +135,37 @@ class Tuner(TrialTuner):
         pruning = pruner_of(pruner, objectives=several, executions=self.executions)
         name = project_name or "untitled_project"
         directory = as_path(directory or ".", "directory")
-        lost = open_search(
+        retries = open_search(
             as_path(directory / name, "project_name"), storage, name, chosen, sampling, pruning, overwrite=overwrite
         )
-        for_oracle = {key: settings.pop(key) for key in ORACLE_SETTINGS if key in settings}
+        for_oracle: types.Config = {key: settings.pop(key) for key in ORACLE_SETTINGS if key in settings}
         for_oracle.setdefault("max_consecutive_failed_trials", None)
-        oracle = StudyOracle(chosen, max_trials, study=lost.study, lost=lost, seed=seed, **for_oracle)
+        oracle = StudyOracle(chosen, max_trials, retries=retries, seed=seed, **for_oracle)
         settings |= {"directory": directory, "project_name": name, "executions_per_trial": executions_per_trial}
         super().__init__(oracle, hypermodel, **settings)
         self.oracle.reload()
 
     @property
     def study(self) -> optuna.Study:
-        """The Optuna study: all trials of all processes, for Optuna's plots and its dashboard."""
+        """The Optuna study of all trials of all processes, for Optuna's plots and its dashboard."""
         return self.oracle.study
 
-    def enqueue(self, **values: Any) -> None:
-        """Run a known-good start before anything that is drawn; what it leaves open is drawn. Twice counts once.
+    def enqueue(self, **values: types.Json) -> None:
+        """Queue a trial with known-good values before all that are drawn; what they leave out is drawn.
 
         Raises:
             ValueError: When the model does not ask for a name, or not for such a value.
         """
-        enqueue_start(self, values)
+        enqueue_trial(self, values)
 
-    def search(self, *args: Any, **kwargs: Any) -> None:
+    def search(self, *args: types.FitArgument, **kwargs: types.FitArgument) -> None:
         """Search, with the arguments of `model.fit`, and `groups=` for folds; see `keras_tuner.Tuner.search`.
 
         Raises:
             ValueError: When data do not fit each other or the folds, the objective is not reported, a callback cannot
                 be copied, or what decides a score (data, epochs, folds, executions, seed, precision, the fields of a
                 recipe that are not searched) is not as in the trials before; before anything is trained.
-            RuntimeError: When all trials fail; says how the first did.
+            RuntimeError: When all trials fail; shows the error of the first one.
         """
         self.oracle.deadline = launched.clock_start() + self.timeout
         callbacks = kwargs.get("callbacks") or []
@@ -178,24 +174,24 @@ class Tuner(TrialTuner):
         require(groups is None or self.folds > 1, "groups", "must be None without folds", type(groups).__name__)
         if self.trains_itself():
             require_trainable(self, args, kwargs, callbacks)
-        if self.oracle.steered.finite:
+        if self.oracle.sampler.finite:
             require_finite(self.oracle.get_space().space)
         self.oracle.require_same(meaning_of(self, args, kwargs))
         try:
             super().search(*args, **kwargs)
         finally:
-            self.oracle.hand_back()  # when interrupted, the trial may go on elsewhere
+            self.oracle.hand_back()  # after an interruption another process may go on with the trial
         require_success(self.study)
 
     def trains_itself(self) -> bool:
-        """Whether a trial is a `fit` of KerasTuner's or of kopt's, whose results are known beforehand."""
+        """Return whether a trial calls KerasTuner's `fit` or kopt's, whose results are known before it runs."""
         stock = (keras_tuner.HyperModel.fit, HyperModel.fit)
         return type(self).run_trial is Tuner.run_trial and type(self.hypermodel).fit in stock
 
     # ---- one trial ----------------------------------------------------------------------------------------------
 
-    def attempt(self, trial: Any, *args: Any, **kwargs: Any) -> None:
-        """Run a trial; what it raises is recorded with it, and the search goes on."""
+    def attempt(self, trial: types.TrialOfTuner, *args: types.FitArgument, **kwargs: types.FitArgument) -> None:
+        """Run a trial; record what the trial raises, and go on with the search."""
         try:
             with forgetting_gradients():
                 results = self.run_trial(trial, *args, **kwargs)
@@ -209,7 +205,7 @@ class Tuner(TrialTuner):
         except keras_tuner.errors.FatalError as error:
             trial.status, trial.message = "FAILED", str(error)
             self.oracle.end_trial(trial)
-            discard(self.oracle.place.trial(trial.trial_id))
+            discard(self.oracle.folder.trial(trial.trial_id))
             raise
         except keras_tuner.errors.FailedTrialError as error:
             trial.status, trial.message = "INVALID" if isinstance(error, NotFinite) else "FAILED", str(error)
@@ -218,10 +214,12 @@ class Tuner(TrialTuner):
         if trial.status != "COMPLETED" and not self.oracle.is_duplicate(trial):
             log.warning("trial %s failed: %s", trial.trial_id, trial.message.strip().splitlines()[-1])
 
-    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
-        """Train a trial's models, one for each fold and execution; stop between them where the pruner says so."""
+    def run_trial(
+        self, trial: types.TrialOfTuner, *args: types.FitArgument, **kwargs: types.FitArgument
+    ) -> types.TrialResults:
+        """Train a trial's models, one for each fold and execution; the pruner may stop the trial between two models."""
         callbacks = kwargs.pop("callbacks", None) or []
-        progress = Progress(self.oracle.place.trial(trial.trial_id))
+        progress = Progress(self.oracle.folder.trial(trial.trial_id))
         if changed := progress.changed(terms_of(self, args, kwargs)):
             self.begin_anew(trial, progress, f"other {', '.join(changed)}")
         try:
@@ -230,15 +228,22 @@ class Tuner(TrialTuner):
             self.begin_anew(trial, progress, str(why))
             return self.executed(trial, progress, callbacks, args, kwargs)
 
-    def begin_anew(self, trial: Any, progress: Progress, why: str) -> None:
+    def begin_anew(self, trial: types.TrialOfTuner, progress: Progress, why: str) -> None:
         """Discard a trial's progress, so that numbers of two kinds are not mixed."""
         log.warning("trial %s begins anew: %s", trial.trial_id, why)
         progress.restart()
         self.oracle.forget_reports(trial)
 
-    def executed(self, trial: Any, progress: Progress, callbacks: Any, args: Any, kwargs: Any) -> list[Any]:
-        """Train the models that are not trained yet."""
-        results: list[Any] = list(progress.finished)
+    def executed(
+        self,
+        trial: types.TrialOfTuner,
+        progress: Progress,
+        callbacks: Sequence[types.KerasCallback],
+        args: Sequence[types.FitArgument],
+        kwargs: types.Config,
+    ) -> list[types.TrialResults]:
+        """Train those of a trial's models that are not trained yet; return the results of all."""
+        results: list[types.TrialResults] = list(progress.finished)
         for execution in range(len(results), self.executions):
             data, named = data_of(self, execution, args, kwargs)
             results.append(execute(self, trial, execution, progress, callbacks, data, named))
@@ -249,13 +254,15 @@ class Tuner(TrialTuner):
                     break
         return results
 
-    def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
-        """Tell the pruner of an epoch; stop the training where it, or the clock, says so."""
+    def on_epoch_end(
+        self, trial: types.TrialOfTuner, model: types.KerasModel, epoch: int, logs: types.Logs = None
+    ) -> None:
+        """Report an epoch to the pruner; stop the training when the pruner decides so, or when the time is up."""
         if self.stops(trial, epoch, logs or {}, measured_now=self.executions == 1):
             model.stop_training = True
 
-    def stops(self, trial: Any, step: int, metrics: Any, *, measured_now: bool = True) -> bool:
-        """Whether a trial should be stopped after an epoch, or after one of its executions."""
+    def stops(self, trial: types.TrialOfTuner, step: int, metrics: types.Logs, *, measured_now: bool = True) -> bool:
+        """Return whether a trial should be stopped after an epoch, or after one of its executions."""
         if self.oracle.time_is_up():
             self.oracle.stop(trial, "timeout")
             return True
@@ -264,33 +271,33 @@ class Tuner(TrialTuner):
             return False
         return self.oracle.report(trial, self.oracle.objective.get_value(metrics), step + 1)
 
-    def on_trial_end(self, trial: Any) -> None:
-        """End a trial: tell the study, and keep no more checkpoints than are wanted."""
+    def on_trial_end(self, trial: types.TrialOfTuner) -> None:
+        """End a trial in the study, and remove the checkpoints of all but the `keep` best trials."""
         if trial.status == "INVALID":
-            Progress(self.oracle.place.trial(trial.trial_id)).end()  # the next try begins anew
+            Progress(self.oracle.folder.trial(trial.trial_id)).end()  # the next try begins anew
         super().on_trial_end(trial)
-        Progress(self.oracle.place.trial(trial.trial_id)).end()
-        with self.oracle.place.alone():
+        Progress(self.oracle.folder.trial(trial.trial_id)).end()
+        with self.oracle.folder.alone():
             self.keep_checkpoints()
-        require_hope(self.study, self.oracle.max_consecutive_failed_trials)
+        require_few_failures(self.study, self.oracle.max_consecutive_failed_trials)
         launched.may_leave(self.oracle.runs)
 
     def keep_checkpoints(self) -> None:
-        """Keep the checkpoints of the best trials; those of lost ones are for the tries that go on with them."""
-        counted = set(self.oracle.lost.counted())
+        """Keep the checkpoints of the best trials, and those of lost trials for the tries that go on with them."""
+        counted = set(self.oracle.retries.counted())
         ended = [number for number in self.oracle.ended() if int(number) in counted]
         scored = {number for number, trial in self.oracle.trials.items() if trial.score is not None}
         best = [number for number in ended[: self.keep] if number in scored]
-        keep_checkpoints(self.oracle.place.folder, ended, best)
+        keep_checkpoints(self.oracle.folder.path, ended, best)
 
     # ---- what was found -----------------------------------------------------------------------------------------
 
-    def load_model(self, trial: Any) -> Any:
+    def load_model(self, trial: types.TrialOfTuner) -> types.KerasModel:
         """Build a trial's model, with the weights of its best epoch.
 
         Raises:
-            ValueError: When its checkpoint is not there, for `keep` are; or when a model without an Input, which was
-                trained on what cannot be looked at, cannot be built.
+            ValueError: When the trial's checkpoint was not kept; or when a model without an Input cannot be built,
+                because it was trained on a generator or a similar source.
         """
         there = pathlib.Path(self.checkpoint_file(trial.trial_id)).exists()
         rule = f"must be one of the keep = {self.keep} best, whose checkpoints are kept in this folder"
@@ -299,9 +306,9 @@ class Tuner(TrialTuner):
         return self.loaded(trial.trial_id, trial.hyperparameters, symbolic)
 
     def importances(self) -> dict[str, float]:
-        """How much of the difference between trials each hyperparameter explains, the most first; they sum to 1.
+        """Return how much of the difference between trials each hyperparameter explains, the greatest share first.
 
-        Of several objectives, the first one's.
+        The shares sum to 1. With several objectives they are those of the first one.
 
         Raises:
             ValueError: When fewer than two trials are complete.
@@ -309,7 +316,7 @@ class Tuner(TrialTuner):
         return importances_of(self.study)
 
     def report(self) -> pathlib.Path:
-        """Write the search's page, report.html in its folder, which needs no network.
+        """Write report.html, a page that needs no network, to the search's folder.
 
         Raises:
             ImportError: When plotly is not installed.

@@ -77,7 +77,7 @@ moved_modules = MovedModules(
         "kopt.tuning.opening": "kopt.tuning.search.study",
         "kopt.tuning.oracle": "kopt.tuning.search.oracle",
         "kopt.tuning.points": "kopt.tuning.space.points",
-        "kopt.tuning.records": "kopt.tuning.search.records",
+        "kopt.tuning.records": "kopt.tuning.search.trials",
         "kopt.tuning.refusals": "kopt.tuning.trial.validation",
         "kopt.tuning.samplers": "kopt.tuning.space.samplers",
         "kopt.tuning.snapshot": "kopt.tuning.trial.snapshot",

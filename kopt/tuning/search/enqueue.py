@@ -1,23 +1,39 @@
-"""Known-good starts: values that a search tries before it draws any."""
+"""Enqueue: trials with known-good values, which a search runs before it draws any."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Protocol
 
 import keras_tuner
 import numpy as np
+import optuna
 
+from kopt.tuning.search.oracle import StudyOracle
+from kopt.tuning.search.records import TrialRecord
 from kopt.tuning.space.distributions import dimension
 from kopt.values.checks import require, unknown
+from kopt.values.types import HyperModelLike, HyperParameter, HyperParameters, Json
 
-__all__ = ["enqueue_start"]
+__all__ = ["enqueue_trial"]
 
 
-def enqueue_start(tuner: Any, values: Mapping[str, Any]) -> None:
-    """Queue a trial with given values, unless it has been queued before, by whichever process.
+class Enqueuing(Protocol):
+    """A tuner, as far as a trial is enqueued by it."""
+
+    oracle: StudyOracle
+    hypermodel: HyperModelLike
+
+    @property
+    def study(self) -> optuna.Study: ...
+
+    def trains_itself(self) -> bool: ...
+
+
+def enqueue_trial(tuner: Enqueuing, values: Mapping[str, Json]) -> None:
+    """Queue a trial with given values, unless any process has queued them before.
 
     Args:
         tuner: The `Tuner`.
-        values: Hyperparameter -> value; what is left open is drawn.
+        values: Hyperparameter -> value; the hyperparameters that are left out are drawn.
 
     Raises:
         ValueError: When the model does not ask for a name, or not for such a value, or no trial is left to be begun.
@@ -30,7 +46,7 @@ def enqueue_start(tuner: Any, values: Mapping[str, Any]) -> None:
         ...         return trial.hyperparameters.Float("x", 0, 1)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     tuner = Search(max_trials=1, directory=folder)
-        ...     enqueue_start(tuner, {"x": 0.25})
+        ...     enqueue_trial(tuner, {"x": 0.25})
         ...     tuner.search(verbose=0)
         ...     tuner.study.best_value
         0.25
@@ -40,24 +56,24 @@ def enqueue_start(tuner: Any, values: Mapping[str, Any]) -> None:
     known = asked_for(tuner, values)
     for name, value in values.items():
         require_value(tuner, name, value, known)
-    with tuner.oracle.place.alone():
-        before = [one.user_attrs.get("start") for one in tuner.study.get_trials(deepcopy=False)]
+    with tuner.oracle.folder.alone():
+        before = [TrialRecord.of(one).start for one in tuner.study.get_trials(deepcopy=False)]
         if values not in before:
             room = tuner.oracle.remaining_trials() != 0
             require(room, "max_trials", "must leave a trial to be begun for a start", tuner.oracle.max_trials)
-            tuner.study.enqueue_trial({}, user_attrs={"start": values})
+            TrialRecord(start=values).enqueue(tuner.study)
 
 
-def asked_for(tuner: Any, values: Mapping[str, Any]) -> list[Any]:
-    """The definitions that hold with these values; of names that the model does not ask for then, all there are."""
+def asked_for(tuner: Enqueuing, values: Mapping[str, Json]) -> list[HyperParameter]:
+    """Return the definitions that hold with these values; for a name that the model does not ask for, all of them."""
     known = tuner.oracle.get_space().space
     if tuner.hypermodel is None or not tuner.trains_itself():
         return known
-    asked = keras_tuner.HyperParameters()
+    asked: HyperParameters = keras_tuner.HyperParameters()
     asked.values = dict(values)
     try:
         tuner.hypermodel.build(asked)
-    except Exception:  # a value that no definition takes may break the model anywhere
+    except Exception:  # a value that no definition allows may break the model anywhere
         for name, value in values.items():
             require_value(tuner, name, value, [*known, *asked.space])
         raise
@@ -66,8 +82,8 @@ def asked_for(tuner: Any, values: Mapping[str, Any]) -> list[Any]:
     return held + [hp for hp in known if hp.name not in names]
 
 
-def require_value(tuner: Any, name: str, value: Any, known: Sequence[Any]) -> None:
-    """Refuse a value that no definition of a name takes."""
+def require_value(tuner: Enqueuing, name: str, value: Json, known: Sequence[HyperParameter]) -> None:
+    """Refuse a value that no definition of a hyperparameter allows."""
     refusals = []
     for hp in known:
         if hp.name != name:

@@ -1,30 +1,29 @@
-"""When a search has nothing to show: it ends, and says how its first trial failed."""
-
-from typing import Any
+"""Failure limits: when a search whose trials fail ends, with the first error."""
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from kopt.tuning.search.records import concluded
+from kopt.tuning.search.records import TrialRecord
+from kopt.tuning.search.trials import concluded
 
-__all__ = ["require_hope", "require_success"]
+__all__ = ["require_few_failures", "require_success"]
 
-HOPELESS = 10  # failed trials, without any that did not fail, after which a search ends
+MAX_FAILURES = 10  # failed trials after which a search ends when no other trial has ended
 
 
-def require_hope(study: optuna.Study, in_a_row: int | None = None) -> None:
-    """Raise when so many trials have failed, and none has not, that it cannot be chance.
+def require_few_failures(study: optuna.Study, in_a_row: int | None = None) -> None:
+    """Raise when all of MAX_FAILURES or more trials have failed, or too many in a row.
 
     Args:
         study: The search's.
-        in_a_row: How many failures one after the other are too many, whatever was before; None for any number. A trial
+        in_a_row: How many failures one after the other are too many, whatever was before; None for no limit. A trial
             that is tried again counts once, when its last try has failed.
 
     Raises:
-        RuntimeError: Then; says how the first one failed.
+        RuntimeError: With the error of the first trial.
 
     Example:
-        >>> require_hope(optuna.create_study())
+        >>> require_few_failures(optuna.create_study())
     """
     ended = concluded(study)
     if in_a_row:
@@ -32,7 +31,7 @@ def require_hope(study: optuna.Study, in_a_row: int | None = None) -> None:
         if len(last) == in_a_row and all(map(failed, last)):
             raise failure(last, f"{in_a_row} trials in a row")
     bad = [one for one in ended if failed(one)]
-    if len(bad) >= HOPELESS and all(one.state == TrialState.FAIL for one in ended):
+    if len(bad) >= MAX_FAILURES and all(one.state == TrialState.FAIL for one in ended):
         raise failure(bad, f"all {len(bad)} trials")
 
 
@@ -43,7 +42,7 @@ def require_success(study: optuna.Study) -> None:
         study: The search's.
 
     Raises:
-        RuntimeError: Then; says how the first one failed.
+        RuntimeError: With the error of the first trial.
 
     Example:
         >>> require_success(optuna.create_study())
@@ -54,11 +53,12 @@ def require_success(study: optuna.Study) -> None:
         raise failure(bad, f"all {len(bad)} trials")
 
 
-def failed(trial: Any) -> bool:
-    return "error" in trial.user_attrs and trial.state != TrialState.COMPLETE
+def failed(trial: FrozenTrial) -> bool:
+    return TrialRecord.of(trial).error is not None and trial.state != TrialState.COMPLETE
 
 
-def failure(trials: list[Any], which: str) -> RuntimeError:
-    first = trials[0]
-    told = f"{which} failed; trial {first.number}, the first, by:\n{first.user_attrs['error'].rstrip()}"
-    return RuntimeError(f"{told}\nWhen that is mended, overwrite=True begins the search anew.")
+def failure(trials: list[FrozenTrial], which: str) -> RuntimeError:
+    """Return the error that says how the first of failed trials failed."""
+    first, error = trials[0], TrialRecord.of(trials[0]).error or ""
+    text = f"{which} failed; trial {first.number}, the first, by:\n{error.rstrip()}"
+    return RuntimeError(f"{text}\nWhen that is mended, overwrite=True begins the search anew.")

@@ -1,31 +1,35 @@
 """Fingerprint: a description of a search's data, to compare with another's, in numbers and texts of JSON."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kopt.data.base import checksum
+from kopt.values.types import ArrayLike, FitArgument, Json
 
 __all__ = ["fingerprint"]
 
-BYTES = 2**24  # of a larger array only so much is read: rows at even distances
+BYTES = 2**24  # how much of a larger array is read: rows at even distances
 
 
 def fingerprint(
-    x: Any, y: Any = None, sample_weight: Any = None, validation_data: Any = None, groups: Any = None
-) -> dict[str, Any]:
-    """Return the kinds, shapes, dtypes and checksums of data, without using any of them up.
+    x: FitArgument,
+    y: FitArgument = None,
+    sample_weight: FitArgument = None,
+    validation_data: FitArgument = None,
+    groups: FitArgument = None,
+) -> dict[str, Json]:
+    """Return the kinds, shapes, dtypes and checksums of data, without drawing from any source.
 
-    An array is described by its shape, its dtype and the checksum of its rows, of a large one rows at even distances.
-    What cannot be read without using it up or computing it is described by its kind, its length and, for a
+    An array is described by its shape, its dtype and the checksum of its rows; a large array by some rows, at even
+    distances. A source that a look would use up or compute is described by its kind, its length and, for a
     `tf.data.Dataset`, its element spec.
 
     Args:
         x: Inputs, as `fit` takes them: arrays, a nest of them, a dataset, a generator or None.
-        y: Targets, likewise.
-        sample_weight: Weights, likewise.
+        y: Targets, as `fit` takes them.
+        sample_weight: Weights, as `fit` takes them.
         validation_data: A tuple of these, or a dataset.
         groups: A name or number for each example.
 
@@ -48,7 +52,7 @@ def fingerprint(
     return {name: described(part) for name, part in given.items() if part is not None}
 
 
-def described(part: Any) -> Any:
+def described(part: FitArgument) -> Json:
     """Return the description of a nest: a nest of the same form."""
     if part is None or isinstance(part, (bool, int, float, str)):
         return part
@@ -61,24 +65,29 @@ def described(part: Any) -> Any:
     return leaf(part)
 
 
-def leaf(part: Any) -> dict[str, Any]:
+def leaf(part: FitArgument) -> dict[str, Json]:
     """Return the description of one array, dataset, generator or other source."""
     arrays = list(arrays_of(part))
     if arrays:  # the same numbers in another container are the same data
-        shape, dtype = part.shape, getattr(part, "dtype", arrays[0].dtype)
-        sizes = [None if size is None else int(size) for size in shape]
-        return {"shape": sizes, "dtype": getattr(dtype, "name", str(dtype)), "checksum": checksum(*arrays)}
-    told: dict[str, Any] = {"kind": type(part).__name__}
+        sizes = [None if size is None else int(size) for size in part.shape]
+        return {"shape": sizes, "dtype": dtype_name(part, arrays[0]), "checksum": checksum(*arrays)}
+    description: dict[str, Json] = {"kind": type(part).__name__}
     length = length_of(part)
     if length is not None:
-        told["length"] = length
+        description["length"] = length
     if hasattr(part, "element_spec"):
-        told["elements"] = str(part.element_spec)
-    return told
+        description["elements"] = str(part.element_spec)
+    return description
 
 
-def arrays_of(part: Any) -> Iterator[np.ndarray]:
-    """Yield what to sum up of an array, dense, sparse or ragged; nothing for what is no array."""
+def dtype_name(part: ArrayLike, array: np.ndarray) -> str:
+    """Return the name of an array's dtype; a data frame has none, so that of its numbers stands for it."""
+    dtype = part.dtype if hasattr(part, "dtype") else array.dtype
+    return dtype.name if hasattr(dtype, "name") else str(dtype)
+
+
+def arrays_of(part: FitArgument) -> Iterator[np.ndarray]:
+    """Yield the NumPy arrays whose checksum describes a dense, sparse or ragged array; none for other sources."""
     if isinstance(part, tf.Variable):
         part = part.value()
     if isinstance(part, (tf.RaggedTensor, tf.SparseTensor)):
@@ -94,9 +103,10 @@ def arrays_of(part: Any) -> Iterator[np.ndarray]:
         yield rows_of(part)
 
 
-def rows_of(array: Any) -> np.ndarray:
+def rows_of(array: ArrayLike) -> np.ndarray:
     """Return an array, or rows of a large one at even distances, the first and the last among them."""
-    size = int(np.prod(array.shape)) * (getattr(array.dtype, "itemsize", None) or 8)
+    itemsize = array.dtype.itemsize if hasattr(array.dtype, "itemsize") else 0
+    size = int(np.prod(array.shape)) * (itemsize or 8)
     if size <= BYTES or not array.shape:
         return np.asarray(array)
     rows = array.shape[0]
@@ -105,8 +115,8 @@ def rows_of(array: Any) -> np.ndarray:
     return np.stack([np.asarray(array[int(row)]) for row in chosen])
 
 
-def length_of(part: Any) -> int | None:
-    """Return how many elements a source has, as far as it knows: -1 and -2 are TensorFlow's endless and unknown."""
+def length_of(part: FitArgument) -> int | None:
+    """Return how many elements a source says it has; -1 and -2 are TensorFlow's infinite and unknown."""
     if isinstance(part, tf.data.Dataset):
         return int(part.cardinality())
     if hasattr(part, "num_batches"):  # Keras' PyDataset

@@ -1,4 +1,4 @@
-"""Journal: a search's file that survives being cut, a power failure and the death of whoever writes to it."""
+"""Journal: a search's file that survives truncation, a power failure and the death of a writing process."""
 
 import contextlib
 import fcntl
@@ -7,11 +7,12 @@ import logging
 import os
 import pathlib
 from collections.abc import Generator, Iterator
-from typing import Any
+from typing import BinaryIO
 
 from optuna.storages.journal import JournalFileBackend
 
 from kopt.values.checks import require
+from kopt.values.types import Json
 
 __all__ = ["Journal"]
 
@@ -21,18 +22,18 @@ ENTRY = b'{"op_code":'  # how every entry begins
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal file with a lock that dies with its holder, and that mends itself.
+    """Optuna's journal file with a lock that the kernel frees, and with repair of a damaged end.
 
-    Optuna's own lock is a link that a killed process leaves behind: all others then wait for 30 seconds. And what is
-    appended after half an entry makes the file unreadable for good. This one cuts half an entry off before it appends,
-    and what follows the first NUL, which some file systems leave after a power failure. What was cut is kept in
-    another file, whose name ends in ".cut". Empty lines are passed over.
+    Optuna's own lock is a link that a killed process leaves behind: all other processes then wait for 30 seconds. And
+    an entry that is appended to half an entry makes Optuna's file unreadable for good. This journal cuts half an entry
+    off before it appends, and all after the first NUL, which some file systems leave after a power failure. What was
+    cut off is kept in another file, whose name ends in ".cut". Empty lines are skipped.
 
     Args:
-        path: The file; made where it is not there.
+        path: The file; it is made when it is missing.
 
     Raises:
-        ValueError: When the file is no journal, or broken elsewhere than at its end; it is left as it is.
+        ValueError: When the file is no journal, or is damaged before its end; the file stays as it is.
 
     Example:
         >>> import tempfile, pathlib
@@ -53,8 +54,8 @@ class Journal(JournalFileBackend):
         with self.held() as file:
             mend(file, self.path)
 
-    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        """Read the whole entries from a number on; one that is being written is left for the next time."""
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Json], None, None]:
+        """Yield the whole entries from a number on; an entry that is being written is left for the next call."""
         self.require_grown()
         number = log_number_from if log_number_from in self.offsets else 0
         place = self.offsets[number]
@@ -68,16 +69,18 @@ class Journal(JournalFileBackend):
                     continue
                 entry = entry_of(line)
                 require(entry is not None, "storage", f"must be a whole journal, {self.path} is broken", line[:40])
+                assert entry is not None
                 number += 1
                 self.offsets[number] = place
                 if number > log_number_from:
                     yield entry
 
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append entries, all or none; those of a trial's state are on the disk when it returns.
+    def append_logs(self, logs: list[dict[str, Json]]) -> None:
+        """Append entries, all or none; entries of a trial's state are on the disk when this returns.
 
-        The others are there with the next one, or sooner: a process that dies loses none, a machine that does loses the
-        draws of a trial that was lost with it. Waiting for the disk at each would take most of a short trial's time.
+        Other entries reach the disk with the next of those, or sooner. When a process dies, no entry is lost; when the
+        machine dies, at most draws of a trial that was lost with it. To wait for the disk at each entry would take most
+        of a short trial's time.
         """
         text = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in logs)
         with self.held() as file:
@@ -90,13 +93,13 @@ class Journal(JournalFileBackend):
             self.size = file.tell()
 
     def require_grown(self) -> None:
-        """Refuse a file that has lost entries which this process has written."""
+        """Refuse a file that has lost entries of this process."""
         size = self.path.stat().st_size if self.path.exists() else 0
         rule = f"must not be cut while it is searched, {self.path} has fewer bytes"
         require(size >= self.size, "storage", rule, size)
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[Any]:
+    def held(self) -> Iterator[BinaryIO]:
         """Yield the file while holding its lock."""
         self.require_grown()
         with open(self.path, "r+b") as file:
@@ -105,7 +108,7 @@ class Journal(JournalFileBackend):
             yield file
 
 
-def mend(file: Any, path: pathlib.Path) -> None:
+def mend(file: BinaryIO, path: pathlib.Path) -> None:
     """Cut off what no entry can follow; refuse a file that is no journal, or lacks entries in its middle."""
     file.seek(0)
     text = file.read()
@@ -122,8 +125,8 @@ def mend(file: Any, path: pathlib.Path) -> None:
     cut(file, path, whole.rfind(b"\n") + 1, "a power failure" if zero >= 0 else "half an entry")
 
 
-def entry_of(line: bytes) -> Any:
-    """Return the entry of a line; None when it is none."""
+def entry_of(line: bytes) -> dict[str, Json] | None:
+    """Return the entry of a line, or None when the line is none."""
     try:
         entry = json.loads(line)
     except ValueError:
@@ -131,8 +134,8 @@ def entry_of(line: bytes) -> Any:
     return entry if isinstance(entry, dict) and "op_code" in entry else None
 
 
-def cut_half_entry(file: Any, path: pathlib.Path) -> None:
-    """Cut off what follows the last whole entry: its writer died at it, or the file was cut."""
+def cut_half_entry(file: BinaryIO, path: pathlib.Path) -> None:
+    """Cut off what follows the last whole entry: its writer died, or the file was truncated."""
     size = file.seek(0, os.SEEK_END)
     if size == 0:
         return
@@ -143,8 +146,8 @@ def cut_half_entry(file: Any, path: pathlib.Path) -> None:
     cut(file, path, file.read().rfind(b"\n") + 1, "half an entry")
 
 
-def cut(file: Any, path: pathlib.Path, place: int, why: str) -> None:
-    """Cut off all after a place, and keep it elsewhere."""
+def cut(file: BinaryIO, path: pathlib.Path, place: int, why: str) -> None:
+    """Cut off all after a place, and keep it in another file."""
     file.seek(place)
     rest = file.read()
     if not rest:
@@ -154,5 +157,5 @@ def cut(file: Any, path: pathlib.Path, place: int, why: str) -> None:
         copy.write(rest)
         os.fsync(copy.fileno())
     file.truncate(place)
-    told = "%s ended in %s: the %d bytes after the last whole entry were cut off, and are kept in %s"
-    log.warning(told, path, why, len(rest), kept)
+    text = "%s ended in %s: the %d bytes after the last whole entry were cut off, and are kept in %s"
+    log.warning(text, path, why, len(rest), kept)

@@ -1,194 +1,253 @@
-"""Place: a search's folder, where locks say which trials are still run by someone."""
+"""Locks: who runs which trial of a search, by files' locks and by a database's heartbeats."""
 
-import contextlib
+import abc
 import datetime
-import fcntl
-import os
-import pathlib
-import shutil
 import threading
 import time
-import uuid
-from collections.abc import Iterator
-from typing import IO, Any
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
-from kopt.values.checks import require
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 
-__all__ = ["RESTORE", "Heartbeat", "Place"]
+from kopt.tuning.search.folder import SearchFolder
+from kopt.tuning.search.records import TrialRecord
+from kopt.tuning.search.storage import GRACE, HEARTBEAT
 
-RESTORE = 2.0  # seconds between looks at whether the locks are still there
-PATIENCE = 5 * RESTORE  # seconds that a trial's process has to restore its lock, when all were removed
+__all__ = ["RESTORE", "FileLocks", "Heartbeat", "HeartbeatLocks", "Locks", "locks_of"]
+
+RESTORE = 2.0  # seconds between two checks that the lock files are still there
+PATIENCE = 5 * RESTORE  # seconds that a trial's process has to restore its lock when all lock files were removed
 
 
-class Place:
-    """A search's folder on one host, or on a file system with locks that several share.
+class Locks(abc.ABC):
+    """One way to know which trials still have a process that runs them.
 
-    Whoever runs a trial holds a lock on a file of it, which the kernel frees when the process ends in whatever way: so
-    that a trial whose lock is free is known to be lost at once. Locks that are removed are restored.
+    A search may use several kinds of locks: it holds a trial by all of them, and a trial is lost when one kind says so.
+
+    Example:
+        >>> class Never(Locks):
+        ...     def hold(self, number): pass
+        ...     def release(self, number): pass
+        ...     def drop(self, number): pass
+        ...     def watches(self, trial): return False
+        ...     def lost(self, running): return []
+        >>> Never().lost([])
+        []
+    """
+
+    @abc.abstractmethod
+    def hold(self, number: int) -> None:
+        """Begin to hold a trial, which this process runs from now on."""
+
+    @abc.abstractmethod
+    def release(self, number: int) -> None:
+        """Hold a trial no longer, for it has ended; any process may release a lost one."""
+
+    @abc.abstractmethod
+    def drop(self, number: int) -> None:
+        """Hold a trial no longer, as if this process had ended in its middle."""
+
+    @abc.abstractmethod
+    def watches(self, trial: FrozenTrial) -> bool:
+        """Return whether these locks will show when the process of a running trial ends."""
+
+    @abc.abstractmethod
+    def lost(self, running: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Return those of the running trials whose process has ended; ask while alone in the search's folder."""
+
+
+class FileLocks(Locks):
+    """Locks on files of the search's folder, which the kernel frees when a process ends.
 
     Args:
-        folder: The search's folder; made where it is not there.
-
-    Raises:
-        ValueError: When the folder cannot be written to.
+        folder: The search's folder.
+        whole: Whether all trials of the study run in this folder; in a database they may run on other hosts too.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     place = Place(root)
-        ...     place.hold(7)
-        ...     held = place.is_free(7)
-        ...     place.drop(7)
-        ...     held, place.is_free(7)
-        (False, True)
-
-    Source:
-        flock(2).
+        ...     locks = FileLocks(SearchFolder(root), whole=True)
+        ...     study = optuna.create_study()
+        ...     locks.hold(study.ask().number)
+        ...     held = locks.lost(study.trials)
+        ...     locks.drop(0)
+        ...     held, [one.number for one in locks.lost(study.trials)]
+        ([], [0])
     """
 
-    def __init__(self, folder: str | os.PathLike[str]):
-        self.folder = pathlib.Path(folder)
-        self.locks = self.folder / "locks"
-        self.held: dict[int, IO[str]] = {}
-        self.restoring = threading.Lock()
-        try:
-            self.locks.mkdir(parents=True, exist_ok=True)
-            (self.locks / "search").touch()
-        except OSError as error:
-            raise ValueError(
-                f"directory must be one that can be written to, got {str(folder)!r} ({error.strerror})."
-            ) from error
-        self.name = ""
-        with self.alone():
-            self.name = self.written_name(uuid.uuid4().hex)
-
-    def written_name(self, name: str) -> str:
-        """Return the folder's name, which is written once, and beside the locks again when they were removed."""
-        files = self.folder / "place", self.locks / "name"
-        found = next((text for file in files if file.exists() and (text := file.read_text())), name)
-        for file in files:
-            if not file.exists() or not file.read_text():
-                file.write_text(found)
-        return found
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Do something that no other process of this folder does at the same time."""
-        self.restore()
-        with open(self.locks / "search", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def __init__(self, folder: SearchFolder, *, whole: bool):
+        self.folder, self.whole = folder, whole
+        self.restorers: dict[int, Heartbeat] = {}
 
     def hold(self, number: int) -> None:
-        """Hold a trial's lock until the trial is released or dropped, or the process ends."""
-        self.held[number] = locked(self.locks / str(number))
-
-    def restore(self) -> None:
-        """Restore the locks that were removed."""
-        with self.restoring:
-            if not self.folder.is_dir():
-                return
-            self.locks.mkdir(exist_ok=True)
-            if self.name and not (self.locks / "name").exists():
-                self.written_name(self.name)
-            for number, file in list(self.held.items()):
-                path = self.locks / str(number)
-                if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                    self.held[number] = locked(path)
-                    file.close()
-
-    def is_free(self, number: int) -> bool:
-        """Whether nobody runs a trial."""
-        if not (self.locks / str(number)).exists():
-            return True
-        with open(self.locks / str(number)) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            return True
+        """Lock the trial's file, and restore the file when it is removed."""
+        self.folder.hold(number)
+        self.restorers[number] = started(Heartbeat(self.folder.restore, RESTORE))
 
     def release(self, number: int) -> None:
-        """Release a trial's lock and remove its file."""
-        (self.locks / str(number)).unlink(missing_ok=True)
-        self.drop(number)
+        """Remove the trial's file."""
+        stop(self.restorers, number)
+        self.folder.release(number)
 
     def drop(self, number: int) -> None:
-        """Hold a trial no longer, as if this process had ended."""
-        if number in self.held:
-            self.held.pop(number).close()
+        """Unlock the trial's file."""
+        stop(self.restorers, number)
+        self.folder.drop(number)
 
-    def is_lost(self, trial: Any, *, own: bool, grace: float) -> bool:
-        """Whether a running trial's process has ended, as far as this folder can tell; ask while `alone`.
+    def watches(self, trial: FrozenTrial) -> bool:
+        """Return whether the trial runs in this folder."""
+        return TrialRecord.of(trial).folder == self.folder.name
 
-        Args:
-            trial: An Optuna trial that is recorded as running.
-            own: Whether all trials of the study are run from this folder.
-            grace: Seconds after which a trial of which nobody has said where it runs was lost at its very beginning.
+    def lost(self, running: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Return the trials of this folder whose file is not locked, and those that were lost at their very beginning.
+
+        A trial that no folder has recorded for GRACE seconds lost its process before it could record one.
         """
-        where = trial.user_attrs.get("where")
-        if where == self.name or (where is None and own):
-            return self.is_free(trial.number) and not self.may_be_restored(trial)
-        age = datetime.datetime.now() - trial.datetime_start
-        return where is None and age.total_seconds() > grace
+        return [one for one in running if self.is_lost(one)]
 
-    def may_be_restored(self, trial: Any) -> bool:
+    def is_lost(self, trial: FrozenTrial) -> bool:
+        """Return whether a running trial's process has ended, as far as this folder can say."""
+        where = TrialRecord.of(trial).folder
+        if where == self.folder.name or (where is None and self.whole):
+            return self.folder.is_free(trial.number) and not self.may_be_restored(trial)
+        return where is None and (datetime.datetime.now() - begun(trial)).total_seconds() > GRACE
+
+    def may_be_restored(self, trial: FrozenTrial) -> bool:
         """Return whether a trial's lock is missing because all locks were removed, so that its process may be alive."""
-        made = (self.locks / "name").stat().st_mtime
-        before = trial.datetime_start.timestamp() < made and not (self.locks / str(trial.number)).exists()
-        return before and time.time() - made < PATIENCE
-
-    def clear(self) -> None:
-        """Remove what a former search left.
-
-        Raises:
-            ValueError: When a process is searching here.
-        """
-        busy = [lock.name for lock in self.locks.iterdir() if lock.name.isdigit() and not self.is_free(int(lock.name))]
-        require(not busy, "overwrite", "must be False while another process searches here, it runs trial", busy)
-        for one in self.folder.iterdir():
-            if one.is_dir() and one != self.locks:
-                shutil.rmtree(one)
-            elif one.is_file() and one.name != "place":
-                one.unlink()
-
-    def trial(self, number: Any) -> pathlib.Path:
-        """A trial's folder, as KerasTuner names it."""
-        return self.folder / f"trial_{number}"
+        made = (self.folder.locks / "name").stat().st_mtime
+        missing = not (self.folder.locks / str(trial.number)).exists()
+        return begun(trial).timestamp() < made and missing and time.time() - made < PATIENCE
 
 
-def locked(path: pathlib.Path) -> IO[str]:
-    file = open(path, "w")
-    fcntl.flock(file, fcntl.LOCK_EX)
-    return file
+@runtime_checkable
+class HeartbeatStorage(Protocol):
+    """An Optuna storage that can keep heartbeats."""
+
+    def get_heartbeat_interval(self) -> int | None: ...
+
+    def record_heartbeat(self, trial_id: int) -> None: ...
+
+    def get_study_id_from_name(self, study_name: str) -> int: ...
+
+    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int: ...
+
+
+class HeartbeatLocks(Locks):
+    """Heartbeats in a database, by which processes on other hosts know that a trial still runs.
+
+    Args:
+        study: The search's.
+        storage: The study's storage, which keeps heartbeats.
+
+    Example:
+        >>> storage = optuna.storages.RDBStorage("sqlite://")
+        >>> study = optuna.create_study(storage=storage)
+        >>> HeartbeatLocks(study, storage).watches(study.ask().study.trials[0])
+        True
+    """
+
+    def __init__(self, study: optuna.Study, storage: HeartbeatStorage):
+        self.study, self.storage = study, storage
+        self.hearts: dict[int, Heartbeat] = {}
+
+    def hold(self, number: int) -> None:
+        """Record a heartbeat now, and every HEARTBEAT seconds."""
+        study_id = self.storage.get_study_id_from_name(self.study.study_name)
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        self.storage.record_heartbeat(trial_id)
+        self.hearts[number] = started(Heartbeat(lambda: self.storage.record_heartbeat(trial_id), HEARTBEAT))
+
+    def release(self, number: int) -> None:
+        """Record no more heartbeats."""
+        stop(self.hearts, number)
+
+    def drop(self, number: int) -> None:
+        """Record no more heartbeats."""
+        stop(self.hearts, number)
+
+    def watches(self, trial: FrozenTrial) -> bool:
+        """Return True: every process of the study records heartbeats."""
+        return True
+
+    def lost(self, running: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Return nothing: Optuna itself fails the trials without a heartbeat, and requeues them by its callback."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            optuna.storages.fail_stale_trials(self.study)
+        return []
+
+
+def locks_of(study: optuna.Study, storage: BaseStorage, folder: SearchFolder, *, whole: bool) -> list[Locks]:
+    """Return the kinds of locks that a search uses: heartbeats where the storage keeps them, and files' locks.
+
+    Args:
+        study: The search's.
+        storage: The study's storage.
+        folder: The search's folder.
+        whole: Whether all trials of the study run in this folder.
+
+    Returns:
+        The locks, in the order in which they are asked for lost trials.
+
+    Example:
+        >>> import tempfile
+        >>> storage = optuna.storages.InMemoryStorage()
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     study = optuna.create_study(storage=storage)
+        ...     [type(one).__name__ for one in locks_of(study, storage, SearchFolder(root), whole=True)]
+        ['FileLocks']
+    """
+    files = FileLocks(folder, whole=whole)
+    if isinstance(storage, HeartbeatStorage) and storage.get_heartbeat_interval() is not None:
+        return [HeartbeatLocks(study, storage), files]
+    return [files]
 
 
 class Heartbeat(threading.Thread):
-    """Signs of life of a running trial: its lock, and a beat in a database for processes on other hosts.
+    """A thread that repeats a sign of life while a trial runs.
 
     Args:
-        beat: Gives one.
-        every: Seconds between them, > 0.
+        beat: Called for each sign of life.
+        every: Seconds between two calls, > 0.
 
     Example:
-        >>> beats = []
-        >>> heart = Heartbeat(lambda: beats.append(1), every=60)
-        >>> heart.start(); heart.stop()
-        >>> len(beats)
-        1
+        >>> beaten = threading.Event()
+        >>> heart = Heartbeat(beaten.set, every=0.01)
+        >>> heart.start()
+        >>> beaten.wait(60)
+        True
+        >>> heart.stop()
     """
 
-    def __init__(self, beat: Any, every: float):
+    def __init__(self, beat: Callable[[], None], every: float):
         super().__init__(daemon=True)
         self.beat, self.every, self.ended = beat, every, threading.Event()
 
     def run(self) -> None:
-        """Write one at once, and then every so often until `stop`."""
-        self.beat()
+        """Call `beat` at even distances until `stop`."""
         while not self.ended.wait(self.every):
             self.beat()
 
     def stop(self) -> None:
-        """Write no more."""
+        """End the thread."""
         self.ended.set()
         self.join()
+
+
+def started(heart: Heartbeat) -> Heartbeat:
+    heart.start()
+    return heart
+
+
+def stop(hearts: dict[int, Heartbeat], number: int) -> None:
+    if number in hearts:
+        hearts.pop(number).stop()
+
+
+def begun(trial: FrozenTrial) -> datetime.datetime:
+    """Return when a running trial was begun."""
+    assert trial.datetime_start is not None
+    return trial.datetime_start

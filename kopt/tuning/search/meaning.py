@@ -1,8 +1,9 @@
-"""Meaning: what decides what a score means, so that two kinds of trials are not ranked together, nor two in one."""
+"""Meaning: what decides what a score means, so that only scores of one kind are ranked together."""
 
+import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from kopt.tuning.search.fingerprint import fingerprint
 from kopt.tuning.space.hypermodel import HyperModel
 from kopt.values.field_paths import paths
 from kopt.values.fields import Value
+from kopt.values.types import FitArgument, HyperModelLike, Json
 
 __all__ = ["meaning_of", "terms_of"]
 
@@ -32,13 +34,22 @@ ANYWHERE = ("name", "devices", "collectives", "target")  # fields of a recipe th
 PLAIN = (bool, int, float, str, type(None))
 
 
-def meaning_of(tuner: Any, args: Sequence[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+class Settings(Protocol):
+    """The settings of a tuner that decide what a score means."""
+
+    folds: int
+    executions: int
+    seed: int | None
+    hypermodel: HyperModelLike
+
+
+def meaning_of(tuner: Settings, args: Sequence[FitArgument], given: Mapping[str, FitArgument]) -> dict[str, Json]:
     """Return what decides what a score of a search means, as JSON keeps it.
 
     Args:
         tuner: The `Tuner`.
         args: Positional arguments of `search`.
-        given: Named ones, of which those count that `fit` has too.
+        given: Named arguments of `search`; those that `fit` has too count.
 
     Returns:
         Name -> number, text, or a description of data.
@@ -50,7 +61,7 @@ def meaning_of(tuner: Any, args: Sequence[Any], given: Mapping[str, Any]) -> dic
         >>> found["folds"], found["executions_per_trial"], found["epochs"], found["x"]["shape"]
         (2, 2, 3, [4, 3])
     """
-    found: dict[str, Any] = {
+    found: dict[str, Json] = {
         "folds": tuner.folds,
         "executions_per_trial": tuner.executions // tuner.folds,
         "seed": tuner.seed,
@@ -64,13 +75,13 @@ def meaning_of(tuner: Any, args: Sequence[Any], given: Mapping[str, Any]) -> dic
     return found
 
 
-def terms_of(tuner: Any, args: Sequence[Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what decides a trial's numbers beside its hyperparameters: a trial goes on only where it is the same.
+def terms_of(tuner: Settings, args: Sequence[FitArgument], given: Mapping[str, FitArgument]) -> dict[str, Json]:
+    """Return what decides a trial's numbers beside its hyperparameters; a trial goes on only when this is the same.
 
     Args:
         tuner: The `Tuner`.
-        args: Positional arguments of its `run_trial`, which a user's own may have changed.
-        given: Named ones. Those that `fit` has not, count too: they are for the hypermodel's own `fit`.
+        args: Positional arguments of its `run_trial`, which the user's `run_trial` may have changed.
+        given: Named arguments. Those that `fit` does not have count too: they are for the hypermodel's `fit`.
 
     Returns:
         What `meaning_of` returns, and "others": name -> value, or its type's name.
@@ -85,14 +96,14 @@ def terms_of(tuner: Any, args: Sequence[Any], given: Mapping[str, Any]) -> dict[
     return meaning_of(tuner, args, given) | {"others": plain(others)}
 
 
-def arguments(args: Sequence[Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments of `fit` by their names, with its defaults; those of a user's own are named alike."""
+def arguments(args: Sequence[FitArgument], given: Mapping[str, FitArgument]) -> dict[str, FitArgument]:
+    """Return arguments of `fit` by their names, with its defaults; the user's `fit` must name them alike."""
     known = inspect.signature(keras.Model.fit).parameters
     defaults = {name: one.default for name, one in known.items() if name in TRAINING}
     return defaults | dict(zip([name for name in known if name != "self"], args)) | dict(given)
 
 
-def fixed(hypermodel: HyperModel) -> dict[str, Any]:
+def fixed(hypermodel: HyperModel) -> dict[str, Json]:
     """Return the fields of a hypermodel's value that are not searched, and the checksum of a recipe's data."""
     value, searched = hypermodel.space.value, tuple(hypermodel.space.ranges)
     below = tuple(f"{path}." for path in searched)
@@ -106,17 +117,17 @@ def fixed(hypermodel: HyperModel) -> dict[str, Any]:
 
 
 def kinds(value: Value) -> str:
-    """Return the type's name, and those of what it wraps."""
-    inner = getattr(value, "of", None)
-    return type(value).__name__ + (f" of {kinds(inner)}" if isinstance(inner, Value) else "")
+    """Return the names of the value's type and of the types that it wraps."""
+    wrapped = [vars(value)[one.name] for one in dataclasses.fields(value) if one.name == "of"]
+    return " of ".join([type(value).__name__, *(kinds(one) for one in wrapped if isinstance(one, Value))])
 
 
-def is_plain(value: Any) -> bool:
+def is_plain(value: FitArgument) -> bool:
     return isinstance(value, (*PLAIN, dict, list, tuple))
 
 
-def plain(value: Any) -> Any:
-    """Return a value as JSON keeps it; of what JSON does not know, the type's name."""
+def plain(value: FitArgument) -> Json:
+    """Return a value as JSON keeps it; for what JSON cannot keep, its type's name."""
     if isinstance(value, Mapping):
         return {str(name): plain(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,189 +1,239 @@
-"""Records: what a study keeps of its trials, as KerasTuner has them."""
+"""Records: what kopt keeps in a study and in its trials beside Optuna's own fields; no other file names a key."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import copy
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 
-import keras_tuner
 import numpy as np
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from kopt.keras_internals.tuning import StudyOracle
-from kopt.tuning.search.retries import SURPLUS, tried_again
+from kopt.values.types import Json
 
-__all__ = ["RecordedOracle", "concluded", "ended", "plain", "ranked", "restored"]
+__all__ = [
+    "StudyRecord",
+    "TrialRecord",
+    "is_retry",
+    "is_surplus",
+    "place_of",
+    "tried_again",
+    "without_attributes",
+]
 
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-STATE = "keras_tuner"  # attribute of a trial: KerasTuner's state of it
+# The keys are on users' disks: searches of all versions of kopt are read by them.
+TRIES, SURPLUS = "tries", "surplus"
+HYPERPARAMETER = "hyperparameter "  # what the key of a hyperparameter begins with, before its name
 
 
-class RecordedOracle(StudyOracle):
-    """An oracle whose trials are those of a study, whichever process ran them.
+@dataclasses.dataclass(frozen=True)
+class TrialRecord:
+    """What kopt keeps in one trial of a study.
 
     Args:
-        *args: Of `keras_tuner.Oracle`.
-        **settings: Likewise.
+        folder: Name of the search's folder in which the trial runs or ran.
+        start: Values that the user enqueued, by the names of hyperparameters.
+        tries: Numbers of the trials that were begun with the same values before, the first one first.
+        error: Why the trial failed, or was too large to be trained.
+        stopped: Why the trial was stopped before its end: "pruned", "timeout" or "oversized".
+        surplus: Whether the trial does not count, because it yielded to another one before it ran.
+        state: KerasTuner's state of the trial.
 
     Example:
-        >>> oracle = RecordedOracle(keras_tuner.Objective("loss", "min"))
-        >>> oracle.study, oracle.live = optuna.create_study(), {}
-        >>> oracle.reload()
-        >>> oracle.get_best_trials()
-        []
+        >>> trial = optuna.create_study().ask()
+        >>> TrialRecord(folder="a", error="").write(trial)
+        >>> TrialRecord.of(trial) == TrialRecord(folder="a", error="")
+        True
     """
 
-    study: optuna.Study
-    live: dict[str, Any]  # trials that this process runs
-    dimension: Callable[[Any], Any]
+    folder: str | None = dataclasses.field(default=None, metadata={"key": "where"})
+    start: dict[str, Json] | None = dataclasses.field(default=None, metadata={"key": "start"})
+    tries: Sequence[int] = dataclasses.field(default=(), metadata={"key": TRIES})
+    error: str | None = dataclasses.field(default=None, metadata={"key": "error"})
+    stopped: str | None = dataclasses.field(default=None, metadata={"key": "stopped"})
+    surplus: bool = dataclasses.field(default=False, metadata={"key": SURPLUS})
+    state: dict[str, Json] | None = dataclasses.field(default=None, metadata={"key": "keras_tuner"})
 
-    def refresh(self) -> None:
-        """Read the trials that have ended, in whichever process."""
-        new = [one for one in ended(self.study) if str(one.number) not in self.trials]
-        for one in new:
-            self.trials[str(one.number)] = restored(one, self.hyperparameters.space, self.dimension)
+    @classmethod
+    def of(cls, trial: optuna.Trial | FrozenTrial) -> "TrialRecord":
+        """Read the record of a trial."""
+        kept = trial.user_attrs
+        return cls(**{field: kept[key] for field, key in keys(cls) if key in kept})
 
-    def reload(self) -> None:
-        """Read all that KerasTuner's oracle has after its own `reload`: trials, their order, and the space."""
-        found: list[Any] = [one for one in ended(self.study) if str(one.number) not in self.live]
-        for one in found:
-            if STATE in one.user_attrs:
-                trial = self.trials[str(one.number)] = restored(one, (), self.dimension)
-                if self.tune_new_entries and self.allow_new_entries:
-                    self.hyperparameters.merge(trial.hyperparameters, overwrite=False)
-        self.refresh()
-        self.start_order = [str(one.number) for one in sorted(found, key=lambda one: one.datetime_start)]
-        self.end_order = [str(one.number) for one in sorted(found, key=lambda one: one.datetime_complete)]
+    def attributes(self) -> dict[str, Json]:
+        """Return the fields that have a value, by their keys."""
+        kept = {key: self.__dict__[field] for field, key in keys(type(self))}
+        return {key: plain(value) for key, value in kept.items() if not is_empty(value)}
 
-    def get_trial(self, trial_id: str) -> Any:
-        """Return the trial of a number, whichever process ran it."""
-        if trial_id not in self.trials:
-            self.refresh()
-        return super().get_trial(trial_id)
+    def write(self, trial: optuna.Trial) -> None:
+        """Add the fields that have a value to the record of a trial that runs."""
+        for key, value in self.attributes().items():
+            trial.set_user_attr(key, value)
 
-    def ranking(self) -> list[Any]:
-        """Return trials that have a score, the best first, as `records.ranked` has it."""
-        self.refresh()
-        return ranked(self.study, self.trials, -1 if self.objective.direction == "max" else 1)
+    def write_to(self, storage: BaseStorage, trial_id: int) -> None:
+        """Add the fields that have a value to the record of any process' trial.
 
-    def ended(self) -> list[str]:
-        """Return numbers of the trials that have ended, the best first."""
-        best = [trial.trial_id for trial in self.ranking()]
-        return [*best, *sorted({str(one.number) for one in ended(self.study)} - set(best))]
+        Args:
+            storage: The study's.
+            trial_id: The trial's identity in the storage, which is not its number.
+        """
+        for key, value in self.attributes().items():
+            storage.set_trial_user_attr(trial_id, key, value)
 
-    def get_best_trials(self, num_trials: int = 1) -> list[Any]:
-        """Return the best trials of the whole search, whichever process ran them; none that failed."""
-        return self.ranking()[:num_trials]
+    def enqueue(self, study: optuna.Study) -> None:
+        """Queue a trial that has this record and no values yet."""
+        study.enqueue_trial({}, user_attrs=self.attributes())
 
+    def enqueue_values_of(self, study: optuna.Study, trial: FrozenTrial, *, reports: bool) -> None:
+        """Queue a trial that has this record and another trial's values.
 
-def ended(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the runs of a study that have ended, in the order of their numbers.
-
-    Args:
-        study: The search's.
-
-    Returns:
-        Optuna's trials; each try of a trial that was tried again is one, and those that never ran are none.
-
-    Example:
-        >>> ended(optuna.create_study())
-        []
-    """
-    found = study.get_trials(deepcopy=False, states=ENDED)
-    return [one for one in found if SURPLUS not in one.user_attrs]
+        Args:
+            study: The search's.
+            trial: The other trial.
+            reports: Whether to keep what the other trial has reported.
+        """
+        study.add_trial(
+            optuna.create_trial(
+                state=TrialState.WAITING,
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs=self.attributes(),
+                intermediate_values=trial.intermediate_values if reports else None,
+            )
+        )
 
 
-def concluded(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials of a study that are at their end, in the order in which they ended, as KerasTuner counts them.
+@dataclasses.dataclass(frozen=True)
+class StudyRecord:
+    """What kopt keeps in a study.
 
     Args:
-        study: The search's.
-
-    Returns:
-        The last try of each trial, unless that one is queued again.
-
-    Example:
-        >>> concluded(optuna.create_study())
-        []
-    """
-    again = tried_again(study.get_trials(deepcopy=False))
-    found = [one for one in ended(study) if one.number not in again]
-    return sorted(found, key=lambda one: (one.datetime_complete, one.number))
-
-
-def ranked(study: optuna.Study, trials: dict[str, Any], sign: int) -> list[Any]:
-    """Return the trials that have a score, the best first: complete ones before those that were stopped.
-
-    Args:
-        study: The search's; of several objectives, trials of the Pareto front come first.
-        trials: KerasTuner's trials by their numbers.
-        sign: 1 where less of the score is better, else -1.
-
-    Returns:
-        Some of the trials.
-
-    Example:
-        >>> ranked(optuna.create_study(), {}, 1)
-        []
-    """
-    several = len(study.directions) > 1
-    front = {one.number for one in study.best_trials} if several else set()
-
-    def place(one: Any) -> tuple[Any, ...]:
-        score = trials[str(one.number)].score
-        return one.state == TrialState.PRUNED, one.number not in front, sign * score, one.number
-
-    found = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    known = [one for one in found if str(one.number) in trials and trials[str(one.number)].score is not None]
-    return [trials[str(one.number)] for one in sorted(known, key=place)]
-
-
-def restored(one: FrozenTrial, space: Sequence[Any], dimension: Callable[[Any], Any]) -> Any:
-    """Return KerasTuner's trial of one that has ended.
-
-    Args:
-        one: Optuna's.
-        space: Hyperparameters that are known; of a trial whose process has ended, the values are read by them.
-        dimension: Gives the dimension of a hyperparameter, or None.
-
-    Returns:
-        The `keras_tuner` trial.
+        objectives: Names of the metrics.
+        meaning: What decides what a score means, as `meaning.meaning_of` returns it.
+        since: Hyperparameter -> how many trials had been begun when the model was first known to ask for it.
+        exhausted: Whether the sampler has come to the end of its grid.
+        hyperparameters: Name -> the options, or the kind of distribution, that the hyperparameter is drawn from.
 
     Example:
         >>> study = optuna.create_study()
-        >>> study.tell(study.ask(), state=TrialState.FAIL)
-        FrozenTrial(...
-        >>> restored(study.trials[0], [], lambda hp: None).status
-        'FAILED'
+        >>> StudyRecord(objectives=["loss"], hyperparameters={"units": [16, 32]}).write(study)
+        >>> StudyRecord.of(study).hyperparameters
+        {'units': [16, 32]}
     """
-    kind = keras_tuner.engine.trial.Trial
-    state = one.user_attrs.get(STATE)
-    if state is not None:
-        trial = kind.from_state(plain(state))  # which it changes
-        trial.trial_id = str(one.number)
-        return trial
-    hp = keras_tuner.HyperParameters()
-    for definition in space:
-        found = dimension(definition)
-        if found is not None and found.name in one.params:
-            hp.merge([definition])
-            hp.values[definition.name] = found.value(one.params[found.name])
-    trial = kind(hp, str(one.number), "FAILED")
-    trial.message = one.user_attrs.get("error")
-    return trial
+
+    objectives: list[str] | None = dataclasses.field(default=None, metadata={"key": "objectives"})
+    meaning: dict[str, Json] | None = dataclasses.field(default=None, metadata={"key": "meaning"})
+    since: Mapping[str, int] = dataclasses.field(default_factory=dict, metadata={"key": "since"})
+    exhausted: bool = dataclasses.field(default=False, metadata={"key": "exhausted"})
+    hyperparameters: Mapping[str, Json] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, study: optuna.Study) -> "StudyRecord":
+        """Read the record of a study."""
+        kept = study.user_attrs
+        drawn = {key.removeprefix(HYPERPARAMETER): kept[key] for key in kept if key.startswith(HYPERPARAMETER)}
+        return cls(**{field: kept[key] for field, key in keys(cls) if key in kept}, hyperparameters=drawn)
+
+    def write(self, study: optuna.Study) -> None:
+        """Add the fields that have a value to the record of a study."""
+        kept = {key: self.__dict__[field] for field, key in keys(type(self))}
+        for key, value in (kept | {HYPERPARAMETER + name: one for name, one in self.hyperparameters.items()}).items():
+            if not is_empty(value):
+                study.set_user_attr(key, value)
 
 
-def plain(value: Any) -> Any:
-    """Return a state as JSON has it.
-
-    Args:
-        value: Dictionaries, lists and tuples of scalars, NumPy's among them.
-
-    Example:
-        >>> plain({"a": (np.float64(1.5), None)})
-        {'a': [1.5, None]}
-    """
+def plain(value: Json) -> Json:
+    """Return a state as JSON keeps it: lists for tuples, and Python's numbers for NumPy's."""
     if isinstance(value, dict):
         return {name: plain(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
     return value.item() if isinstance(value, np.generic) else value
+
+
+def keys(record: type[TrialRecord] | type[StudyRecord]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each field that has a key of its own, and the key."""
+    return ((one.name, one.metadata["key"]) for one in dataclasses.fields(record) if one.metadata)
+
+
+def is_empty(value: Json) -> bool:
+    """Return whether a field has no value, so that nothing is kept for it; an empty text is a value."""
+    return value is None or value is False or value == () or value == {}
+
+
+# Searches ask these of every trial, many times: they read one key, without a record.
+
+
+def is_surplus(trial: FrozenTrial) -> bool:
+    """Return whether a trial does not count, because it yielded to another one before it ran.
+
+    Args:
+        trial: One of a study.
+
+    Example:
+        >>> is_surplus(optuna.create_trial(value=0.0))
+        False
+    """
+    return SURPLUS in trial.user_attrs
+
+
+def is_retry(trial: FrozenTrial) -> bool:
+    """Return whether a trial was begun with the same values before.
+
+    Args:
+        trial: One of a study.
+
+    Example:
+        >>> is_retry(optuna.create_trial(value=0.0))
+        False
+    """
+    return TRIES in trial.user_attrs
+
+
+def tried_again(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Return the numbers of the trials that were begun again, or are queued to be.
+
+    Args:
+        trials: All trials of a study.
+
+    Example:
+        >>> tried_again([])
+        set()
+    """
+    return {number for one in trials for number in one.user_attrs.get(TRIES, ())}
+
+
+def place_of(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
+    """Return a trial's place in the search, which all tries of it share: the number without the retries before.
+
+    Args:
+        trial: One of the study's.
+        trials: All of them.
+
+    Returns:
+        The place, from 0.
+
+    Example:
+        >>> from kopt.tuning.search.retries import queue_again
+        >>> study = optuna.create_study()
+        >>> lost, _, again, other = study.ask(), queue_again(study, study.trials[0]), study.ask(), study.ask()
+        >>> [place_of(one, study.trials) for one in study.trials]
+        [0, 0, 1]
+    """
+    first = trial.user_attrs[TRIES][0] if is_retry(trial) else trial.number
+    return first - sum(is_retry(one) for one in trials if one.number < first)
+
+
+def without_attributes(trial: FrozenTrial) -> FrozenTrial:
+    """Return a copy of a trial without its record and without what Optuna's samplers and pruners keep in it.
+
+    Args:
+        trial: One of a study.
+
+    Example:
+        >>> without_attributes(optuna.create_trial(value=0.5)).value
+        0.5
+    """
+    new = copy.copy(trial)
+    new.user_attrs, new.system_attrs = {}, {}
+    return new

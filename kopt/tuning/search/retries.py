@@ -1,113 +1,131 @@
-"""Lost: trials whose process ended in their middle are queued again, with the same values, but not for ever."""
+"""Retries: requeue the trials of dead processes with the same values, at most RETRIES times."""
 
 import warnings
-from typing import Any
+from collections.abc import Sequence
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from kopt.tuning.search.locks import RESTORE, Heartbeat, Place
-from kopt.tuning.search.storage import GRACE, HEARTBEAT
+from kopt.tuning.search.folder import SearchFolder
+from kopt.tuning.search.locks import Locks
+from kopt.tuning.search.records import TrialRecord, is_surplus, place_of, tried_again
 from kopt.tuning.trial.checkpoints import discard
 
-__all__ = ["RETRIES", "SURPLUS", "Lost", "place_of", "queue_again", "tried_again"]
+__all__ = ["RETRIES", "Retries", "queue_again"]
 
-SURPLUS = "surplus"  # attribute of a trial that does not count, for it yielded to another before it ran
-RETRIES = 2  # how often a trial is begun again whose process has ended: it may be the trial that ends them
+RETRIES = 2  # how often a trial whose process has ended is begun again: the trial may be what ends the process
 
 
-class Lost:
-    """Finds the trials that nobody runs any more, and counts those that are not to be run again.
+class Retries:
+    """Begins the trials of a search, finds those that have lost their process, and requeues them.
 
     Args:
         study: The search's.
-        storage: Where it is.
-        place: The search's folder.
-        own: Whether all trials of the study are run from this folder.
+        storage: The study's storage.
+        folder: The search's folder.
+        locks: What shows which trials still have a process; each kind holds every trial of this process.
 
     Example:
         >>> import optuna, tempfile
+        >>> from kopt.tuning.search.locks import locks_of
         >>> storage = optuna.storages.InMemoryStorage()
         >>> study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(0))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     lost = Lost(study, storage, Place(folder), own=True)
-        ...     value = lost.ask().suggest_float("x", 0, 1)
-        ...     running = lost.requeue()
+        >>> with tempfile.TemporaryDirectory() as path:
+        ...     folder = SearchFolder(path)
+        ...     retries = Retries(study, storage, folder, locks_of(study, storage, folder, whole=True))
+        ...     value = retries.ask().suggest_float("x", 0, 1)
+        ...     running = retries.requeue()
         ...     again = study.ask()
         ...     running, again.number, again.suggest_float("x", 0, 1) == value
         (0, 1, True)
     """
 
-    def __init__(self, study: optuna.Study, storage: Any, place: Place, *, own: bool):
-        self.study, self.storage, self.place, self.own = study, storage, place, own
-        self.beats = getattr(storage, "get_heartbeat_interval", lambda: None)() is not None
+    def __init__(self, study: optuna.Study, storage: BaseStorage, folder: SearchFolder, locks: Sequence[Locks]):
+        self.study, self.storage, self.folder, self.locks = study, storage, folder, locks
+
+    # ---- who runs which trial -----------------------------------------------------------------------------------
 
     def ask(self) -> optuna.Trial:
-        """Begin a trial; its heartbeat is ours."""
+        """Begin a trial without Optuna's own heartbeat, in place of which `hold` records one."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Heartbeat of storage", UserWarning)
             return self.study.ask()
 
+    def hold(self, number: int) -> None:
+        """Begin to hold a trial, which this process runs from now on."""
+        for locks in self.locks:
+            locks.hold(number)
+
+    def release(self, number: int) -> None:
+        """Hold a trial no longer, for it has ended."""
+        for locks in self.locks:
+            locks.release(number)
+
+    def drop(self, number: int) -> None:
+        """Hold a trial no longer, as if this process had ended in its middle."""
+        for locks in self.locks:
+            locks.drop(number)
+
     def requeue(self) -> int:
-        """Queue lost trials again, while `place.alone()`.
+        """Queue lost trials again, while alone in the search's folder.
 
         Returns:
-            How many trials others run that may still be lost.
+            How many trials other processes run that may still be lost.
         """
-        if self.beats:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                optuna.storages.fail_stale_trials(self.study)
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        lost = [one for one in running if self.place.is_lost(one, own=self.own, grace=GRACE)]
-        for one in lost:
-            if not self.again(one.number, RETRIES):
+        lost: set[int] = set()
+        for locks in self.locks:
+            lost |= {one.number for one in locks.lost(self.running())}
+        running = self.running()
+        for number in (one.number for one in running if one.number in lost):
+            if not self.again(number, RETRIES):
                 error = f"The process ended during the trial, {RETRIES + 1} times."
-                self.storage.set_trial_user_attr(self.storage_id(one.number), "error", error)
-                discard(self.place.trial(one.number))
-            self.study.tell(one.number, state=TrialState.FAIL)
-            self.place.release(one.number)
-        known = [one for one in running if self.beats or one.user_attrs.get("where") == self.place.name]
-        return len([one for one in known if one not in lost])
+                TrialRecord(error=error).write_to(self.storage, self.storage_id(number))
+                discard(self.folder.trial(number))
+            self.study.tell(number, state=TrialState.FAIL)
+            self.release(number)
+        left = [one for one in running if one.number not in lost]
+        return sum(any(locks.watches(one) for locks in self.locks) for one in left)
 
     def again(self, number: int, retries: int, *, raised: bool = False) -> bool:
-        """Queue a trial again if it has not been tried so often; with what it reported where it can go on."""
-        goes_on = (self.place.trial(number) / "progress.json").exists()
+        """Queue a trial again unless it was tried too often; keep its reports where a checkpoint to go on from is."""
+        goes_on = (self.folder.trial(number) / "progress.json").exists()
         return queue_again(self.study, self.trial(number), retries, goes_on=goes_on, raised=raised)
 
+    # ---- trials of the study ------------------------------------------------------------------------------------
+
     def trial(self, number: int) -> FrozenTrial:
-        """Return the trial of a number; trials may have been deleted, so it need not be in the place of its number."""
+        """Return the trial of a number, which is not its index when trials were deleted."""
         return next(one for one in self.study.get_trials(deepcopy=False) if one.number == number)
 
     def order(self, number: int) -> int:
-        """The place of a trial in the search, by which its models are seeded."""
+        """Return the place of a trial in the search, by which its models are seeded."""
         return place_of(self.trial(number), self.study.get_trials(deepcopy=False))
+
+    def running(self) -> list[FrozenTrial]:
+        """Return the trials that are recorded as running."""
+        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
     def waiting(self) -> bool:
         """Return whether a trial is queued."""
         return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     def counted(self) -> list[int]:
-        """Numbers of the trials that count: begun, and not begun again."""
+        """Return the numbers of the trials that count: those that were begun, and not begun again."""
         trials = self.study.get_trials(deepcopy=False)
         again = tried_again(trials)
         return [
             one.number
             for one in trials
-            if one.state != TrialState.WAITING and one.number not in again and SURPLUS not in one.user_attrs
+            if one.state != TrialState.WAITING and one.number not in again and not is_surplus(one)
         ]
 
-    def hearts(self, number: int) -> list[Heartbeat]:
-        """Begin with a trial's signs of life: its lock, and a beat in a storage that keeps beats."""
-        found = [Heartbeat(self.place.restore, RESTORE)]
-        if self.beats:
-            identity = self.storage_id(number)
-            found.append(Heartbeat(lambda: self.storage.record_heartbeat(identity), HEARTBEAT))
-        for heart in found:
-            heart.start()
-        return found
+    def replace_report(self, number: int, step: int, value: float) -> None:
+        """Write a trial's value of a step, where Optuna's `Trial.report` would keep the value before."""
+        self.storage.set_trial_intermediate_value(self.storage_id(number), step, value)
 
     def storage_id(self, number: int) -> int:
+        """Return the identity that a trial has in the storage."""
         study = self.storage.get_study_id_from_name(self.study.study_name)
         return self.storage.get_trial_id_from_study_id_trial_number(study, number)
 
@@ -119,13 +137,13 @@ def queue_again(
 
     Args:
         study: The search's.
-        trial: One that has ended, or will be told to have, without a result.
+        trial: A trial that has ended without a result, or is about to.
         retries: How often the same values may be begun again, >= 0.
-        goes_on: Whether to keep what it has reported, for its last epoch's checkpoint is there.
-        raised: Whether its model raised; else its process has ended. Each is counted by itself.
+        goes_on: Whether to keep what the trial has reported, for its last epoch's checkpoint is there.
+        raised: Whether the trial's model raised; else its process has ended. Each is counted by itself.
 
     Returns:
-        Whether they are queued, or were.
+        Whether the values are queued, or were before.
 
     Example:
         >>> import optuna
@@ -136,52 +154,10 @@ def queue_again(
     trials = study.get_trials(deepcopy=False)
     if trial.number in tried_again(trials):
         return True
-    tries = trial.user_attrs.get("tries", [])
-    alike = [one for one in trials if one.number in tries and ("error" in one.user_attrs) == raised]
-    if len(alike) >= retries:
+    record = TrialRecord.of(trial)
+    before = [TrialRecord.of(one) for one in trials if one.number in record.tries]
+    if sum((one.error is not None) == raised for one in before) >= retries:
         return False
-    kept = {name: trial.user_attrs[name] for name in ("start",) if name in trial.user_attrs}
-    study.add_trial(
-        optuna.create_trial(
-            state=TrialState.WAITING,
-            params=trial.params,
-            distributions=trial.distributions,
-            user_attrs=kept | {"tries": [*tries, trial.number]},
-            intermediate_values=trial.intermediate_values if goes_on else None,
-        )
-    )
+    again = TrialRecord(start=record.start, tries=[*record.tries, trial.number])
+    again.enqueue_values_of(study, trial, reports=goes_on)
     return True
-
-
-def tried_again(trials: list[FrozenTrial]) -> set[int]:
-    """Return the numbers of the trials that were begun again, or are queued to be.
-
-    Args:
-        trials: All of a study.
-
-    Example:
-        >>> tried_again([])
-        set()
-    """
-    return {number for one in trials for number in one.user_attrs.get("tries", [])}
-
-
-def place_of(trial: FrozenTrial, trials: list[FrozenTrial]) -> int:
-    """Return a trial's place, that all its tries have: its number, had none before it been begun again.
-
-    Args:
-        trial: One of the study's.
-        trials: All of them.
-
-    Returns:
-        Its place, from 0.
-
-    Example:
-        >>> import optuna
-        >>> study = optuna.create_study()
-        >>> lost, _, again, other = study.ask(), queue_again(study, study.trials[0]), study.ask(), study.ask()
-        >>> [place_of(one, study.trials) for one in study.trials]
-        [0, 0, 1]
-    """
-    first = trial.user_attrs.get("tries", [trial.number])[0]
-    return first - sum("tries" in one.user_attrs for one in trials if one.number < first)

@@ -7,11 +7,15 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import optuna
 import sqlalchemy
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 
 from kopt.tuning.search.journal import Journal
 from kopt.values.checks import require
@@ -19,27 +23,28 @@ from kopt.values.places import as_path
 
 __all__ = ["GRACE", "HEARTBEAT", "Journal", "open_storage", "open_study"]
 
-HEARTBEAT = 20  # seconds between a trial's signs of life in a database
-TRIES = 10  # to open a database that others make at the same time
-GRACE = 3 * HEARTBEAT  # seconds without one after which its process is taken for dead
+HEARTBEAT = 20  # seconds between the heartbeats of a trial in a database
+TRIES = 10  # attempts to open a database that other processes make at the same time
+GRACE = 3 * HEARTBEAT  # seconds without a heartbeat after which a trial's process counts as dead
+Stale: TypeAlias = Callable[[optuna.Study, FrozenTrial], None]  # called with a trial whose process counts as dead
 
 
 def open_storage(
-    storage: str | os.PathLike[str] | BaseStorage | None, folder: pathlib.Path, stale: Callable[..., Any] | None = None
+    storage: str | os.PathLike[str] | BaseStorage | None, folder: pathlib.Path, stale: Stale | None = None
 ) -> BaseStorage:
-    """Open what a search is kept in.
+    """Open the storage of a search.
 
     Args:
         storage: None for a journal in the folder, a journal's path, a database's URL (not one in memory alone), or any
             Optuna storage.
         folder: The search's folder.
-        stale: Called with the study and a trial of a database whose process has shown no sign of life for long.
+        stale: Called with the study and a trial of a database that has had no heartbeat for GRACE seconds.
 
     Returns:
         The storage.
 
     Raises:
-        ValueError: When it cannot be reached, or is broken.
+        ValueError: When the storage cannot be reached, or is broken.
         ImportError: When the database's driver is not installed.
 
     Example:
@@ -70,14 +75,20 @@ def open_storage(
         raise ValueError("storage must be a journal's path or a database's URL, got another text.") from error
 
 
-def database(url: str, stale: Callable[..., Any] | None) -> BaseStorage:
+def database(url: str, stale: Stale | None) -> BaseStorage:
     """Open a database; make its tables where it is new, which another host may be doing at this moment."""
-    how: Any = {"heartbeat_interval": HEARTBEAT, "grace_period": GRACE, "heartbeat_stale_trial_callback": stale}
     for left in reversed(range(TRIES)):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return optuna.storages.get_storage(RDBStorage(url, **how))
+                return optuna.storages.get_storage(
+                    RDBStorage(
+                        url,
+                        heartbeat_interval=HEARTBEAT,
+                        grace_period=GRACE,
+                        heartbeat_stale_trial_callback=stale,
+                    )
+                )
         except sqlalchemy.exc.DatabaseError as error:
             just_made = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error)
             if not left or not just_made:
@@ -87,7 +98,7 @@ def database(url: str, stale: Callable[..., Any] | None) -> BaseStorage:
 
 
 def require_whole(url: str) -> None:
-    """Refuse a damaged SQLite file, which is otherwise found out in the middle of a search."""
+    """Refuse a damaged SQLite file, which would otherwise break the search in its middle."""
     parts = sqlalchemy.engine.make_url(url)
     path = parts.database or ""
     if parts.get_backend_name() != "sqlite" or not os.path.exists(path):
@@ -101,16 +112,22 @@ def require_whole(url: str) -> None:
     require(found == "ok", "storage", rule, found.splitlines()[-1])
 
 
-def unreachable(shown: str, reason: Any) -> ValueError:
+def unreachable(shown: str, reason: str | None) -> ValueError:
     return ValueError(f"storage must be one that can be reached, got {shown!r} ({reason}).")
 
 
-def open_study(storage: BaseStorage, name: str, directions: Sequence[str], sampler: Any, pruner: Any) -> Any:
+def open_study(
+    storage: BaseStorage,
+    name: str,
+    directions: Sequence[str],
+    sampler: BaseSampler | None,
+    pruner: BasePruner | None,
+) -> optuna.Study:
     """Open the study of a search, or begin it.
 
     Args:
-        storage: Where it is kept.
-        name: Of the study.
+        storage: The study's storage.
+        name: The study's name.
         directions: "min" or "max" for each objective.
         sampler: What draws.
         pruner: What stops trials.
@@ -119,7 +136,7 @@ def open_study(storage: BaseStorage, name: str, directions: Sequence[str], sampl
         The `optuna.Study`.
 
     Raises:
-        ValueError: When the storage holds a study of that name that goes another way.
+        ValueError: When the storage has a study of that name with other directions.
 
     Example:
         >>> import optuna
@@ -127,14 +144,15 @@ def open_study(storage: BaseStorage, name: str, directions: Sequence[str], sampl
         >>> study.direction
         <StudyDirection.MAXIMIZE: 2>
     """
-    asked: list[Any] = ["maximize" if direction == "max" else "minimize" for direction in directions]
-    how = {"sampler": sampler, "pruner": pruner, "storage": storage, "study_name": name}
+    asked = [StudyDirection.MAXIMIZE if one == "max" else StudyDirection.MINIMIZE for one in directions]
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        study = optuna.create_study(directions=asked, load_if_exists=True, **how)
+        study = optuna.create_study(
+            directions=asked, sampler=sampler, pruner=pruner, storage=storage, study_name=name, load_if_exists=True
+        )
     finally:
         optuna.logging.set_verbosity(level)
-    found = [direction.name.lower() for direction in study.directions]
-    require(found == asked, "objective", f"must {' and '.join(found)} as the study {name!r} in the storage does", asked)
+    before, now = ([one.name.lower() for one in some] for some in (study.directions, asked))
+    require(before == now, "objective", f"must {' and '.join(before)} as the study {name!r} in the storage does", now)
     return study

@@ -6,7 +6,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from kopt.tuning.search.retries import SURPLUS, tried_again
+from kopt.tuning.search.records import is_retry, is_surplus, tried_again
 from kopt.tuning.space.finite import count, holds, written
 from kopt.values.types import ParameterValue
 
@@ -86,7 +86,7 @@ class Points:
         unsure = [one for one in found if one.state not in ENDED_WELL and tuple(one.params) not in whole]
         early = {one.number for one in unsure if any(names[: len(one.params)] == tuple(one.params) for names in whole)}
         paths = [list(one.params.items()) for one in unsure if one.state == TrialState.FAIL]
-        twice = {one.number for one in unsure if "tries" in one.user_attrs or paths.count(list(one.params.items())) > 1}
+        twice = {one.number for one in unsure if is_retry(one) or paths.count(list(one.params.items())) > 1}
         return [one for one in found if one.number != but and (one.number not in early or one.number in twice)]
 
     def taken(self, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> set[ParameterValue]:
@@ -125,7 +125,7 @@ def begins_with(trial: FrozenTrial, other: FrozenTrial) -> bool:
 
 def is_point(trial: FrozenTrial) -> bool:
     """Return whether a trial has come to a point; not when it ended before it asked for anything."""
-    return SURPLUS not in trial.user_attrs and (bool(trial.params) or trial.state in ENDED_WELL)
+    return not is_surplus(trial) and (bool(trial.params) or trial.state in ENDED_WELL)
 
 
 def is_full(paths: Sequence[Path], depth: int, known: Mapping[str, BaseDistribution], strict: bool = False) -> bool:

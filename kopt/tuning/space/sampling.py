@@ -7,8 +7,8 @@ from typing import Protocol
 import keras_tuner
 import optuna
 
-from kopt.tuning.search.locks import Place
-from kopt.tuning.search.study_schema import Definitions
+from kopt.tuning.search.folder import SearchFolder
+from kopt.tuning.search.study_schema import StudySchema
 from kopt.tuning.space.distributions import Dimension, dimension
 from kopt.tuning.space.finite import count
 from kopt.tuning.space.points import Points, Taken
@@ -35,7 +35,7 @@ class Sampling:
 
     Args:
         study: The search's, whose sampler is a `SeededSampler`.
-        place: The search's folder.
+        folder: The search's folder.
         declared: Definitions that the user passed to the search.
         tune_new: Whether hyperparameters that only the model defines are drawn too.
 
@@ -44,15 +44,17 @@ class Sampling:
         >>> from kopt.tuning.space.samplers import sampler_of
         >>> study = optuna.create_study(sampler=sampler_of("random", 0))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     sampling = Sampling(study, Place(folder), [], tune_new=True)
+        ...     sampling = Sampling(study, SearchFolder(folder), [], tune_new=True)
         ...     sampling.know()
         ...     sampling.has_more()
         True
     """
 
-    def __init__(self, study: optuna.Study, place: Place, declared: Sequence[HyperParameter], *, tune_new: bool):
-        self.place, self.declared, self.tune_new = place, list(declared), tune_new
-        self.definitions = Definitions(study)
+    def __init__(
+        self, study: optuna.Study, folder: SearchFolder, declared: Sequence[HyperParameter], *, tune_new: bool
+    ):
+        self.folder, self.declared, self.tune_new = folder, list(declared), tune_new
+        self.schema = StudySchema(study)
         sampler = study.sampler
         assert isinstance(sampler, SeededSampler)
         self.sampler, self.points = sampler, Points(study)
@@ -73,8 +75,8 @@ class Sampling:
             return
         found = [one for hp in self.asked.values() if (one := self.dimension(hp)) is not None]
         self.points.known |= {one.name: one.distribution for one in found}
-        with self.place.alone():
-            self.points.since = self.definitions.since([one.name for one in found])
+        with self.folder.alone():
+            self.points.since = self.schema.since([one.name for one in found])
         self.knows = True
 
     def has_more(self) -> bool:
@@ -89,13 +91,13 @@ class Sampling:
     def dimension(self, hp: HyperParameter) -> Dimension | None:
         """Return the dimension of a hyperparameter, under the name that it has in this study."""
         found = dimension(hp)
-        return None if found is None else self.definitions.named(found)
+        return None if found is None else self.schema.named(found)
 
     def draw(self, live: AskingTrial, hp: HyperParameter) -> ParameterValue:
         """Return the value of a hyperparameter that is asked for the first time.
 
         Args:
-            live: The trial, an `oracle.Live`.
+            live: The trial, a `trials.RunningTrial`.
             hp: KerasTuner's definition.
 
         Raises:
@@ -114,7 +116,7 @@ class Sampling:
         self.points.known[found.name] = found.distribution
         shared = not self.sampler.duplicates and count(found.distribution) is not None
         try:
-            with self.place.alone() if shared else contextlib.nullcontext():  # others see it before they draw
+            with self.folder.alone() if shared else contextlib.nullcontext():  # others see it before they draw
                 return found.suggest(live.trial)
         except Taken as error:
             live.stopped = DUPLICATE

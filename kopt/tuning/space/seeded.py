@@ -8,7 +8,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from kopt.tuning.search.retries import place_of
+from kopt.tuning.search.records import TrialRecord, place_of
 from kopt.tuning.space.finite import count, holds, nth, written
 from kopt.tuning.space.points import Points, Taken
 from kopt.values.types import ParameterValue
@@ -73,7 +73,7 @@ class SeededSampler(BaseSampler):
 
         Nothing is drawn together for a trial with enqueued values.
         """
-        if "start" not in trial.user_attrs:
+        if TrialRecord.of(trial).start is None:
             space = self._of(trial).infer_relative_search_space(study, trial)
             self.relative = self._of(trial).sample_relative(study, trial, space)
         return {}

@@ -185,7 +185,7 @@ def trained(
     if progress.last and not takes(fit, "initial_epoch"):
         raise StartAnew("its fit takes no initial_epoch")
     if tuner.seed is not None:
-        keras.utils.set_random_seed(seed_of(tuner.seed, tuner.oracle.lost.order(int(trial.trial_id)), execution))
+        keras.utils.set_random_seed(seed_of(tuner.seed, tuner.oracle.retries.order(int(trial.trial_id)), execution))
     with seeds_made() as made:
         model = tuner.fresh_model(hp)
         unbuilt = not model.built

@@ -7,7 +7,7 @@ from tensorflow.python.framework import ops
 
 from kopt.keras_internals.tuning import (
     DrawnHyperParameters,
-    StudyOracle,
+    FilelessOracle,
     TrialTuner,
     forgetting_gradients,
     infer_direction,
@@ -35,7 +35,7 @@ def test_trials_go_through_attempt_and_leave_no_files(tmp_path) -> None:
             self.oracle.update_trial(trial.trial_id, {"loss": 1.0})
             trial.status = "COMPLETED"
 
-    class Two(StudyOracle, keras_tuner.oracles.RandomSearchOracle):
+    class Two(FilelessOracle, keras_tuner.oracles.RandomSearchOracle):
         pass
 
     oracle = Two("loss", max_trials=2, hyperparameters=keras_tuner.HyperParameters())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kopt.tuning import Tuner
-from kopt.tuning.search.study_schema import Definitions
+from kopt.tuning.search.study_schema import StudySchema
 from kopt.tuning.space.distributions import dimension
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
@@ -72,12 +72,12 @@ def test_other_options_of_a_choice_are_another_parameter(tmp_path) -> None:
 
 def test_the_ends_of_an_interval_may_change(tmp_path) -> None:
     study = search(tmp_path, 1, [1, 2]).study
-    definitions = Definitions(study)
+    schema = StudySchema(study)
     for high in (1.0, 2.0):
         found = dimension(keras_tuner.engine.hyperparameters.Float("rate", 0.5, high))
-        assert definitions.named(found).name == "rate"
+        assert schema.named(found).name == "rate"
     whole = dimension(keras_tuner.engine.hyperparameters.Int("rate", 1, 3))
-    assert Definitions(study).named(whole).name == "rate of IntDistribution"
+    assert StudySchema(study).named(whole).name == "rate of IntDistribution"
 
 
 def test_another_objective_is_refused(tmp_path) -> None:

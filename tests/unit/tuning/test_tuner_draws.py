@@ -396,7 +396,7 @@ def test_a_search_that_is_killed_draws_what_it_would_have(sampler: str, pruner: 
                 tuner.run(space, seen)
             ran[name] += seen[: -1 if dies else None]
     assert len(tuner.study.trials) == 18 and ran["killed"] == ran["whole"]
-    assert [tuner.oracle.lost.order(one) for one in tuner.oracle.lost.counted()] == list(range(14))
+    assert [tuner.oracle.retries.order(one) for one in tuner.oracle.retries.counted()] == list(range(14))
 
 
 def test_a_range_that_has_grown_is_searched_on(tmp_path) -> None:

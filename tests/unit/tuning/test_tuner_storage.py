@@ -26,10 +26,8 @@ import sqlalchemy
 
 import kopt
 from kopt.tuning import Tuner
-from kopt.tuning.search import locks as liveness
-from kopt.tuning.search import retries as lost
-from kopt.tuning.search import storage
-from kopt.tuning.search.locks import Place
+from kopt.tuning.search import locks, storage
+from kopt.tuning.search.folder import SearchFolder
 from kopt.tuning.search.storage import Journal
 from kopt.tuning.search.study import open_search
 
@@ -288,7 +286,7 @@ def test_a_trial_without_a_heartbeat_is_queued_again_from_another_host(url, tmp_
     """Two folders on one database are two hosts; the trial of the first dies with no lock to tell."""
     monkeypatch.setattr(storage, "HEARTBEAT", 1)
     monkeypatch.setattr(storage, "GRACE", 1)
-    monkeypatch.setattr(lost, "HEARTBEAT", 1000)  # it lives no sign but the first
+    monkeypatch.setattr(locks, "HEARTBEAT", 1000)  # it lives no sign but the first
     dead = line(tmp_path / "one", 1, storage=url)
     trial = dead.oracle.create_trial("tuner0")
     value = trial.hyperparameters.Float("x", 0, 1)
@@ -307,14 +305,14 @@ def test_a_living_heartbeat_keeps_a_trial(url, tmp_path, monkeypatch) -> None:
     """The counter-test: with signs of life, the other host leaves the trial alone."""
     monkeypatch.setattr(storage, "HEARTBEAT", 1)
     monkeypatch.setattr(storage, "GRACE", 2)
-    monkeypatch.setattr(lost, "HEARTBEAT", 0.2)
+    monkeypatch.setattr(locks, "HEARTBEAT", 0.2)
     alive = line(tmp_path / "one", 2, storage=url)
     trial = alive.oracle.create_trial("tuner0")
     other = line(tmp_path / "two", 2, storage=url)
     begun = other.oracle.create_trial("tuner0")
     time.sleep(3)
-    with other.oracle.place.alone():
-        assert other.oracle.lost.requeue() == 2
+    with other.oracle.folder.alone():
+        assert other.oracle.retries.requeue() == 2
     for tuner, one in ((alive, trial), (other, begun)):
         one.status = "FAILED"
         tuner.oracle.end_trial(one)
@@ -330,55 +328,53 @@ def test_an_interrupted_trial_is_run_again_with_the_same_values(tmp_path) -> Non
 
 
 def test_a_running_trial_makes_its_lock_anew_when_somebody_removes_them_all(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(lost, "RESTORE", 1000)
-    monkeypatch.setattr(liveness, "PATIENCE", 1000)
+    monkeypatch.setattr(locks, "RESTORE", 1000)
+    monkeypatch.setattr(locks, "PATIENCE", 1000)
     alive = line(tmp_path, 2)
     trial = alive.oracle.create_trial("tuner0")
     trial.hyperparameters.Float("x", 0, 1)
-    shutil.rmtree(alive.oracle.place.locks)
+    shutil.rmtree(alive.oracle.folder.locks)
     other = line(tmp_path, 2)
-    with other.oracle.place.alone():
-        assert other.oracle.place.is_free(0) and other.oracle.lost.requeue() == 1  # it may still be made anew
-    alive.oracle.place.restore()
-    monkeypatch.setattr(liveness, "PATIENCE", 0)
-    with other.oracle.place.alone():
-        assert not other.oracle.place.is_free(0) and other.oracle.lost.requeue() == 1
-    shutil.rmtree(alive.oracle.place.locks)
+    with other.oracle.folder.alone():
+        assert other.oracle.folder.is_free(0) and other.oracle.retries.requeue() == 1  # it may still be made anew
+    alive.oracle.folder.restore()
+    monkeypatch.setattr(locks, "PATIENCE", 0)
+    with other.oracle.folder.alone():
+        assert not other.oracle.folder.is_free(0) and other.oracle.retries.requeue() == 1
+    shutil.rmtree(alive.oracle.folder.locks)
     alive.oracle.finish(trial, 0.5)  # at once, before anything is made anew
     alive.search()
     assert [one.state.name for one in other.study.trials] == ["COMPLETE"] * 2
-    assert not [lock for lock in alive.oracle.place.locks.iterdir() if lock.name.isdigit()]
+    assert not [lock for lock in alive.oracle.folder.locks.iterdir() if lock.name.isdigit()]
 
 
 def test_a_running_trial_looks_after_its_lock(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(lost, "RESTORE", 0.02)
+    monkeypatch.setattr(locks, "RESTORE", 0.02)
     tuner = line(tmp_path, 2)
     trial = tuner.oracle.create_trial("tuner0")
-    lock = tuner.oracle.place.locks / "0"
+    lock = tuner.oracle.folder.locks / "0"
     shutil.rmtree(lock.parent)
     for _ in range(500):
-        if lock.exists() and not tuner.oracle.place.is_free(0):
+        if lock.exists() and not tuner.oracle.folder.is_free(0):
             break
         time.sleep(0.02)
-    assert not tuner.oracle.place.is_free(0) and lock.exists()
+    assert not tuner.oracle.folder.is_free(0) and lock.exists()
     tuner.oracle.finish(trial, 0.5)
     assert not lock.exists()
 
 
 @pytest.mark.parametrize("removed", ["before", "after", "never"])
 def test_a_dead_trial_is_found_though_somebody_removes_all_locks(removed: str, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(liveness, "PATIENCE", 0.4)
+    monkeypatch.setattr(locks, "PATIENCE", 0.4)
     dead = line(tmp_path, 2)
     trial = dead.oracle.create_trial("tuner0")
     value = trial.hyperparameters.Float("x", 0, 1)
-    locks = dead.oracle.place.locks
+    files = dead.oracle.folder.locks
     if removed == "before":
-        shutil.rmtree(locks)
-    for heart in dead.oracle.live["0"].hearts:
-        heart.stop()
-    dead.oracle.place.drop(0)  # as the kernel does when a process ends
+        shutil.rmtree(files)
+    dead.oracle.retries.drop(0)  # as the kernel does when a process ends
     if removed == "after":
-        shutil.rmtree(locks)
+        shutil.rmtree(files)
     other = line(tmp_path, 2)
     other.search()
     assert [one.state.name for one in other.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
@@ -409,7 +405,7 @@ def test_no_duration_is_measured_by_a_clock_that_can_be_set() -> None:
     package = pathlib.Path(kopt.__file__).parent
     found = {str(file.relative_to(package)) for file in package.rglob("*.py") if wall.search(file.read_text())}
     # What other hosts and the file system have written down, and the name of a run's folder.
-    assert found == {"tuning/liveness.py", "report/run_folder.py"}
+    assert found == {"tuning/search/locks.py", "report/run_folder.py"}
 
 
 def test_overwriting_begins_anew_but_not_under_another_process(tmp_path) -> None:
@@ -444,15 +440,15 @@ def test_a_study_that_goes_another_way_is_refused(tmp_path) -> None:
 
 
 def test_a_lock_is_free_when_its_process_has_ended(tmp_path) -> None:
-    place = Place(tmp_path)
+    folder = SearchFolder(tmp_path)
     code = (
-        f"import fcntl, time; f = open({str(place.locks / '3')!r}, 'w'); fcntl.flock(f, 2); print(1); time.sleep(600)"
+        f"import fcntl, time; f = open({str(folder.locks / '3')!r}, 'w'); fcntl.flock(f, 2); print(1); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-uc", code], stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline() and not place.is_free(3)
+        assert process.stdout.readline() and not folder.is_free(3)
         process.kill()
         process.wait()
-    assert place.is_free(3)
+    assert folder.is_free(3)
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path) -> None:

@@ -273,8 +273,8 @@ def test_a_trial_that_is_given_up_leaves_nothing(tmp_path) -> None:
             tuner().search(**DATA, epochs=3, callbacks=[Kill()])
     assert (tmp_path / "a" / f"trial_{RETRIES}" / "progress.json").exists()
     folder, oracle = tmp_path / "a", tuner().oracle
-    with oracle.place.alone():
-        oracle.lost.requeue()
+    with oracle.folder.alone():
+        oracle.retries.requeue()
     assert not list(folder.glob("trial_*"))  # at once, not only at another trial's end
     tuner().search(**DATA, epochs=3, callbacks=[])
     assert [path.name for path in folder.glob("trial_*")] == [f"trial_{RETRIES + 1}"]
