@@ -19,13 +19,6 @@ PAST = [ROOT / "CHANGELOG.md", ROOT / "docs" / "moved.md"]  # they name what was
 PRESENT = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(page for page in DOCS if page not in PAST)]
 FOLDERS = r"(?:kopt|recipes|tests|docs|saved_models|\.ci)/"
 
-# Pages and modules that other changes under way bring: to be taken out of this list when they are there.
-COMING = {
-    *(f"docs/extending/{name}.md" for name in ("schedule", "rule", "callback", "data", "sampler", "executor")),
-    *(f"kopt/training/execute/{name}.py" for name in ("base", "stream", "eager")),
-    "kopt/state/snapshot.py",
-}
-
 
 def blocks(text: str) -> list[str]:
     """Return the Python code of a page, without what is marked as not to be run."""
@@ -43,7 +36,7 @@ def missing_links(text: str, folder: pathlib.Path) -> Iterator[str]:
     """Yield the relative links and pictures that lead to no file; anchors within a page are not looked at."""
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         path = (folder / target.split("#")[0]).resolve()
-        if not re.match(r"[a-z]+:|#", target) and not path.exists() and name_of(path) not in COMING:
+        if not re.match(r"[a-z]+:|#", target) and not path.exists():
             yield target
 
 
@@ -53,14 +46,14 @@ def missing_files(text: str) -> Iterator[str]:
     In a picture, paths leave out `kopt/`, and a file in the folder of the path before leaves out the folder.
     """
     for path in re.findall(rf"`({FOLDERS}[\w./-]*)`", text):
-        if not (ROOT / path).exists() and path not in COMING:
+        if not (ROOT / path).exists():
             yield path
     for picture in re.findall(r"^```mermaid\n(.*?)^```", text, re.S | re.M):
         folder = ""
         for path in re.findall(r"[\w/]+(?:\.py\b|/(?=\"))", picture):
             named = path if "/" in path else f"{folder}/{path}"
             folder = named.rpartition("/")[0]
-            if not (ROOT / "kopt" / named).exists() and f"kopt/{named}" not in COMING:
+            if not (ROOT / "kopt" / named).exists():
                 yield named
 
 
