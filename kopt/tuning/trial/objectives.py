@@ -78,7 +78,7 @@ class NotFinite(keras_tuner.errors.FailedTrialError):
     Example:
         >>> raise NotFinite("loss was finite at no epoch.")
         Traceback (most recent call last):
-        kopt.tuning.objectives.NotFinite: loss was finite at no epoch.
+        kopt.tuning.trial.objectives.NotFinite: loss was finite at no epoch.
     """
 
 

@@ -146,7 +146,7 @@ def restore(snapshot: Mapping[str, Any], weights: pathlib.Path, model: Any, made
         >>> import keras
         >>> restore({"weights": [], "seeds": [1]}, pathlib.Path("no"), keras.Sequential([keras.Input((2,))]), [], None)
         Traceback (most recent call last):
-        kopt.tuning.snapshot.StartAnew: its seed generators are others
+        kopt.tuning.trial.snapshot.StartAnew: its seed generators are others
     """
     states = seed_states(model, made)
     if described_weights(model) != snapshot["weights"]:
@@ -196,7 +196,7 @@ def read_snapshot(path: pathlib.Path) -> Any:
     Example:
         >>> read_snapshot(pathlib.Path("nowhere.npz"))
         Traceback (most recent call last):
-        kopt.tuning.snapshot.StartAnew: its snapshot is broken, [Errno 2] No such file or directory: 'nowhere.npz'
+        kopt.tuning.trial.snapshot.StartAnew: its snapshot is broken, [Errno 2] No such file or directory: 'nowhere.npz'
     """
     try:
         with np.load(path, allow_pickle=False) as file:
