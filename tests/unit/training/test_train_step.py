@@ -204,7 +204,6 @@ def test_an_unchecked_call_updates_by_any_gradient(network, points) -> None:
     assert float(skipped(unchecked)) == 0 and not np.isfinite(unchecked.get_weights()[0]).all()
 
 
-@pytest.mark.xfail(strict=True, reason="the program over resident arrays does not use kopt.state's list yet")
 def test_an_epoch_that_is_run_again_with_checks_draws_the_same_augmentations(network, points) -> None:
     """What a step holds besides the model is put back too before the check of each gradient is traced."""
     x = np.array(points[0])
