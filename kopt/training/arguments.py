@@ -12,7 +12,9 @@ from kopt.values.types import Argument, KerasCallback
 HOOKS = [name for name in vars(keras.callbacks.Callback) if name.startswith(("on_", "set_"))]
 
 
-def require_loop(engine: Argument, jit: Argument, seed: Argument, budget: Argument, *, alone: bool) -> None:
+def require_loop(
+    engine: Argument, jit: Argument, seed: Argument, budget: Argument, executors: Argument, *, alone: bool
+) -> None:
     """Raise ValueError when an argument of Loop is out of range; `alone` says that there is one replica."""
     engines = is_among(engine, "auto", "resident", "stream")
     require(engines, "engine", "must be 'auto', 'resident' or 'stream'", engine)
@@ -21,13 +23,9 @@ def require_loop(engine: Argument, jit: Argument, seed: Argument, budget: Argume
     whole = seed is None or is_whole(seed) and seed < 2**64
     require(whole, "seed", "must be a whole number in [0, 2 ** 64)", seed)
     require(budget is None or is_whole(budget), "budget", "must be a whole number >= 0, in bytes", budget)
-
-
-def require_executors(kinds: Argument) -> None:
-    """Raise ValueError unless these are kinds of executors."""
-    several = isinstance(kinds, Collection)
-    known = several and all(isinstance(kind, type) and issubclass(kind, Executor) for kind in kinds)
-    require(known, "executors", "must be a list of subclasses of Executor", kinds)
+    several = isinstance(executors, Collection)
+    known = several and all(isinstance(kind, type) and issubclass(kind, Executor) for kind in executors)
+    require(known, "executors", "must be a list of subclasses of Executor", executors)
 
 
 def require_fit(

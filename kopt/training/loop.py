@@ -8,14 +8,7 @@ import keras
 
 from kopt import keras_internals as internals
 from kopt.distribute import is_chief
-from kopt.training.arguments import (
-    callback_list,
-    require_executors,
-    require_fit,
-    require_loop,
-    require_shuffle,
-    require_sizes,
-)
+from kopt.training.arguments import callback_list, require_fit, require_loop, require_shuffle, require_sizes
 from kopt.training.belonging import require_own_optimizer, require_own_step
 from kopt.training.callback import Callback
 from kopt.training.callback_needs import Phase, for_worker, needs_every_batch, spans_epochs, watches_batches
@@ -59,8 +52,7 @@ class Loop:
         budget: Bytes of arrays that may lie on the device, >= 0; None for a quarter of the free memory.
         sparse: Gradients of embeddings: "dense" adds up those of a row first, "keras" does as Keras' own step, whose
             adaptive optimizers square them first; a model with a train_step of its own does as Keras.
-        executors: Kinds of executors that are asked before kopt's own which of them runs a chunk; see
-            docs/extending/executor.md.
+        executors: Kinds of executors that are asked to run a chunk before kopt's own, see docs/extending/executor.md.
 
     Raises:
         ValueError: When an argument is out of range, or the step is another model's.
@@ -95,12 +87,11 @@ class Loop:
         under = strategy is None or strategy is own
         require(under, "strategy", "must be the one that the model was built under", strategy)
         alone = own.num_replicas_in_sync == 1
-        require_loop(engine, jit, seed, budget, alone=alone)
+        require_loop(engine, jit, seed, budget, executors, alone=alone)
         require_sparse(sparse, alone)
         rule = "must be given to the step where one is given: TrainStep(model, sparse='keras')"
         require(sparse == "dense" or step is None, "sparse", rule, sparse)
         require_own_step(model, model.train_step if step is None else step)
-        require_executors(executors)
         self.model, self.engine, self.seed, self.budget = model, engine, seed, budget
         self.own_step = step is not None and not isinstance(step, TrainStep)
         own_step, own_test = internals.has_own_train_step(model), internals.has_own_test_step(model)
@@ -172,30 +163,15 @@ class Loop:
         if validation_split and held_out is None:
             require_data("x", x, y, sample_weight)
             (x, y, sample_weight), held_out = internals.validation_split((x, y, sample_weight), validation_split)
-        shuffled = bool(shuffle) and internals.are_arrays(x, y, sample_weight)
-        training = DataSpec(
-            x,
-            y,
-            sample_weight,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            class_weight=class_weight,
-            steps_per_epoch=steps_per_epoch,
-            steps_name="steps_per_epoch",
-            seed=seed_of_run(self.seed, self.model.distribute_strategy) if shuffled else 0,
-            epochs_per_chunk=epochs if held_out is None and all(map(spans_epochs, asked)) else 1,
-        )
-        data = self.source("train", training, asked)
+        training = DataSpec(x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, class_weight=class_weight)
+        together = epochs if held_out is None and all(map(spans_epochs, asked)) else 1
+        data = self.source("train", training.cut("steps_per_epoch", steps_per_epoch), asked, epochs=together)
         require_own_optimizer(self.model, self.epochs.steps["train"])
         validation = None
         if held_out is not None:
             size = validation_batch_size or (None if batch_size == "full" else batch_size)
-            spec = DataSpec(
-                *held_out,
-                batch_size=size,
-                steps_per_epoch=validation_steps,
-                name="validation_data",
-                steps_name="validation_steps",
+            spec = DataSpec(*held_out, batch_size=size, name="validation_data").cut(
+                "validation_steps", validation_steps
             )
             validation = self.source("test", spec, asked)
         sizes = {"steps": data.num_batches, "examples": data.examples}
@@ -239,8 +215,7 @@ class Loop:
         require_sizes(steps=steps)
         require(self.model.compiled, "model", "must be compiled", self.model.name)
         asked = callback_list(callbacks)
-        spec = DataSpec(x, y, sample_weight, batch_size=batch_size, steps_per_epoch=steps, steps_name="steps")
-        data = self.source("test", spec, asked)
+        data = self.source("test", DataSpec(x, y, sample_weight, batch_size=batch_size).cut("steps", steps), asked)
         return self.epochs.evaluate(data, self.callbacks(asked, verbose, epochs=1, steps=data.num_batches))
 
     def predict(
@@ -270,19 +245,19 @@ class Loop:
         require_fit(x, batch_size, verbose, 0.0, 1, {})
         require_sizes(steps=steps)
         asked = callback_list(callbacks)
-        spec = DataSpec(x, batch_size=batch_size, steps_per_epoch=steps, steps_name="steps")
-        data = self.source("predict", spec, asked)
+        data = self.source("predict", DataSpec(x, batch_size=batch_size).cut("steps", steps), asked)
         return self.epochs.predict(data, self.callbacks(asked, 0, epochs=1, steps=data.num_batches))
 
-    # Parts of fit, evaluate and predict
-
-    def source(self, phase: Phase, spec: DataSpec, callbacks: Sequence[KerasCallback] = ()) -> Source:
-        """Return the source of a phase's data, placed as the Loop and the callbacks need it."""
+    def source(self, phase: Phase, spec: DataSpec, asked: Sequence[KerasCallback] = (), epochs: int = 1) -> Source:
+        """Return the source of a phase's data, placed as the callbacks need it; a chunk may hold so many epochs."""
+        drawn = phase == "train" and spec.shuffle and internals.are_arrays(spec.x, spec.y, spec.sample_weight)
         spec = dataclasses.replace(
             spec,
+            seed=seed_of_run(self.seed, self.model.distribute_strategy) if drawn else 0,
             engine=self.engine if phase == "train" else "auto",
             budget=self.budget,
-            chunk_steps=self.steps_a_call(callbacks, phase),
+            chunk_steps=self.steps_a_call(asked, phase),
+            epochs_per_chunk=epochs,
             buildable=self.buildable and phase != "predict",
             sharded=phase != "predict",
         )

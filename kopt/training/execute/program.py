@@ -13,8 +13,6 @@ from kopt.training.feed.placement import Jit
 from kopt.values.checks import require
 from kopt.values.types import KerasModel, Nest, Step, Variable
 
-__all__ = ["EXECUTORS", "Program"]
-
 # The first one that takes a chunk runs it.
 EXECUTORS: tuple[type[Executor], ...] = (EagerExecutor, ResidentExecutor, ShardedExecutor, StreamExecutor)
 

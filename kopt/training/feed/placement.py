@@ -4,6 +4,7 @@
 consumed inside the graph. Both are sources of chunks, which executors run.
 """
 
+import dataclasses
 import logging
 import os
 from collections.abc import Sequence
@@ -75,6 +76,10 @@ class DataSpec:
     sharded: bool = True
     name: str = "x"
     steps_name: str | None = None
+
+    def cut(self, name: str, steps: int | None) -> "DataSpec":
+        """Return the spec with epochs that are cut after so many steps, by the argument of this name."""
+        return dataclasses.replace(self, steps_per_epoch=steps, steps_name=name)
 
     @property
     def steps(self) -> int | None:

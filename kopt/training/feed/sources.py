@@ -12,8 +12,6 @@ from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ChunkSizer, Re
 from kopt.values.checks import require
 from kopt.values.types import DataAdapter, Dataset, Nest, Tensor, Variable
 
-__all__ = ["ResidentSource", "Source", "StreamSource"]
-
 ORDERS = 2**20  # examples in the orders that lie on the device for epochs to come
 
 
