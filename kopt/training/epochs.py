@@ -116,9 +116,10 @@ class Epochs:
         executor = predictions_of(model, self.jit)
         for chunk in data.epoch(0):
             callbacks.on_predict_batch_begin(chunk.first)
-            result = executor.run(chunk)
+            result, seconds = timed(executor, chunk)
             if result.steps:
                 (outputs,) = result.logs
+                data.sizer.measure(result.steps, seconds, data.known or result.steps)
                 found.append(tf.nest.map_structure(lambda output: output.numpy(), outputs))
                 callbacks.on_predict_batch_end(result.last(chunk), {"outputs": outputs})
                 if model.stop_predicting:
@@ -229,7 +230,7 @@ class Epochs:
         self.skipped_before = so_far
 
 
-def timed(program: Program, chunk: Chunk) -> tuple[ChunkResult, float]:
+def timed(program: Program | Executor, chunk: Chunk) -> tuple[ChunkResult, float]:
     """Run a chunk; return its result and the seconds that it took."""
     started = time.perf_counter()
     result = program.run(chunk)

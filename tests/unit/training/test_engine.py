@@ -256,3 +256,25 @@ def test_a_step_of_the_models_own_is_compiled_and_gives_the_logs(points) -> None
         model.compile(optimizer="adam")
         found.append(fit(model)(*points, batch_size=30, epochs=3, shuffle=False, verbose=0).history["mine"])
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["arrays", "dataset"])
+def test_predict_runs_many_batches_a_call(kind: str, network, points, monkeypatch) -> None:
+    """Chunks grow as in training; the first two calls, of one batch each, show how long a batch takes."""
+    model, x = network(), np.tile(points[0], (20, 1))
+    data = tf.data.Dataset.from_tensor_slices(x).batch(4) if kind == "dataset" else x
+    how = {} if kind == "dataset" else {"batch_size": 4}
+    monkeypatch.setattr("kopt.training.feed.chunks.CHUNK_SECONDS", 1e9)  # however slow the machine is
+    loop, ran = Loop(model, jit=False), list[int]()
+    loop.predict(data, verbose=0, **how)
+    run = type(model.predict_function).run
+
+    def counted(self, chunk):
+        result = run(self, chunk)
+        ran.append(result.steps)
+        return result
+
+    monkeypatch.setattr(type(model.predict_function), "run", counted)
+    outputs = loop.predict(data, verbose=0, **how)
+    assert sum(ran) == 500 and ran[:4] == [1, 1, 8, 64] and len(ran) <= 6
+    np.testing.assert_allclose(outputs, model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
