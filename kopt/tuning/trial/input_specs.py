@@ -1,4 +1,4 @@
-"""Input specs: shapes and dtypes of training inputs, from which a model without an Input can be built again."""
+"""Input specs: which inputs are arrays, and the shapes and dtypes by which a model without an Input is built again."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kopt.values.types import DType, FitArgument, Json, Nest
+from kopt.values.types import DType, FitArgument, Json, Nest, Tensor
 
-__all__ = ["inputs_of", "symbolic"]
+__all__ = ["are_arrays", "inputs_of", "symbolic"]
 
 
 @runtime_checkable
@@ -21,6 +21,30 @@ class Shaped(Protocol):
 
     @property
     def dtype(self) -> DType: ...
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """An array whose rows can be taken by their numbers."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+    def __getitem__(self, rows: slice, /) -> Tensor: ...
+
+
+def are_arrays(x: Nest) -> bool:
+    """Return whether a nest has leaves, and all of them are arrays with rows.
+
+    Args:
+        x: Inputs or targets, as `fit` takes them.
+
+    Example:
+        >>> are_arrays({"a": np.zeros((4, 3))}), are_arrays([1.0, 2.0]), are_arrays(None)
+        (True, False, False)
+    """
+    leaves = keras.tree.flatten(x)
+    return bool(leaves) and all(isinstance(leaf, Rows) and bool(leaf.shape) for leaf in leaves)
 
 
 def inputs_of(args: Sequence[FitArgument], named: Mapping[str, FitArgument]) -> Json:

@@ -21,7 +21,7 @@ from kopt.keras_internals.resuming import (
 from kopt.keras_internals.types import RandomState
 from kopt.values.types import Json, KerasCallback, KerasModel, Nest
 
-__all__ = ["Snapshot", "StartAnew", "Watched", "read_snapshot", "restore", "take_snapshot", "write_snapshot"]
+__all__ = ["StartAnew", "Watched", "read_snapshot", "restore", "take_snapshot", "write_snapshot"]
 
 FLOATS = ("bfloat16",)  # dtypes that NumPy's files cannot hold
 

@@ -4,7 +4,7 @@ import copy
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import keras
 import keras_tuner
@@ -17,6 +17,7 @@ from kopt.tuning.search.oracle import StudyOracle
 from kopt.tuning.space.distributions import dimension
 from kopt.tuning.space.hypermodel import HyperModel
 from kopt.tuning.trial.folds import folds_of
+from kopt.tuning.trial.input_specs import are_arrays
 from kopt.tuning.trial.objectives import directions, require_reported
 from kopt.values.checks import is_whole, require
 from kopt.values.types import (
@@ -28,8 +29,6 @@ from kopt.values.types import (
     HyperParameters,
     KerasCallback,
     KerasModel,
-    Nest,
-    Tensor,
 )
 
 __all__ = [
@@ -74,16 +73,6 @@ class SearchingTuner(Protocol):
     seed: int | None
 
     def fresh_model(self, hp: HyperParameters) -> KerasModel: ...
-
-
-@runtime_checkable
-class Rows(Protocol):
-    """An array whose rows can be taken by their numbers."""
-
-    @property
-    def shape(self) -> Sequence[int]: ...
-
-    def __getitem__(self, rows: slice, /) -> Tensor: ...
 
 
 def require_counts(given: Mapping[str, Argument]) -> None:
@@ -231,12 +220,6 @@ def require_finite(space: Sequence[HyperParameter]) -> None:
             found is not None and isinstance(found.distribution, FloatDistribution) and not found.distribution.step
         )
         require(not endless, "sampler 'grid'", "must have a step or options for every hyperparameter", hp.name)
-
-
-def are_arrays(x: Nest) -> bool:
-    """Return whether a nest has leaves, and all of them are arrays with rows."""
-    leaves = keras.tree.flatten(x)
-    return bool(leaves) and all(isinstance(leaf, Rows) and bool(leaf.shape) for leaf in leaves)
 
 
 def reported_metrics(
