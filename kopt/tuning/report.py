@@ -197,10 +197,8 @@ def importances_of(study: optuna.Study) -> dict[str, float]:
     target = None if len(study.directions) == 1 else lambda trial: sign * trial.values[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        for notice in (
-            "PedAnovaImportanceEvaluator computes",
-            "Some regimes for parameter",
-        ):  # on low targets, and on few trials
+        # PED-ANOVA warns of low targets, and of few trials.
+        for notice in ("PedAnovaImportanceEvaluator computes", "Some regimes for parameter"):
             warnings.filterwarnings("ignore", notice, UserWarning)
         found = optuna.importance.get_param_importances(study, target=target)
     total = sum(found.values()) or 1.0
@@ -218,9 +216,8 @@ def figures(study: optuna.Study, names: list[str], order: list[str], shares: Map
     how: Target = {"target": first_value if several else None, "target_name": names[0]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        warnings.filterwarnings(
-            "ignore", "Contour plot will not be displayed", UserWarning
-        )  # for two that no trial has together
+        # Optuna warns of two hyperparameters that no trial has together.
+        warnings.filterwarnings("ignore", "Contour plot will not be displayed", UserWarning)
         if several and len(names) <= 3:
             yield visualization.plot_pareto_front(study, target_names=names)
         yield visualization.plot_optimization_history(study, **how)

@@ -97,7 +97,7 @@ class Forward(keras.callbacks.Callback):
             logs["parameters"] = float(self.model.count_params())
         self.tuner.on_epoch_end(self.trial, self.model, epoch, logs=logs)
         if epoch + 1 >= ((self.params or {}).get("epochs") or self.epochs or float("inf")):
-            self.tuner.oracle.stop(self.trial, None)  # a trial after its last epoch was not stopped early
+            self.tuner.oracle.stop(self.trial, None)  # a trial that reached its last epoch was not stopped
 
     def require_running(self) -> None:
         """Raise `Stopped` when the trial was stopped: the loop does not obey `model.stop_training`."""
