@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import keras
 import keras_tuner
 from keras_tuner.src.engine.conditions import Condition
+from keras_tuner.src.engine.objective import MultiObjective
 from keras_tuner.src.engine.oracle import Display
 from tensorflow.python.framework import ops
 
@@ -19,6 +20,7 @@ from kopt.values.types import Config, HyperParameters, Json, KerasCallback, Kera
 __all__ = [
     "DrawnHyperParameters",
     "FilelessOracle",
+    "MultiObjective",
     "TrialTuner",
     "ScopedHyperParameters",
     "forgetting_gradients",

@@ -1,41 +1,51 @@
-"""The page of a search: ranking, history, importances, how values relate to results, learning curves."""
+"""Report: the page of a search, with ranking, history, importances, results by values, and learning curves."""
 
 import html
 import pathlib
 import warnings
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TypedDict
 
 import optuna
 from optuna import visualization
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from kopt.tuning.search.oracle import StudyOracle
 from kopt.tuning.search.records import is_surplus, without_attributes
+from kopt.tuning.space.distributions import Dimension
 from kopt.tuning.trial.objectives import directions
 from kopt.values.checks import needs, require
+from kopt.values.types import Figure, ParameterValue
 
 __all__ = ["importances_of", "with_values", "write_report"]
 
-ROWS = 50  # of the ranking
-COLUMNS = 20  # of the ranking: the most important hyperparameters
+ROWS = 50  # in the ranking
+COLUMNS = 20  # in the ranking: the most important hyperparameters
 BARS = 30  # hyperparameters whose importance is shown
-PLOTTED = 10  # the most important hyperparameters, against the result
-CONTOURS = 4  # the most important ones, each against each
+PLOTTED = 10  # the most important hyperparameters, plotted against the result
+CONTOURS = 4  # the most important hyperparameters, plotted in pairs
 STYLE = """body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em }
 table { border-collapse: collapse; font-size: 14px } th, td { padding: 2px 12px 2px 0; text-align: left }
 div.table { overflow-x: auto } tr:nth-child(even) { background: #f4f4f4 }"""
 
 
-def write_report(oracle: Any) -> pathlib.Path:
-    """Write a search's page.
+class Target(TypedDict):
+    """The arguments of Optuna's plots that name one objective of several."""
+
+    target: Callable[[FrozenTrial], float] | None
+    target_name: str
+
+
+def write_report(oracle: StudyOracle) -> pathlib.Path:
+    """Write the page of a search.
 
     Args:
-        oracle: The search's `StudyOracle`.
+        oracle: The oracle of the search.
 
     Returns:
-        Its file, report.html in the search's folder; one file that needs no network.
+        The file, report.html in the folder of the search; the page needs no network.
 
     Raises:
         ImportError: When plotly is not installed.
@@ -64,8 +74,8 @@ def write_report(oracle: Any) -> pathlib.Path:
     shares = importances_of(oracle.study) if len(complete) >= 2 else {}
     order = different(complete, shares)
     title = f"Search {oracle.folder.path.name}"
-    told = [summary(oracle), left_out(len(order))]
-    parts = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{html.escape(one)}</p>" for one in told if one)]
+    sentences = [summary(oracle), left_out(len(order))]
+    parts = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{html.escape(one)}</p>" for one in sentences if one)]
     parts.append(ranking(oracle, names, order))
     for figure in figures(with_values(oracle, only=order[:PLOTTED]), names, order, shares):
         parts.append(figure.to_html(full_html=False, include_plotlyjs=False))
@@ -76,9 +86,9 @@ def write_report(oracle: Any) -> pathlib.Path:
     return file
 
 
-def different(complete: Collection[Any], shares: Mapping[str, float]) -> list[str]:
-    """Return names of the hyperparameters that had several values, the most important first."""
-    values: dict[str, set[Any]] = {}
+def different(complete: Collection[FrozenTrial], shares: Mapping[str, float]) -> list[str]:
+    """Return the names of the hyperparameters that had several values, the most important first."""
+    values: dict[str, set[ParameterValue]] = {}
     for one in complete:
         for name, value in one.params.items():
             values.setdefault(name, set()).add(value)
@@ -87,24 +97,24 @@ def different(complete: Collection[Any], shares: Mapping[str, float]) -> list[st
 
 
 def left_out(count: int) -> str:
-    """Return what the page does not show of so many hyperparameters."""
+    """Return a sentence on the hyperparameters that the page leaves out; an empty text when it shows all."""
     if count <= PLOTTED:
         return ""
-    told = f"Of {count} hyperparameters that had several values, the {PLOTTED} most important ones are plotted"
+    sentence = f"Of {count} hyperparameters that had several values, the {PLOTTED} most important ones are plotted"
     if count > COLUMNS:
-        told += f", {COLUMNS} are in the table and {min(count, BARS)} have a bar; tuner.importances() has all"
-    return f"{told}."
+        sentence += f", {COLUMNS} are in the table and {min(count, BARS)} have a bar; tuner.importances() has all"
+    return f"{sentence}."
 
 
-def with_values(oracle: Any, only: Collection[str] | None = None) -> optuna.Study:
-    """Copy a study with the values themselves where only their places in an order are recorded.
+def with_values(oracle: StudyOracle, only: Collection[str] | None = None) -> optuna.Study:
+    """Copy a study, with values in place of the indices that Optuna recorded.
 
     Args:
-        oracle: The search's `StudyOracle`.
+        oracle: The oracle of the search.
         only: The hyperparameters to copy; None for all.
 
     Returns:
-        A study in memory with the same numbers; trials without a result are in it without anything.
+        A study in memory with the same trial numbers; trials without a result are empty, failed trials.
 
     Example:
         >>> import tempfile
@@ -131,15 +141,15 @@ def with_values(oracle: Any, only: Collection[str] | None = None) -> optuna.Stud
     return found
 
 
-def copied(oracle: Any, one: FrozenTrial, only: Collection[str] | None) -> FrozenTrial:
-    """Return a trial with values in place of their places, of some hyperparameters."""
+def copied(oracle: StudyOracle, one: FrozenTrial, only: Collection[str] | None) -> FrozenTrial:
+    """Return a copy of a trial with values in place of indices, for some of its hyperparameters."""
     new = without_attributes(one)
     kept = [name for name in one.params if only is None or name in only]
     new.params, new.distributions = ({name: of[name] for name in kept} for of in (one.params, one.distributions))
     trial = oracle.trials.get(str(one.number))
     params, distributions = new.params, new.distributions
     for hp in trial.hyperparameters.space if trial else ():
-        asked = any(name.startswith(hp.name) for name in params)  # before the conditions
+        asked = any(name.startswith(hp.name) for name in params)  # in Optuna the conditions follow the name
         found = oracle.dimension(hp) if asked else None
         if found is not None and found.name in params:
             params[found.name], distributions[found.name] = found.value(params[found.name]), shown(found)
@@ -147,8 +157,8 @@ def copied(oracle: Any, one: FrozenTrial, only: Collection[str] | None) -> Froze
     return new
 
 
-def shown(found: Any) -> Any:
-    """What a dimension's values are drawn from, as plots show it."""
+def shown(found: Dimension) -> BaseDistribution:
+    """Return the distribution of a dimension's values, for plots."""
     if found.grid is not None:
         return CategoricalDistribution(found.grid)
     if found.hp.__class__.__name__ == "Float" and found.hp.sampling == "reverse_log":
@@ -157,16 +167,16 @@ def shown(found: Any) -> Any:
 
 
 def importances_of(study: optuna.Study) -> dict[str, float]:
-    """Tell how much of the difference between trials each hyperparameter explains.
+    """Return the share of the differences between results that each hyperparameter explains.
 
     Args:
         study: A study with two complete trials or more.
 
     Returns:
-        Name, with its conditions -> share, the greatest first; of several objectives, the first one's.
+        Name, with its conditions -> share, the greatest first; with several objectives, for the first one.
 
     Raises:
-        ValueError: When fewer trials are complete.
+        ValueError: When fewer than two trials are complete.
 
     Example:
         >>> import optuna
@@ -187,24 +197,27 @@ def importances_of(study: optuna.Study) -> dict[str, float]:
     target = None if len(study.directions) == 1 else lambda trial: sign * trial.values[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        for notice in ("PedAnovaImportanceEvaluator computes", "Some regimes for parameter"):  # low targets; few trials
+        # PED-ANOVA warns of low targets, and of few trials.
+        for notice in ("PedAnovaImportanceEvaluator computes", "Some regimes for parameter"):
             warnings.filterwarnings("ignore", notice, UserWarning)
         found = optuna.importance.get_param_importances(study, target=target)
     total = sum(found.values()) or 1.0
     return {name: float(share) / total for name, share in sorted(found.items(), key=lambda one: (-one[1], one[0]))}
 
 
-def first_value(trial: Any) -> float:
+def first_value(trial: FrozenTrial) -> float:
+    """Return the value of the first objective."""
     return trial.values[0]
 
 
-def figures(study: optuna.Study, names: list[str], order: list[str], shares: Mapping[str, float]) -> Iterator[Any]:
-    """Yield the plots that there is something to show in; `order` has the most important hyperparameters first."""
+def figures(study: optuna.Study, names: list[str], order: list[str], shares: Mapping[str, float]) -> Iterator[Figure]:
+    """Yield the plots that are not empty; `order` has the most important hyperparameters first."""
     several = len(names) > 1
-    how: dict[str, Any] = {"target": first_value if several else None, "target_name": names[0]}
+    how: Target = {"target": first_value if several else None, "target_name": names[0]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        warnings.filterwarnings("ignore", "Contour plot will not be displayed", UserWarning)  # of two of which one is
+        # Optuna warns of two hyperparameters that no trial has together.
+        warnings.filterwarnings("ignore", "Contour plot will not be displayed", UserWarning)
         if several and len(names) <= 3:
             yield visualization.plot_pareto_front(study, target_names=names)
         yield visualization.plot_optimization_history(study, **how)
@@ -219,22 +232,24 @@ def figures(study: optuna.Study, names: list[str], order: list[str], shares: Map
             yield curves.update_layout(title="Learning curves", xaxis_title="epoch", yaxis_title=names[0])
 
 
-def bars(shares: Mapping[str, float]) -> Any:
+def bars(shares: Mapping[str, float]) -> Figure:
+    """Return a bar chart of the most important hyperparameters."""
     graph = needs("plotly.graph_objects", "tune")
     names = list(shares)[:BARS][::-1]
     figure = graph.Figure(graph.Bar(x=[shares[name] for name in names], y=names, orientation="h"))
     return figure.update_layout(title="Importances (PED-ANOVA)", xaxis_title="share of the difference between trials")
 
 
-def summary(oracle: Any) -> str:
+def summary(oracle: StudyOracle) -> str:
+    """Return a sentence on the objectives, and on how many trials are in each state."""
     trials = [one for one in oracle.study.get_trials(deepcopy=False) if not is_surplus(one)]
     counts = {state: sum(one.state == state for one in trials) for state in TrialState}
-    told = ", ".join(f"{count} {state.name.lower()}" for state, count in counts.items() if count)
-    return f"{' and '.join(f'{name} ({way})' for name, way in directions(oracle.objective).items())}; {told}"
+    counted = ", ".join(f"{count} {state.name.lower()}" for state, count in counts.items() if count)
+    return f"{' and '.join(f'{name} ({way})' for name, way in directions(oracle.objective).items())}; {counted}"
 
 
-def ranking(oracle: Any, names: list[str], order: list[str]) -> str:
-    """Return a table of the best trials, with what ran in them: all values, or the most important ones of many."""
+def ranking(oracle: StudyOracle, names: list[str], order: list[str]) -> str:
+    """Return an HTML table of the best trials with their values: all values, or the most important ones of many."""
     best = oracle.ranking()[:ROWS]
     asked = list(dict.fromkeys(name for trial in best for name in trial.hyperparameters.values))
     if len(asked) > COLUMNS:
@@ -246,8 +261,8 @@ def ranking(oracle: Any, names: list[str], order: list[str]) -> str:
     for place, trial in enumerate(best, 1):
         reached = [f"{trial.metrics.get_best_value(name):.5g}" for name in names]
         values = [trial.hyperparameters.values.get(name, "") for name in asked]
-        told = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]
-        rows.append([str(place), trial.trial_id, *reached, str(trial.best_step + 1), states[trial.trial_id], *told])
+        texts = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]
+        rows.append([str(place), trial.trial_id, *reached, str(trial.best_step + 1), states[trial.trial_id], *texts])
     cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
     cells[0] = cells[0].replace("td>", "th>")
     return f"<div class='table'><table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table></div>"

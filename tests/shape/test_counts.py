@@ -101,8 +101,8 @@ def broad_excepts(tree: ast.Module) -> Iterator[ast.AST]:
 
 # What is counted -> how often it may stand in kopt. Lower a number when the count falls; do not raise one.
 CEILINGS: dict[Callable[[ast.Module], Iterator[ast.AST]], int] = {
-    anys: 184,
-    named_getattrs: 6,
+    anys: 41,
+    named_getattrs: 1,
     named_hasattrs: 29,
     imports_in_functions: 0,
     bare_excepts: 1,

@@ -1,8 +1,7 @@
-"""Ready search dimensions for a hypermodel of one's own."""
+"""Ready search dimensions for the user's hypermodel: regularizer, schedule, rule and optimizer."""
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
 
 from kopt import regularizers, rules, schedules
 from kopt.optimizers import Optimizer
@@ -12,7 +11,7 @@ from kopt.schedules import Schedule
 from kopt.tuning.space.space import Range
 from kopt.values.checks import require, unknown
 from kopt.values.field_paths import number_paths, replace
-from kopt.values.types import HyperParameters
+from kopt.values.types import Argument, HyperParameters
 
 __all__ = ["optimizer", "regularizer", "rule", "schedule"]
 
@@ -24,19 +23,19 @@ def regularizer(
     kinds: Sequence[str] = ("none", "l1", "l2", "l1_l2"),
     strength: Range = Range(1e-6, 1e-2, log=True),
 ) -> Regularizer | None:
-    """Draw a regularizer: its kind, then each of its strengths, which has a name of its own for every kind.
+    """Draw a regularizer: its kind, then each strength of this kind.
 
     Args:
         hp: KerasTuner's hyperparameters.
-        name: Of the choice; the strengths are "<name>.<kind>.<field>".
+        name: The name of the choice; the strengths are "<name>.<kind>.<field>".
         kinds: Names in the registry, and "none" for no penalty; at least one.
-        strength: From where to where the strengths go.
+        strength: The range of each strength.
 
     Returns:
         The regularizer to `attach`, or None.
 
     Raises:
-        ValueError: When a kind is unknown, or there is none.
+        ValueError: When a kind is unknown, or `kinds` is empty.
 
     Example:
         >>> import keras_tuner
@@ -67,20 +66,20 @@ def schedule(
 ) -> Schedule:
     """Draw a learning-rate schedule for `callbacks.LearningRate`: its kind, the rate, and a warm-up.
 
-    The rate and the warm-up are one hyperparameter for all kinds, for good ones are near each other.
+    All kinds share the hyperparameters of the rate and of the warm-up, for the good values of kinds are close.
 
     Args:
         hp: KerasTuner's hyperparameters.
-        name: Of the choice; the others are "<name>.rate" and "<name>.warmup".
-        kinds: Names in the registry of schedules that need a rate only, and last to the end of the run; at least one.
-        rate: From where to where the (highest) rate goes.
-        warmup: From where to where the duration of a warm-up goes, in the callback's unit; None for none.
+        name: The name of the choice; the others are "<name>.rate" and "<name>.warmup".
+        kinds: Names, in the registry, of schedules that need only a rate and last to the end of the run; at least one.
+        rate: The range of the (highest) rate.
+        warmup: The range of the warm-up's duration, in the callback's unit; None for no warm-up.
 
     Returns:
         The schedule; its duration is open.
 
     Raises:
-        ValueError: When a kind is unknown, needs more than a rate, or there is none.
+        ValueError: When a kind is unknown or needs more than a rate, or `kinds` is empty.
 
     Example:
         >>> import keras_tuner
@@ -92,7 +91,7 @@ def schedule(
     """
     simple = [kind for kind, found in schedules.registry.items() if needs_a_rate_only(found)]
     kind = drawn_kind(hp, name, kinds, simple)
-    found: Any = schedules.registry.make(kind, drawn(hp, f"{name}.rate", rate))
+    found: Schedule = schedules.registry.make(kind, drawn(hp, f"{name}.rate", rate))
     return found if warmup is None else found.warmup(drawn(hp, f"{name}.warmup", warmup))
 
 
@@ -104,20 +103,20 @@ def rule(
     memory: Range = Range(0.01, 0.3, log=True),
     weight_decay: Range = Range(1e-5, 1e-1, log=True),
 ) -> Rule:
-    """Draw an update rule: its kind, how soon it forgets, and its weight decay where it has one.
+    """Draw an update rule: its kind, its memory of past gradients, and its weight decay if it has one.
 
     Args:
         hp: KerasTuner's hyperparameters.
-        name: Of the choice; the others are "<name>.<kind>.<field>".
+        name: The name of the choice; the others are "<name>.<kind>.<field>".
         kinds: Names in the registry of rules; at least one.
-        memory: From where to where 1 - momentum, or 1 - beta_1, goes.
-        weight_decay: From where to where the weight decay goes.
+        memory: The range of 1 - momentum, or of 1 - beta_1.
+        weight_decay: The range of the weight decay.
 
     Returns:
         The rule, for `optimizers.Optimizer`, `minimize` or a recipe.
 
     Raises:
-        ValueError: When a kind is unknown, or there is none.
+        ValueError: When a kind is unknown, or `kinds` is empty.
 
     Example:
         >>> import keras_tuner
@@ -128,7 +127,7 @@ def rule(
         Choi et al., On Empirical Comparisons of Optimizers for Deep Learning, 2019: tune all of a rule's numbers.
     """
     kind = drawn_kind(hp, name, kinds, list(rules.registry))
-    value: Any = rules.registry.make(kind)
+    value: Rule = rules.registry.make(kind)
     fields = number_paths(value)
     with hp.conditional_scope(name, [kind]):
         changes: dict[str, float] = {
@@ -146,15 +145,15 @@ def optimizer(
     name: str = "optimizer",
     *,
     rate: Range = Range(1e-4, 1e-1, log=True),
-    **of_rule: Any,
+    **of_rule: Argument,
 ) -> Optimizer:
     """Draw an optimizer to compile a model with: a rule and a rate.
 
     Args:
         hp: KerasTuner's hyperparameters.
-        name: Of the rule's choice; the rate is "<name>.rate".
-        rate: From where to where the learning rate goes; `callbacks.LearningRate` replaces it.
-        **of_rule: Arguments of `rule`.
+        name: The name of the rule's choice; the rate is "<name>.rate".
+        rate: The range of the learning rate; `callbacks.LearningRate` replaces it.
+        **of_rule: Other arguments of `rule`.
 
     Returns:
         The optimizer.
@@ -177,6 +176,7 @@ def optimizer(
 
 
 def drawn_kind(hp: HyperParameters, name: str, kinds: Sequence[str], known: Sequence[str]) -> str:
+    """Draw one of some kinds, all of which must be known."""
     require(len(kinds) >= 1, "kinds", f"must name one {name} or more", kinds)
     for kind in kinds:
         if kind not in known:
@@ -185,7 +185,7 @@ def drawn_kind(hp: HyperParameters, name: str, kinds: Sequence[str], known: Sequ
 
 
 def needs_a_rate_only(kind: type) -> bool:
-    """Whether a schedule needs no more than a rate, and is open or endless."""
+    """Return whether a schedule requires only a rate, so that its duration is open or infinite."""
     required = [
         one for one in inspect.signature(kind).parameters.values() if one.default is one.empty and one.name != "self"
     ]
@@ -193,4 +193,5 @@ def needs_a_rate_only(kind: type) -> bool:
 
 
 def drawn(hp: HyperParameters, name: str, allowed: Range) -> float:
+    """Draw a number from a range."""
     return hp.Float(name, allowed.low, allowed.high, sampling="log" if allowed.log else "linear")

@@ -2,7 +2,7 @@
 
 import decimal
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras_tuner
 import optuna
@@ -19,13 +19,13 @@ ALMOST_ONE = 1.0 - 1e-9  # KerasTuner's probabilities are in [0, 1)
 
 
 class Dimension(NamedTuple):
-    """What Optuna calls a hyperparameter, draws it from, and which values stand behind what it records.
+    """Optuna's name and distribution of a hyperparameter, and the values for what Optuna records.
 
     Args:
-        name: The hyperparameter's name and its conditions, so that twins of one name never share a record.
-        distribution: What Optuna draws from.
+        name: The hyperparameter's name and its conditions, so that two hyperparameters of one name differ in Optuna.
+        distribution: The distribution from which Optuna draws.
         hp: KerasTuner's definition.
-        grid: The values, in order, where their index is what is drawn; None where the value itself is.
+        grid: The values, in order, when Optuna draws their index; None when Optuna draws the value itself.
 
     Example:
         >>> import keras_tuner
@@ -44,18 +44,19 @@ class Dimension(NamedTuple):
         given = self.distribution
         if isinstance(given, CategoricalDistribution):
             return self.value(trial.suggest_categorical(self.name, given.choices))
-        assert isinstance(given, (IntDistribution, FloatDistribution))
-        draw: Any = trial.suggest_int if isinstance(given, IntDistribution) else trial.suggest_float
-        return self.value(draw(self.name, given.low, given.high, step=given.step, log=given.log))
+        if isinstance(given, IntDistribution):
+            return self.value(trial.suggest_int(self.name, given.low, given.high, step=given.step, log=given.log))
+        assert isinstance(given, FloatDistribution)
+        return self.value(trial.suggest_float(self.name, given.low, given.high, step=given.step, log=given.log))
 
     def value(self, recorded: ParameterValue) -> ParameterValue:
-        """The value that the model gets for what Optuna recorded."""
+        """Return the model's value for what Optuna recorded."""
         if self.grid is not None:
             return self.grid[recorded]
         return self.hp.prob_to_value(recorded) if reversed_log(self.hp) else written(self.distribution, recorded)
 
     def recorded(self, value: ParameterValue) -> ParameterValue:
-        """What Optuna records for a value.
+        """Return what Optuna records for a value.
 
         Raises:
             ValueError: When the hyperparameter does not take the value.
@@ -80,16 +81,15 @@ class Dimension(NamedTuple):
 
 
 def dimension(hp: HyperParameter) -> Dimension | None:
-    """Give a hyperparameter's dimension.
+    """Return the dimension of a hyperparameter.
 
-    Numbers in order that are not evenly spaced, such as 16, 64, 256, are drawn by their index, so that samplers know
-    their order.
+    Ordered numbers with uneven steps, such as 16, 64, 256, are drawn by their index, so that samplers know the order.
 
     Args:
         hp: KerasTuner's definition.
 
     Returns:
-        The dimension; None where there is nothing to draw.
+        The dimension; None for a fixed value.
 
     Example:
         >>> import keras_tuner
@@ -110,7 +110,7 @@ def dimension(hp: HyperParameter) -> Dimension | None:
 
 
 def interval(hp: HyperParameter) -> BaseDistribution:
-    """The numbers between two ends."""
+    """Return the distribution of the numbers between two ends."""
     log = hp.sampling == "log"
     if reversed_log(hp):
         return FloatDistribution(0.0, ALMOST_ONE)
@@ -121,25 +121,27 @@ def interval(hp: HyperParameter) -> BaseDistribution:
 
 
 def last(hp: HyperParameter, step: ParameterValue) -> ParameterValue:
-    """The greatest value that whole steps from the least one reach, in decimals: 0.9, not 0.8999999999999999."""
+    """Return the greatest value that is whole steps from the least one, in decimals: 0.9, not 0.8999999999999999."""
     low, high, step = (decimal.Decimal(str(one)) for one in (hp.min_value, hp.max_value, step))
     return type(hp.min_value)(low + (high - low) // step * step)
 
 
 def geometric(hp: HyperParameter) -> tuple[ParameterValue, ...] | None:
-    """The values of a grid whose step is a factor."""
+    """Return the values of a grid whose step is a factor; None when the hyperparameter is no such grid."""
     if hp.sampling == "linear" or not hp.step:
         return None
     count = int(math.log(hp.max_value / hp.min_value, hp.step) + 1e-8) + 1
     values = (hp.prob_to_value((index + 0.5) / count) for index in range(count))
-    # 0.01, where the formula gives more digits
+    # to 12 digits, for the formula is not exact: 0.01
     return tuple(float(f"{value:.12g}") if isinstance(value, float) else value for value in values)
 
 
 def reversed_log(hp: HyperParameter) -> bool:
-    return getattr(hp, "sampling", None) == "reverse_log" and not hp.step
+    """Return whether a hyperparameter is a number without a step that is sampled densely near its maximum."""
+    return isinstance(hp, (kinds.Int, kinds.Float)) and hp.sampling == "reverse_log" and not hp.step
 
 
 def recorded_name(hp: HyperParameter) -> str:
+    """Return the name of a hyperparameter with its conditions."""
     conditions = [f"{one.name}={'|'.join(map(str, one.values))}" for one in hp.conditions]
     return f"{hp.name} [{', '.join(conditions)}]" if conditions else hp.name

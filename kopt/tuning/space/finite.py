@@ -1,4 +1,4 @@
-"""Finite distributions: how many values they have, which, and how a person would write them."""
+"""Finite distributions: the number of their values, each value, and its decimal form."""
 
 import decimal
 
@@ -16,7 +16,7 @@ def count(distribution: BaseDistribution) -> int | None:
         distribution: Optuna's.
 
     Returns:
-        The count; None where there is no end of them.
+        The count; None for an infinite distribution.
 
     Example:
         >>> count(FloatDistribution(0.0, 1.0, step=0.1)), count(FloatDistribution(0.0, 1.0))
@@ -35,7 +35,7 @@ def nth(distribution: BaseDistribution, place: int) -> ParameterValue:
 
     Args:
         distribution: Optuna's.
-        place: Which, from 0.
+        place: The index of the value, from 0.
 
     Returns:
         The value.
@@ -54,8 +54,8 @@ def written(distribution: BaseDistribution, value: ParameterValue) -> ParameterV
     """Round a value to the decimals of its steps, as a person would write it.
 
     Args:
-        distribution: What it was drawn from.
-        value: A value of it.
+        distribution: The distribution from which the value was drawn.
+        value: The value.
 
     Returns:
         The same value: 0.3 for 0.30000000000000004 where the step is 0.1.
@@ -71,7 +71,7 @@ def written(distribution: BaseDistribution, value: ParameterValue) -> ParameterV
 
 
 def holds(distribution: BaseDistribution, value: ParameterValue) -> bool:
-    """Return whether a value is one of a distribution's.
+    """Return whether a distribution contains a value.
 
     Args:
         distribution: Optuna's.
@@ -91,5 +91,6 @@ def holds(distribution: BaseDistribution, value: ParameterValue) -> bool:
 
 
 def decimals_of(number: float) -> int:
+    """Return how many decimals a number has."""
     exponent = decimal.Decimal(str(number)).as_tuple().exponent
     return max(0, -int(exponent))

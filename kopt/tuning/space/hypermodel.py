@@ -1,15 +1,15 @@
-"""HyperModel: any value with ranges, as KerasTuner takes it."""
+"""HyperModel: a recipe or a model value with ranges, as a hypermodel of KerasTuner."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import keras
 import keras_tuner
 import numpy as np
 
 from kopt import distribute
-from kopt.data import Splits
-from kopt.data.base import Split, take
+from kopt.data import Data, Splits
+from kopt.data.base import Inputs, Split, take
 from kopt.experiment.recipe import Recipe
 from kopt.experiment.run import build, train
 from kopt.experiment.serving import encoded
@@ -20,26 +20,29 @@ from kopt.training.feed.placement import Jit
 from kopt.tuning.space.space import Choice, Range, Space
 from kopt.tuning.trial.folds import folds_of
 from kopt.values.checks import is_among, require
+from kopt.values.types import ArrayLike, FieldValue, FitArgument, HyperParameters, TrialResults
 
 __all__ = ["HyperModel"]
 
 DATA = ("x", "y", "validation_data", "validation_split", "sample_weight", "class_weight", "groups")
+FoldOf: TypeAlias = tuple[int, int, int]  # the fold's index, the number of folds, the seed
 
 
 class HyperModel(keras_tuner.HyperModel):
     """A `keras_tuner.HyperModel` over the fields of a recipe or of a model value, by their paths.
 
-    Of a recipe everything can be searched: rate, penalty, batch size, epochs; it brings its own data, so call
-    `tuner.search()` with none. A model value is compiled with Adam at 0.001 and fitted to what `search` is given.
+    All fields of a recipe can be searched: rate, penalty, batch size, epochs. A recipe has its own data, so call
+    `tuner.search()` without data. A model value is compiled with Adam at 0.001 and fitted to the data of `search`.
 
     Args:
         value: A recipe or a model value.
         ranges: Path -> `Range` or `Choice`.
-        jit: Whether a recipe's step is compiled with XLA, as for `Loop`: "auto" or True pay for trials of minutes. Each
-            trial is a new program: compiling it takes 2 to 4 seconds, and TensorFlow keeps some 17 MB of it for good.
+        jit: Whether a recipe's step is compiled with XLA, as for `Loop`; "auto" or True is worth it for trials that
+            last minutes. Each trial compiles a new program: it takes 2 to 4 seconds, and 17 MB that TensorFlow never
+            frees.
 
     Raises:
-        ValueError: When the value is neither, or a range does not fit.
+        ValueError: When the value is neither, or a range does not fit its field.
 
     Example:
         >>> import keras_tuner
@@ -56,13 +59,13 @@ class HyperModel(keras_tuner.HyperModel):
         require(isinstance(value, (Recipe, Model)), "value", "must be a recipe or a model value", value)
         require(is_among(jit, "auto", True, False), "jit", "must be 'auto', True or False", jit)
         self.jit = jit
-        self.space = Space(value, ranges)
+        self.space: Space[FieldValue] = Space(value, ranges)  # it fills in a recipe, or a model value
         self.splits = value.data.load() if isinstance(value, Recipe) and not moves_data(ranges) else None
-        self.last: tuple[Any, Splits] | None = None
+        self.last: tuple[tuple[Data, Model, FoldOf | None], Splits] | None = None
         super().__init__()
 
-    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """Build and compile the model that the hyperparameters say."""
+    def build(self, hp: HyperParameters) -> keras.Model:
+        """Build and compile the model for some hyperparameters."""
         value = self.space.fill(hp)
         if isinstance(value, Recipe):
             return build(value, self._data(value), distribute.strategy(value.devices))
@@ -72,30 +75,30 @@ class HyperModel(keras_tuner.HyperModel):
         return model
 
     def brings_data(self) -> bool:
-        """Whether it is a recipe's, which is searched without data."""
+        """Return whether the value is a recipe, which is searched without data."""
         return isinstance(self.space.value, Recipe)
 
-    def example(self, hp: keras_tuner.HyperParameters) -> tuple[Any, Any]:
-        """One row of a recipe's data, to see what training reports."""
+    def example(self, hp: HyperParameters) -> tuple[Inputs, ArrayLike]:
+        """Return one row of a recipe's data, which shows what training reports."""
         x, y = self._data(self.space.fill(hp)).train
         return x[:1], y[:1]
 
-    def require_no_data(self, args: Sequence[Any], given: Mapping[str, Any]) -> None:
-        """Refuse data, or what says something of data, beside a recipe's own.
+    def require_no_data(self, args: Sequence[FitArgument], given: Mapping[str, FitArgument]) -> None:
+        """Raise ValueError when the search of a recipe gets data, or arguments about data.
 
         Raises:
-            ValueError: When there are any among the arguments of `search`.
+            ValueError: When such arguments are among those of `search`.
         """
         named = [name for name in DATA if given.get(name) is not None]
-        recipe: Any = self.space.value
+        recipe = self.space.value
         rule = f"must be called without data, the recipe trains on {recipe.data!r}"
         require(not args and not named, "search()", rule, named or len(args))
 
-    def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
-        """Train the model: a recipe as `run` trains it, a model value by `model.fit`.
+    def fit(self, hp: HyperParameters, model: keras.Model, *args: FitArgument, **kwargs: FitArgument) -> TrialResults:
+        """Train the model: a recipe as `run` does, a model value by `model.fit`.
 
         Raises:
-            ValueError: When data are given to a recipe's search.
+            ValueError: When the search of a recipe gets data.
         """
         recipe = self.space.fill(hp)
         if not isinstance(recipe, Recipe):
@@ -105,8 +108,8 @@ class HyperModel(keras_tuner.HyperModel):
         verbose = kwargs.pop("verbose", "auto") not in (0, "0")
         return train(recipe, model, splits, verbose=verbose, jit=self.jit, **kwargs)
 
-    def _data(self, recipe: Recipe, fold: tuple[int, int, int] | None = None) -> Splits:
-        """A recipe's data as its network takes them; those of the last trial's kind are kept."""
+    def _data(self, recipe: Recipe, fold: FoldOf | None = None) -> Splits:
+        """Return a recipe's data as its network takes them; reuse those of the last trial if they are the same."""
         kind = recipe.data, recipe.model, fold
         if self.last is None or self.last[0] != kind:
             raw = self.splits or recipe.data.load()
@@ -115,11 +118,11 @@ class HyperModel(keras_tuner.HyperModel):
 
 
 def refolded(splits: Splits, fold: int, folds: int, seed: int) -> Splits:
-    """Splits that train and validate on a fold of the rows which are not for testing."""
+    """Return splits whose training and validation rows are those of a fold; the test split does not change."""
     parts = splits.train, splits.validation
     y = np.concatenate([part.y for part in parts])
     if isinstance(splits.train.x, dict):
-        x: Any = {name: np.concatenate([part.x[name] for part in parts]) for name in splits.train.x}
+        x: Inputs = {name: np.concatenate([part.x[name] for part in parts]) for name in splits.train.x}
     else:
         x = np.concatenate([part.x for part in parts])
     rows = folds_of(y, folds, seed=seed)[fold]
@@ -127,5 +130,6 @@ def refolded(splits: Splits, fold: int, folds: int, seed: int) -> Splits:
     return Splits(train, validation, splits.test, splits.checksum)
 
 
-def moves_data(ranges: Mapping[str, Any]) -> bool:
+def moves_data(ranges: Mapping[str, Range | Choice]) -> bool:
+    """Return whether fields of the data are searched."""
     return any(path.split(".")[0] == "data" for path in ranges)

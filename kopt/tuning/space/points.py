@@ -1,4 +1,4 @@
-"""Points: which values of a finite space lead to nothing that has not been run."""
+"""Points: the points of a finite space that have been run, and the values that lead to no other points."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from kopt.values.types import ParameterValue
 
 __all__ = ["Points", "Taken"]
 
-Step = tuple[str, BaseDistribution, ParameterValue]  # name, what the value was drawn from, the value
+Step = tuple[str, BaseDistribution, ParameterValue]  # name, distribution, value
 Path = Sequence[Step]
 ENDED_WELL = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -28,14 +28,14 @@ class Taken(Exception):
 
 
 class Points:
-    """The points of a study that have been run, are being run, or are queued again, failed ones included.
+    """The points of a study that have been run, are being run, or are requeued, including failed ones.
 
-    A point is a path: values in the order in which the model asked for them. What it asks for after a value is known
-    from the paths before; a value of which all continuations have been run is taken. A space with a number without
-    steps has no end, so nothing of it is ever taken.
+    A point is a path: values in the order in which the model asked for them. Earlier paths show what the model asks for
+    after a value; a value is taken when all its continuations have been run. A space that has a number without a step
+    is infinite, so none of its values is ever taken.
 
     Args:
-        study: The search's.
+        study: The study of the search.
 
     Example:
         >>> import optuna
@@ -55,16 +55,16 @@ class Points:
 
     def __init__(self, study: optuna.Study):
         self.study = study
-        self.known: dict[str, BaseDistribution] = {}  # what this process' model draws from
-        self.ended: dict[int, Path] = {}  # of trials that change no more
-        self.since = 0  # trials before this one knew fewer hyperparameters, so they are no points of the space
+        self.known: dict[str, BaseDistribution] = {}  # from which the model of this process draws
+        self.ended: dict[int, Path] = {}  # of trials that have ended
+        self.since = 0  # earlier trials knew fewer hyperparameters, so they are no points of the space
 
     def paths(self, but: int | None = None) -> list[Path]:
-        """Give the paths of all trials but one, in the order of their numbers."""
+        """Return the paths of all points but one, in the order of their trials' numbers."""
         return [self.path_of(one) for one in self.points(but)]
 
     def path_of(self, trial: FrozenTrial) -> Path:
-        """Give a trial's path."""
+        """Return the path of a trial."""
         if trial.number in self.ended:
             return self.ended[trial.number]
         drawn_from = trial.distributions
@@ -74,10 +74,10 @@ class Points:
         return path
 
     def points(self, but: int | None = None) -> list[FrozenTrial]:
-        """Give the trials that are points of the space, in the order of their numbers.
+        """Return the trials that are points of the space, in the order of their numbers.
 
-        A trial that failed or runs, and asked for less than whole trials with the same names, is not a point yet; one
-        that failed so twice is.
+        A failed or running trial is no point yet when its names are only the first names of a trial that ended well.
+        If it fails again with the same values, it is a point.
         """
         trials = self.study.get_trials(deepcopy=False)
         again = tried_again(trials)
@@ -90,12 +90,12 @@ class Points:
         return [one for one in found if one.number != but and (one.number not in early or one.number in twice)]
 
     def taken(self, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> set[ParameterValue]:
-        """Give the values that lead to nothing new.
+        """Return the values of a hyperparameter that lead only to points that have been run.
 
         Args:
-            trial: Which asks; its values so far are in it.
-            name: What it asks for.
-            distribution: What that is drawn from.
+            trial: The trial that asks, with its values so far.
+            name: The name of the hyperparameter.
+            distribution: The distribution of the hyperparameter.
         """
         if count(distribution) is None:
             return set()
@@ -105,18 +105,18 @@ class Points:
         return {value for value, group in grouped(alike, depth).items() if is_full(group, depth + 1, self.known)}
 
     def all_taken(self, *, strict: bool = False) -> bool:
-        """Return whether nothing is left to be run.
+        """Return whether all points of the space have been run.
 
         Args:
-            strict: Whether to say so only where this process knows each hyperparameter that is in question, for
-                another version of the script may have had other ranges.
+            strict: Whether to return False when this process does not know a hyperparameter: the recorded range may
+                be that of another version of the script.
         """
         paths = self.paths()
         return bool(paths) and is_full(paths, 0, self.known, strict)
 
 
 def begins_with(trial: FrozenTrial, other: FrozenTrial) -> bool:
-    """Return whether a trial has the other's values first, in the same order."""
+    """Return whether the first values of a trial are those of the other, in the same order."""
     for (name, value), (same, given) in zip(trial.params.items(), other.params.items()):
         if name != same or value != given and written(trial.distributions[name], value) != given:
             return False
@@ -124,12 +124,12 @@ def begins_with(trial: FrozenTrial, other: FrozenTrial) -> bool:
 
 
 def is_point(trial: FrozenTrial) -> bool:
-    """Return whether a trial has come to a point; not when it ended before it asked for anything."""
+    """Return whether a trial can be a point: it has asked for a value, or it ended well without one."""
     return not is_surplus(trial) and (bool(trial.params) or trial.state in ENDED_WELL)
 
 
 def is_full(paths: Sequence[Path], depth: int, known: Mapping[str, BaseDistribution], strict: bool = False) -> bool:
-    """Return whether paths that are alike up to a depth leave nothing else to be run below it."""
+    """Return whether paths that are equal up to a depth include all points below it."""
     further = [path for path in paths if len(path) > depth]
     if not further:
         return True
@@ -146,6 +146,7 @@ def is_full(paths: Sequence[Path], depth: int, known: Mapping[str, BaseDistribut
 
 
 def grouped(paths: Sequence[Path], depth: int) -> dict[ParameterValue, list[Path]]:
+    """Return the paths by their value at a depth."""
     groups: dict[ParameterValue, list[Path]] = {}
     for path in paths:
         groups.setdefault(path[depth][2], []).append(path)

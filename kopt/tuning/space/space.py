@@ -1,8 +1,8 @@
-"""Space: a recipe, or any value, plus ranges for some of its fields."""
+"""Space: a recipe, or any other value, with ranges for some of its fields."""
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
-from typing import Any
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import keras_tuner
 import optuna
@@ -11,22 +11,25 @@ from kopt.values.checks import require
 from kopt.values.field_paths import is_count, replace
 from kopt.values.fields import Number, Value
 from kopt.values.registry import Registry
+from kopt.values.types import Argument, FieldValue, HyperParameters, ParameterValue
 
 __all__ = ["Choice", "Range", "Space"]
 
 registry: Registry[Value] = Registry("tuning")
 
 PLAIN = (bool, int, float, str)
+Searched = TypeVar("Searched", bound=Value)
+Source: TypeAlias = HyperParameters | optuna.trial.BaseTrial | Mapping[str, FieldValue]
 
 
 @registry.register
 class Range(Value):
-    """Every number from low to high; whole ones where the field is a count.
+    """All numbers from low to high; only whole numbers where the field is a count.
 
     Args:
-        low: The least.
-        high: The greatest, > low.
-        log: Whether to draw evenly by order of magnitude; low must be > 0 then.
+        low: The least number.
+        high: The greatest number, > low.
+        log: Whether to draw uniformly on a log scale; low must be > 0 then.
 
     Raises:
         ValueError: When the range is empty, or reaches 0 on a log scale.
@@ -48,14 +51,14 @@ class Range(Value):
         require(self.low < self.high, "high", f"must be > low = {self.low:g}", self.high)
         require(not self.log or self.low > 0, "low", "must be > 0 on a log scale", self.low)
 
-    def ends(self) -> tuple[Any, ...]:
-        """The values that the field must take."""
+    def ends(self) -> tuple[FieldValue, ...]:
+        """Return the values that the field must accept."""
         return self.low, self.high
 
 
 @registry.register
 class Choice(Value):
-    """One of some options, of any kind that the field takes: numbers, names, whole schedules.
+    """Options of any kind that the field accepts: numbers, names, whole schedules.
 
     Args:
         options: The options, at least two, all different.
@@ -71,26 +74,26 @@ class Choice(Value):
         Folklore.
     """
 
-    options: tuple[Any, ...]
+    options: tuple[FieldValue, ...]
 
     def check(self) -> None:
         different = len(self.options) == len(set(map(repr, self.options)))
         require(len(self.options) >= 2 and different, "options", "must be at least two, all different", self.options)
 
-    def ends(self) -> tuple[Any, ...]:
-        """The values that the field must take."""
+    def ends(self) -> tuple[FieldValue, ...]:
+        """Return the values that the field must accept."""
         return self.options
 
 
-class Space:
-    """A value with ranges for some of its fields; `fill` makes the value for what a tuner draws.
+class Space(Generic[Searched]):
+    """A value with ranges for some of its fields; `fill` returns the value with the fields that a tuner draws.
 
     Args:
-        value: A recipe, or any other value: the fields without a range stay as they are.
+        value: A recipe, or any other value; fields without a range do not change.
         ranges: Path -> `Range` or `Choice`.
 
     Raises:
-        ValueError: When a path does not exist, or its field refuses an end of its range; before anything is trained.
+        ValueError: When a path does not exist, or its field refuses an end of the range; before anything is trained.
 
     Example:
         >>> from kopt.models import MLP
@@ -99,10 +102,10 @@ class Space:
         MLP((4,), outputs=3, units=(32,), dropout=0.1)
 
     Source:
-        The paths are those of the command line.
+        The paths of the command line.
     """
 
-    def __init__(self, value: Value, ranges: Mapping[str, Range | Choice]):
+    def __init__(self, value: Searched, ranges: Mapping[str, Range | Choice]):
         require(isinstance(value, Value), "value", "must be a kopt value", value)
         require(isinstance(ranges, Mapping) and len(ranges) > 0, "ranges", "must be paths with ranges", ranges)
         for path, allowed in ranges.items():
@@ -111,21 +114,21 @@ class Space:
                 replace(value, {path: as_field(value, path, end)})
         self.value, self.ranges = value, dict(ranges)
 
-    def fill(self, source: Any) -> Any:
-        """Give the value with its ranges filled in.
+    def fill(self, source: Source) -> Searched:
+        """Return the value with a drawn field for each range.
 
         Args:
             source: KerasTuner's `HyperParameters`, an Optuna trial, or a mapping from paths to fields.
 
         Returns:
-            A value of the same type as the space's.
+            A value of the same type as the value of the space.
 
         Raises:
             ValueError: When the source is none of these, or lacks a path.
         """
         return replace(self.value, {path: self._draw(source, path, allowed) for path, allowed in self.ranges.items()})
 
-    def _draw(self, source: Any, path: str, allowed: Range | Choice) -> Any:
+    def _draw(self, source: Source, path: str, allowed: Range | Choice) -> FieldValue:
         if isinstance(source, Mapping):
             require(path in source, "source", f"must hold {path!r}", sorted(source))
             return source[path]
@@ -140,16 +143,24 @@ class Space:
         return labels[suggest.option(source, path, list(labels))]
 
 
+class Suggest(Protocol):
+    """Draws from the hyperparameters of one library."""
+
+    def number(self, source: Argument, path: str, allowed: Range, whole: bool) -> float: ...
+
+    def option(self, source: Argument, path: str, labels: list[ParameterValue]) -> ParameterValue: ...
+
+
 class FromKerasTuner:
     """Draws from KerasTuner's hyperparameters."""
 
     @staticmethod
-    def number(source: keras_tuner.HyperParameters, path: str, allowed: Range, whole: bool) -> Any:
+    def number(source: HyperParameters, path: str, allowed: Range, whole: bool) -> float:
         draw, number = (source.Int, int) if whole else (source.Float, float)
         return draw(path, number(allowed.low), number(allowed.high), sampling="log" if allowed.log else "linear")
 
     @staticmethod
-    def option(source: keras_tuner.HyperParameters, path: str, labels: list[Any]) -> Any:
+    def option(source: HyperParameters, path: str, labels: list[ParameterValue]) -> ParameterValue:
         return source.Choice(path, labels, ordered=False)
 
 
@@ -157,26 +168,26 @@ class FromOptuna:
     """Draws from an Optuna trial."""
 
     @staticmethod
-    def number(source: optuna.trial.BaseTrial, path: str, allowed: Range, whole: bool) -> Any:
+    def number(source: optuna.trial.BaseTrial, path: str, allowed: Range, whole: bool) -> float:
         if whole:
             return source.suggest_int(path, int(allowed.low), int(allowed.high), log=allowed.log)
         return source.suggest_float(path, allowed.low, allowed.high, log=allowed.log)
 
     @staticmethod
-    def option(source: optuna.trial.BaseTrial, path: str, labels: list[Any]) -> Any:
+    def option(source: optuna.trial.BaseTrial, path: str, labels: list[ParameterValue]) -> ParameterValue:
         return source.suggest_categorical(path, labels)
 
 
-SOURCES: dict[type, Any] = {keras_tuner.HyperParameters: FromKerasTuner, optuna.trial.BaseTrial: FromOptuna}
+SOURCES: dict[type, Suggest] = {keras_tuner.HyperParameters: FromKerasTuner, optuna.trial.BaseTrial: FromOptuna}
 
 
-def as_field(value: Value, path: str, end: Any) -> Any:
-    """An end of a range as its field takes it: 2.0 as 2 where the field is a count."""
+def as_field(value: Value, path: str, end: FieldValue) -> FieldValue:
+    """Return an end of a range as its field accepts it: 2 for 2.0 where the field is a count."""
     whole = isinstance(end, float) and end.is_integer() and is_count(value, path)
     return int(end) if whole else end
 
 
-def label(option: Any, options: tuple[Any, ...]) -> Any:
-    """What a tuner records for an option: itself where all are plain and of one type, else its code."""
+def label(option: FieldValue, options: tuple[FieldValue, ...]) -> ParameterValue:
+    """Return what a tuner records for an option: the option when all are plain and of one type, else its code."""
     plain = all(isinstance(other, PLAIN) for other in options) and len(set(map(type, options))) == 1
     return option if plain else repr(option)

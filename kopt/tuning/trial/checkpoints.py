@@ -1,4 +1,4 @@
-"""Checkpoints of trials: the best epoch to load, the last one to go on from, and no more than are wanted."""
+"""Checkpoints of trials: weights of the best epoch to load, those of the last to resume from, and their removal."""
 
 import contextlib
 import json
@@ -6,13 +6,13 @@ import logging
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
 
 from kopt import distribute
 from kopt.tuning.trial.snapshot import StartAnew, Watched, read_snapshot, restore, take_snapshot, write_snapshot
+from kopt.values.types import Json, KerasCallback, Logs, Objective, ParameterValue
 
 __all__ = ["Checkpoint", "Progress", "discard", "keep_checkpoints"]
 
@@ -23,10 +23,10 @@ SHAPES = "build_config.json"  # KerasTuner's name
 
 
 class Progress:
-    """How far a trial is, in its folder: so that another process can go on with it.
+    """The progress of a trial, in a file of the trial's folder, from which another process can resume the trial.
 
     Args:
-        folder: The trial's.
+        folder: The folder of the trial.
 
     Example:
         >>> import tempfile, pathlib
@@ -41,16 +41,16 @@ class Progress:
     def __init__(self, folder: pathlib.Path):
         self.folder, self.file = folder, folder / "progress.json"
         found = read_json(self.file)
-        self.of: dict[str, Any] = found.get("of", {})  # what decides what its numbers mean
-        self.values: dict[str, Any] | None = found.get("values")  # of the hyperparameters, when its model was built
-        self.finished: list[dict[str, float]] = found.get("finished", [])  # what each ended execution reached
-        self.epochs: list[dict[str, float]] = found.get("epochs", [])  # of the execution that is under way
-        self.last: str | None = found.get("last")  # name of the weights and the snapshot after its last epoch
-        self.best_before: float | None = found.get("best_before")  # objective of the checkpoint, of ended executions
-        self.best: float | None = found.get("best") if self.last else self.best_before  # of this one's epochs too
+        self.of: dict[str, Json] = found.get("of", {})  # what decides the meaning of its metrics
+        self.values: dict[str, ParameterValue] | None = found.get("values")  # hyperparameters of its model
+        self.finished: list[dict[str, float]] = found.get("finished", [])  # metrics of each execution that has ended
+        self.epochs: list[dict[str, float]] = found.get("epochs", [])  # logs of the running execution
+        self.last: str | None = found.get("last")  # name of the files of its last epoch: weights and snapshot
+        self.best_before: float | None = found.get("best_before")  # best objective of the ended executions
+        self.best: float | None = found.get("best") if self.last else self.best_before  # of the running one too
 
     def write(self) -> None:
-        """Write it, all or nothing."""
+        """Write the file in one atomic step, and remove the files of earlier epochs."""
         self.folder.mkdir(parents=True, exist_ok=True)
         fields = {name: value for name, value in vars(self).items() if name not in ("folder", "file")}
         unfinished = self.file.with_suffix(".part")
@@ -61,24 +61,24 @@ class Progress:
                 old.unlink()
 
     def end_execution(self, metrics: dict[str, float]) -> None:
-        """Begin with the next execution."""
+        """Record the metrics of an execution that has ended, and begin the next one."""
         self.finished.append(metrics)
         self.epochs, self.last, self.best_before = [], None, self.best
         self.write()
 
     def begin_anew(self) -> None:
-        """Begin the execution that is under way anew."""
+        """Discard the epochs of the running execution."""
         self.epochs, self.last, self.best = [], None, self.best_before
         self.write()
 
-    def changed(self, of: dict[str, Any]) -> list[str]:
-        """Record what decides the trial's numbers; return the names of what has changed."""
-        before, self.of = self.of, of
+    def changed(self, terms: dict[str, Json]) -> list[str]:
+        """Record the terms that decide the meaning of the trial's metrics; return the names of those that changed."""
+        before, self.of = self.of, terms
         began = bool(self.finished or self.epochs)
-        return sorted(name for name in {*of, *before} if of.get(name) != before.get(name)) if began else []
+        return sorted(name for name in {*terms, *before} if terms.get(name) != before.get(name)) if began else []
 
-    def require_values(self, values: dict[str, Any]) -> None:
-        """Record the values that a model is built with.
+    def require_values(self, values: dict[str, ParameterValue]) -> None:
+        """Record the hyperparameters that the model was built with.
 
         Raises:
             StartAnew: When they have changed.
@@ -88,19 +88,19 @@ class Progress:
             raise StartAnew("its hyperparameters are others", whole=True)
 
     def restart(self) -> None:
-        """Begin the trial anew."""
+        """Discard the progress of all executions."""
         self.end()
         self.finished, self.best, self.best_before = [], None, None
 
     def end(self) -> None:
-        """Remove what only an unfinished trial needs."""
+        """Remove the files that only an unfinished trial needs."""
         self.epochs, self.last = [], None
         for one in [*self.folder.glob("last-*"), *self.folder.glob("progress.*"), *self.folder.glob("part-*")]:
             one.unlink()
 
 
-def read_json(file: pathlib.Path) -> dict[str, Any]:
-    """Return what a file holds; nothing where it is not there, or a machine that lost its power left it broken."""
+def read_json(file: pathlib.Path) -> dict[str, Json]:
+    """Return the content of a JSON file; nothing when the file is missing, or a power failure broke it."""
     try:
         return json.loads(file.read_text())
     except FileNotFoundError:
@@ -111,18 +111,18 @@ def read_json(file: pathlib.Path) -> dict[str, Any]:
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Save the weights, with the optimizer's, of the best epoch and of the last; go on from the last one.
+    """A callback that saves weights and optimizers of the best and the last epoch, and resumes from the last one.
 
-    The best epoch's is saved in any loop that calls `set_model` and `on_epoch_end`. To go on, it must also call
-    `on_train_begin`, once, and begin with the epoch that `initial_epoch` says, as `fit` does; another begins anew.
-    What goes on exactly: weights, optimizers, Keras' seeds, NumPy's and Python's random numbers, and what callbacks
-    keep in plain attributes. What does not: the place in a generator or a shuffled `tf.data.Dataset`, and random
-    numbers that a compiled step draws by `tf.random`.
+    Any loop that calls `set_model` and `on_epoch_end` saves its best epoch. To be resumed, a loop must also call
+    `on_train_begin` once, and begin with the epoch `initial_epoch`, as `fit` does; any other loop begins anew.
+    Restored exactly: weights, optimizers, Keras' seeds, the random states of NumPy and Python, and plain attributes of
+    callbacks. Not restored: the position in a generator or a shuffled `tf.data.Dataset`, and random numbers that a
+    compiled step draws by `tf.random`.
 
     Args:
-        progress: The trial's.
-        objective: What the best epoch is the best of; where it is not in the logs, the last epoch is.
-        first: The first epoch's number, where `fit` is to begin.
+        progress: The progress of the trial.
+        objective: The objective that the best epoch optimizes; when no epoch reports it, the last epoch is saved.
+        first: The number of the epoch with which `fit` begins.
         made: Seed generators that the model does not hold.
 
     Example:
@@ -136,16 +136,23 @@ class Checkpoint(keras.callbacks.Callback):
         ['checkpoint.weights.h5', 'last-2.npz', 'last-2.weights.h5', 'progress.json']
     """
 
-    def __init__(self, progress: Progress, objective: Any, *, first: int = 0, made: Sequence[Any] = ()):
+    def __init__(
+        self,
+        progress: Progress,
+        objective: Objective,
+        *,
+        first: int = 0,
+        made: Sequence[keras.random.SeedGenerator] = (),
+    ):
         super().__init__()
         self.progress, self.objective, self.made = progress, objective, made
-        self.beside: Sequence[Any] = ()  # the other callbacks of the fit
+        self.beside: Sequence[KerasCallback] = ()  # the other callbacks of the fit
         self.goes_on = progress.last is not None
         self.logs = list(progress.epochs)
-        self.next: int | None = first  # the next epoch, where training can be gone on with
+        self.next: int | None = first  # the next epoch; None when training cannot be resumed
         self.kept: Watched | None = None
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         if self.kept is not None:
             self.refuse("it has more than one fit")
             self.progress.epochs, self.progress.last = [], None
@@ -155,7 +162,7 @@ class Checkpoint(keras.callbacks.Callback):
             self.restore(self.progress.folder / f"{self.progress.last}", self.kept)
 
     def restore(self, last: pathlib.Path, watched: Watched) -> None:
-        """Go on from the last epoch's files."""
+        """Restore training from the files of the last epoch."""
         snapshot = read_snapshot(last.with_suffix(".npz"))
         try:
             restore(snapshot, last.with_suffix(".weights.h5"), self.model, self.made, watched)
@@ -163,16 +170,16 @@ class Checkpoint(keras.callbacks.Callback):
             raise StartAnew(f"its weights file is broken, {error}") from error
 
     def refuse(self, why: str) -> None:
-        """Note that training cannot be resumed; begin anew when it was."""
+        """Note that training cannot be resumed; raise StartAnew when it was resumed."""
         self.next = None
         if self.goes_on:
             raise StartAnew(why)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if epoch != self.next:
             self.refuse(f"its fit does not begin with epoch {self.next}")
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if self.kept is None or epoch != self.next:
             self.refuse(f"its fit does not begin with epoch {self.next}")
         else:
@@ -182,10 +189,10 @@ class Checkpoint(keras.callbacks.Callback):
         if distribute.is_chief(self.model.distribute_strategy):
             self.save(logs)
 
-    def save(self, logs: Any) -> None:
-        """Save the best epoch's weights and, unless training ends, the files to resume from."""
+    def save(self, logs: Logs) -> None:
+        """Save the weights if the epoch is the best and, unless training ends, the files to resume from."""
         progress, best, goes_on = self.progress, self.is_best(logs), self.next is not None
-        # A fit that is about to stop does not go on: were it lost now, it would resume after the epoch before.
+        # No files to resume from when the fit is about to stop: a process that dies now resumes from the epoch before.
         goes_on = goes_on and not self.model.stop_training
         if not best and not goes_on:
             return
@@ -205,9 +212,10 @@ class Checkpoint(keras.callbacks.Callback):
         else:
             weights.unlink()
 
-    def is_best(self, logs: Any) -> bool:
+    def is_best(self, logs: Logs) -> bool:
+        """Return whether an epoch is the best so far; record its objective if so."""
         if not self.objective.has_value(logs):
-            return self.progress.best is None  # another epoch's is known, as with validation_freq
+            return self.progress.best is None  # with validation_freq, some epochs do not report it
         value, best = float(self.objective.get_value(logs)), self.progress.best
         better = np.isfinite(value) and (best is None or bool(self.objective.better_than(value, best)))
         if better:
@@ -219,7 +227,7 @@ def discard(folder: pathlib.Path) -> None:
     """Remove a trial's training files, and its folder when nothing else is in it.
 
     Args:
-        folder: The trial's.
+        folder: The folder of the trial.
 
     Example:
         >>> import tempfile
@@ -236,17 +244,17 @@ def discard(folder: pathlib.Path) -> None:
     Progress(folder).end()
     for name in (BEST, SHAPES):
         (folder / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # there is something of the user's in it
+    with contextlib.suppress(OSError):  # files of the user are in it
         folder.rmdir()
 
 
 def keep_checkpoints(folder: pathlib.Path, ended: Sequence[str], kept: Sequence[str]) -> None:
-    """Remove the checkpoints of all ended trials but some.
+    """Remove the checkpoints of the ended trials that are not kept.
 
     Args:
-        folder: The search's folder.
+        folder: The folder of the search.
         ended: Numbers of the trials that have ended.
-        kept: Numbers of those whose checkpoints are to stay.
+        kept: Numbers of the trials whose checkpoints stay.
 
     Example:
         >>> import tempfile, pathlib

@@ -1,15 +1,16 @@
-"""Execution: one training of a trial's model, on one fold, and what it tells the tuner at each epoch."""
+"""Execution: one training of a trial's model on one fold, and the tuner's hooks that it calls."""
 
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import keras
 import keras_tuner
 import optuna
 
 from kopt.keras_internals.resuming import called_last, seeds_made
+from kopt.tuning.search.oracle import StudyOracle
 from kopt.tuning.space.hypermodel import HyperModel
 from kopt.tuning.space.seeded import seed_of
 from kopt.tuning.trial.checkpoints import Checkpoint, Progress
@@ -17,7 +18,19 @@ from kopt.tuning.trial.folds import folds_of, take
 from kopt.tuning.trial.input_specs import inputs_of
 from kopt.tuning.trial.objectives import best_epoch, directions
 from kopt.tuning.trial.snapshot import StartAnew
-from kopt.values.types import KerasCallback, Objective, TrialOfTuner
+from kopt.values.types import (
+    FitArgument,
+    HyperModelLike,
+    HyperParameters,
+    Json,
+    KerasCallback,
+    KerasModel,
+    Logs,
+    Objective,
+    Scalar,
+    TrialOfTuner,
+    TrialResults,
+)
 
 __all__ = ["data_of", "execute", "forward", "is_stopped"]
 
@@ -26,59 +39,89 @@ log = logging.getLogger("kopt")
 DATA = ("x", "y")
 
 
+class ExecutingTuner(Protocol):
+    """The part of a tuner that the training of a trial's models uses."""
+
+    oracle: StudyOracle
+    hypermodel: HyperModelLike
+    folds: int
+    executions: int
+    seed: int | None
+    max_parameters: int | None
+
+    def fresh_model(self, hp: HyperParameters) -> KerasModel: ...
+
+    def copied(
+        self, callbacks: Sequence[KerasCallback], trial: TrialOfTuner, execution: int
+    ) -> list[KerasCallback]: ...
+
+    def save_build(self, trial_id: str, model: KerasModel, inputs: Json) -> None: ...
+
+    def on_epoch_begin(self, trial: TrialOfTuner, model: KerasModel, epoch: int, logs: Logs = None) -> None: ...
+
+    def on_epoch_end(self, trial: TrialOfTuner, model: KerasModel, epoch: int, logs: Logs = None) -> None: ...
+
+    def on_batch_begin(self, trial: TrialOfTuner, model: KerasModel, batch: int, logs: Logs) -> None: ...
+
+    def on_batch_end(self, trial: TrialOfTuner, model: KerasModel, batch: int, logs: Logs = None) -> None: ...
+
+
 class Stopped(BaseException):
-    """Ends a loop that goes on although its trial was stopped; no `except Exception` of a user's is to keep it."""
+    """Ends a loop that does not obey `stop_training`, after its trial was stopped.
+
+    It is a BaseException, so that no `except Exception` of a user catches it.
+    """
 
 
 class Forward(keras.callbacks.Callback):
-    """Calls the tuner's epoch hooks, from `fit` or from any loop that calls `set_model` and `on_epoch_end`.
+    """A callback that calls the tuner's epoch hooks, in `fit` or any loop that calls `set_model` and `on_epoch_end`.
 
     Args:
-        tuner: Whose.
-        trial: Of which trial.
-        epochs: How many there are, for a loop that does not call `set_params`; None when unknown.
+        tuner: The tuner whose hooks are called.
+        trial: KerasTuner's trial.
+        epochs: The number of epochs, for a loop that does not call `set_params`; None when unknown.
     """
 
-    def __init__(self, tuner: Any, trial: TrialOfTuner, epochs: int | None = None):
+    def __init__(self, tuner: ExecutingTuner, trial: TrialOfTuner, epochs: int | None = None):
         super().__init__()
         self.tuner, self.trial, self.epochs = tuner, trial, epochs
         self.counts = "parameters" in directions(tuner.oracle.objective)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.require_running()
         self.tuner.on_epoch_begin(self.trial, self.model, epoch, logs=logs)
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.require_running()
         if self.counts and logs is not None:
             logs["parameters"] = float(self.model.count_params())
         self.tuner.on_epoch_end(self.trial, self.model, epoch, logs=logs)
         if epoch + 1 >= ((self.params or {}).get("epochs") or self.epochs or float("inf")):
-            self.tuner.oracle.stop(self.trial, None)  # it was at its end anyway
+            self.tuner.oracle.stop(self.trial, None)  # a trial that reached its last epoch was not stopped
 
     def require_running(self) -> None:
-        """Leave a loop that does not obey `model.stop_training`."""
+        """Raise `Stopped` when the trial was stopped: the loop does not obey `model.stop_training`."""
         if is_stopped(self.tuner.oracle, self.trial):
             raise Stopped
 
 
 class ForwardBatches(Forward):
-    """Calls the tuner's batch hooks too; apart, for a loop that has none to call runs many batches at once."""
+    """A `Forward` that calls the tuner's batch hooks too; without batch hooks, a loop runs many batches at once."""
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         self.tuner.on_batch_begin(self.trial, self.model, batch, logs)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.tuner.on_batch_end(self.trial, self.model, batch, logs)
 
 
-def forward(tuner: Any, trial: TrialOfTuner, epochs: int | None = None) -> Forward:
-    """Give the callback that calls the tuner's hooks, those of batches only where a subclass has its own.
+def forward(tuner: ExecutingTuner, trial: TrialOfTuner, epochs: int | None = None) -> Forward:
+    """Return the callback that calls the tuner's hooks: batch hooks only when the tuner's class overrides them.
 
     Args:
-        tuner: Whose.
-        trial: Of which trial.
-        epochs: How many there are, where that is known.
+        tuner: The tuner whose hooks are called.
+        trial: KerasTuner's trial.
+        epochs: The number of epochs; None when unknown.
 
     Returns:
         The callback.
@@ -97,15 +140,15 @@ def forward(tuner: Any, trial: TrialOfTuner, epochs: int | None = None) -> Forwa
 
 
 def data_of(
-    tuner: Any, execution: int, args: Sequence[Any], given: Mapping[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
-    """Give the arguments of one execution's fit: the whole data, or a fold's share of them.
+    tuner: ExecutingTuner, execution: int, args: Sequence[FitArgument], given: Mapping[str, FitArgument]
+) -> tuple[list[FitArgument], dict[str, FitArgument]]:
+    """Return the arguments of `fit` for one execution: all data, or those of a fold.
 
     Args:
-        tuner: Its folds and seed are used.
-        execution: Which, from 0; a fold's executions follow one another.
+        tuner: The tuner, for its folds, executions, seed and hypermodel.
+        execution: The number of the execution, from 0; the executions of a fold follow one another.
         args: Positional arguments of `search`.
-        given: Named ones.
+        given: Named arguments of `search`.
 
     Returns:
         Positional and named arguments of `fit`.
@@ -134,30 +177,30 @@ def data_of(
 
 
 def execute(
-    tuner: Any,
+    tuner: ExecutingTuner,
     trial: TrialOfTuner,
     execution: int,
     progress: Progress,
     callbacks: Sequence[KerasCallback],
-    args: Any,
-    named: Any,
-) -> Any:
-    """Build and train one model of a trial, from its last epoch on where another process has begun with it.
+    args: Sequence[FitArgument],
+    named: dict[str, FitArgument],
+) -> TrialResults:
+    """Build and train one model of a trial; resume after its last epoch when another process has begun it.
 
     Args:
-        tuner: Whose hypermodel and hooks are used.
+        tuner: The tuner, for its hypermodel and hooks.
         trial: KerasTuner's trial.
-        execution: Which of the trial's models, from 0.
-        progress: How far the trial is.
-        callbacks: The user's; copied.
+        execution: The number of the execution, from 0.
+        progress: The progress of the trial.
+        callbacks: The user's callbacks; the model is trained with copies.
         args: Positional arguments of `fit`.
-        named: Named ones.
+        named: Named arguments of `fit`.
 
     Returns:
-        What the hypermodel's `fit` returned; a History has the epochs before too.
+        The result of the hypermodel's `fit`; a History has the earlier epochs too.
 
     Raises:
-        FailedTrialError: When the model has more parameters than it may.
+        FailedTrialError: When the model has more than `max_parameters` parameters.
     """
     try:
         return trained(tuner, trial, execution, progress, callbacks, args, named)
@@ -166,21 +209,21 @@ def execute(
             raise
         log.warning("trial %s begins its execution %d anew: %s", trial.trial_id, execution, why)
         progress.begin_anew()
-        if tuner.executions == 1:  # else each is reported at its end
+        if tuner.executions == 1:  # of several executions, each is reported at its end
             tuner.oracle.forget_reports(trial)
         return trained(tuner, trial, execution, progress, callbacks, args, named)
 
 
 def trained(
-    tuner: Any,
+    tuner: ExecutingTuner,
     trial: TrialOfTuner,
     execution: int,
     progress: Progress,
     callbacks: Sequence[KerasCallback],
-    args: Any,
-    named: Any,
-) -> Any:
-    """Do what `execute` does, or raise StartAnew where it cannot go on from where it was."""
+    args: Sequence[FitArgument],
+    named: dict[str, FitArgument],
+) -> TrialResults:
+    """Train as `execute` does, or raise StartAnew when training cannot be resumed."""
     hp, fit = trial.hyperparameters, tuner.hypermodel.fit
     if progress.last and not takes(fit, "initial_epoch"):
         raise StartAnew("its fit takes no initial_epoch")
@@ -206,18 +249,18 @@ def trained(
     return result
 
 
-def reached(logs: Sequence[Mapping[str, Any]], objective: Objective) -> dict[str, float]:
-    """Return the metrics of the best epoch of a loop that was left."""
+def reached(logs: Sequence[Mapping[str, Scalar]], objective: Objective) -> dict[str, float]:
+    """Return the metrics of the best epoch of a loop that ended by `Stopped`."""
     if not any(objective.has_value(one) for one in logs):
         raise optuna.TrialPruned
     return best_epoch(logs, objective).metrics
 
 
-def is_stopped(oracle: Any, trial: TrialOfTuner) -> bool:
-    """Tell whether a trial that is under way was to stop before its end.
+def is_stopped(oracle: StudyOracle, trial: TrialOfTuner) -> bool:
+    """Return whether a running trial was stopped before its end.
 
     Args:
-        oracle: The tuner's.
+        oracle: The oracle of the tuner.
         trial: KerasTuner's trial.
 
     Example:
@@ -229,14 +272,14 @@ def is_stopped(oracle: Any, trial: TrialOfTuner) -> bool:
     return oracle.live[trial.trial_id].stopped is not None
 
 
-def takes(function: Any, name: str) -> bool:
-    """Return whether a function can be given an argument by its name."""
+def takes(function: Callable[..., TrialResults], name: str) -> bool:
+    """Return whether a function accepts an argument by name."""
     parameters = inspect.signature(function).parameters
     return name in parameters or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
 
 
-def require_size(tuner: Any, trial: TrialOfTuner, model: Any) -> None:
-    """Leave a model out that is too large; samplers learn that such are bad."""
+def require_size(tuner: ExecutingTuner, trial: TrialOfTuner, model: KerasModel) -> None:
+    """Raise FailedTrialError when a model is too large; the sampler learns to avoid such models."""
     limit = tuner.max_parameters
     if limit is not None and model.built and model.count_params() > limit:
         tuner.oracle.stop(trial, "oversized")

@@ -1,12 +1,13 @@
-"""Folds: which examples to train on and which to validate on."""
+"""Folds: the rows to train on and the rows to validate on."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from kopt.tuning.space.seeded import seed_of
 from kopt.values.checks import require
+from kopt.values.types import ArrayLike, Nest
 
 __all__ = ["Fold", "folds_of", "take"]
 
@@ -18,23 +19,24 @@ class Fold(NamedTuple):
     validation: np.ndarray
 
 
-def folds_of(y: Any, folds: int, *, groups: Any = None, seed: int = 0) -> list[Fold]:
-    """Deal examples into folds, so that each is validated on once.
+def folds_of(y: Nest, folds: int, *, groups: ArrayLike | None = None, seed: int = 0) -> list[Fold]:
+    """Split examples into folds, so that each example is validated on once.
 
-    Classes (whole numbers, or one-hot rows) are dealt so that every fold has its share of each; with groups, a group's
-    examples stay together, and the folds are as even as greedy dealing makes them.
+    Folds are stratified: where the targets are classes (whole numbers, or one-hot rows), every fold has its share of
+    each class. With groups, the examples of a group stay together, and the largest groups are placed first, each into
+    the fold with the fewest examples.
 
     Args:
-        y: Targets, or a nest of them; the first one says the classes.
-        folds: How many, >= 2.
-        groups: A name or number for each example; None for none.
-        seed: Of the dealing, >= 0.
+        y: Targets, or a nest of them, whose first leaf holds the classes.
+        folds: The number of folds, >= 2.
+        groups: The group of each example, a name or a number; None for no groups.
+        seed: Seed of the shuffling within each class, >= 0.
 
     Returns:
         The folds.
 
     Raises:
-        ValueError: When there are fewer examples or groups than folds, or not a group for each example.
+        ValueError: When there are fewer examples or groups than folds, or `groups` has not one entry for each example.
 
     Example:
         >>> [fold.validation.tolist() for fold in folds_of([0, 0, 1, 1], 2)]
@@ -59,7 +61,7 @@ def folds_of(y: Any, folds: int, *, groups: Any = None, seed: int = 0) -> list[F
 
 
 def class_of(targets: np.ndarray) -> np.ndarray | None:
-    """Each example's class; None where the targets are numbers."""
+    """Return the class of each example, or None when the targets are no classes."""
     if targets.ndim == 2 and targets.shape[1] > 1 and np.isin(targets, (0, 1)).all() and (targets.sum(1) == 1).all():
         return targets.argmax(1)
     one = targets.reshape(len(targets), -1)
@@ -69,7 +71,7 @@ def class_of(targets: np.ndarray) -> np.ndarray | None:
 
 
 def dealt(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """A fold for each example: each class is shuffled, and dealt on from where the one before ended."""
+    """Return the fold of each example: shuffle each class, and deal one class after the other to the folds in turn."""
     random = np.random.default_rng(seed_of(seed, folds))
     order = np.concatenate([random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
     places = np.empty(len(labels), int)
@@ -78,7 +80,7 @@ def dealt(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
 
 
 def together(group: np.ndarray, folds: int) -> np.ndarray:
-    """A fold for each example: the largest group first, each to the fold that has least."""
+    """Return the fold of each example: the largest group first, each group into the fold with the fewest examples."""
     sizes, filled = np.bincount(group), np.zeros(folds, int)
     fold_of = np.empty(len(sizes), int)
     for one in np.argsort(-sizes, kind="stable"):
@@ -87,8 +89,8 @@ def together(group: np.ndarray, folds: int) -> np.ndarray:
     return fold_of[group]
 
 
-def take(arrays: Any, rows: np.ndarray) -> Any:
-    """Give rows of arrays.
+def take(arrays: Nest, rows: np.ndarray) -> Nest:
+    """Return some rows of arrays.
 
     Args:
         arrays: An array, a nest of them, or None.

@@ -1,29 +1,68 @@
-"""Inputs: shapes and dtypes of what a model was trained on, from which one without an Input can be built again."""
+"""Input specs: which inputs are arrays, and the shapes and dtypes by which a model without an Input is built again."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import keras
+import numpy as np
+import tensorflow as tf
 
-__all__ = ["inputs_of", "symbolic"]
+from kopt.values.types import DType, FitArgument, Json, Nest, Tensor
+
+__all__ = ["are_arrays", "inputs_of", "symbolic"]
 
 
-def inputs_of(args: Sequence[Any], named: Mapping[str, Any]) -> Any:
-    """Return the shapes and dtypes of a fit's inputs, as JSON has it.
+@runtime_checkable
+class Shaped(Protocol):
+    """An array, a tensor or a description of one."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+    @property
+    def dtype(self) -> DType: ...
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """An array whose rows can be taken by their numbers."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+    def __getitem__(self, rows: slice, /) -> Tensor: ...
+
+
+def are_arrays(x: Nest) -> bool:
+    """Return whether a nest has leaves, and all of them are arrays with rows.
+
+    Args:
+        x: Inputs or targets, as `fit` takes them.
+
+    Example:
+        >>> are_arrays({"a": np.zeros((4, 3))}), are_arrays([1.0, 2.0]), are_arrays(None)
+        (True, False, False)
+    """
+    leaves = keras.tree.flatten(x)
+    return bool(leaves) and all(isinstance(leaf, Rows) and bool(leaf.shape) for leaf in leaves)
+
+
+def inputs_of(args: Sequence[FitArgument], named: Mapping[str, FitArgument]) -> Json:
+    """Return the shapes and dtypes of a fit's inputs, as JSON keeps them.
 
     Args:
         args: Positional arguments of `fit`.
-        named: Named ones.
+        named: Named arguments of `fit`.
 
     Returns:
-        A nest; None when they cannot be known without using the data up.
+        A nest of shapes and dtypes; None when reading them would consume the data.
 
     Example:
         >>> import numpy as np
         >>> inputs_of([np.zeros((4, 3))], {})
         {'shape': [None, 3], 'dtype': 'float64'}
     """
-    x: Any = args[0] if args else named.get("x")
+    x: FitArgument = args[0] if args else named.get("x")
     if isinstance(x, keras.utils.PyDataset):
         x = keras.utils.unpack_x_y_sample_weight(x[0])[0]
     elif hasattr(x, "element_spec"):
@@ -31,25 +70,30 @@ def inputs_of(args: Sequence[Any], named: Mapping[str, Any]) -> Any:
     return described(x)
 
 
-def described(x: Any) -> Any:
+def described(x: Nest) -> Json:
+    """Return the shapes and dtypes of a nest of arrays, or None when an entry is no array."""
     if isinstance(x, Mapping):
-        parts: Any = {str(name): described(one) for name, one in x.items()}
+        parts: Json = {str(name): described(one) for name, one in x.items()}
         return None if None in parts.values() else {"names": parts}
     if isinstance(x, (list, tuple)):
         parts = [described(one) for one in x]
         return None if None in parts else parts
-    shape = getattr(x, "shape", None)
-    if not shape or not hasattr(x, "dtype"):
+    if not isinstance(x, Shaped) or not x.shape:
         return None
-    dtype = getattr(x.dtype, "name", str(x.dtype).removeprefix("torch."))
-    return {"shape": [None, *map(int, shape[1:])], "dtype": "string" if dtype[:3] in ("str", "obj") else dtype}
+    name = dtype_name(x.dtype)
+    return {"shape": [None, *map(int, x.shape[1:])], "dtype": "string" if name[:3] in ("str", "obj") else name}
 
 
-def symbolic(inputs: Any) -> Any:
-    """Return the inputs to call a model with, so that it is built.
+def dtype_name(dtype: DType) -> str:
+    """Return the name of a dtype of NumPy, TensorFlow, Keras, pandas or PyTorch."""
+    return dtype.name if isinstance(dtype, (np.dtype, tf.DType)) else str(dtype).removeprefix("torch.")
+
+
+def symbolic(inputs: Json) -> Nest:
+    """Return symbolic inputs; a call of the model on them builds it.
 
     Args:
-        inputs: What `inputs_of` returned, lists for tuples or not.
+        inputs: The result of `inputs_of`, also after JSON has turned its tuples into lists.
 
     Returns:
         A nest of symbolic tensors.

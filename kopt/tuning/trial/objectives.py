@@ -1,36 +1,38 @@
-"""Objectives: what a search wants more or less of, and what a trial's results say of it."""
+"""Objectives: the metrics that a search optimizes, their directions, and their values in a trial's results."""
 
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import keras_tuner
 import numpy as np
 
-from kopt.keras_internals.tuning import infer_direction
+from kopt.keras_internals.tuning import MultiObjective, infer_direction
 from kopt.values.checks import require, unknown
-from kopt.values.types import Objective, TrialResults
+from kopt.values.types import Objective, Scalar, TrialResults
 
 __all__ = ["Measured", "NotFinite", "directions", "measured", "objectives_of", "require_reported"]
 
+DEFAULT = "default_objective"  # KerasTuner's name when no objective is given
 
-DEFAULT = "default_objective"  # KerasTuner's name for none
 
-
-def objectives_of(objective: Objective) -> Any:
-    """Give objectives with the way that each should go.
+def objectives_of(
+    objective: Objective | str | Sequence[Objective | str] | None,
+) -> Objective | list[Objective] | None:
+    """Return objectives with their directions.
 
     Args:
         objective: A metric's name, a `keras_tuner.Objective`, a list of these for a Pareto front, or None where
-            `run_trial` or `HyperModel.fit` returns the one number to minimize. "parameters" is how many the model has.
+            `run_trial` or `HyperModel.fit` returns the one number to minimize. "parameters" is the number of the
+            model's parameters.
 
     Returns:
         A `keras_tuner.Objective`, a list of at least two, or None.
 
     Raises:
-        ValueError: When a name does not tell whether more or less of it is better.
+        ValueError: When the direction of a metric cannot be inferred from its name.
 
     Example:
         >>> objectives_of("val_accuracy").direction
@@ -44,11 +46,12 @@ def objectives_of(objective: Objective) -> Any:
         return objective
     if isinstance(objective, (list, tuple)):
         require(len(objective) > 0, "objective", "must name a metric", objective)
-        several = [objectives_of(one) for one in objective]
+        several: list[Objective] = [objectives_of(one) for one in objective]
         names = [one.name for one in several]
         require(len(set(names)) == len(names), "objective", "must name each metric once", names)
         return several if len(several) > 1 else several[0]
     require(isinstance(objective, str), "objective", "must be a metric's name or a keras_tuner.Objective", objective)
+    assert isinstance(objective, str)
     direction = "min" if objective == "parameters" else infer_direction(objective)
     rule = "must be a keras_tuner.Objective(name, 'min' or 'max') where the name does not tell which is better"
     require(direction is not None, "objective", rule, objective)
@@ -56,24 +59,25 @@ def objectives_of(objective: Objective) -> Any:
 
 
 def directions(objective: Objective) -> dict[str, str]:
-    """Name -> "min" or "max" of each objective.
+    """Return the direction of each objective, "min" or "max", by name.
 
     Args:
-        objective: As an oracle holds it: one, or several in one.
+        objective: The objective of an oracle: one, or several in one.
 
     Returns:
-        The directions, in the order in which the objectives were named.
+        Name -> direction, in the order of the objectives.
 
     Example:
         >>> import keras_tuner
         >>> directions(keras_tuner.Objective("val_loss", "min"))
         {'val_loss': 'min'}
     """
-    return getattr(objective, "name_to_direction", None) or {objective.name: objective.direction}
+    several = isinstance(objective, MultiObjective)
+    return objective.name_to_direction if several else {objective.name: objective.direction}
 
 
 class NotFinite(keras_tuner.errors.FailedTrialError):
-    """A trial whose result is no number; as in KerasTuner it may be tried again.
+    """A failure of a trial whose result is not finite; the trial may be run again, as in KerasTuner.
 
     Example:
         >>> raise NotFinite("loss was finite at no epoch.")
@@ -83,24 +87,24 @@ class NotFinite(keras_tuner.errors.FailedTrialError):
 
 
 class Measured(NamedTuple):
-    """What a trial reached: each metric at its best epoch, and which that was."""
+    """The metrics of a trial at its best epoch, and the number of that epoch."""
 
     metrics: dict[str, float]
     epoch: int
 
 
 def measured(results: TrialResults, objective: Objective) -> Measured:
-    """Read what `run_trial` returned.
+    """Return the best metrics in the results that `run_trial` returned.
 
     Args:
-        results: A History, a number, a mapping of metrics, or a list of these, which are averaged.
-        objective: As an oracle holds it.
+        results: A History, a number, a mapping of metrics, or a list of these, which is averaged.
+        objective: The objective of an oracle.
 
     Returns:
-        The metrics at the best epoch, those that are not finite left out of the choice.
+        The metrics at the best epoch among those with a finite objective.
 
     Raises:
-        FatalValueError: When the objective is not among them; the search must not go on.
+        FatalValueError: When the results lack the objective; the search must not go on.
         NotFinite: When the objective is not finite at any epoch.
 
     Example:
@@ -124,25 +128,26 @@ def measured(results: TrialResults, objective: Objective) -> Measured:
     )
 
 
-def is_number(value: Any) -> bool:
-    """Return whether a value is a number: of Python, NumPy, or an array or tensor of no dimensions."""
+def is_number(value: object) -> bool:
+    """Return whether a value is a number of Python or NumPy, or an array or tensor without dimensions."""
     if isinstance(value, (bool, np.bool_, str, bytes)) or value is None:
         return False
     array = np.asarray(value)
     return array.ndim == 0 and array.dtype.kind in "iufV"
 
 
-def by_epoch(history: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """A history's metrics epoch by epoch; those of n epochs are taken for those of every (epochs // n)th."""
+def by_epoch(history: Mapping[str, Sequence[Scalar]]) -> list[dict[str, Scalar]]:
+    """Return the metrics of a history by epoch; n values of a metric belong to every (epochs // n)th epoch."""
     length = max(map(len, history.values()), default=0)
-    epochs: list[dict[str, Any]] = [{} for _ in range(length)]
+    epochs: list[dict[str, Scalar]] = [{} for _ in range(length)]
     for name, values in history.items():
         for place, value in enumerate(values, 1):
             epochs[place * (length // len(values)) - 1][name] = value
     return epochs or [{}]
 
 
-def best_epoch(epochs: Sequence[Mapping[str, Any]], objective: Objective) -> Measured:
+def best_epoch(epochs: Sequence[Mapping[str, Scalar]], objective: Objective) -> Measured:
+    """Return the metrics of the best epoch, among those with a finite objective."""
     names = directions(objective)
     reported = {name for logs in epochs for name in logs}
     missing = [name for name in names if name not in reported]
@@ -158,8 +163,8 @@ def best_epoch(epochs: Sequence[Mapping[str, Any]], objective: Objective) -> Mea
         if all(math.isfinite(float(logs.get(name, math.nan))) for name in names)
     ]
     if not finite:
-        told = "what was returned" if DEFAULT in names else ", ".join(names)
-        raise NotFinite(f"{told} was finite at no epoch.")
+        what = "what was returned" if DEFAULT in names else ", ".join(names)
+        raise NotFinite(f"{what} was finite at no epoch.")
     best = (min if objective.direction == "min" else max)(value for value, _ in finite)
     epoch = next(epoch for value, epoch in finite if value == best)
     numbers = {name: float(value) for name, value in epochs[epoch].items() if np.ndim(value) == 0}
@@ -167,14 +172,14 @@ def best_epoch(epochs: Sequence[Mapping[str, Any]], objective: Objective) -> Mea
 
 
 def require_reported(names: Iterable[str], reported: Iterable[str]) -> None:
-    """Refuse an objective that training would not report.
+    """Raise ValueError when training does not report an objective.
 
     Args:
-        names: The objectives'.
-        reported: What training reports.
+        names: The names of the objectives.
+        reported: The names of the metrics that training reports.
 
     Raises:
-        ValueError: When one is not among them; says the nearest.
+        ValueError: When an objective is not reported; the error suggests the nearest name.
 
     Example:
         >>> require_reported(["val_acc"], ["accuracy", "loss", "val_accuracy", "val_loss"])
@@ -188,7 +193,7 @@ def require_reported(names: Iterable[str], reported: Iterable[str]) -> None:
 
 
 def unreported(name: str, reported: Iterable[str]) -> ValueError:
-    """Build the error for an objective that is not among what is reported; none was given where Keras' name stands."""
+    """Build the error for an objective that is not reported; `DEFAULT` stands for an objective that was not given."""
     if name == DEFAULT:
         rule = f"must be given where metrics are returned, one of {', '.join(sorted(reported))}"
         return ValueError(f"objective {rule}, got None.")

@@ -1,4 +1,4 @@
-"""Snapshot: what training needs, beside weights, to go on as if it had not ended: seeds and callbacks' counters."""
+"""Snapshot: what resumed training needs besides weights: seeds, random states and counters of callbacks."""
 
 import inspect
 import json
@@ -6,8 +6,9 @@ import pathlib
 import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
+import keras
 import numpy as np
 
 from kopt.keras_internals.resuming import (
@@ -17,18 +18,20 @@ from kopt.keras_internals.resuming import (
     seed_states,
     set_random_states,
 )
+from kopt.keras_internals.types import RandomState
+from kopt.values.types import Json, KerasCallback, KerasModel, Nest
 
 __all__ = ["StartAnew", "Watched", "read_snapshot", "restore", "take_snapshot", "write_snapshot"]
 
-FLOATS = ("bfloat16",)  # NumPy's files do not know it
+FLOATS = ("bfloat16",)  # dtypes that NumPy's files cannot hold
 
 
 class StartAnew(BaseException):
-    """Ends an execution that cannot go on from its snapshot; no `except Exception` of a user's is to keep it.
+    """Ends an execution that cannot be resumed; a BaseException, so that no `except Exception` of a user catches it.
 
     Args:
-        why: A sentence's end.
-        whole: Whether the executions before must be begun anew too.
+        why: The reason, as the end of a sentence.
+        whole: Whether the earlier executions of the trial must begin anew too.
 
     Example:
         >>> StartAnew("its weights are others").whole
@@ -40,11 +43,21 @@ class StartAnew(BaseException):
         self.whole = whole
 
 
+class Snapshot(TypedDict):
+    """The state of training besides the weights."""
+
+    callbacks: list[list[Nest]]  # [class, {attribute: value}] of each callback
+    places: dict[str, list[int] | None]  # the variables that each optimizer updates
+    random: dict[str, RandomState]
+    seeds: list[np.ndarray]
+    weights: list[list[Json]]  # [shape, dtype] of each weight
+
+
 class Watched:
-    """What callbacks keep in plain attributes, and what of it has changed since training began.
+    """The plain attributes of callbacks, and which of them have changed since training began.
 
     Args:
-        callbacks: Those of a fit, after `on_train_begin`.
+        callbacks: The callbacks of a fit, after `on_train_begin`.
 
     Example:
         >>> import keras
@@ -55,12 +68,12 @@ class Watched:
         [['EarlyStopping', {'wait': 2}]]
     """
 
-    def __init__(self, callbacks: Sequence[Any]):
+    def __init__(self, callbacks: Sequence[KerasCallback]):
         self.callbacks = list(callbacks)
         self.start = [{name: pickle.dumps(one) for name, one in plain(callback)} for callback in self.callbacks]
 
-    def changed(self) -> list[list[Any]]:
-        """Return [class, {attribute: value}] of each callback; what a user set beforehand is not among them."""
+    def changed(self) -> list[list[Nest]]:
+        """Return [class, {attribute: value}] of each callback, for the attributes that training has changed."""
         return [
             [
                 type(callback).__name__,
@@ -69,8 +82,8 @@ class Watched:
             for callback, start in zip(self.callbacks, self.start)
         ]
 
-    def restore(self, states: Sequence[Sequence[Any]]) -> None:
-        """Set what `changed` returned, on callbacks of the same classes in the same order; leave the others alone."""
+    def restore(self, states: Sequence[Sequence[Nest]]) -> None:
+        """Set the attributes that `changed` returned, on callbacks of the same classes in the same order."""
         left = list(self.callbacks)
         for kind, attributes in states:
             callback = next((one for one in left if type(one).__name__ == kind), None)
@@ -80,16 +93,18 @@ class Watched:
                     setattr(callback, name, value)
 
 
-def plain(callback: Any) -> list[tuple[str, Any]]:
-    """Return the attributes of a callback that hold numbers, texts, arrays and nests of these alone.
+def plain(callback: KerasCallback) -> list[tuple[str, Nest]]:
+    """Return the attributes of a callback that hold only numbers, texts, arrays and nests of these.
 
-    Arguments are left out: Keras' EarlyStopping turns the sign of its `min_delta` when it finds its direction.
+    Arguments of the constructor are left out: Keras' EarlyStopping changes the sign of its `min_delta` when it infers
+    its direction.
     """
     given = {"params", *inspect.signature(type(callback).__init__).parameters}
     return [(name, value) for name, value in vars(callback).items() if name not in given and is_plain(value)]
 
 
-def is_plain(value: Any) -> bool:
+def is_plain(value: object) -> bool:
+    """Return whether a value is a number, a text, None, an array or a nest of these."""
     if isinstance(value, Mapping):
         return type(value) is dict and all(is_plain(key) and is_plain(one) for key, one in value.items())
     if isinstance(value, (list, tuple)):
@@ -99,13 +114,13 @@ def is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str, np.generic))
 
 
-def take_snapshot(model: Any, made: Sequence[Any], watched: Watched) -> dict[str, Any]:
-    """Return what training has changed beside the weights.
+def take_snapshot(model: KerasModel, made: Sequence[keras.random.SeedGenerator], watched: Watched) -> Snapshot:
+    """Return the state of training besides the weights.
 
     Args:
         model: The model that is trained.
         made: Seed generators that the model does not hold.
-        watched: Its fit's callbacks.
+        watched: The callbacks of the fit.
 
     Returns:
         A nest of plain values.
@@ -125,22 +140,29 @@ def take_snapshot(model: Any, made: Sequence[Any], watched: Watched) -> dict[str
     }
 
 
-def described_weights(model: Any) -> list[list[Any]]:
+def described_weights(model: KerasModel) -> list[list[Json]]:
+    """Return the shape and the dtype of each weight."""
     return [[list(weight.shape), str(weight.dtype)] for weight in model.weights]
 
 
-def restore(snapshot: Mapping[str, Any], weights: pathlib.Path, model: Any, made: Sequence[Any], watched: Any) -> None:
-    """Put a model, its optimizers, its callbacks and all random numbers where they were.
+def restore(
+    snapshot: Snapshot,
+    weights: pathlib.Path,
+    model: KerasModel,
+    made: Sequence[keras.random.SeedGenerator],
+    watched: Watched,
+) -> None:
+    """Restore a model, its optimizers, its callbacks and all random generators from a snapshot.
 
     Args:
-        snapshot: What `take_snapshot` returned.
-        weights: The weights file of the same moment.
-        model: A model that was built alike, in a fit that begins.
+        snapshot: The result of `take_snapshot`.
+        weights: The weights file of the same epoch.
+        model: A model that was built in the same way, at the beginning of its fit.
         made: Seed generators that the model does not hold.
-        watched: Its fit's callbacks.
+        watched: The callbacks of the fit.
 
     Raises:
-        StartAnew: When the model is another.
+        StartAnew: When the weights or the seed generators differ from those of the snapshot.
 
     Example:
         >>> import keras
@@ -161,8 +183,8 @@ def restore(snapshot: Mapping[str, Any], weights: pathlib.Path, model: Any, made
     set_random_states(snapshot["random"])
 
 
-def write_snapshot(snapshot: Any, path: pathlib.Path) -> None:
-    """Write a nest of plain values into an .npz file: its arrays, and the rest as JSON that says where they are.
+def write_snapshot(snapshot: Nest, path: pathlib.Path) -> None:
+    """Write a nest of plain values into an .npz file: its arrays, and the rest as JSON that refers to them.
 
     Args:
         snapshot: Dictionaries, lists, tuples, numbers, texts and arrays.
@@ -181,8 +203,8 @@ def write_snapshot(snapshot: Any, path: pathlib.Path) -> None:
     np.savez(path, np.array(text), *arrays)
 
 
-def read_snapshot(path: pathlib.Path) -> Any:
-    """Read what `write_snapshot` wrote.
+def read_snapshot(path: pathlib.Path) -> Nest:
+    """Read the file that `write_snapshot` wrote.
 
     Args:
         path: The file.
@@ -205,8 +227,8 @@ def read_snapshot(path: pathlib.Path) -> Any:
         raise StartAnew(f"its snapshot is broken, {error}") from error
 
 
-def packed(value: Any, arrays: list[np.ndarray]) -> Any:
-    """Return a nest as JSON has it: [kind, content], arrays by their number."""
+def packed(value: Nest, arrays: list[np.ndarray]) -> Json:
+    """Return a nest as JSON: [kind, content] for a container; [kind, [number, dtype]] for an array, now in `arrays`."""
     if isinstance(value, Mapping):
         return ["dict", [[packed(key, arrays), packed(one, arrays)] for key, one in value.items()]]
     if isinstance(value, (list, tuple)):
@@ -218,8 +240,8 @@ def packed(value: Any, arrays: list[np.ndarray]) -> Any:
     return value
 
 
-def unpacked(value: Any, file: Any) -> Any:
-    """Return the nest that `packed` was given."""
+def unpacked(value: Json, file: Mapping[str, np.ndarray]) -> Nest:
+    """Return the nest from which `packed` made a JSON value."""
     if not isinstance(value, list):
         return value
     kind, content = value

@@ -4,7 +4,7 @@ import copy
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Protocol
 
 import keras
 import keras_tuner
@@ -13,11 +13,23 @@ import tensorflow as tf
 from optuna.distributions import FloatDistribution
 
 from kopt import keras_internals as internals
+from kopt.tuning.search.oracle import StudyOracle
 from kopt.tuning.space.distributions import dimension
 from kopt.tuning.space.hypermodel import HyperModel
 from kopt.tuning.trial.folds import folds_of
+from kopt.tuning.trial.input_specs import are_arrays
 from kopt.tuning.trial.objectives import directions, require_reported
 from kopt.values.checks import is_whole, require
+from kopt.values.types import (
+    Annotation,
+    Argument,
+    FitArgument,
+    HyperModelLike,
+    HyperParameter,
+    HyperParameters,
+    KerasCallback,
+    KerasModel,
+)
 
 __all__ = [
     "reported_metrics",
@@ -31,7 +43,7 @@ __all__ = [
 ]
 
 DATA = ("x", "y")
-# Arguments of `Tuner`: the least that they may be, and whether they may be None.
+# Arguments of `Tuner`: name, least value, and whether None is allowed.
 COUNTS = (
     ("max_trials", 1, True),
     ("max_parameters", 1, True),
@@ -41,7 +53,7 @@ COUNTS = (
     ("max_retries_per_trial", 0, False),
     ("max_consecutive_failed_trials", 1, True),
 )
-KINDS: dict[str, tuple[Any, str]] = {
+KINDS: dict[str, tuple[Annotation, str]] = {
     "hypermodel": ((Callable, keras_tuner.HyperModel), "a function or a keras_tuner.HyperModel"),
     "directory": ((str, os.PathLike), "a path"),
     "project_name": (str, "a text"),
@@ -52,14 +64,25 @@ KINDS: dict[str, tuple[Any, str]] = {
 }
 
 
-def require_counts(given: Mapping[str, Any]) -> None:
-    """Refuse counts that are none.
+class SearchingTuner(Protocol):
+    """The part of a tuner that is validated before a search."""
+
+    oracle: StudyOracle
+    hypermodel: HyperModelLike
+    folds: int
+    seed: int | None
+
+    def fresh_model(self, hp: HyperParameters) -> KerasModel: ...
+
+
+def require_counts(given: Mapping[str, Argument]) -> None:
+    """Raise ValueError when a count is not a whole number in its range.
 
     Args:
-        given: Argument of `Tuner` -> what was given for it.
+        given: The arguments of `Tuner`, by name.
 
     Raises:
-        ValueError: When one is not a whole number in its range.
+        ValueError: When a count is not a whole number in its range.
 
     Example:
         >>> require_counts({"max_trials": 0})
@@ -74,33 +97,33 @@ def require_counts(given: Mapping[str, Any]) -> None:
     require(seed is None or (is_whole(seed) and seed < 2**32), "seed", "must be in [0, 2 ** 32) or None", seed)
 
 
-def require_kinds(given: Mapping[str, Any]) -> None:
-    """Refuse arguments of a wrong kind.
+def require_kinds(given: Mapping[str, Argument]) -> None:
+    """Raise ValueError when an argument has a wrong type.
 
     Args:
-        given: Argument of `Tuner` -> what was given for it.
+        given: The arguments of `Tuner`, by name.
 
     Raises:
-        ValueError: When one is of another kind; says which it may be.
+        ValueError: When an argument has a wrong type; the error names the right one.
 
     Example:
         >>> require_kinds({"overwrite": "no"})
         Traceback (most recent call last):
         ValueError: overwrite must be a bool, got 'no'.
     """
-    for name, (kind, told) in KINDS.items():
+    for name, (kind, description) in KINDS.items():
         value = given.get(name)
-        require(value is None or isinstance(value, kind), name, f"must be {told}", value)
+        require(value is None or isinstance(value, kind), name, f"must be {description}", value)
 
 
-def require_copyable(callbacks: Sequence[Any]) -> None:
-    """Refuse a callback of which a trial cannot have its own.
+def require_copyable(callbacks: Sequence[KerasCallback]) -> None:
+    """Raise ValueError when a callback cannot be copied: each trial trains with copies of its own.
 
     Args:
         callbacks: Keras callbacks.
 
     Raises:
-        ValueError: When they are no list, or one cannot be copied; says which and why.
+        ValueError: When `callbacks` is no list, or a callback cannot be copied; the error says which and why.
 
     Example:
         >>> import keras, threading
@@ -116,23 +139,23 @@ def require_copyable(callbacks: Sequence[Any]) -> None:
     for callback in callbacks:
         try:
             copy.deepcopy(callback)
-        except Exception as error:  # whatever the callback's own parts raise
+        except Exception as error:  # an attribute of the callback may raise anything
             rule = "callbacks must be ones that can be copied, for each trial has its own"
             raise ValueError(f"{rule}, got {type(callback).__name__} ({error}).") from error
 
 
-def require_rows(x: Any, y: Any, given: Mapping[str, Any], *, folds: int, seed: int) -> None:
-    """Refuse data whose rows do not fit each other, or that cannot be dealt into folds.
+def require_rows(x: FitArgument, y: FitArgument, given: Mapping[str, FitArgument], *, folds: int, seed: int) -> None:
+    """Raise ValueError when arrays differ in their number of rows, or cannot be split into folds.
 
     Args:
-        x: Inputs; arrays, or a nest of them, where there are folds.
-        y: Targets, the same.
-        given: The other arguments of `search`; no validation data can be among them where there are folds.
-        folds: How many, >= 1.
-        seed: Of the dealing.
+        x: Inputs; with folds, an array or a nest of arrays.
+        y: Targets, as x.
+        given: The other arguments of `search`; with folds, there must be no validation data.
+        folds: The number of folds, >= 1.
+        seed: Seed of the folds.
 
     Raises:
-        ValueError: When there are none, or others.
+        ValueError: When there are no inputs, the numbers of rows differ, or there are no such folds.
 
     Example:
         >>> require_rows((pair for pair in []), None, {}, folds=2, seed=0)
@@ -163,11 +186,11 @@ def require_rows(x: Any, y: Any, given: Mapping[str, Any], *, folds: int, seed: 
         folds_of(y, folds, groups=given.get("groups"), seed=seed)
 
 
-def validates(given: Mapping[str, Any]) -> bool:
-    """Whether there are validation data among the arguments of a fit.
+def validates(given: Mapping[str, FitArgument]) -> bool:
+    """Return whether the arguments of a fit include validation data.
 
     Args:
-        given: The named ones.
+        given: Named arguments of `fit`.
 
     Example:
         >>> validates({"validation_split": 0.1}), validates({"validation_data": None})
@@ -176,14 +199,14 @@ def validates(given: Mapping[str, Any]) -> bool:
     return given.get("validation_data") is not None or bool(given.get("validation_split"))
 
 
-def require_finite(space: Sequence[Any]) -> None:
-    """Refuse a space that no grid goes through.
+def require_finite(space: Sequence[HyperParameter]) -> None:
+    """Raise ValueError when a space is infinite, so that no grid covers it.
 
     Args:
         space: KerasTuner's hyperparameters.
 
     Raises:
-        ValueError: When one is a number without a step.
+        ValueError: When a hyperparameter is a number without a step.
 
     Example:
         >>> import keras_tuner
@@ -199,24 +222,21 @@ def require_finite(space: Sequence[Any]) -> None:
         require(not endless, "sampler 'grid'", "must have a step or options for every hyperparameter", hp.name)
 
 
-def are_arrays(x: Any) -> bool:
-    leaves = keras.tree.flatten(x)
-    return bool(leaves) and all(getattr(leaf, "shape", ()) and hasattr(leaf, "__getitem__") for leaf in leaves)
-
-
-def reported_metrics(model: Any, x: Any, y: Any, *, validated: bool, callbacks: Sequence[Any] = ()) -> list[str] | None:
-    """Tell what `model.fit` will report, without training.
+def reported_metrics(
+    model: KerasModel, x: FitArgument, y: FitArgument, *, validated: bool, callbacks: Sequence[KerasCallback] = ()
+) -> list[str] | None:
+    """Return the names of the metrics that `model.fit` will report, without training.
 
     Args:
-        model: A compiled model; it is built where it is not.
-        x: Arrays, a nest of them, or a dataset.
-        y: Arrays, where x does not bring them.
+        model: A compiled model; it is built if it is not.
+        x: An array, a nest of arrays, or a dataset.
+        y: The same; None when x holds the targets.
         validated: Whether there are validation data.
-        callbacks: Those of the fit.
+        callbacks: The callbacks of the fit.
 
     Returns:
-        The names; None where that cannot be known: a model with a training step of its own, a generator, or a callback
-        of the user's, which may add to what is reported.
+        The names; None when they cannot be known: the model overrides its training step, x is a generator, or a
+        callback of the user may add metrics.
 
     Example:
         >>> import keras, numpy as np
@@ -243,19 +263,24 @@ def reported_metrics(model: Any, x: Any, y: Any, *, validated: bool, callbacks: 
     return names + [f"val_{name}" for name in names if validated]
 
 
-def require_trainable(tuner: Any, args: Sequence[Any], kwargs: Mapping[str, Any], callbacks: Sequence[Any]) -> None:
-    """Refuse data that do not fit, and an objective that the training will not report.
+def require_trainable(
+    tuner: SearchingTuner,
+    args: Sequence[FitArgument],
+    kwargs: Mapping[str, FitArgument],
+    callbacks: Sequence[KerasCallback],
+) -> None:
+    """Raise ValueError when data do not fit, or training will not report the objective.
 
-    A model with a `fit` of its own may have its own data, and need no compile: nothing is known of what it reports.
+    A model that overrides `fit` may have its own data and need no `compile`; the metrics that it reports are unknown.
 
     Args:
-        tuner: Its hypermodel, folds and objective.
+        tuner: The tuner, for its hypermodel, folds and objective.
         args: Positional arguments of `search`.
-        kwargs: Named ones.
-        callbacks: The callbacks among them.
+        kwargs: Named arguments of `search`.
+        callbacks: The callbacks among the arguments.
 
     Raises:
-        ValueError: When there are such; says which.
+        ValueError: When data do not fit, or the objective is not reported; the error says which.
 
     Example:
         >>> import numpy as np, tempfile
@@ -280,8 +305,8 @@ def require_trainable(tuner: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     try:
         model = tuner.fresh_model(hp)
     except keras_tuner.errors.FailedTrialError:
-        return  # this one is too large, others may not be
-    own = type(model).fit is not keras.Model.fit  # which may have its own data, and need no compile
+        return  # the model is too large with these values; with others it may not be
+    own = type(model).fit is not keras.Model.fit
     require(own or model.compiled, "hypermodel", "must give a compiled model", type(model).__name__)
     require(own or brings or x is not None, "x", "must be data to train on", None)
     if own:

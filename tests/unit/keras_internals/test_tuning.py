@@ -8,6 +8,7 @@ from tensorflow.python.framework import ops
 from kopt.keras_internals.tuning import (
     DrawnHyperParameters,
     FilelessOracle,
+    MultiObjective,
     TrialTuner,
     forgetting_gradients,
     infer_direction,
@@ -27,6 +28,13 @@ def test_a_hyperparameter_is_drawn_when_it_is_asked_for_by_kerastuners_own_metho
         assert hp.Int("inactive", 1, 2) is None
     hp.ensure_active_values()
     assert drawn == ["given"] and hp.values == {"given": 3}
+
+
+def test_an_oracle_holds_several_objectives_in_one_that_has_their_directions() -> None:
+    several = [keras_tuner.Objective("loss", "min"), keras_tuner.Objective("accuracy", "max")]
+    found = FilelessOracle(several).objective
+    assert isinstance(found, MultiObjective) and found.name_to_direction == {"loss": "min", "accuracy": "max"}
+    assert not isinstance(FilelessOracle(several[0]).objective, MultiObjective)
 
 
 def test_trials_go_through_attempt_and_leave_no_files(tmp_path) -> None:
