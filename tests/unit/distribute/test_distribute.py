@@ -70,7 +70,7 @@ def test_one_mirrored_device_trains_as_the_plain_one_does(network, points, by_ke
         with strategy.scope():
             model = network(keras.optimizers.Adam(0.01, global_clipnorm=0.1, use_ema=True, ema_overwrite_frequency=2))
         train = model.fit if by_keras else functools.partial(fit, model)
-        arguments = dict(epochs=3, shuffle=False, verbose=0, callbacks=[SpikeGuard()])
+        arguments = {"epochs": 3, "shuffle": False, "verbose": 0, "callbacks": [SpikeGuard()]}
         histories.append(train(*points, **arguments).history["loss"])
     assert histories[1] == pytest.approx(histories[0], rel=1e-5)
 
