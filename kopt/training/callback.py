@@ -22,7 +22,7 @@ from kopt.training.steps.installing import (
     require_at_work,
 )
 from kopt.training.steps.update_hooks import Need, Update, UpdateHook
-from kopt.values.types import DType, KerasModel, KerasOptimizer, Logs, Variable
+from kopt.values.types import Config, DType, KerasModel, KerasOptimizer, Logs, Variable
 
 __all__ = ["Callback"]
 
@@ -223,7 +223,7 @@ class Callback(keras.callbacks.Callback):
             raise
         self._parts = self._parts_now()
 
-    def set_params(self, params: dict[str, Any] | None) -> None:
+    def set_params(self, params: Config | None) -> None:
         """Set the parameters of training, when all its callbacks have the model."""
         super().set_params(params)
         self._begin()
