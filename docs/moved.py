@@ -19,21 +19,36 @@ outside `__main__` and tests; `python -W default::DeprecationWarning` shows it. 
 
 def moved_names(tree: ast.AST) -> dict[str, str]:
     """Return old name -> new name of the calls of `warn_moved` in a file whose arguments are texts."""
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and is_warn_moved(node.func)]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and called(node.func) == "warn_moved"]
     texts = [[argument.value for argument in call.args[:2] if isinstance(argument, ast.Constant)] for call in calls]
     return {str(both[0]): str(both[1]) for both in texts if len(both) == 2}
 
 
-def is_warn_moved(function: ast.expr) -> bool:
-    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", None)
-    return name == "warn_moved"
+def renamed(tree: ast.AST, module: str) -> dict[str, str]:
+    """Return old name -> new name of the calls of `moved_names` in the file of a module."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and called(node.func) == "moved_names"]
+    found = [ast.literal_eval(call.args[1]) for call in calls]
+    pairs = [pair for one in found for pair in one.items()]
+    return {f"{module}.{old}": new if "." in new else f"{module}.{new}" for old, new in pairs}
+
+
+def called(function: ast.expr) -> str | None:
+    """Return the name of a called function, without its module."""
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", None)
+
+
+def module_of(path: pathlib.Path) -> str:
+    """Return the name of the module in a file of kopt."""
+    parts = path.relative_to(pathlib.Path(kopt.__file__).parent.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
 
 
 def moved() -> dict[str, str]:
     """Return old name -> new name, of modules and of what is in them."""
     found = dict(moved_modules.moved)
     for path in sorted(pathlib.Path(kopt.__file__).parent.rglob("*.py")):
-        found |= moved_names(ast.parse(path.read_text()))
+        tree = ast.parse(path.read_text())
+        found |= moved_names(tree) | renamed(tree, module_of(path))
     return dict(sorted(found.items()))
 
 

@@ -9,9 +9,11 @@ from typing import Self, TypeAlias
 
 import keras
 
+from kopt.values.moved_names import moved_names
 from kopt.values.types import Logs
 
 __all__ = ["SignalStop"]
+__getattr__ = moved_names(__name__, {"Stopping": "SignalStop"})
 
 Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 

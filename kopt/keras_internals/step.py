@@ -12,6 +12,8 @@ from kopt.keras_internals.numbers import optimizers_within, rated_optimizers
 from kopt.keras_internals.types import KerasMetric, PrivateModel, PrivateOptimizer
 from kopt.values.types import Batch, Nest, Scalar, Step, Strategy, Tensor, Variable
 
+MERGING = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
+
 
 def forward(model: PrivateModel, x: Nest, training: bool) -> Nest:
     """Call a model, with `training` if its call method takes that."""
@@ -140,7 +142,7 @@ def update(
         if scaler is not None:
             scaler._stateful_handle_non_finite_grads()
 
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+    if not merges_replicas(tf.distribute.get_strategy()):
         either(finite, lambda: apply(gradients), reject)
         return
 
@@ -154,6 +156,14 @@ def update(
             either(strategy.experimental_local_results(finite)[0], everywhere, reject)
 
     tf.distribute.get_replica_context().merge_call(across_replicas, args=(list(gradients), finite))
+
+
+def merges_replicas(strategy: Strategy) -> bool:
+    """Return whether optimizers reduce gradients by a merge_call, which no branch of a graph may do.
+
+    A MirroredStrategy over one device does, as over several.
+    """
+    return strategy.num_replicas_in_sync > 1 or isinstance(strategy, MERGING)
 
 
 def either(condition: Tensor, yes: Callable[[], None], no: Callable[[], None]) -> None:

@@ -9,9 +9,11 @@ from kopt.keras_internals import regularizer_place
 from kopt.select import Parameter, Selector, parameters
 from kopt.select.kinds import adapted
 from kopt.values.checks import require
+from kopt.values.moved_names import moved_names
 from kopt.values.types import KerasLayer, KerasModel, Variable
 
 __all__ = ["PenaltyPlace", "places"]
+__getattr__ = moved_names(__name__, {"Place": "PenaltyPlace"})
 
 
 class PenaltyPlace(NamedTuple):

@@ -5,7 +5,10 @@ import logging
 import sys
 from collections.abc import Iterator
 
+from kopt.values.moved_names import moved_names
+
 __all__ = ["console_log"]
+__getattr__ = moved_names(__name__, {"told": "console_log"})
 
 
 @contextlib.contextmanager

@@ -12,9 +12,17 @@ import tensorflow as tf
 from kopt.keras_internals import optimizers_of
 from kopt.state.knob import held_knob
 from kopt.state.slots import held_slots
-from kopt.training.steps.installing import holder, install, own_step, remove, remove_interrupted, require_at_work
+from kopt.training.steps.installing import (
+    holder,
+    install,
+    own_step,
+    remove,
+    remove_interrupted,
+    remove_waiting,
+    require_at_work,
+)
 from kopt.training.steps.update_hooks import Need, Update, UpdateHook
-from kopt.values.types import DType, KerasModel, KerasOptimizer, Logs, Variable
+from kopt.values.types import Config, DType, KerasModel, KerasOptimizer, Logs, Variable
 
 __all__ = ["Callback"]
 
@@ -136,7 +144,7 @@ class Callback(keras.callbacks.Callback):
         with model.distribute_strategy.scope():
             self.build(model)
         own = ("self", id(self)) if self.trace_key is None else ("key", self.trace_key)
-        key = type(self), own, self.needs, tuple(map(id, self.arrays.values()))
+        key = type(self), own, frozenset(self.needs), tuple(map(id, self.arrays.values()))
         self._hook, self._hooked = install(model, name, key, lambda: self), model
         self._hook.owner = self
 
@@ -205,10 +213,20 @@ class Callback(keras.callbacks.Callback):
             self.remove()
         super().set_model(model)
         self.received = self._first_number = None
-        if self.installs:
-            remove_interrupted(model, type(self).__name__)
+        if not self.installs:
+            return
+        remove_interrupted(model, type(self).__name__)
+        try:
             self.install()
-            self._parts = self._parts_now()
+        except BaseException:  # no hook of a training that never begins may stay, whatever stopped it
+            remove_waiting(model)
+            raise
+        self._parts = self._parts_now()
+
+    def set_params(self, params: Config | None) -> None:
+        """Set the parameters of training, when all its callbacks have the model."""
+        super().set_params(params)
+        self._begin()
 
     def receive_epoch(self, values: Mapping[str, np.ndarray] | None, times: Times) -> None:
         """Receive the watched values and the times of an epoch from `Loop`, before `on_epoch_end` is called."""

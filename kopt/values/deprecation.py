@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 
 __all__ = ["MovedModules", "warn_moved"]
 
+FUNCTIONS = frozenset({"kopt.data.look"})  # old names of functions, and of the modules that they were in
+
 
 def warn_moved(old: str, new: str, stacklevel: int = 2) -> None:
     """Warn that a name has moved.
@@ -73,7 +75,7 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         warn_moved(old, self.moved[old], stacklevel + 1)
         sys.modules[old] = module = importlib.import_module(self.moved[old])
         parent, _, name = old.rpartition(".")
-        if name in vars(sys.modules[parent]).get("__all__", ()):
+        if old in FUNCTIONS or name in vars(sys.modules[parent]).get("__all__", ()):
             sys.modules[parent].__class__ = KeepsItsNames
         return module
 
@@ -82,5 +84,6 @@ class KeepsItsNames(types.ModuleType):
     """A package that has a public name where a module was: the import system does not put the module in its place."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        if not (isinstance(value, types.ModuleType) and name in self.__all__):
+        public = name in self.__all__ or f"{self.__name__}.{name}" in FUNCTIONS
+        if not (isinstance(value, types.ModuleType) and public):
             super().__setattr__(name, value)

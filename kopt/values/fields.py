@@ -13,10 +13,22 @@ from typing import Self, dataclass_transform, get_type_hints
 
 from kopt.values.annotations import Number, canonical, conforms, describe
 from kopt.values.checks import require
+from kopt.values.moved_names import moved_names
 from kopt.values.serialization import registered_name, revive
 from kopt.values.types import Annotation, Config, FieldValue, Json
 
 __all__ = ["Named", "Number", "Value", "from_json", "to_json"]
+__getattr__ = moved_names(
+    __name__,
+    {
+        "bind": "kopt.values.field_paths.bind",
+        "is_count": "kopt.values.field_paths.is_count",
+        "number_paths": "kopt.values.field_paths.number_paths",
+        "paths": "kopt.values.field_paths.paths",
+        "read": "kopt.values.field_paths.read",
+        "replace": "kopt.values.field_paths.replace",
+    },
+)
 
 
 @dataclass_transform(frozen_default=True)

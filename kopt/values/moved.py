@@ -81,8 +81,11 @@ moved_modules = MovedModules(
         "kopt.tuning.refusals": "kopt.tuning.trial.validation",
         "kopt.tuning.samplers": "kopt.tuning.space.samplers",
         "kopt.tuning.snapshot": "kopt.tuning.trial.snapshot",
+        "kopt.tuning.space.drawing": "kopt.tuning.space.sampling",
         "kopt.tuning.starts": "kopt.tuning.search.enqueue",
         "kopt.tuning.storage": "kopt.tuning.search.storage",
         "kopt.tuning.trainable": "kopt.tuning.trial.validation",
+        "kopt.tuning.trial.inputs": "kopt.tuning.trial.input_specs",
+        "kopt.tuning.trial.trainable": "kopt.tuning.trial.validation",
     }
 )

@@ -1,6 +1,6 @@
 """Names within a module that have another name since: they go on working, with a deprecation line."""
 
-import sys
+import importlib
 from collections.abc import Callable, Mapping
 
 from kopt.values.deprecation import warn_moved
@@ -13,7 +13,7 @@ def moved_names(module: str, moved: Mapping[str, str]) -> Callable[[str], object
 
     Args:
         module: The module's `__name__`.
-        moved: Old name -> new name.
+        moved: Old name -> new name, with its package when it stands in another module.
 
     Returns:
         A function of a name that warns and returns what has the new name.
@@ -35,7 +35,9 @@ def moved_names(module: str, moved: Mapping[str, str]) -> Callable[[str], object
     def attribute(name: str) -> object:
         if name not in moved:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        warn_moved(f"{module}.{name}", f"{module}.{moved[name]}", stacklevel=2)
-        return vars(sys.modules[module])[moved[name]]
+        new = moved[name] if "." in moved[name] else f"{module}.{moved[name]}"
+        warn_moved(f"{module}.{name}", new, stacklevel=2)
+        home, _, attribute = new.rpartition(".")
+        return getattr(importlib.import_module(home), attribute)
 
     return attribute

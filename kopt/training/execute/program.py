@@ -77,7 +77,9 @@ class Program:
         executor = self.executor(chunk)
         if chunk.fresh and not executor.resets_metrics:
             self.traced.model.reset_metrics()
-        return executor.run(chunk)
+        result = executor.run(chunk)
+        require(isinstance(result, ChunkResult), f"{type(executor).__name__}.run", "must return a ChunkResult", result)
+        return result
 
     def watch(self, variables: Mapping[str, Variable]) -> None:
         """Have the values of variables among the logs, by name."""

@@ -10,7 +10,10 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ChunkSizer, ResidentChunk, StreamChunk
 from kopt.values.checks import require
+from kopt.values.moved_names import moved_names
 from kopt.values.types import DataAdapter, Dataset, Nest, Tensor, Variable
+
+__getattr__ = moved_names(__name__, {"Resident": "ResidentSource", "Stream": "StreamSource"})
 
 ORDERS = 2**20  # examples in the orders that lie on the device for epochs to come
 

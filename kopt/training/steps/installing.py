@@ -101,6 +101,13 @@ def remove_interrupted(model: KerasModel, name: str) -> None:
             remove(model, hook)
 
 
+def remove_waiting(model: KerasModel) -> None:
+    """Remove the hooks of a training that has not begun."""
+    for hook in working(model):
+        if not hook.begun:
+            remove(model, hook)
+
+
 def hooked(model: KerasModel, step: Step) -> Step:
     """Return a training step that calls update hooks."""
     return step if isinstance(step, (TrainStep, HookedStep)) else HookedStep(model, step)

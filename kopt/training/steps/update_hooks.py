@@ -109,10 +109,11 @@ class UpdateHook:
     Attributes:
         variables: The variables that `on_update` changes besides weights.
         at_work: Whether a training step that calls the hook has been traced, or run eagerly.
-        begun: Whether an epoch has begun since the hook was installed.
+        begun: Whether the training that installed the hook has begun: it has set all its callbacks.
     """
 
     def __init__(self, name: str, owner: Updating, weights: Sequence[Variable]):
+        require(not isinstance(owner.needs, str), "needs", "must be a set of texts", owner.needs)
         unknown = sorted(set(owner.needs) - set(NEEDS))
         require(not unknown, "needs", f"must hold none but {', '.join(map(repr, NEEDS))}", unknown)
         self.name, self.owner, self.weights = name, owner, weights

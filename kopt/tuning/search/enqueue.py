@@ -11,9 +11,11 @@ from kopt.tuning.search.oracle import StudyOracle
 from kopt.tuning.search.records import TrialRecord
 from kopt.tuning.space.distributions import dimension
 from kopt.values.checks import require, unknown
+from kopt.values.moved_names import moved_names
 from kopt.values.types import HyperModelLike, HyperParameter, HyperParameters, Json
 
 __all__ = ["enqueue_trial"]
+__getattr__ = moved_names(__name__, {"enqueue_start": "enqueue_trial"})
 
 
 class Enqueuing(Protocol):

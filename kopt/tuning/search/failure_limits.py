@@ -5,8 +5,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kopt.tuning.search.records import TrialRecord
 from kopt.tuning.search.trials import concluded
+from kopt.values.moved_names import moved_names
 
 __all__ = ["require_few_failures", "require_success"]
+__getattr__ = moved_names(__name__, {"require_hope": "require_few_failures"})
 
 MAX_FAILURES = 10  # failed trials after which a search ends when no other trial has ended
 

@@ -9,6 +9,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from kopt.values.moved_names import moved_names
 from kopt.values.types import Json
 
 __all__ = [
@@ -20,6 +21,16 @@ __all__ = [
     "tried_again",
     "without_attributes",
 ]
+__getattr__ = moved_names(
+    __name__,
+    {
+        "RecordedOracle": "kopt.tuning.search.trials.RecordedOracle",
+        "concluded": "kopt.tuning.search.trials.concluded",
+        "ended": "kopt.tuning.search.trials.ended",
+        "ranked": "kopt.tuning.search.trials.ranked",
+        "restored": "kopt.tuning.search.trials.restored",
+    },
+)
 
 # The keys are on users' disks: searches of all versions of kopt are read by them.
 TRIES, SURPLUS = "tries", "surplus"

@@ -11,8 +11,10 @@ from kopt.tuning.search.folder import SearchFolder
 from kopt.tuning.search.locks import Locks
 from kopt.tuning.search.records import TrialRecord, is_surplus, place_of, tried_again
 from kopt.tuning.trial.checkpoints import discard
+from kopt.values.moved_names import moved_names
 
 __all__ = ["RETRIES", "Retries", "queue_again"]
+__getattr__ = moved_names(__name__, {"Lost": "Retries"})
 
 RETRIES = 2  # how often a trial whose process has ended is begun again: the trial may be what ends the process
 

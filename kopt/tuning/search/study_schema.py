@@ -9,9 +9,11 @@ from optuna.trial import TrialState
 from kopt.tuning.search.records import StudyRecord
 from kopt.tuning.space.distributions import Dimension
 from kopt.values.checks import require
+from kopt.values.moved_names import moved_names
 from kopt.values.types import Json
 
 __all__ = ["StudySchema"]
+__getattr__ = moved_names(__name__, {"Definitions": "StudySchema"})
 
 
 class StudySchema:

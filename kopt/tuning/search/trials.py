@@ -12,9 +12,11 @@ from optuna.trial import FrozenTrial, TrialState
 from kopt.keras_internals.tuning import FilelessOracle
 from kopt.tuning.search.records import TrialRecord, is_surplus, tried_again
 from kopt.tuning.space.distributions import Dimension
+from kopt.values.moved_names import moved_names
 from kopt.values.types import HyperParameter, HyperParameters, Json, TrialOfTuner
 
 __all__ = ["RecordedOracle", "RunningTrial", "concluded", "ended", "ranked", "restored"]
+__getattr__ = moved_names(__name__, {"plain": "kopt.tuning.search.records.plain"})
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 

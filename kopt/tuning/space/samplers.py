@@ -9,8 +9,17 @@ from optuna.samplers import BaseSampler
 from kopt.tuning.space.packages import SCIPY, Package, quietly
 from kopt.tuning.space.seeded import SeededSampler
 from kopt.values.checks import require, unknown
+from kopt.values.moved_names import moved_names
 
 __all__ = ["SAMPLERS", "SamplerKind", "sampler_of"]
+__getattr__ = moved_names(
+    __name__,
+    {
+        "Steered": "kopt.tuning.space.seeded.SeededSampler",
+        "pruner_of": "kopt.tuning.space.pruners.pruner_of",
+        "seed_of": "kopt.tuning.space.seeded.seed_of",
+    },
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,9 +13,11 @@ from kopt.tuning.space.distributions import Dimension, dimension
 from kopt.tuning.space.finite import count
 from kopt.tuning.space.points import Points, Taken
 from kopt.tuning.space.seeded import SeededSampler
+from kopt.values.moved_names import moved_names
 from kopt.values.types import HyperParameter, ParameterValue
 
 __all__ = ["DUPLICATE", "Sampling"]
+__getattr__ = moved_names(__name__, {"Drawing": "Sampling"})
 
 COLLISIONS = 20  # consecutive trials without a point left for them that end a search, as in KerasTuner
 DUPLICATE = "duplicate"  # the reason why a trial was stopped: no point was left for it

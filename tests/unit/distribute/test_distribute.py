@@ -1,5 +1,8 @@
 """Which devices a name stands for."""
 
+import functools
+
+import keras
 import pytest
 import tensorflow as tf
 
@@ -54,6 +57,22 @@ def test_a_gpu_trains_as_the_cpu_does(network, points) -> None:
             model = network("adam")
         losses.append(fit(model, *points, epochs=3, shuffle=False, verbose=0).history["loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("by_keras", [False, True], ids=["kopt.fit", "model.fit"])
+def test_one_mirrored_device_trains_as_the_plain_one_does(network, points, by_keras: bool) -> None:
+    """Its optimizers reduce gradients by a merge_call, which must not be in the branch of a finite step."""
+    from kopt.callbacks import SpikeGuard
+    from kopt.training import fit
+
+    histories = []
+    for strategy in (tf.distribute.get_strategy(), mirrored(("CPU:0",), "auto")):
+        with strategy.scope():
+            model = network(keras.optimizers.Adam(0.01, global_clipnorm=0.1, use_ema=True, ema_overwrite_frequency=2))
+        train = model.fit if by_keras else functools.partial(fit, model)
+        arguments = {"epochs": 3, "shuffle": False, "verbose": 0, "callbacks": [SpikeGuard()]}
+        histories.append(train(*points, **arguments).history["loss"])
+    assert histories[1] == pytest.approx(histories[0], rel=1e-5)
 
 
 def test_a_strategy_of_several_devices_is_made_once() -> None:

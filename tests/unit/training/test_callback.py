@@ -111,8 +111,40 @@ def test_what_an_interrupted_fit_has_left_does_not_act_in_the_next(loop: bool, n
 @both
 def test_two_of_a_class_that_would_change_the_same_arrays_are_refused(loop: bool, network, points) -> None:
     message = "callbacks must not hold two of a class that change the same arrays, got 'Count'"
+    model = network("sgd")
     with pytest.raises(ValueError, match=message):
-        fitted(network("sgd"), points, Count(), Count(), loop=loop)
+        fitted(model, points, Half(), Count(), Count(), loop=loop)
+    assert working(model) == () and "train_step" not in vars(model)
+    assert fitted(model, points, Half(), Count(), loop=loop)["count"] == [5.0, 10.0]
+
+
+@both
+def test_hooks_of_a_training_that_a_callback_kept_from_beginning_do_not_act_in_the_next(
+    loop: bool, network, points
+) -> None:
+    class Fail(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            raise RuntimeError("failed")
+
+    model = network("sgd")
+    with pytest.raises(RuntimeError, match="failed"):
+        fitted(model, points, Fail(), Count(), loop=loop)
+    assert fitted(model, points, Count(), loop=loop)["count"] == [5.0, 10.0]
+
+
+def test_needs_may_be_any_collection_of_texts(network, points) -> None:
+    class Losses(Count):
+        needs = {"loss"}
+
+        def on_update(self, update):
+            self.arrays["count"].assign_add(0 * update.loss + 1)
+
+    class Text(Count):
+        needs = "loss"
+
+    assert fitted(network("sgd"), points, Losses(), loop=True)["count"] == [5.0, 10.0]
+    with pytest.raises(ValueError, match="^needs must be a set of texts, got 'loss'"):
+        fitted(network("sgd"), points, Text(), loop=True)
 
 
 def test_callbacks_with_equal_keys_share_a_trace(network, points) -> None:

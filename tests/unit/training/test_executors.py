@@ -103,6 +103,18 @@ def test_a_chunk_that_no_executor_takes_is_refused(network) -> None:
         model.train_function.run(Chunk(first=0, steps=1, fresh=True))
 
 
+def test_an_executor_that_returns_no_result_is_refused(network, points) -> None:
+    class Forgets(Executor):
+        def takes(self, chunk):
+            return True
+
+        def run(self, chunk):
+            self.traced.on_batch(chunk.arrays.data)
+
+    with pytest.raises(ValueError, match=r"^Forgets\.run must return a ChunkResult, got None"):
+        Loop(network("sgd"), executors=[Forgets], jit=False).fit(*points, verbose=0)
+
+
 def test_each_kind_of_chunk_has_one_executor_of_kopts_own(network, points) -> None:
     data, names = tf.data.Dataset.from_tensor_slices(points).batch(25), {}
     for eager in (False, True):
