@@ -12,7 +12,6 @@ from kopt.keras_internals import global_seeds, raw
 from kopt.state import GraphSnapshot, Snapshot, held_knob, held_slots, knob_variables, training_variables
 from kopt.training import TrainStep, skipped
 from kopt.training.steps.installing import install
-from kopt.training.steps.update_hooks import Hook
 
 
 class Noisy(keras.layers.Layer):
@@ -22,14 +21,17 @@ class Noisy(keras.layers.Layer):
         return x + 0.01 * keras.random.normal(keras.ops.shape(x))
 
 
-class Counting(Hook):
-    """An update hook with an array of its own."""
+class Counting:
+    """The work of an update hook, with an array."""
+
+    needs: frozenset = frozenset()
+    changes_weights = False
 
     def __init__(self, model):
         self.array = held_slots(model.optimizer, "kopt_counting", [np.zeros(2)]).arrays[0]
-        self.variables = [raw(self.array)]
+        self.arrays = {"counts": self.array}
 
-    def after_update(self, update):
+    def on_update(self, update):
         self.array.assign_add(tf.ones(2, self.array.dtype))
 
 
