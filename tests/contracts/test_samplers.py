@@ -15,6 +15,15 @@ from kopt.tuning.space.pruners import PRUNERS, pruner_of
 from kopt.tuning.space.samplers import SAMPLERS, SamplerKind, sampler_of
 
 
+@pytest.fixture(autouse=True)
+def packages(request: pytest.FixtureRequest) -> None:
+    """Skip a sampler or a pruner whose packages are not installed."""
+    name = request.node.callspec.params.get("name") if hasattr(request.node, "callspec") else None
+    for row in (SAMPLERS.get(name), PRUNERS.get(name)):
+        for package in row.needs if row else ():
+            pytest.importorskip(package.name, reason=f"{name} needs {package.name}")
+
+
 class Grid(Tuner):
     """A finite space of four points, and what was run."""
 
