@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 __all__ = ["MovedModules", "warn_moved"]
 
-FUNCTIONS = frozenset({"kopt.data.look"})  # old names of functions, and of the modules that they were in
+renamed: set[str] = set()  # old names within modules, with their packages, that `moved_names` serves
 
 
 def warn_moved(old: str, new: str, stacklevel: int = 2) -> None:
@@ -75,15 +75,15 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         warn_moved(old, self.moved[old], stacklevel + 1)
         sys.modules[old] = module = importlib.import_module(self.moved[old])
         parent, _, name = old.rpartition(".")
-        if old in FUNCTIONS or name in vars(sys.modules[parent]).get("__all__", ()):
+        if old in renamed or name in vars(sys.modules[parent]).get("__all__", ()):
             sys.modules[parent].__class__ = KeepsItsNames
         return module
 
 
 class KeepsItsNames(types.ModuleType):
-    """A package that has a public name where a module was: the import system does not put the module in its place."""
+    """A package with a name, public or renamed, where a module was; importing the old module leaves the name alone."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        public = name in self.__all__ or f"{self.__name__}.{name}" in FUNCTIONS
+        public = name in self.__all__ or f"{self.__name__}.{name}" in renamed
         if not (isinstance(value, types.ModuleType) and public):
             super().__setattr__(name, value)

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable, Mapping
 
-from kopt.values.deprecation import warn_moved
+from kopt.values.deprecation import renamed, warn_moved
 
 __all__ = ["moved_names"]
 
@@ -31,6 +31,8 @@ def moved_names(module: str, moved: Mapping[str, str]) -> Callable[[str], object
         >>> print(caught[0].message)
         kopt.values.checks.demand is now kopt.values.checks.require; the old name will be removed in kopt 1.0.
     """
+
+    renamed.update(f"{module}.{name}" for name in moved)
 
     def attribute(name: str) -> object:
         if name not in moved:

@@ -38,6 +38,21 @@ def line(folder, trials: int, **how: Any) -> Line:
     return tuner
 
 
+class Interruptible(Tuner):
+    """A search in which a trial may be interrupted, as by Ctrl-C."""
+
+    def run_trial(self, trial, stop_in=None):
+        if trial.trial_id == stop_in:
+            raise KeyboardInterrupt
+        return trial.hyperparameters.Float("x", 0, 1) + trial.hyperparameters.Choice("y", [1, 5, 6])
+
+
+def interruptible(folder, trials: int, **how: Any) -> Interruptible:
+    tuner = Interruptible(max_trials=trials, directory=folder, project_name="line", sampler="random", **how)
+    tuner.oracle.verbose = 0
+    return tuner
+
+
 class StopAt(optuna.pruners.BasePruner):
     """Stops every trial but the first at a step."""
 

@@ -1,5 +1,6 @@
 """Execution: one training of a trial's model on one fold, and the tuner's hooks that it calls."""
 
+import functools
 import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -202,8 +203,9 @@ def execute(
     Raises:
         FailedTrialError: When the model has more than `max_parameters` parameters.
     """
+    train = functools.partial(trained, tuner, trial, execution, progress, callbacks, args, named)
     try:
-        return trained(tuner, trial, execution, progress, callbacks, args, named)
+        return train()
     except StartAnew as why:
         if why.whole:
             raise
@@ -211,7 +213,7 @@ def execute(
         progress.begin_anew()
         if tuner.executions == 1:  # of several executions, each is reported at its end
             tuner.oracle.forget_reports(trial)
-        return trained(tuner, trial, execution, progress, callbacks, args, named)
+        return train()
 
 
 def trained(

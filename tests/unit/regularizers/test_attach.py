@@ -16,17 +16,6 @@ from kopt.schedules import Linear
 from kopt.training import Loop
 
 
-@pytest.fixture
-def model():
-    inputs = keras.Input((6,), dtype="int32")
-    x = layers.Embedding(9, 4, name="embed")(inputs)
-    x = layers.LSTM(3, name="lstm", return_sequences=True)(x)
-    x = layers.SeparableConv1D(5, 2, name="separable")(x)
-    x = layers.LayerNormalization(name="norm")(layers.BatchNormalization(name="batch")(x))
-    shared = layers.Dense(5, name="shared")
-    return keras.Model(inputs, layers.Dense(2, name="head")(layers.Flatten()(shared(shared(x)))), name="net")
-
-
 def test_attach_reaches_every_kernel_once_and_detach_takes_it_away(model) -> None:
     assert len(attach(model, L2(0.1))) == 6
     expected = sum(float(L2(0.1)(parameter.variable)) for parameter in select.kernels.choose(model))

@@ -9,17 +9,6 @@ from kopt import select
 from kopt.select import parameters
 
 
-@pytest.fixture
-def model():
-    inputs = keras.Input((6,), dtype="int32")
-    x = layers.Embedding(9, 4, name="embed")(inputs)
-    x = layers.LSTM(3, name="lstm", return_sequences=True)(x)
-    x = layers.SeparableConv1D(5, 2, name="separable")(x)
-    x = layers.LayerNormalization(name="norm")(layers.BatchNormalization(name="batch")(x))
-    shared = layers.Dense(5, name="shared")
-    return keras.Model(inputs, layers.Dense(2, name="head")(layers.Flatten()(shared(shared(x)))), name="net")
-
-
 def chosen(selector: select.Selector, model) -> list[str]:
     return [parameter.path for parameter in selector.choose(model)]
 

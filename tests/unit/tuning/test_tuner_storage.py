@@ -1,9 +1,8 @@
-"""A search's storage: cut at any byte, broken, out of reach; locks and heartbeats of those who run trials."""
+"""A search's storage: databases, and storages that are broken or out of reach; locks and heartbeats of trials."""
 
 import contextlib
 import gc
 import glob
-import json
 import os
 import pathlib
 import random
@@ -23,26 +22,12 @@ from collections.abc import Iterator
 import optuna
 import pytest
 import sqlalchemy
+from searches import Interruptible, interruptible
 
 import kopt
-from kopt.tuning import Tuner
 from kopt.tuning.search import locks, storage
 from kopt.tuning.search.folder import SearchFolder
-from kopt.tuning.search.storage import Journal
 from kopt.tuning.search.study import open_search
-
-
-class Line(Tuner):
-    def run_trial(self, trial, stop_in=None):
-        if trial.trial_id == stop_in:
-            raise KeyboardInterrupt
-        return trial.hyperparameters.Float("x", 0, 1) + trial.hyperparameters.Choice("y", [1, 5, 6])
-
-
-def line(folder, trials: int, **how) -> Line:
-    tuner = Line(max_trials=trials, directory=folder, project_name="line", sampler="random", **how)
-    tuner.oracle.verbose = 0
-    return tuner
 
 
 @contextlib.contextmanager
@@ -91,102 +76,6 @@ def url(request, tmp_path) -> Iterator[str]:
             gc.collect()
 
 
-def test_a_journal_cut_at_any_byte_goes_on_from_its_last_whole_entry(tmp_path, caplog) -> None:
-    first = line(tmp_path, 4)
-    first.search()
-    file = tmp_path / "line" / "journal.log"
-    whole = file.read_bytes()
-    for cut in [0, 1, *random.Random(0).sample(range(len(whole)), 12), len(whole) - 1]:
-        file.write_bytes(whole[:cut])
-        caplog.clear()
-        tuner = line(tmp_path, 4)
-        kept = whole[: whole[:cut].rfind(b"\n") + 1]
-        assert file.read_bytes().startswith(kept)
-        assert ("were cut off" in caplog.text) == (len(kept) < cut)
-        tuner.search()
-        lines = file.read_text().splitlines()
-        assert all(isinstance(json.loads(one), dict) for one in lines)
-        states = [trial.state.name for trial in tuner.study.trials]
-        lost_ones = {number for trial in tuner.study.trials for number in trial.user_attrs.get("tries", [])}
-        assert [state for number, state in enumerate(states) if number not in lost_ones] == ["COMPLETE"] * 4
-
-
-@pytest.mark.parametrize(
-    "tail",
-    [
-        b"\0",
-        b"\0" * 5000,
-        b'{"op_code":4,"trial\0\0\0',
-        b"\0\0\n\0\n",
-        b'{"op_code":4\0\0\n{"op_code":5,"worker_id":"a"}\n',  # a page is lost, and the next one is not
-    ],
-    ids=["one", "many", "after half an entry", "lines", "before entries"],
-)
-def test_a_journal_with_what_a_power_failure_leaves_goes_on_and_loses_no_byte(tail, tmp_path, caplog) -> None:
-    line(tmp_path, 2).search()
-    file = tmp_path / "line" / "journal.log"
-    whole = file.read_bytes()
-    file.write_bytes(whole + tail)
-    tuner = line(tmp_path, 3)
-    assert file.read_bytes().startswith(whole) and b"\0" not in file.read_bytes()
-    assert (tmp_path / "line" / "journal.log.cut").read_bytes() == tail
-    assert f"a power failure: the {len(tail)} bytes after the last whole entry were cut off" in caplog.text
-    tuner.search()
-    assert [trial.state.name for trial in line(tmp_path, 3).study.trials] == ["COMPLETE"] * 3
-
-
-def test_empty_lines_in_a_journal_are_passed_over(tmp_path) -> None:
-    first = line(tmp_path, 2)
-    first.search()
-    values = [trial.value for trial in first.study.trials]
-    file = tmp_path / "line" / "journal.log"
-    lines = file.read_text().splitlines(keepends=True)
-    file.write_text("\n" + "".join(lines[:3]) + "\n\n" + "".join(lines[3:]) + " \n")
-    tuner = line(tmp_path, 4)
-    assert [trial.value for trial in tuner.study.trials] == values
-    with open(file, "a") as running:
-        running.write("\n")
-    tuner.search()
-    assert [trial.state.name for trial in line(tmp_path, 4).study.trials] == ["COMPLETE"] * 4
-    journal = Journal(file)
-    whole = list(journal.read_logs(0))
-    for start in (5, 2, len(whole), 0):
-        assert list(journal.read_logs(start)) == list(Journal(file).read_logs(start)) == whole[start:]
-
-
-def test_a_journal_that_is_broken_in_its_middle_is_refused_with_a_way_out(tmp_path) -> None:
-    line(tmp_path, 2).search()
-    file = tmp_path / "line" / "journal.log"
-    lines = file.read_text().splitlines(keepends=True)
-    file.write_text("".join([*lines[:3], lines[3][:10] + "\n", *lines[4:]]))
-    told = r"^storage must be a whole journal, .*journal.log is broken in line 4 \(`head -n 3` keeps what is before\), "
-    with pytest.raises(ValueError, match=told):
-        line(tmp_path, 4)
-    file.write_text("".join(lines[:3]))  # as it says
-    line(tmp_path, 4).search()
-
-
-def test_a_journal_that_is_cut_while_it_is_searched_is_refused(tmp_path) -> None:
-    journal = Journal(tmp_path / "journal.log")
-    journal.append_logs([{"op_code": 0}])
-    (tmp_path / "journal.log").write_text("")
-    with pytest.raises(ValueError, match="^storage must not be cut while it is searched"):
-        list(journal.read_logs(0))
-    with pytest.raises(ValueError, match="^storage must not be cut while it is searched"):
-        journal.append_logs([{"op_code": 0}])
-
-
-def test_optunas_own_journal_is_broken_for_good_by_half_an_entry(tmp_path) -> None:
-    """The counter-test: what Journal mends, Optuna's own backend does not."""
-    path = tmp_path / "journal.log"
-    path.write_text('{"op_code"')
-    own = optuna.storages.journal.JournalFileBackend(str(path))
-    own.append_logs([{"op_code": 0}])
-    own.append_logs([{"op_code": 0}])
-    with pytest.raises(ValueError):
-        list(own.read_logs(0))
-
-
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -205,7 +94,7 @@ def test_optunas_own_journal_is_broken_for_good_by_half_an_entry(tmp_path) -> No
 )
 def test_a_storage_out_of_reach_is_one_sentence(given: str, message: str, tmp_path) -> None:
     with pytest.raises((ValueError, ImportError)) as caught:
-        line(tmp_path, 4, storage=given)
+        interruptible(tmp_path, 4, storage=given)
     if isinstance(caught.value, ImportError):
         pytest.skip("the database's driver is not installed")
     assert str(caught.value).startswith(message) and "secret" not in str(caught.value)
@@ -215,7 +104,7 @@ def test_a_storage_out_of_reach_is_one_sentence(given: str, message: str, tmp_pa
 @pytest.mark.parametrize("damage", ["cut", "zeros", "noise"])
 def test_a_damaged_database_is_refused_before_anything_is_trained(damage: str, tmp_path) -> None:
     url, file, chance = f"sqlite:///{tmp_path}/search.db", tmp_path / "search.db", random.Random(0)
-    line(tmp_path, 3, storage=url).search()
+    interruptible(tmp_path, 3, storage=url).search()
     whole = file.read_bytes()
     for _ in range(4):
         place = chance.randrange(4096, len(whole) - 4096)
@@ -223,10 +112,10 @@ def test_a_damaged_database_is_refused_before_anything_is_trained(damage: str, t
         place -= place % 4096 if damage == "zeros" else 0
         file.write_bytes(whole[:place] + page + (whole[place + 4096 :] if page else b""))
         with pytest.raises(ValueError, match="^storage must be a whole database, .*search.db is damaged ") as caught:
-            line(tmp_path, 4, storage=url)
+            interruptible(tmp_path, 4, storage=url)
         assert "\n" not in str(caught.value)
     file.write_bytes(whole)
-    assert len(line(tmp_path, 4, storage=url).study.trials) == 3  # the counter-test
+    assert len(interruptible(tmp_path, 4, storage=url).study.trials) == 3  # the counter-test
 
 
 def test_hosts_that_make_a_database_at_once_wait_for_each_other(tmp_path, monkeypatch) -> None:
@@ -243,7 +132,7 @@ def test_hosts_that_make_a_database_at_once_wait_for_each_other(tmp_path, monkey
         return real(*args, **how)
 
     monkeypatch.setattr(storage, "RDBStorage", slower)
-    line(tmp_path, 1, storage=url).search()
+    interruptible(tmp_path, 1, storage=url).search()
     monkeypatch.setattr(storage, "RDBStorage", real)
     barrier, errors = threading.Barrier(4), []
 
@@ -264,11 +153,11 @@ def test_hosts_that_make_a_database_at_once_wait_for_each_other(tmp_path, monkey
 
 def test_a_database_of_which_trials_were_deleted_serves(tmp_path) -> None:
     url = f"sqlite:///{tmp_path}/search.db"
-    line(tmp_path, 3, storage=url).search()
+    interruptible(tmp_path, 3, storage=url).search()
     with contextlib.closing(sqlite3.connect(tmp_path / "search.db")) as database:
         database.execute("delete from trials where number = 1")
         database.commit()
-    tuner = line(tmp_path, 4, storage=url, max_retries_per_trial=1)
+    tuner = interruptible(tmp_path, 4, storage=url, max_retries_per_trial=1)
     tuner.search()
     assert [trial.number for trial in tuner.study.trials] == [0, 2, 3, 4]
     assert len(tuner.oracle.get_best_trials(9)) == 4 and tuner.oracle.remaining_trials() == 0
@@ -276,7 +165,7 @@ def test_a_database_of_which_trials_were_deleted_serves(tmp_path) -> None:
 
 def test_a_database_serves_as_well(url, tmp_path) -> None:
     for trials in (3, 5):
-        tuner = line(tmp_path, trials, storage=url)
+        tuner = interruptible(tmp_path, trials, storage=url)
         tuner.search()
     assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 5
     assert len({trial.params["x"] for trial in tuner.study.trials}) == 5
@@ -287,10 +176,10 @@ def test_a_trial_without_a_heartbeat_is_queued_again_from_another_host(url, tmp_
     monkeypatch.setattr(storage, "HEARTBEAT", 1)
     monkeypatch.setattr(storage, "GRACE", 1)
     monkeypatch.setattr(locks, "HEARTBEAT", 1000)  # it lives no sign but the first
-    dead = line(tmp_path / "one", 1, storage=url)
+    dead = interruptible(tmp_path / "one", 1, storage=url)
     trial = dead.oracle.create_trial("tuner0")
     value = trial.hyperparameters.Float("x", 0, 1)
-    other = line(tmp_path / "two", 1, storage=url)
+    other = interruptible(tmp_path / "two", 1, storage=url)
     other.search()  # waits for the trial, for it may be lost, until it is
     found = other.study.trials
     assert [one.state.name for one in found] == ["FAIL", "COMPLETE"]
@@ -306,9 +195,9 @@ def test_a_living_heartbeat_keeps_a_trial(url, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(storage, "HEARTBEAT", 1)
     monkeypatch.setattr(storage, "GRACE", 2)
     monkeypatch.setattr(locks, "HEARTBEAT", 0.2)
-    alive = line(tmp_path / "one", 2, storage=url)
+    alive = interruptible(tmp_path / "one", 2, storage=url)
     trial = alive.oracle.create_trial("tuner0")
-    other = line(tmp_path / "two", 2, storage=url)
+    other = interruptible(tmp_path / "two", 2, storage=url)
     begun = other.oracle.create_trial("tuner0")
     time.sleep(3)
     with other.oracle.folder.alone():
@@ -319,7 +208,7 @@ def test_a_living_heartbeat_keeps_a_trial(url, tmp_path, monkeypatch) -> None:
 
 
 def test_an_interrupted_trial_is_run_again_with_the_same_values(tmp_path) -> None:
-    tuner = line(tmp_path, 3)
+    tuner = interruptible(tmp_path, 3)
     with pytest.raises(KeyboardInterrupt):
         tuner.search(stop_in="1")
     tuner.search()  # in the same process, as in a notebook
@@ -330,11 +219,11 @@ def test_an_interrupted_trial_is_run_again_with_the_same_values(tmp_path) -> Non
 def test_a_running_trial_makes_its_lock_anew_when_somebody_removes_them_all(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(locks, "RESTORE", 1000)
     monkeypatch.setattr(locks, "PATIENCE", 1000)
-    alive = line(tmp_path, 2)
+    alive = interruptible(tmp_path, 2)
     trial = alive.oracle.create_trial("tuner0")
     trial.hyperparameters.Float("x", 0, 1)
     shutil.rmtree(alive.oracle.folder.locks)
-    other = line(tmp_path, 2)
+    other = interruptible(tmp_path, 2)
     with other.oracle.folder.alone():
         assert other.oracle.folder.is_free(0) and other.oracle.retries.requeue() == 1  # it may still be made anew
     alive.oracle.folder.restore()
@@ -350,7 +239,7 @@ def test_a_running_trial_makes_its_lock_anew_when_somebody_removes_them_all(tmp_
 
 def test_a_running_trial_looks_after_its_lock(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(locks, "RESTORE", 0.02)
-    tuner = line(tmp_path, 2)
+    tuner = interruptible(tmp_path, 2)
     trial = tuner.oracle.create_trial("tuner0")
     lock = tuner.oracle.folder.locks / "0"
     shutil.rmtree(lock.parent)
@@ -366,7 +255,7 @@ def test_a_running_trial_looks_after_its_lock(tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize("removed", ["before", "after", "never"])
 def test_a_dead_trial_is_found_though_somebody_removes_all_locks(removed: str, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(locks, "PATIENCE", 0.4)
-    dead = line(tmp_path, 2)
+    dead = interruptible(tmp_path, 2)
     trial = dead.oracle.create_trial("tuner0")
     value = trial.hyperparameters.Float("x", 0, 1)
     files = dead.oracle.folder.locks
@@ -375,14 +264,14 @@ def test_a_dead_trial_is_found_though_somebody_removes_all_locks(removed: str, t
     dead.oracle.retries.drop(0)  # as the kernel does when a process ends
     if removed == "after":
         shutil.rmtree(files)
-    other = line(tmp_path, 2)
+    other = interruptible(tmp_path, 2)
     other.search()
     assert [one.state.name for one in other.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
     assert [one.params["x"] for one in other.study.trials if one.user_attrs.get("tries") == [0]] == [value]
 
 
 def test_a_clock_that_is_set_does_not_end_a_search(tmp_path, monkeypatch) -> None:
-    class Wound(Line):
+    class Wound(Interruptible):
         def run_trial(self, trial):
             monkeypatch.setattr(time, "time", lambda now=time.time(): now + 7200)
             return super().run_trial(trial)
@@ -409,34 +298,34 @@ def test_no_duration_is_measured_by_a_clock_that_can_be_set() -> None:
 
 
 def test_overwriting_begins_anew_but_not_under_another_process(tmp_path) -> None:
-    tuner = line(tmp_path, 2)
+    tuner = interruptible(tmp_path, 2)
     tuner.search()
-    running = line(tmp_path, 3)
+    running = interruptible(tmp_path, 3)
     trial = running.oracle.create_trial("tuner0")
     with pytest.raises(
         ValueError, match=r"^overwrite must be False while another process searches here, .* got \['2'\]"
     ):
-        line(tmp_path, 2, overwrite=True)
+        interruptible(tmp_path, 2, overwrite=True)
     running.oracle.finish(trial, 1.0)
-    assert line(tmp_path, 2, overwrite=True).study.trials == []
+    assert interruptible(tmp_path, 2, overwrite=True).study.trials == []
     url = f"sqlite:///{tmp_path}/search.db"
-    line(tmp_path, 2, storage=url).search()
-    assert line(tmp_path, 2, storage=url, overwrite=True).study.trials == []
+    interruptible(tmp_path, 2, storage=url).search()
+    assert interruptible(tmp_path, 2, storage=url, overwrite=True).study.trials == []
 
 
 def test_of_one_launch_only_the_first_process_overwrites(tmp_path, monkeypatch) -> None:
-    line(tmp_path, 2).search()
+    interruptible(tmp_path, 2).search()
     monkeypatch.setenv("KOPT_TUNER_LAUNCH", "this")
-    first = line(tmp_path, 2, overwrite=True)
+    first = interruptible(tmp_path, 2, overwrite=True)
     assert first.study.trials == []
     first.search()
-    assert len(line(tmp_path, 2, overwrite=True).study.trials) == 2
+    assert len(interruptible(tmp_path, 2, overwrite=True).study.trials) == 2
 
 
 def test_a_study_that_goes_another_way_is_refused(tmp_path) -> None:
-    line(tmp_path, 2)
+    interruptible(tmp_path, 2)
     with pytest.raises(ValueError, match="^objective must minimize as the study 'line' in the storage does, got"):
-        line(tmp_path, 2, objective="accuracy")
+        interruptible(tmp_path, 2, objective="accuracy")
 
 
 def test_a_lock_is_free_when_its_process_has_ended(tmp_path) -> None:
@@ -454,7 +343,7 @@ def test_a_lock_is_free_when_its_process_has_ended(tmp_path) -> None:
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="^directory must be one that can be written to, got"):
-        line(tmp_path / "file", 2)
+        interruptible(tmp_path / "file", 2)
 
 
 def test_a_tilde_is_ones_home(tmp_path, monkeypatch) -> None:
@@ -462,16 +351,16 @@ def test_a_tilde_is_ones_home(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("HOME", str(tmp_path))
     for given in (None, "~/a.log"):
-        line("~/runs", 1, storage=given).search()
+        interruptible("~/runs", 1, storage=given).search()
     assert (tmp_path / "runs" / "line" / "journal.log").exists() and (tmp_path / "a.log").exists()
     assert not list((tmp_path / "here").iterdir())
     with pytest.raises(ValueError, match="^directory must be a text or a path, not empty and without NUL, got 'a.x00'"):
-        line("a\0", 1)
+        interruptible("a\0", 1)
     with pytest.raises(ValueError, match="^project_name must be a text or a path, not empty and without NUL, got"):
-        Line(max_trials=1, project_name="a\0")
+        Interruptible(max_trials=1, project_name="a\0")
 
 
 def test_any_optuna_storage_serves(tmp_path) -> None:
-    tuner = line(tmp_path, 3, storage=optuna.storages.InMemoryStorage())
+    tuner = interruptible(tmp_path, 3, storage=optuna.storages.InMemoryStorage())
     tuner.search()
     assert len(tuner.study.trials) == 3
