@@ -18,7 +18,7 @@ from kopt.tuning.search.storage import GRACE, HEARTBEAT
 from kopt.values.moved_names import moved_names
 
 __all__ = ["RESTORE", "FileLocks", "Heartbeat", "HeartbeatLocks", "Locks", "locks_of"]
-__getattr__ = moved_names(__name__, {"Place": "FileLocks"})
+__getattr__ = moved_names(__name__, {"Place": "kopt.tuning.search.folder.SearchFolder"})
 
 RESTORE = 2.0  # seconds between two checks that the lock files are still there
 PATIENCE = 5 * RESTORE  # seconds that a trial's process has to restore its lock when all lock files were removed
