@@ -17,7 +17,11 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+from kopt import callbacks  # noqa: E402
 from kopt.keras_internals.tuning import forgetting_gradients  # noqa: E402
+from kopt.tuning.space.pruners import PRUNERS  # noqa: E402
+from kopt.tuning.space.samplers import SAMPLERS  # noqa: E402
+from kopt.values import serialization  # noqa: E402
 from kopt.values.fields import Value  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -64,6 +68,24 @@ def forgotten_programs() -> Iterator[None]:
     """Free what a test has traced: thousands of programs would fill 12 GB, which every garbage collection walks."""
     with forgetting_gradients():
         yield
+
+
+def registered() -> dict[str, list[object]]:
+    """Return what stands in the registries, which all tests of a process share."""
+    return {
+        "values": list(serialization.packages),
+        "callbacks": list(callbacks.registry),
+        "samplers": list(SAMPLERS),
+        "pruners": list(PRUNERS),
+    }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def unchanged_registries() -> Iterator[None]:
+    """Refuse a file of tests that leaves something in a registry: another file's laws would be about it too."""
+    before = registered()
+    yield
+    assert registered() == before
 
 
 next_collection = [0.0]  # when, by the CPU time of this process

@@ -6,7 +6,7 @@ from kopt import schedules
 from kopt.experiment.recipe import Recipe, Training
 from kopt.models import MLP
 from kopt.schedules import Constant, Cosine
-from kopt.values import bind, from_json, read, replace, to_json
+from kopt.values import bind, from_json, read, replace, serialization, to_json
 from kopt.values.checks import needs
 from kopt.values.fields import Number, Value
 from kopt.values.registry import Registry, snake_case
@@ -81,7 +81,8 @@ def test_names_that_users_type(name: str, snake: str) -> None:
     assert snake_case(name) == snake
 
 
-def test_a_registered_class_is_found_by_name_and_by_keras() -> None:
+def test_a_registered_class_is_found_by_name_and_by_keras(monkeypatch) -> None:
+    monkeypatch.setattr(serialization, "packages", dict(serialization.packages))
     registry: Registry[Value] = Registry("toys")
     Toy = registry.register(type("Toy", (Pair,), {"__module__": __name__}))
     assert registry.make("toy", 2) == Toy(2) and list(registry) == ["toy"]
