@@ -19,6 +19,7 @@ import pytest  # noqa: E402
 
 from kopt import callbacks  # noqa: E402
 from kopt.keras_internals.tuning import forgetting_gradients  # noqa: E402
+from kopt.training.execute import estimate  # noqa: E402
 from kopt.tuning.space.pruners import PRUNERS  # noqa: E402
 from kopt.tuning.space.samplers import SAMPLERS  # noqa: E402
 from kopt.values import serialization  # noqa: E402
@@ -103,6 +104,12 @@ def fast_collection() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture
+def xla_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `jit="auto"` take XLA for the few steps of a test, wherever it may at all."""
+    monkeypatch.setattr(estimate, "COMPILE_SECONDS", 0.0)
 
 
 @pytest.fixture

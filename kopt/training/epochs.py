@@ -247,3 +247,10 @@ def batch_methods(phase: Phase, callbacks: keras.callbacks.CallbackList) -> tupl
 def due(epoch: int, frequency: Frequency) -> bool:
     """Return whether to validate after this epoch: every so many, or the listed ones, counted from 1."""
     return epoch + 1 in frequency if isinstance(frequency, Collection) else (epoch + 1) % frequency == 0
+
+
+def times_due(first: int, last: int, frequency: Frequency) -> int:
+    """Return the number of validations from one epoch to before another."""
+    if isinstance(frequency, Collection):
+        return sum(first < one <= last for one in frequency)
+    return max(0, last // frequency - first // frequency)

@@ -12,7 +12,7 @@ from kopt.training.arguments import callback_list, require_fit, require_loop, re
 from kopt.training.belonging import require_own_optimizer, require_own_step
 from kopt.training.callback import Callback
 from kopt.training.callback_needs import Phase, for_worker, needs_every_batch, spans_epochs, watches_batches
-from kopt.training.epochs import Epochs, Frequency
+from kopt.training.epochs import Epochs, Frequency, times_due
 from kopt.training.execute.base import Executor
 from kopt.training.feed.class_weights import ClassWeight, require_class_weight
 from kopt.training.feed.order import seed_of_run
@@ -163,17 +163,24 @@ class Loop:
         if validation_split and held_out is None:
             require_data("x", x, y, sample_weight)
             (x, y, sample_weight), held_out = internals.validation_split((x, y, sample_weight), validation_split)
-        training = DataSpec(x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, class_weight=class_weight)
-        together = epochs if held_out is None and all(map(spans_epochs, asked)) else 1
-        data = self.source("train", training.cut("steps_per_epoch", steps_per_epoch), asked, epochs=together)
+        training = DataSpec(
+            x,
+            y,
+            sample_weight,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            epochs=max(0, epochs - initial_epoch),
+            epochs_per_chunk=epochs if held_out is None and all(map(spans_epochs, asked)) else 1,
+        )
+        data = self.source("train", training.cut("steps_per_epoch", steps_per_epoch), asked)
         require_own_optimizer(self.model, self.epochs.steps["train"])
         validation = None
         if held_out is not None:
             size = validation_batch_size or (None if batch_size == "full" else batch_size)
-            spec = DataSpec(*held_out, batch_size=size, name="validation_data").cut(
-                "validation_steps", validation_steps
-            )
-            validation = self.source("test", spec, asked)
+            often = times_due(initial_epoch, epochs, validation_freq)
+            spec = DataSpec(*held_out, batch_size=size, epochs=often, name="validation_data")
+            validation = self.source("test", spec.cut("validation_steps", validation_steps), asked)
         sizes = {"steps": data.num_batches, "examples": data.examples}
         called = self.callbacks(asked, verbose, epochs=epochs, **sizes, add_history=True)
         self.begin()
@@ -248,8 +255,8 @@ class Loop:
         data = self.source("predict", DataSpec(x, batch_size=batch_size).cut("steps", steps), asked)
         return self.epochs.predict(data, self.callbacks(asked, 0, epochs=1, steps=data.num_batches))
 
-    def source(self, phase: Phase, spec: DataSpec, asked: Sequence[KerasCallback] = (), epochs: int = 1) -> Source:
-        """Return the source of a phase's data, placed as the callbacks need it; a chunk may hold so many epochs."""
+    def source(self, phase: Phase, spec: DataSpec, asked: Sequence[KerasCallback] = ()) -> Source:
+        """Return the source of a phase's data, placed as the callbacks need it."""
         drawn = phase == "train" and spec.shuffle and internals.are_arrays(spec.x, spec.y, spec.sample_weight)
         spec = dataclasses.replace(
             spec,
@@ -257,7 +264,7 @@ class Loop:
             engine=self.engine if phase == "train" else "auto",
             budget=self.budget,
             chunk_steps=self.steps_a_call(asked, phase),
-            epochs_per_chunk=epochs,
+            trains=phase == "train",
             buildable=self.buildable and phase != "predict",
             sharded=phase != "predict",
         )

@@ -10,9 +10,10 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 import tensorflow as tf
 
 from kopt import keras_internals as internals
+from kopt.training.execute.estimate import Plan
 from kopt.training.execute.lookups import Lookups
 from kopt.training.execute.normalization import fused_normalization
-from kopt.training.execute.xla import decide
+from kopt.training.execute.xla import Decision, decide
 from kopt.training.feed.batches import is_optional, rows, shared, sliced
 from kopt.training.feed.chunks import Chunk, ChunkResult
 from kopt.training.feed.placement import Jit
@@ -77,7 +78,8 @@ class TracedStep:
         model: The model, compiled but for predictions.
         step: The step on one batch.
         jit: Whether to compile with XLA; "auto" decides it for each kind of batch, before data are drawn.
-        logs: "metrics" where the logs are the model's metrics, "step" where they are what the last step returned.
+        logs: "metrics" where the logs are the model's metrics, "step" where they are what the last step returned,
+            "outputs" where every process computes the outputs of whole batches.
 
     Attributes:
         alone: Whether there is one replica.
@@ -86,14 +88,14 @@ class TracedStep:
         watched: Variables whose values are added to the logs, by name.
     """
 
-    def __init__(self, model: KerasModel, step: Step, jit: Jit, logs: Literal["metrics", "step"]):
+    def __init__(self, model: KerasModel, step: Step, jit: Jit, logs: Literal["metrics", "step", "outputs"]):
         self.model, self.step, self.jit, self.logs = model, step, jit, logs
         self.strategy = model.distribute_strategy
         self.alone: bool = self.strategy.num_replicas_in_sync == 1
         self.xla: bool | None = None
         self.lookups = Lookups()
         self.watched: dict[str, Variable] = {}
-        self.decisions: dict[Hashable, bool] = {}
+        self.decisions: dict[Hashable, Decision] = {}
         self.traces: OrderedDict[TraceKey, ConcreteFunction] = OrderedDict()
         self.programs: OrderedDict[ProgramKey, Program] = OrderedDict()
 
@@ -107,6 +109,8 @@ class TracedStep:
     def on_batch(self, batch: Batch, checked: bool = True) -> Nest:
         """Run the step on one batch, a part of it on each replica; return its logs, nothing where they are metrics."""
         batch = without_missing(batch)
+        if self.logs == "outputs":
+            return self.step(batch)
         if self.alone or any(isinstance(leaf, tf.distribute.DistributedValues) for leaf in tf.nest.flatten(batch)):
             return self.on_shares(batch, checked)
         shares = shared(rows(batch), lambda start, stop: sliced(batch, start, stop), self.strategy)
@@ -145,7 +149,7 @@ class TracedStep:
 
         def make() -> ConcreteFunction:
             step = self.prepared(lambda batch: self.on_batch(batch, checked), xla)
-            return tf.function(step, autograph=False).get_concrete_function(spec)
+            return tf.function(step, autograph=False, jit_compile=xla or None).get_concrete_function(spec)
 
         return recall(self.traces, TraceKey(str(spec), xla, checked, self.hooks), make)
 
@@ -174,26 +178,31 @@ class TracedStep:
 
     # XLA
 
-    def decide(self, batch: Hashable, spec: Callable[[], Nest], nested: bool) -> bool:
+    def decide(self, batch: Hashable, spec: Callable[[], Nest], plan: Plan, *, nested: bool) -> bool:
         """Return whether to compile the step with XLA for a kind of batch.
+
+        A decision stands, but where XLA did not pay for a run of fewer steps.
 
         Args:
             batch: The key of the kind of batch.
             spec: Returns its spec.
+            plan: What the run plans for such batches.
             nested: Whether the step is compiled inside a program that is not, and that draws data before it compiles.
         """
         whole = batch, self.hooks
-        if whole not in self.decisions:
+        made = self.decisions.get(whole)
+        if made is None or not made.stands(plan.steps):
             wanted = spec()
             trace = lambda: self.trace(wanted, True)
-            self.decisions[whole], why = decide(self.model, self.jit, wanted, trace, alone=self.alone, nested=nested)
-            log.info("jit: %s, %s", self.decisions[whole], why)
-        self.xla = self.decisions[whole]
-        return self.xla
+            made = decide(self.model, self.jit, wanted, trace, plan, alone=self.alone, nested=nested)
+            self.decisions[whole] = made
+            log.info("jit: %s, %s", made.xla, made.why)
+        self.xla = made.xla
+        return made.xla
 
     def refuse_xla(self, batch: Hashable) -> None:
         """Compile a kind of batch without XLA from now on."""
-        self.decisions[batch, self.hooks] = False
+        self.decisions[batch, self.hooks] = Decision(False, "XLA refuses the step")
 
     # Programs
 

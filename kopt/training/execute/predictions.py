@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.training.execute.base import Executor, TracedStep, without_missing
+from kopt.training.execute.estimate import Plan
 from kopt.training.feed.chunks import Chunk, ChunkResult, ResidentChunk, StreamChunk
 from kopt.training.feed.placement import Jit
 from kopt.values.checks import require
@@ -19,7 +20,7 @@ def predictions_of(model: KerasModel, jit: Jit) -> "Predictions":
     kept = model.predict_function
     if isinstance(kept, Predictions) and kept.traced.jit == jit and kept.traced.step == model.predict_step:
         return kept
-    model.predict_function = predictions = Predictions(TracedStep(model, model.predict_step, jit, "step"))
+    model.predict_function = predictions = Predictions(TracedStep(model, model.predict_step, jit, "outputs"))
     return predictions
 
 
@@ -71,7 +72,8 @@ class Predictions(Executor[Chunk]):
         arrays, size = chunk.arrays, chunk.arrays.batch_size
         spec, whole_batch = arrays.batch_spec(None), arrays.batch_spec(size)
         shapes = "predict", size, str(spec)
-        xla = arrays.examples >= size and self.traced.decide(shapes, lambda: whole_batch, nested=True)
+        plan = Plan(chunk.planned, lambda: self.traced.trace(spec, False), size)
+        xla = arrays.examples >= size and self.traced.decide(shapes, lambda: whole_batch, plan, nested=True)
 
         def make() -> ConcreteFunction:
             plain, outputs = self.step(spec, False)
@@ -102,7 +104,8 @@ class Predictions(Executor[Chunk]):
         """Return the outputs for what an iterator gives, and the number of steps."""
         spec = without_missing(chunk.iterator.element_spec)
         shapes = "predict", str(spec)
-        xla = self.traced.decide(shapes, lambda: spec, nested=True)
+        plan = Plan(chunk.planned, lambda: self.traced.trace(spec, False))
+        xla = self.traced.decide(shapes, lambda: spec, plan, nested=True)
         arguments = tf.constant(chunk.steps), chunk.iterator
 
         def make() -> ConcreteFunction:
@@ -123,9 +126,8 @@ class Predictions(Executor[Chunk]):
 
     def step(self, spec: Nest, xla: bool) -> tuple[Step, Nest]:
         """Return the step as a function of one batch, compiled with XLA or not, and the specs of its outputs."""
-        made = self.traced.prepared(self.model.predict_step, xla)
-        one = tf.function(made, autograph=False, jit_compile=xla or None)
-        outputs = one.get_concrete_function(spec).structured_outputs
+        one = self.traced.trace(spec, xla)
+        outputs = one.structured_outputs
         sparse = tf.RaggedTensor, tf.RaggedTensorSpec, tf.SparseTensor, tf.SparseTensorSpec
         dense = not any(isinstance(output, sparse) for output in tf.nest.flatten(outputs))
         require(dense, "model", "must give dense tensors here; its own predict takes others", self.model.name)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.state import GraphSnapshot, training_variables
 from kopt.training.execute.base import Executor, Refused, TracedStep, blank
+from kopt.training.execute.estimate import Plan
 from kopt.training.feed.batches import shared
 from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ResidentChunk
 from kopt.training.steps.train import TrainStep
@@ -40,10 +41,12 @@ class ResidentExecutor(Executor[ResidentChunk]):
         return isinstance(chunk, ResidentChunk)
 
     def run(self, chunk: ResidentChunk) -> ChunkResult:
-        traced, arrays, room = self.traced, chunk.arrays, len(chunk.orders)
-        xla = traced.decide(arrays.batch_key, lambda: arrays.whole_batch, nested=False) and self.few_lengths(arrays)
-        key = traced.key("resident", arrays.key(xla, room), xla)
-        make = lambda: ResidentProgram(traced, arrays, room, xla)
+        traced, arrays = self.traced, chunk.arrays
+        plan = self.plan(chunk)
+        xla = traced.decide(arrays.batch_key, lambda: arrays.whole_batch, plan, nested=False)
+        xla = xla and self.few_lengths(arrays)
+        key = traced.key("resident", arrays.key(xla), xla)
+        make = lambda: ResidentProgram(traced, arrays, len(chunk.orders), xla)
         try:
             found = traced.call(key, make, chunk, refusable=xla and traced.jit == "auto")
         except Refused as refusal:
@@ -54,6 +57,12 @@ class ResidentExecutor(Executor[ResidentChunk]):
         # Logs of a user's step may be nested, as `{m.name: m.result() for m in model.metrics}` is.
         part = lambda place: tf.nest.map_structure(lambda rows: rows[place], values)
         return ChunkResult(chunk.steps, tuple(map(part, range(len(chunk.parts)))))
+
+    def plan(self, chunk: ResidentChunk) -> Plan:
+        """Return what the run of a chunk plans."""
+        arrays = chunk.arrays
+        batch = arrays.batch_spec(arrays.batch_size if arrays.even else None)
+        return Plan(chunk.planned, lambda: self.traced.trace(batch, False), arrays.batch_size, 2 - arrays.even)
 
     def few_lengths(self, arrays: Arrays) -> bool:
         """Return whether to compile with XLA for arrays of this length; after several, one program serves all."""
@@ -102,7 +111,7 @@ class ResidentProgram:
         self.traced, self.model, self.xla, self.epochs = traced, traced.model, xla, epochs
         self.size, self.examples = arrays.batch_size, arrays.examples if xla else None
         self.remainder = arrays.examples % self.size if xla else 0
-        self.fixed = xla or arrays.examples % self.size == 0
+        self.fixed = xla or arrays.even
         # Not the arrays, whose data would be kept alive.
         self.missing = tf.nest.map_structure(lambda leaf: leaf is None, arrays.data)
         plain = isinstance(traced.step, TrainStep) and traced.step.needs_no_check()

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kopt.training.execute.base import Executor, blank, without_missing
+from kopt.training.execute.estimate import Plan
 from kopt.training.feed.chunks import Chunk, ChunkResult, StreamChunk
 from kopt.values.types import Batch, Nest, PolymorphicFunction, Tensor
 
@@ -20,7 +21,8 @@ class StreamExecutor(Executor[StreamChunk]):
     def run(self, chunk: StreamChunk) -> ChunkResult:
         spec = without_missing(chunk.iterator.element_spec)
         shapes = "stream", str(spec)
-        xla = self.traced.decide(shapes, lambda: spec, nested=True)
+        plan = Plan(chunk.planned, lambda: self.traced.trace(spec, False))
+        xla = self.traced.decide(shapes, lambda: spec, plan, nested=True)
         arguments = chunk.iterator, tf.constant(chunk.steps), tf.constant(chunk.fresh)
         make = lambda: self.program(spec, xla).get_concrete_function(*arguments)
         logs, steps, waited = self.traced.call(self.traced.key("stream", shapes, xla), make, *arguments)
@@ -29,8 +31,8 @@ class StreamExecutor(Executor[StreamChunk]):
     def program(self, spec: Nest, xla: bool) -> PolymorphicFunction:
         """Return a program over any number of an iterator's batches: the logs, the number of steps, seconds waited."""
         traced = self.traced
-        step = tf.function(traced.prepared(traced.on_batch, xla), autograph=False, jit_compile=xla or None)
-        outputs = step.get_concrete_function(spec).structured_outputs
+        step = traced.trace(spec, xla)
+        outputs = step.structured_outputs
 
         def chunk(iterator: Nest, count: Tensor, fresh: Tensor) -> tuple[Nest, Tensor, Tensor]:
             traced.reset_if(fresh)

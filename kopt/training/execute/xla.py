@@ -4,10 +4,12 @@ It is made before data are drawn, before any state changes and before anything c
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import tensorflow as tf
 
 from kopt import keras_internals as internals
+from kopt.training.execute.estimate import Estimate, Plan, estimate
 from kopt.training.execute.lookups import LOOKUPS
 from kopt.training.feed.placement import Jit
 from kopt.values.checks import require
@@ -102,19 +104,47 @@ class StepGraph:
         return ", ".join(sorted(found))
 
 
+@dataclass(frozen=True)
+class Decision:
+    """Whether to compile a model's step with XLA for a kind of batch.
+
+    Attributes:
+        xla: Whether to compile it.
+        why: The reason.
+        estimate: What XLA costs and saves, where more steps would change the decision.
+    """
+
+    xla: bool
+    why: str
+    estimate: Estimate | None = None
+
+    def stands(self, steps: int | None) -> bool:
+        """Return whether the decision holds for a run of so many steps."""
+        return self.estimate is None or not self.estimate.pays(steps)
+
+
 def decide(
-    model: KerasModel, jit: Jit, spec: Nest, trace: Callable[[], ConcreteFunction], *, alone: bool, nested: bool
-) -> tuple[bool, str]:
-    """Return whether to compile a model's step with XLA for batches of a spec, and why.
+    model: KerasModel,
+    jit: Jit,
+    spec: Nest,
+    trace: Callable[[], ConcreteFunction],
+    plan: Plan,
+    *,
+    alone: bool,
+    nested: bool,
+) -> Decision:
+    """Return whether to compile a model's step with XLA for batches of a spec.
 
     `jit=` of a Loop counts before `compile(jit_compile=)`. When neither asks for it or against it, XLA is taken where
-    the results are the same and nothing in the step is slow.
+    the results are the same, nothing in the step is slow, and the steps that are planned save more time than it takes
+    to compile.
 
     Args:
         model: The model.
         jit: What a Loop asks for.
         spec: The spec of a batch.
         trace: Traces the step for XLA.
+        plan: What is planned for such batches.
         alone: Whether there is one replica.
         nested: Whether the step is compiled inside a program that is not, and that draws data before it compiles.
 
@@ -124,16 +154,22 @@ def decide(
     if jit != "auto":
         why = StepGraph(trace()).impossible() if jit else ""
         require(not why, "jit", f"must be 'auto' or False here: {why}", jit)
-        return jit, "asked for"
+        return Decision(jit, "asked for")
     asked = internals.asked_jit(model)
     why = before_tracing(model, spec, asked, alone)
-    if not why:
-        traced = trace()
-        step = StepGraph(traced)
-        why = step.impossible() or step.unequal()
-        why = why or ("" if asked else slowness(step.slow()))
-        why = why or (internals.compiler_refusal(traced, sized(traced)) if nested else "")
-    return (False, why) if why else (True, "asked for in compile" if asked else "nothing is slow in XLA")
+    if why:
+        return Decision(False, why)
+    cost = None if asked else estimate(plan)
+    if cost is not None and not cost.pays(plan.steps):
+        return Decision(False, f"{cost}, {plan.steps or 'an unknown number of'} steps are planned", cost)
+    traced = trace()
+    step = StepGraph(traced)
+    why = step.impossible() or step.unequal()
+    why = why or ("" if asked else slowness(step.slow()))
+    why = why or (internals.compiler_refusal(traced, sized(traced)) if nested else "")
+    if why:
+        return Decision(False, why)
+    return Decision(True, "asked for in compile" if cost is None else f"{cost}, {plan.steps} steps are planned")
 
 
 def before_tracing(model: KerasModel, spec: Nest, asked: bool | None, alone: bool) -> str:

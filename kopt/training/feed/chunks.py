@@ -41,11 +41,14 @@ class Arrays:
         """The key of this kind of batch."""
         return str(self.whole_batch)
 
-    def key(self, xla: bool, room: int) -> Hashable:
+    @property
+    def even(self) -> bool:
+        """Whether no short batch is left."""
+        return self.examples % self.batch_size == 0
+
+    def key(self, xla: bool) -> Hashable:
         """Return the key of a program over arrays: their length under XLA, else whether a short batch is left."""
-        if xla:
-            return self.batch_size, self.batch_key, self.examples, room
-        return self.batch_size, self.batch_key, self.examples % self.batch_size == 0, room > 1
+        return self.batch_size, self.batch_key, self.examples if xla else self.even
 
     @property
     def batches(self) -> int:
@@ -73,12 +76,14 @@ class Chunk:
         steps: The number of steps.
         fresh: Whether an epoch begins with the chunk, so that metrics are reset.
         asked: The number of steps a call that the user or a callback asks for; None for as many as is fast.
+        planned: The number of steps that the run plans over the data in all; None when their end is unknown.
     """
 
     first: int
     steps: int
     fresh: bool
     asked: int | None = None
+    planned: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,7 +92,7 @@ class ResidentChunk(Chunk):
 
     Attributes:
         arrays: The data.
-        orders: Orders of the examples, a row an epoch.
+        orders: Orders of the examples, a row an epoch, and rows of zeros: as many rows for any number of epochs.
         parts: The parts of epochs, each as (row of its order, first batch, number of steps).
     """
 

@@ -19,7 +19,7 @@ from kopt.distribute import workers
 from kopt.training.feed.batches import is_optional, rows
 from kopt.training.feed.chunks import Arrays
 from kopt.training.feed.class_weights import ClassWeight, Weigh, weighing
-from kopt.training.feed.sources import ResidentSource, Source, StreamSource
+from kopt.training.feed.sources import ResidentSource, Source, StreamSource, room_of
 from kopt.training.feed.validation import require_data, require_labels
 from kopt.values.checks import require
 from kopt.values.types import Batch, DataAdapter, Dataset, KerasModel, Nest, Strategy, Tensor
@@ -52,7 +52,9 @@ class DataSpec:
         engine: "auto", or the one to use.
         budget: Bytes of arrays that may lie on the device; None for a quarter of the free memory.
         chunk_steps: Steps a chunk, or None for as many as is fast.
+        epochs: The number of epochs that are planned.
         epochs_per_chunk: The most epochs that a chunk may hold.
+        trains: Whether the data are trained on, in a new order each epoch.
         buildable: Whether Keras can build the model from its call, as it can where the model's steps are Keras' own.
         sharded: Whether a worker may see only the shard of a dataset that the dataset's options ask for.
         name: The caller's name for x, in errors.
@@ -71,7 +73,9 @@ class DataSpec:
     engine: Engine = "auto"
     budget: int | None = None
     chunk_steps: int | None = None
+    epochs: int = 1
     epochs_per_chunk: int = 1
+    trains: bool = True
     buildable: bool = True
     sharded: bool = True
     name: str = "x"
@@ -120,16 +124,30 @@ def place(model: KerasModel, spec: DataSpec) -> Source:
     require(spec.engine != "resident" or not why, "engine", f"must be 'stream' here: {why}", spec.engine)
     if arrays and spec.engine != "stream" and not why:
         log.info("engine: resident, %d examples in batches of %d", arrays.examples, arrays.batch_size)
-        return ResidentSource(arrays, spec.steps, spec.chunk_steps, spec.epochs_per_chunk)
+        return ResidentSource(
+            arrays,
+            spec.steps,
+            spec.chunk_steps,
+            epochs=spec.epochs,
+            epochs_per_chunk=spec.epochs_per_chunk,
+            room=room_of(arrays) if spec.trains else 1,
+        )
     log.info("engine: stream, %s", why or "asked for")
     if arrays:
-        return streamed(arrays, adapter, spec.steps, spec.chunk_steps)
+        return streamed(arrays, adapter, spec)
     dataset = weighted(adapter.get_tf_dataset(), weigh)
     dataset = distributed(dataset, model.distribute_strategy) if spec.sharded else dataset
     if spec.buildable and isinstance(dataset, tf.data.Dataset):
         internals.build(model, dataset.element_spec)
-    looked_at = internals.looks_at_data_first(model)
-    return StreamSource(dataset, adapter, adapter.num_batches, spec.steps, spec.chunk_steps, looked_at=looked_at)
+    return StreamSource(
+        dataset,
+        adapter,
+        adapter.num_batches,
+        spec.steps,
+        spec.chunk_steps,
+        epochs=spec.epochs,
+        looked_at=internals.looks_at_data_first(model),
+    )
 
 
 def output_names(model: KerasModel) -> Sequence[str]:
@@ -202,9 +220,7 @@ def refusal(model: KerasModel, arrays: Arrays | None, budget: int) -> str:
     return f"{size} bytes are more than {budget}" if size > budget else ""
 
 
-def streamed(
-    arrays: Arrays, adapter: DataAdapter, steps_per_epoch: int | None, chunk_steps: int | None
-) -> StreamSource:
+def streamed(arrays: Arrays, adapter: DataAdapter, spec: DataSpec) -> StreamSource:
     """Return a stream of arrays in kopt's order."""
     variable = tf.Variable(arrays.order(0), trainable=False)
 
@@ -213,8 +229,15 @@ def streamed(
         return tf.nest.map_structure(lambda leaf: None if leaf is None else tf.gather(leaf, rows), arrays.data)
 
     batches = tf.data.Dataset.range(arrays.batches).map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    dataset, ordered = batches.prefetch(tf.data.AUTOTUNE), (arrays, variable)
-    return StreamSource(dataset, adapter, arrays.batches, steps_per_epoch, chunk_steps, ordered=ordered)
+    return StreamSource(
+        batches.prefetch(tf.data.AUTOTUNE),
+        adapter,
+        arrays.batches,
+        spec.steps,
+        spec.chunk_steps,
+        epochs=spec.epochs,
+        ordered=(arrays, variable),
+    )
 
 
 def distributed(dataset: Dataset, strategy: Strategy) -> Dataset:

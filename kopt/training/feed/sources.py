@@ -16,6 +16,7 @@ from kopt.values.types import DataAdapter, Dataset, Nest, Tensor, Variable
 __getattr__ = moved_names(__name__, {"Resident": "ResidentSource", "Stream": "StreamSource"})
 
 ORDERS = 2**20  # examples in the orders that lie on the device for epochs to come
+MOST_ORDERS = 64
 
 
 class Source(abc.ABC):
@@ -27,14 +28,16 @@ class Source(abc.ABC):
         num_batches: The number of batches; None when only their end will show it.
         steps_per_epoch: Steps after which an epoch is cut; None for the end of the data.
         chunk_steps: Steps a chunk, where a callback or the user asks for a number; None for as many as is fast.
+        epochs: The number of epochs that are planned.
 
     Attributes:
         known: The number of batches, where it is known beforehand.
         sizer: The number of steps of the next chunk.
     """
 
-    def __init__(self, num_batches: int | None, steps_per_epoch: int | None, chunk_steps: int | None):
+    def __init__(self, num_batches: int | None, steps_per_epoch: int | None, chunk_steps: int | None, epochs: int = 1):
         self.known, self.steps_per_epoch, self.sizer = num_batches, steps_per_epoch, ChunkSizer(chunk_steps)
+        self.epochs = epochs
         self.found = num_batches  # batches, as far as it is known by now
         self.running, self.passes, self.seen = False, 0, 0  # whether a pass over the data runs; passes; its steps
         self.done, self.exhausted = 0, False  # steps of the epoch; whether its data ended too early
@@ -48,6 +51,11 @@ class Source(abc.ABC):
     def examples(self) -> int | None:
         """Examples an epoch, as far as it is known."""
         return None
+
+    @property
+    def planned(self) -> int | None:
+        """The steps of all epochs, as far as they are known."""
+        return None if self.num_batches is None else self.epochs * self.num_batches
 
     def reset(self) -> None:
         """Begin the data anew, before the first epoch and before each evaluation."""
@@ -121,29 +129,40 @@ class ResidentSource(Source):
         arrays: The data.
         steps_per_epoch: Steps after which an epoch is cut; None for the end of the data.
         chunk_steps: Steps a chunk, where a number is asked for.
+        epochs: The number of epochs that are planned.
         epochs_per_chunk: The most epochs that a chunk may hold: 1 where something has to happen between them.
+        room: The number of epochs whose orders lie on the device at a time; no other number of epochs changes it.
     """
 
-    orders: Tensor = None
-    block, row = -1, 0  # of epochs whose orders are on the device; of the order of the pass
-
-    def __init__(self, arrays: Arrays, steps_per_epoch: int | None, chunk_steps: int | None, epochs_per_chunk: int = 1):
-        super().__init__(arrays.batches, steps_per_epoch, chunk_steps)
+    def __init__(
+        self,
+        arrays: Arrays,
+        steps_per_epoch: int | None,
+        chunk_steps: int | None,
+        *,
+        epochs: int = 1,
+        epochs_per_chunk: int = 1,
+        room: int = 1,
+    ):
+        super().__init__(arrays.batches, steps_per_epoch, chunk_steps, epochs)
         whole = steps_per_epoch is None and chunk_steps is None
-        self.arrays = arrays
-        self.room = max(1, min(epochs_per_chunk, ORDERS // arrays.examples, 64)) if whole else 1
+        self.arrays, self.room, self.epochs_per_chunk = arrays, room, epochs_per_chunk if whole else 1
+        self.orders: Tensor = None
+        self.ordered, self.row = range(0), 0  # the epochs whose orders are on the device; the row of the pass
 
     @property
     def examples(self) -> int | None:
         return None if self.steps_per_epoch else self.arrays.examples
 
     def start(self, number: int) -> None:
-        """Put the orders of the block of epochs that has this one on the device."""
-        self.row = number % self.room
-        if self.block != number // self.room:
-            self.block = number // self.room
-            numbers = range(self.block * self.room, (self.block + 1) * self.room)
-            self.orders = tf.constant(np.stack([self.arrays.order(one) for one in numbers]))
+        """Put the orders of this epoch, and of those that follow, on the device."""
+        if number not in self.ordered:
+            self.ordered = range(number, number + max(1, min(self.room, self.epochs)))
+            orders = np.zeros([self.room, self.arrays.examples], "int32")
+            for row, epoch in enumerate(self.ordered):
+                orders[row] = self.arrays.order(epoch)
+            self.orders = tf.constant(orders)
+        self.row = number - self.ordered.start
 
     def chunk(self, steps: int) -> ResidentChunk:
         return ResidentChunk(
@@ -151,6 +170,7 @@ class ResidentSource(Source):
             steps=steps,
             fresh=self.done == 0,
             asked=self.sizer.asked,
+            planned=self.planned,
             arrays=self.arrays,
             orders=self.orders,
             parts=((self.row, self.seen, steps),),
@@ -158,13 +178,25 @@ class ResidentSource(Source):
 
     def whole_epochs(self, number: int, last: int) -> ResidentChunk | None:
         batches = self.arrays.batches
-        count = min(self.sizer.size // batches, last - number, self.room - number % self.room)
+        count = min(self.sizer.size // batches, last - number, self.epochs_per_chunk)
         if count < 2:
             return None
         self.start(number)
-        parts = tuple((self.row + place, 0, batches) for place in range(count))
-        steps = count * batches
-        return ResidentChunk(first=0, steps=steps, fresh=True, arrays=self.arrays, orders=self.orders, parts=parts)
+        count = min(count, self.ordered.stop - number)
+        return ResidentChunk(
+            first=0,
+            steps=count * batches,
+            fresh=True,
+            planned=self.planned,
+            arrays=self.arrays,
+            orders=self.orders,
+            parts=tuple((self.row + place, 0, batches) for place in range(count)),
+        )
+
+
+def room_of(arrays: Arrays) -> int:
+    """Return the number of epochs whose orders lie on the device at a time in training."""
+    return max(1, min(ORDERS // arrays.examples, MOST_ORDERS))
 
 
 class StreamSource(Source):
@@ -179,6 +211,7 @@ class StreamSource(Source):
         num_batches: The number of batches; None when unknown before their end.
         steps_per_epoch: Steps after which an epoch is cut; None for the end of the data.
         chunk_steps: Steps a chunk, where a number is asked for.
+        epochs: The number of epochs that are planned.
         looked_at: Whether Keras would take a batch of an iterator of its own before it begins.
         ordered: The arrays and the variable that holds their order, where kopt decides it.
     """
@@ -191,10 +224,11 @@ class StreamSource(Source):
         steps_per_epoch: int | None,
         chunk_steps: int | None,
         *,
+        epochs: int = 1,
         looked_at: bool = False,
         ordered: tuple[Arrays, Variable] | None = None,
     ):
-        super().__init__(num_batches, steps_per_epoch, chunk_steps)
+        super().__init__(num_batches, steps_per_epoch, chunk_steps, epochs)
         self.dataset, self.adapter, self.ordered = dataset, adapter, ordered
         self.as_given = internals.is_of_dataset(adapter) and isinstance(dataset, tf.data.Dataset)
         self.looked_at, self.changing = looked_at and self.as_given, internals.is_of_py_dataset(adapter)
@@ -226,7 +260,9 @@ class StreamSource(Source):
 
     def chunk(self, steps: int) -> StreamChunk:
         fresh, asked = self.done == 0, self.sizer.asked
-        return StreamChunk(first=self.done, steps=steps, fresh=fresh, asked=asked, iterator=self.iterator)
+        return StreamChunk(
+            first=self.done, steps=steps, fresh=fresh, asked=asked, planned=self.planned, iterator=self.iterator
+        )
 
     def ended(self) -> None:
         if self.as_given:

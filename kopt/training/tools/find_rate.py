@@ -121,7 +121,7 @@ def find_rate(
 
     Raises:
         ValueError: When an argument is out of range, the optimizer has a schedule or several rates, the data end before
-            the sweep, or the loss is not finite from the first update on.
+            the sweep, or the loss or the gradients are not finite from the first update on.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
@@ -156,6 +156,7 @@ def find_rate(
         sweep = cast(Sweep, hook.owner)  # of an earlier call with the same rates, where there was one
         try:
             sweep.begin()
+            skipped_before = float(skipped(model))
             needed = (steps + 1) * (rated[0].gradient_accumulation_steps or 1)
             for epoch in itertools.count():
                 before = sweep.batches()
@@ -165,9 +166,10 @@ def find_rate(
                     break
                 require(sweep.batches() == before + whole, "x", f"must give {needed} batches", sweep.batches())
             losses = keras.ops.convert_to_numpy(sweep.losses)[1:]
+            none_made = float(skipped(model)) - skipped_before > steps
         finally:
             remove(model, hook)
-    kept = until_divergence(losses)
+    kept = 0 if none_made else until_divergence(losses)
     require(kept >= MIN_POINTS, "low", "must be a rate with which the loss stays finite", low)
     return RateCurve(rates[:kept], losses[:kept].astype("float64"), method)
 

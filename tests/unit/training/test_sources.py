@@ -14,7 +14,8 @@ DATA = tf.reshape(tf.range(10.0), (10, 1))
 
 
 def resident(*, steps_per_epoch: int | None = None, chunk_steps: int | None = None, epochs: int = 1) -> ResidentSource:
-    return ResidentSource(Arrays((DATA, DATA, None), 2, False, 0), steps_per_epoch, chunk_steps, epochs)
+    arrays = Arrays((DATA, DATA, None), 2, False, 0)
+    return ResidentSource(arrays, steps_per_epoch, chunk_steps, epochs=epochs, epochs_per_chunk=epochs, room=4)
 
 
 def stream(*, chunk_steps: int | None = None, steps_per_epoch: int | None = None) -> StreamSource:
@@ -95,9 +96,9 @@ def test_several_whole_epochs_are_one_chunk_where_there_is_time_for_two() -> Non
     assert source.whole_epochs(1, 4) is None
     source.sizer.size = 10
     chunk = source.whole_epochs(1, 4)
-    assert chunk is not None and chunk.steps == 10 and chunk.parts == ((1, 0, 5), (2, 0, 5))
+    assert chunk is not None and chunk.steps == 10 and chunk.parts == ((0, 0, 5), (1, 0, 5))
     assert np.shape(chunk.orders) == (4, 10) and chunk.fresh
-    assert source.whole_epochs(3, 4) is None
+    assert source.ordered == range(1, 5) and source.whole_epochs(3, 4) is None
 
 
 def test_the_sizer_leaves_out_the_call_that_compiled_and_short_chunks() -> None:

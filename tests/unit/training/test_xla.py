@@ -61,7 +61,9 @@ def test_what_is_asked_for_and_xla_cannot_compile_is_refused_before_anything_run
 
 
 @pytest.mark.parametrize("phase", ["fit", "evaluate", "predict"])
-def test_errors_of_the_data_are_raised_and_nothing_is_tried_again(phase: str, network, tmp_path, caplog) -> None:
+def test_errors_of_the_data_are_raised_and_nothing_is_tried_again(
+    phase: str, network, tmp_path, xla_pays, caplog
+) -> None:
     def read(number):
         x = tf.fill([8, 10], tf.cast(number, tf.float32))
         missing = lambda: tf.cast(tf.strings.length(tf.io.read_file(str(tmp_path / "missing"))), tf.float32) + x
@@ -89,7 +91,7 @@ def jit_of(model, points, **how) -> tuple[bool, ...]:
     return model.train_function.xla, model.test_function.xla, model.predict_function.xla
 
 
-def test_what_compile_was_told_counts_until_loop_is_told(network, points, tmp_path) -> None:
+def test_what_compile_was_told_counts_until_loop_is_told(network, points, xla_pays, tmp_path) -> None:
     assert jit_of(network(), points) == (True,) * 3
     model = network(jit_compile=False)
     assert jit_of(model, points) == (False,) * 3
@@ -104,7 +106,7 @@ def test_what_compile_was_told_counts_until_loop_is_told(network, points, tmp_pa
     assert internals.asked_jit(keras.models.load_model(tmp_path / "model.keras")) is None
 
 
-def test_a_layer_that_does_not_support_it_counts(points, caplog) -> None:
+def test_a_layer_that_does_not_support_it_counts(points, xla_pays, caplog) -> None:
     caplog.set_level(logging.INFO, "kopt")
     inner = layers.Dense(2, name="inner")
     inner.supports_jit = False
@@ -165,7 +167,7 @@ def test_a_function_of_its_own_may_run_elsewhere_and_draws_as_ever() -> None:
     np.testing.assert_array_equal(tf.function(lambda: inner())(), expected)
 
 
-def test_dropout_trains_in_xla_and_its_seeds_are_those_of_keras(points) -> None:
+def test_dropout_trains_in_xla_and_its_seeds_are_those_of_keras(points, xla_pays) -> None:
     def build():
         keras.utils.set_random_seed(3)
         body = [layers.Dense(64, "relu"), layers.Dropout(0.4), layers.GaussianNoise(0.1), layers.Dense(1)]
@@ -197,7 +199,7 @@ def compilations(caplog):
     return count
 
 
-def test_predictions_of_any_length_by_any_loop_are_one_program(network, points, compilations) -> None:
+def test_predictions_of_any_length_by_any_loop_are_one_program(network, points, xla_pays, compilations) -> None:
     model = network()
     expected = network().predict(points[0], verbose=0)
     for rows in (32, 40, 64, 77, 100):
@@ -223,7 +225,7 @@ def test_arrays_of_any_length_are_two_programs_without_xla(network, points, comp
     assert compilations() == 2  # with a short last batch, and without
 
 
-def test_xla_compiles_for_some_lengths_and_no_more(network, points, compilations) -> None:
+def test_xla_compiles_for_some_lengths_and_no_more(network, points, xla_pays, compilations) -> None:
     model = network()
     for _ in range(2):
         for rows in range(50, 50 + LENGTHS + 3):
