@@ -44,8 +44,9 @@ class Loop:
         strategy: That strategy, to be sure of it; None for whatever it is.
         engine: "auto", "resident" (arrays on the device; a dataset is read once, in its order) or "stream" (tf.data).
         jit: Whether to compile with XLA: "auto" (the value of `compile(jit_compile=)`, else where XLA does the same
-            and is fast; elsewhere BatchNormalization of images takes TensorFlow's fused kernel), True (it leaves out
-            assertions) or False (Keras' numbers, to the bit). Indices out of range raise in XLA too.
+            and the steps that fit is to make save more time than it takes to compile; elsewhere BatchNormalization of
+            images takes TensorFlow's fused kernel), True (it leaves out assertions) or False (Keras' numbers, to the
+            bit). Indices out of range raise in XLA too.
         step: The step on one batch, returning logs; `TrainStep(model)` or the model's own train_step when None.
         seed: The seed of the order of examples, >= 0; drawn from NumPy's global generator at each fit when None, so
             that `keras.utils.set_random_seed` rules it.
@@ -163,23 +164,16 @@ class Loop:
         if validation_split and held_out is None:
             require_data("x", x, y, sample_weight)
             (x, y, sample_weight), held_out = internals.validation_split((x, y, sample_weight), validation_split)
-        training = DataSpec(
-            x,
-            y,
-            sample_weight,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            class_weight=class_weight,
-            epochs=max(0, epochs - initial_epoch),
-            epochs_per_chunk=epochs if held_out is None and all(map(spans_epochs, asked)) else 1,
-        )
-        data = self.source("train", training.cut("steps_per_epoch", steps_per_epoch), asked)
+        together = epochs if held_out is None and all(map(spans_epochs, asked)) else 1
+        training = DataSpec(x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, class_weight=class_weight)
+        training = training.planned(epochs - initial_epoch, together).cut("steps_per_epoch", steps_per_epoch)
+        data = self.source("train", training, asked)
         require_own_optimizer(self.model, self.epochs.steps["train"])
         validation = None
         if held_out is not None:
             size = validation_batch_size or (None if batch_size == "full" else batch_size)
-            often = times_due(initial_epoch, epochs, validation_freq)
-            spec = DataSpec(*held_out, batch_size=size, epochs=often, name="validation_data")
+            spec = DataSpec(*held_out, batch_size=size, name="validation_data")
+            spec = spec.planned(times_due(initial_epoch, epochs, validation_freq))
             validation = self.source("test", spec.cut("validation_steps", validation_steps), asked)
         sizes = {"steps": data.num_batches, "examples": data.examples}
         called = self.callbacks(asked, verbose, epochs=epochs, **sizes, add_history=True)

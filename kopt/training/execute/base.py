@@ -178,7 +178,7 @@ class TracedStep:
 
     # XLA
 
-    def decide(self, batch: Hashable, spec: Callable[[], Nest], plan: Plan, *, nested: bool) -> bool:
+    def decide(self, batch: Hashable, spec: Callable[[], Nest], plan: Plan) -> bool:
         """Return whether to compile the step with XLA for a kind of batch.
 
         A decision stands, but where XLA did not pay for a run of fewer steps.
@@ -187,14 +187,13 @@ class TracedStep:
             batch: The key of the kind of batch.
             spec: Returns its spec.
             plan: What the run plans for such batches.
-            nested: Whether the step is compiled inside a program that is not, and that draws data before it compiles.
         """
         whole = batch, self.hooks
         made = self.decisions.get(whole)
         if made is None or not made.stands(plan.steps):
             wanted = spec()
             trace = lambda: self.trace(wanted, True)
-            made = decide(self.model, self.jit, wanted, trace, plan, alone=self.alone, nested=nested)
+            made = decide(self.model, self.jit, wanted, trace, plan, alone=self.alone)
             self.decisions[whole] = made
             log.info("jit: %s, %s", made.xla, made.why)
         self.xla = made.xla

@@ -12,6 +12,7 @@ from kopt.values.types import ConcreteFunction
 COMPILE_SECONDS = 3.5e-3  # to compile an operation
 OPERATION_SECONDS = 4e-7  # that XLA saves for each operation that TensorFlow starts
 BYTE_SECONDS = 8e-11  # that XLA saves for each byte that it keeps in registers and caches
+LAUNCH_SECONDS = 6e-5  # that a program takes to start one that XLA has compiled
 TRIPS = 16  # the turns of a loop over no sequence
 
 # Operations that cost nothing, or nothing less in XLA.
@@ -39,12 +40,14 @@ class Plan:
         trace: Traces the step without XLA.
         size: The examples of a batch, for sizes that the graph does not have.
         bodies: The number of bodies that XLA compiles: one more for a short last batch.
+        nested: Whether the step is compiled inside a program that is not, and that draws data before it compiles.
     """
 
     steps: int | None
     trace: Callable[[], ConcreteFunction]
     size: int = 32
     bodies: int = 1
+    nested: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ def estimate(plan: Plan) -> Estimate:
         count += len(work)
         started += times * len(work)
         moved += times * sum(bytes_of(node, plan.size) for node in work if not node.op.startswith(PRODUCTS))
-    return Estimate(count * plan.bodies * COMPILE_SECONDS, started * OPERATION_SECONDS + moved * BYTE_SECONDS)
+    saved = started * OPERATION_SECONDS + moved * BYTE_SECONDS - plan.nested * LAUNCH_SECONDS
+    return Estimate(count * plan.bodies * COMPILE_SECONDS, saved)
 
 
 def trips(graph: tf.Graph) -> int:

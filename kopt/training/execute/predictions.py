@@ -72,8 +72,8 @@ class Predictions(Executor[Chunk]):
         arrays, size = chunk.arrays, chunk.arrays.batch_size
         spec, whole_batch = arrays.batch_spec(None), arrays.batch_spec(size)
         shapes = "predict", size, str(spec)
-        plan = Plan(chunk.planned, lambda: self.traced.trace(spec, False), size)
-        xla = arrays.examples >= size and self.traced.decide(shapes, lambda: whole_batch, plan, nested=True)
+        plan = Plan(chunk.planned, lambda: self.traced.trace(spec, False), size, nested=True)
+        xla = arrays.examples >= size and self.traced.decide(shapes, lambda: whole_batch, plan)
 
         def make() -> ConcreteFunction:
             plain, outputs = self.step(spec, False)
@@ -104,8 +104,8 @@ class Predictions(Executor[Chunk]):
         """Return the outputs for what an iterator gives, and the number of steps."""
         spec = without_missing(chunk.iterator.element_spec)
         shapes = "predict", str(spec)
-        plan = Plan(chunk.planned, lambda: self.traced.trace(spec, False))
-        xla = self.traced.decide(shapes, lambda: spec, plan, nested=True)
+        plan = Plan(chunk.planned, lambda: self.traced.trace(spec, False), nested=True)
+        xla = self.traced.decide(shapes, lambda: spec, plan)
         arguments = tf.constant(chunk.steps), chunk.iterator
 
         def make() -> ConcreteFunction:

@@ -43,7 +43,7 @@ class ResidentExecutor(Executor[ResidentChunk]):
     def run(self, chunk: ResidentChunk) -> ChunkResult:
         traced, arrays = self.traced, chunk.arrays
         plan = self.plan(chunk)
-        xla = traced.decide(arrays.batch_key, lambda: arrays.whole_batch, plan, nested=False)
+        xla = traced.decide(arrays.batch_key, lambda: arrays.whole_batch, plan)
         xla = xla and self.few_lengths(arrays)
         key = traced.key("resident", arrays.key(xla), xla)
         make = lambda: ResidentProgram(traced, arrays, len(chunk.orders), xla)

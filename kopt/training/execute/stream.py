@@ -21,8 +21,8 @@ class StreamExecutor(Executor[StreamChunk]):
     def run(self, chunk: StreamChunk) -> ChunkResult:
         spec = without_missing(chunk.iterator.element_spec)
         shapes = "stream", str(spec)
-        plan = Plan(chunk.planned, lambda: self.traced.trace(spec, False))
-        xla = self.traced.decide(shapes, lambda: spec, plan, nested=True)
+        plan = Plan(chunk.planned, lambda: self.traced.trace(spec, False), nested=True)
+        xla = self.traced.decide(shapes, lambda: spec, plan)
         arguments = chunk.iterator, tf.constant(chunk.steps), tf.constant(chunk.fresh)
         make = lambda: self.program(spec, xla).get_concrete_function(*arguments)
         logs, steps, waited = self.traced.call(self.traced.key("stream", shapes, xla), make, *arguments)

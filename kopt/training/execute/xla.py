@@ -131,7 +131,6 @@ def decide(
     plan: Plan,
     *,
     alone: bool,
-    nested: bool,
 ) -> Decision:
     """Return whether to compile a model's step with XLA for batches of a spec.
 
@@ -146,7 +145,6 @@ def decide(
         trace: Traces the step for XLA.
         plan: What is planned for such batches.
         alone: Whether there is one replica.
-        nested: Whether the step is compiled inside a program that is not, and that draws data before it compiles.
 
     Raises:
         ValueError: When XLA is asked for, and cannot compile the step.
@@ -166,7 +164,7 @@ def decide(
     step = StepGraph(traced)
     why = step.impossible() or step.unequal()
     why = why or ("" if asked else slowness(step.slow()))
-    why = why or (internals.compiler_refusal(traced, sized(traced)) if nested else "")
+    why = why or (internals.compiler_refusal(traced, sized(traced)) if plan.nested else "")
     if why:
         return Decision(False, why)
     return Decision(True, "asked for in compile" if cost is None else f"{cost}, {plan.steps} steps are planned")

@@ -85,6 +85,10 @@ class DataSpec:
         """Return the spec with epochs that are cut after so many steps, by the argument of this name."""
         return dataclasses.replace(self, steps_per_epoch=steps, steps_name=name)
 
+    def planned(self, epochs: int, epochs_per_chunk: int = 1) -> "DataSpec":
+        """Return the spec for so many epochs, of which a chunk may hold some."""
+        return dataclasses.replace(self, epochs=max(0, epochs), epochs_per_chunk=epochs_per_chunk)
+
     @property
     def steps(self) -> int | None:
         """Steps after which an epoch is cut, by the caller or by Keras' debugging limit; None for no cut."""

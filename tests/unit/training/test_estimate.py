@@ -60,9 +60,10 @@ def test_an_end_that_is_unknown_is_known_after_an_epoch(network, points, xla_pay
     seen, model = [], network()
     data = tf.data.Dataset.from_tensor_slices(points).batch(10).filter(lambda *_: True)
     look = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: seen.append(model.train_function.xla))
-    history = Loop(model, engine="stream").fit(data, epochs=3, callbacks=[look], shuffle=False, verbose=0).history
+    history = Loop(model).fit(data, epochs=3, callbacks=[look], shuffle=False, verbose=0).history
     assert seen == [False, True, True]
-    expected = network().fit(data, epochs=3, shuffle=False, verbose=0).history
+    with pytest.warns(UserWarning, match="ran out of data"):  # Keras says so at the unknown end
+        expected = network().fit(data, epochs=3, shuffle=False, verbose=0).history
     np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-5)
 
 
@@ -75,7 +76,7 @@ def test_fits_of_any_length_evaluations_and_predictions_are_a_program_each(jit: 
             Loop(model, jit=jit).fit(*points, batch_size=16, epochs=epochs, verbose=0, **validation)
     every_batch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
     Loop(model, jit=jit).fit(*points, batch_size=16, epochs=2, callbacks=[every_batch], verbose=0)
-    Loop(model, jit=jit).fit(*points, batch_size=16, epochs=4, steps_per_epoch=5, verbose=0)
+    Loop(model, jit=jit).fit(*points, batch_size=16, epochs=4, steps_per_epoch=7, verbose=0)
     for _ in range(2):
         Loop(model, jit=jit).evaluate(*points, batch_size=16, verbose=0)
         Loop(model, jit=jit).predict(points[0], batch_size=16, verbose=0)
