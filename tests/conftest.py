@@ -110,6 +110,7 @@ def fast_collection() -> Iterator[None]:
 def xla_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make `jit="auto"` take XLA for the few steps of a test, wherever it may at all."""
     monkeypatch.setattr(estimate, "COMPILE_SECONDS", 0.0)
+    monkeypatch.setattr(estimate, "LAUNCH_SECONDS", 0.0)
 
 
 @pytest.fixture

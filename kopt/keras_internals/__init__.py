@@ -4,6 +4,7 @@ No other package of kopt may use a private name. A private API is here because n
 """
 
 from kopt.keras_internals.additive import kinds_of_added, kinds_of_losses, require_additive
+from kopt.keras_internals.datasets import slices_of
 from kopt.keras_internals.fitting import (
     are_arrays,
     data_adapter,
@@ -166,6 +167,7 @@ __all__ = [
     "separate_losses",
     "set_dropout",
     "sizes_unknown",
+    "slices_of",
     "sparse_targets",
     "tensors",
     "track_loss",

@@ -9,9 +9,8 @@ import numpy as np
 
 from kopt.training.callback import Callback, Times
 from kopt.values.deprecation import warn_moved
-from kopt.values.types import KerasCallback, KerasModel, Logs, Variable
+from kopt.values.types import KerasCallback, KerasModel, Logs, Phase, Variable
 
-Phase = Literal["train", "test", "predict"]
 Flag = Literal["every_batch", "any_chunk", "spans_epochs", "chief_only"]
 
 BATCH_METHODS: dict[Phase, tuple[str, ...]] = {

@@ -12,7 +12,7 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.distribute import is_chief, over_workers, workers
 from kopt.training.callback import Times
-from kopt.training.callback_needs import Phase, send_epoch, spans_epochs, watched, watches_batches
+from kopt.training.callback_needs import send_epoch, spans_epochs, watched, watches_batches
 from kopt.training.execute.base import Executor
 from kopt.training.execute.predictions import predictions_of
 from kopt.training.execute.program import Program
@@ -22,7 +22,7 @@ from kopt.training.feed.sources import Source
 from kopt.training.steps.evaluate import EvaluateStep
 from kopt.training.steps.train import TrainStep, skipped
 from kopt.values.checks import require
-from kopt.values.types import KerasCallback, KerasModel, Nest, Step, Variable
+from kopt.values.types import KerasCallback, KerasModel, Nest, Phase, Step, Variable
 
 log = logging.getLogger("kopt")
 

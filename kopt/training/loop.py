@@ -11,7 +11,7 @@ from kopt.distribute import is_chief
 from kopt.training.arguments import callback_list, require_fit, require_loop, require_shuffle, require_sizes
 from kopt.training.belonging import require_own_optimizer, require_own_step
 from kopt.training.callback import Callback
-from kopt.training.callback_needs import Phase, for_worker, needs_every_batch, spans_epochs, watches_batches
+from kopt.training.callback_needs import for_worker, needs_every_batch, spans_epochs, watches_batches
 from kopt.training.epochs import Epochs, Frequency, times_due
 from kopt.training.execute.base import Executor
 from kopt.training.feed.class_weights import ClassWeight, require_class_weight
@@ -24,7 +24,7 @@ from kopt.training.steps.evaluate import EvaluateStep
 from kopt.training.steps.installing import hooked
 from kopt.training.steps.train import Sparse, TrainStep, require_sparse
 from kopt.values.checks import require
-from kopt.values.types import KerasCallback, KerasModel, Nest, Step, Strategy
+from kopt.values.types import KerasCallback, KerasModel, Nest, Phase, Step, Strategy
 
 __all__ = ["Loop", "fit"]
 
@@ -258,9 +258,8 @@ class Loop:
             engine=self.engine if phase == "train" else "auto",
             budget=self.budget,
             chunk_steps=self.steps_a_call(asked, phase),
-            trains=phase == "train",
             buildable=self.buildable and phase != "predict",
-            sharded=phase != "predict",
+            phase=phase,
         )
         return place(self.model, spec)
 

@@ -5,7 +5,7 @@ without a reason.
 """
 
 from collections.abc import Callable, MutableMapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 __all__ = [
     "Argument",
@@ -34,6 +34,7 @@ __all__ = [
     "PolymorphicFunction",
     "Objective",
     "ParameterValue",
+    "Phase",
     "Scalar",
     "Step",
     "Strategy",
@@ -43,6 +44,8 @@ __all__ = [
     "TrialResults",
     "Variable",
 ]
+
+Phase: TypeAlias = Literal["train", "test", "predict"]  # what a run does with data
 
 Tensor: TypeAlias = Any  # tf.Tensor, keras.KerasTensor, or what converts to one inside a program
 Variable: TypeAlias = Any  # keras.Variable or tf.Variable

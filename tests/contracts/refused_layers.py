@@ -174,7 +174,7 @@ def found(model: Any, history: Any, scores: Any, outputs: Any) -> dict[str, Any]
 CASES = STRINGS | NUMBERS
 
 if __name__ == "__main__":
-    estimate.COMPILE_SECONDS = 0.0  # so that "auto" would take XLA for these few steps
+    estimate.COMPILE_SECONDS = estimate.LAUNCH_SECONDS = 0.0  # so that "auto" takes XLA for these few steps
     plain = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
     plain.compile("sgd", "mse")
     Loop(plain, jit=True).fit(numbers, numbers[:, :1], verbose=0)

@@ -110,7 +110,7 @@ class ResidentProgram:
     def __init__(self, traced: TracedStep, arrays: Arrays, epochs: int, xla: bool):
         self.traced, self.model, self.xla, self.epochs = traced, traced.model, xla, epochs
         self.size, self.examples = arrays.batch_size, arrays.examples if xla else None
-        self.remainder = arrays.examples % self.size if xla else 0
+        self.remainder = arrays.examples % self.size if xla and not arrays.even else 0
         self.fixed = xla or arrays.even
         # Not the arrays, whose data would be kept alive.
         self.missing = tf.nest.map_structure(lambda leaf: leaf is None, arrays.data)

@@ -8,19 +8,30 @@ import numpy as np
 import tensorflow as tf
 
 from kopt.training.feed.order import order
-from kopt.values.types import Nest, Tensor, TensorSpec
+from kopt.values.types import Dataset, Nest, Tensor, TensorSpec
 
 CHUNK_SECONDS = 0.2  # how long a program call may take: progress and Ctrl-C wait for it
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """(x, y, sample_weight) as tensors on the device, the size of a batch, and the order of the examples."""
+    """Tensors on the device, the size of a batch, and the order of the examples.
+
+    Attributes:
+        data: (x, y, sample_weight), or what a dataset's elements are.
+        batch_size: Examples a batch.
+        shuffle: Whether an order is drawn by the seed and the number of its epoch.
+        seed: The seed.
+        whole_only: Whether a short last batch is left out.
+        numbers: A dataset that draws an order of the examples at each iteration, in place of the seed.
+    """
 
     data: Nest
     batch_size: int
     shuffle: bool
     seed: int
+    whole_only: bool = False
+    numbers: Dataset | None = None
 
     @functools.cached_property
     def leaves(self) -> list[Tensor]:
@@ -44,15 +55,16 @@ class Arrays:
     @property
     def even(self) -> bool:
         """Whether no short batch is left."""
-        return self.examples % self.batch_size == 0
+        return self.whole_only or self.examples % self.batch_size == 0
 
     def key(self, xla: bool) -> Hashable:
         """Return the key of a program over arrays: their length under XLA, else whether a short batch is left."""
-        return self.batch_size, self.batch_key, self.examples if xla else self.even
+        return self.batch_size, self.batch_key, self.even, self.examples if xla else None
 
     @property
     def batches(self) -> int:
-        return -(-self.examples // self.batch_size)
+        whole = self.examples // self.batch_size
+        return whole if self.even else whole + 1
 
     def batch_spec(self, size: int | None) -> Nest:
         """Return the spec of a batch of this size, or of any size when None."""
@@ -64,6 +76,8 @@ class Arrays:
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the order of the examples in an epoch."""
+        if self.numbers is not None:
+            return next(iter(self.numbers)).numpy()
         return order(self.examples, seed=self.seed, epoch=epoch, shuffle=self.shuffle)
 
 

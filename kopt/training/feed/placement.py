@@ -19,10 +19,11 @@ from kopt.distribute import workers
 from kopt.training.feed.batches import is_optional, rows
 from kopt.training.feed.chunks import Arrays
 from kopt.training.feed.class_weights import ClassWeight, Weigh, weighing
+from kopt.training.feed.slices import arrays_of_slices
 from kopt.training.feed.sources import ResidentSource, Source, StreamSource, room_of
 from kopt.training.feed.validation import require_data, require_labels
 from kopt.values.checks import require
-from kopt.values.types import Batch, DataAdapter, Dataset, KerasModel, Nest, Strategy, Tensor
+from kopt.values.types import Batch, DataAdapter, Dataset, KerasModel, Nest, Phase, Strategy, Tensor
 
 log = logging.getLogger("kopt")
 
@@ -54,9 +55,9 @@ class DataSpec:
         chunk_steps: Steps a chunk, or None for as many as is fast.
         epochs: The number of epochs that are planned.
         epochs_per_chunk: The most epochs that a chunk may hold.
-        trains: Whether the data are trained on, in a new order each epoch.
         buildable: Whether Keras can build the model from its call, as it can where the model's steps are Keras' own.
-        sharded: Whether a worker may see only the shard of a dataset that the dataset's options ask for.
+        phase: What the data are for. A worker may see only the shard of a dataset that its options ask for, but in
+            predictions.
         name: The caller's name for x, in errors.
         steps_name: The caller's name for steps_per_epoch, in errors; None where a dataset without an end is allowed.
     """
@@ -75,9 +76,8 @@ class DataSpec:
     chunk_steps: int | None = None
     epochs: int = 1
     epochs_per_chunk: int = 1
-    trains: bool = True
     buildable: bool = True
-    sharded: bool = True
+    phase: Phase = "train"
     name: str = "x"
     steps_name: str | None = None
 
@@ -118,7 +118,7 @@ def place(model: KerasModel, spec: DataSpec) -> Source:
         ValueError: When the data are empty, have no end or bad labels, or cannot be resident where that is asked for.
     """
     adapter, weigh = spec.adapter(), weighing(spec.class_weight, output_names(model))
-    arrays = arrays_for(spec, adapter, weigh)
+    arrays = arrays_for(spec, adapter, weigh, alone=workers(model.distribute_strategy) == 1)
     known = spec.batch_size != "full" or internals.is_of_arrays(adapter)
     require(known, "batch_size", "must be a number where the data are no arrays", spec.batch_size)
     if arrays and spec.buildable:
@@ -134,13 +134,13 @@ def place(model: KerasModel, spec: DataSpec) -> Source:
             spec.chunk_steps,
             epochs=spec.epochs,
             epochs_per_chunk=spec.epochs_per_chunk,
-            room=room_of(arrays) if spec.trains else 1,
+            room=room_of(arrays) if spec.phase == "train" else 1,
         )
     log.info("engine: stream, %s", why or "asked for")
-    if arrays:
+    if arrays and not internals.is_of_dataset(adapter):
         return streamed(arrays, adapter, spec)
     dataset = weighted(adapter.get_tf_dataset(), weigh)
-    dataset = distributed(dataset, model.distribute_strategy) if spec.sharded else dataset
+    dataset = distributed(dataset, model.distribute_strategy) if spec.phase != "predict" else dataset
     if spec.buildable and isinstance(dataset, tf.data.Dataset):
         internals.build(model, dataset.element_spec)
     return StreamSource(
@@ -159,10 +159,12 @@ def output_names(model: KerasModel) -> Sequence[str]:
     return list(getattr(model, "output_names", ()))
 
 
-def arrays_for(spec: DataSpec, adapter: DataAdapter, weigh: Weigh | None) -> Arrays | None:
-    """Return the data as tensors, or None when they must be a stream."""
-    if spec.engine == "resident" and isinstance(spec.x, tf.data.Dataset):
-        return read(adapter, spec.seed, weigh)
+def arrays_for(spec: DataSpec, adapter: DataAdapter, weigh: Weigh | None, *, alone: bool) -> Arrays | None:
+    """Return the data as tensors, or None when they must be a stream; a cluster's workers are not alone."""
+    if isinstance(spec.x, tf.data.Dataset):
+        if spec.engine == "resident":
+            return read(adapter, spec.seed, weigh)
+        return arrays_of_slices(spec.x, weigh, ordered=spec.phase == "predict") if alone else None
     if spec.shuffle == "batch":
         return None
     return arrays_of(adapter, spec.batch_size, bool(spec.shuffle), spec.seed, weigh)

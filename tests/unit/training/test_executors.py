@@ -116,7 +116,7 @@ def test_an_executor_that_returns_no_result_is_refused(network, points) -> None:
 
 
 def test_each_kind_of_chunk_has_one_executor_of_kopts_own(network, points) -> None:
-    data, names = tf.data.Dataset.from_tensor_slices(points).batch(25), {}
+    data, names = tf.data.Dataset.from_tensor_slices(points).batch(25).map(lambda *pair: pair), {}
     for eager in (False, True):
         for given in (points, (data,)):
             model = network(run_eagerly=eager)
