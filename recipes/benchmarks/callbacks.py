@@ -53,7 +53,7 @@ def trainer(name: str, epochs: int, loop: bool, callbacks: Maker) -> Callable[[]
     """Return a function that trains a work for a number of epochs with callbacks."""
     work = WORKS[name]
     model, (x, y) = work.model(), work.arrays()
-    fit = Loop(model).fit if loop else model.fit
+    fit = Loop(model, jit=True).fit if loop else model.fit
     how: Config = {"batch_size": work.batch, "epochs": epochs, "verbose": 0}
     return lambda: fit(x, y, callbacks=callbacks(), **how)
 

@@ -64,7 +64,7 @@ def main(args: Sequence[str] | None = None) -> None:
     def epoch(fit: Callable[..., Any]) -> Callable[[], Any]:
         return lambda: fit(x, y, batch_size=BATCH, verbose=0)
 
-    for name, fit_of in {"model.fit": lambda model: model.fit, "Loop": lambda model: Loop(model).fit}.items():
+    for name, fit_of in {"model.fit": lambda model: model.fit, "Loop": lambda model: Loop(model, jit=True).fit}.items():
         print(f"\n{name}")
         runs = {contender: epoch(fit_of(model)) for contender, model in contenders().items()}
         print(table(alternate(runs, repetitions), BATCHES, "Keras L2"), flush=True)

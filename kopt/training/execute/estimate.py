@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -70,8 +71,22 @@ class Estimate:
         return f"XLA takes about {self.compiling:.1f} s to compile and saves {self.saved * 1e6:.0f} us a step"
 
 
-def estimate(plan: Plan) -> Estimate:
-    """Return what XLA costs and saves for a step: a function of its graph, the size of a batch and the bodies alone."""
+class Work(NamedTuple):
+    """What a step has for XLA to save.
+
+    Attributes:
+        compiled: Operations to compile, those of each body.
+        started: Operations that TensorFlow starts in a step, those of a loop at each turn.
+        moved: Bytes that these write, but for those that XLA writes too.
+    """
+
+    compiled: int
+    started: int
+    moved: int
+
+
+def work_of(plan: Plan) -> Work:
+    """Count the work of a step: a function of its graph, the size of a batch and the bodies alone."""
     graph = plan.trace().graph
     whole = graph.as_graph_def(add_shapes=True)
     functions = {function.signature.name: function.node_def for function in whole.library.function}
@@ -85,8 +100,14 @@ def estimate(plan: Plan) -> Estimate:
         count += len(work)
         started += times * len(work)
         moved += times * sum(bytes_of(node, plan.size) for node in work if not node.op.startswith(PRODUCTS))
-    saved = started * OPERATION_SECONDS + moved * BYTE_SECONDS - plan.nested * LAUNCH_SECONDS
-    return Estimate(count * plan.bodies * COMPILE_SECONDS, saved)
+    return Work(count * plan.bodies, started, moved)
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Return what XLA costs and saves for a step."""
+    work = work_of(plan)
+    saved = work.started * OPERATION_SECONDS + work.moved * BYTE_SECONDS
+    return Estimate(work.compiled * COMPILE_SECONDS, saved - plan.nested * LAUNCH_SECONDS)
 
 
 def trips(graph: tf.Graph) -> int:

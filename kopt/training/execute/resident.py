@@ -62,7 +62,8 @@ class ResidentExecutor(Executor[ResidentChunk]):
         """Return what the run of a chunk plans."""
         arrays = chunk.arrays
         batch = arrays.batch_spec(arrays.batch_size if arrays.even else None)
-        return Plan(chunk.planned, lambda: self.traced.trace(batch, False), arrays.batch_size, 2 - arrays.even)
+        bodies = 1 if arrays.even or arrays.examples < arrays.batch_size else 2
+        return Plan(chunk.planned, lambda: self.traced.trace(batch, False), arrays.fixed_size, bodies)
 
     def few_lengths(self, arrays: Arrays) -> bool:
         """Return whether to compile with XLA for arrays of this length; after several, one program serves all."""
@@ -83,7 +84,7 @@ def table_of(chunk: ResidentChunk, whole_only: bool) -> np.ndarray:
     """
     arrays = chunk.arrays
     rows: list[tuple[int, int, int, int, bool]] = []
-    full = arrays.examples // arrays.batch_size if whole_only else arrays.batches
+    full = arrays.examples // arrays.fixed_size if whole_only else arrays.batches
     for place, (order, begin, steps) in enumerate(chunk.parts):
         whole = max(0, min(steps, full - begin))
         rows.append((order, begin, whole, steps - whole, chunk.fresh or place > 0))
@@ -109,7 +110,7 @@ class ResidentProgram:
 
     def __init__(self, traced: TracedStep, arrays: Arrays, epochs: int, xla: bool):
         self.traced, self.model, self.xla, self.epochs = traced, traced.model, xla, epochs
-        self.size, self.examples = arrays.batch_size, arrays.examples if xla else None
+        self.size, self.examples = arrays.fixed_size if xla else arrays.batch_size, arrays.examples if xla else None
         self.remainder = arrays.examples % self.size if xla and not arrays.even else 0
         self.fixed = xla or arrays.even
         # Not the arrays, whose data would be kept alive.

@@ -42,10 +42,15 @@ class Arrays:
     def examples(self) -> int:
         return int(self.leaves[0].shape[0])
 
+    @property
+    def fixed_size(self) -> int:
+        """The examples of the first batch: fewer than asked for where there are fewer."""
+        return min(self.batch_size, self.examples)
+
     @functools.cached_property
     def whole_batch(self) -> Nest:
         """The spec of a whole batch."""
-        return self.batch_spec(min(self.batch_size, self.examples))
+        return self.batch_spec(self.fixed_size)
 
     @functools.cached_property
     def batch_key(self) -> str:

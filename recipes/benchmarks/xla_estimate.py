@@ -1,0 +1,133 @@
+"""The constants of the estimate whether XLA pays, measured and fitted.
+
+Command   python recipes/benchmarks/xla_estimate.py
+Data      random numbers; the networks of works.py without convolutions, and deeper ones with BatchNorm and recurrence
+Target    the estimated number of steps after which XLA pays, within a factor of 3 of the measured one on each work
+Time      about 6 minutes on 2 cores
+Result    see the constants in kopt/training/execute/estimate.py
+
+Each work is trained by Loop(jit=False) and Loop(jit=True): the time of the first epoch beyond that of a later one is
+what starting costs, the difference of the later ones what XLA saves. Least squares of the relative errors give seconds
+an operation to compile, and seconds an operation and a byte that a step saves.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tyro
+from keras import layers
+from works import WORKS, Work, classes
+
+from kopt import Loop
+from kopt.training.execute.estimate import Plan, work_of
+
+REPETITIONS = 5
+
+
+def deep(depth: int, width: int, *, normalized: bool = False) -> Callable[[], tuple[Any, Any]]:
+    """Return a network of many layers."""
+
+    def build() -> tuple[Any, Any]:
+        x = inputs = keras.Input((64,))
+        for _ in range(depth):
+            x = layers.Dense(width)(x)
+            x = layers.ReLU()(layers.BatchNormalization()(x) if normalized else x)
+        return inputs, layers.Dense(10)(x)
+
+    return build
+
+
+def recurrent(layer: Any, steps: int, features: int) -> Callable[[], tuple[Any, Any]]:
+    """Return a recurrent network."""
+
+    def build() -> tuple[Any, Any]:
+        x = keras.Input((steps, features))
+        return x, layers.Dense(10)(layer(x))
+
+    return build
+
+
+MORE = {
+    "8 layers of 64": Work(32, "adam", 1e-3, "classes", classes(1792, 64), deep(8, 64)),
+    "4 layers of 512": Work(128, "adam", 1e-3, "classes", classes(2560, 64), deep(4, 512)),
+    "BatchNorm, 4 layers of 128": Work(64, "adam", 1e-3, "classes", classes(2560, 64), deep(4, 128, normalized=True)),
+    "BatchNorm, 2 layers of 512": Work(256, "adam", 1e-3, "classes", classes(5120, 64), deep(2, 512, normalized=True)),
+    "2 layers of 32, SGD": Work(512, "sgd", 1e-3, "classes", classes(25600, 64), deep(2, 32)),
+    "LSTM": Work(32, "adam", 1e-3, "classes", classes(640, 32, 16), lambda: recurrent(layers.LSTM(64), 32, 16)()),
+    "GRU of 128 steps": Work(
+        32, "adam", 1e-3, "classes", classes(640, 128, 4), lambda: recurrent(layers.GRU(16), 128, 4)()
+    ),
+}
+
+
+class Found(NamedTuple):
+    """What was measured of a work.
+
+    Attributes:
+        features: Operations to compile, operations and bytes of a step.
+        compiling: Seconds that starting takes longer with XLA.
+        saved: Seconds that a step then takes less.
+    """
+
+    features: tuple[int, int, int]
+    compiling: float
+    saved: float
+
+
+def measure(work: Work) -> Found:
+    """Train a work with and without XLA."""
+    x, y = work.arrays()
+    starts, steps, counts = [], [], -(-len(y) // work.batch)
+    for jit in (False, True):
+        model = work.model()
+        loop = Loop(model, jit=jit, seed=0)
+        seconds = []
+        for _ in range(REPETITIONS + 1):
+            started = time.perf_counter()
+            loop.fit(x, y, batch_size=work.batch, verbose=0)
+            seconds.append(time.perf_counter() - started)
+        starts.append(seconds[0] - min(seconds[1:]))
+        steps.append(min(seconds[1:]) / counts)
+        if not jit:
+            (trace,) = model.train_function.traced.traces.values()
+    bodies = 1 if len(y) % work.batch == 0 else 2
+    features = tuple(work_of(Plan(None, lambda: trace, work.batch, bodies)))
+    return Found(features, starts[1] - starts[0], steps[0] - steps[1])
+
+
+def fitted(found: Sequence[Found]) -> tuple[float, float, float]:
+    """Return seconds an operation to compile, and those that an operation and a byte save."""
+    compiled = np.array([[one.features[0] / one.compiling] for one in found])
+    saving = [one for one in found if one.saved > 0]
+    saved = np.array([np.array(one.features[1:]) / one.saved for one in saving])
+    a, *_ = np.linalg.lstsq(compiled, np.ones(len(found)), rcond=None)
+    b, *_ = np.linalg.lstsq(saved, np.ones(len(saving)), rcond=None)
+    return float(a[0]), float(b[0]), float(b[1])
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Measure all works, fit the constants, and print both kinds of numbers side by side."""
+
+    def options(works: tuple[str, ...] = ()) -> tuple[str, ...]:
+        return works
+
+    every = {name: work for name, work in WORKS.items() if not name.startswith("CNN")} | MORE
+    chosen = tyro.cli(options, args=args, description=__doc__) or tuple(every)
+    measure(every["10-5-1, batch 64"])  # the first use of XLA in a process takes longer
+    found = {name: measure(every[name]) for name in chosen}
+    constants = fitted(list(found.values()))
+    print("seconds: {:.2g} an operation to compile; {:.2g} an operation, {:.2g} a byte saved".format(*constants))
+    print(f"{'work':40} compile, s: measured  estimated   saved, us: measured  estimated   pays after: both")
+    for name, one in found.items():
+        compiling = constants[0] * one.features[0]
+        saved = constants[1] * one.features[1] + constants[2] * one.features[2]
+        steps = [f"{one.compiling / one.saved:.0f}" if one.saved > 0 else "never", f"{compiling / saved:.0f}"]
+        cells = f"{one.compiling:20.2f} {compiling:10.2f} {one.saved * 1e6:20.0f} {saved * 1e6:10.0f}"
+        print(f"{name:40}{cells} {steps[0]:>12} {steps[1]:>8}  {one.features}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
