@@ -145,7 +145,10 @@ def figure(found: Found) -> Any:
     down = -(-len(found) // across)
     picture = Figure(figsize=(3.6 * across, 3 * down + 0.6), layout="constrained")
     panels = picture.subplots(down, across, squeeze=False).flat
-    lines = {"best fit": tuple(FITS), **{one: (one,) for one in CONTENDERS if CONTENDERS[one].kind != "fit"}}
+    lines = {
+        "best fit": tuple(FITS),
+        **{one: (one,) for one in CONTENDERS if CONTENDERS[one].kind not in ("fit", "input")},
+    }
     handles: dict[str, Any] = {}
     for axes, (name, rows) in zip(panels, found.items()):
         for place, (label, names) in enumerate(lines.items()):
@@ -153,6 +156,8 @@ def figure(found: Found) -> Any:
             if points:
                 handles[label] = axes.plot(*zip(*points), color=f"C{place}", marker="o", markersize=3, linewidth=1)[0]
         axes.set(xscale="log", yscale="log", title=name, xlabel="epochs", ylabel="s")
+        axes.set_xticks(list(rows), [str(epochs) for epochs in rows])
+        axes.minorticks_off()
     for axes in list(panels):
         axes.set_visible(False)
     picture.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=5, fontsize=8)
