@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 from works import Work
 
-__all__ = ["epochs"]
+__all__ = ["NETWORKS", "Peer"]
 
 
 def linear(kernel: np.ndarray, bias: np.ndarray) -> nn.Linear:
@@ -107,37 +107,65 @@ NETWORKS: dict[str, Callable[[Sequence[np.ndarray]], nn.Module]] = {
 }
 
 
-def epochs(
-    name: str, work: Work, weights: Sequence[np.ndarray], compiled: bool
-) -> Callable[[np.ndarray], dict[str, float]]:
-    """Return a function that trains for an epoch in a given order and returns the mean loss and the metric."""
-    network = NETWORKS[name](weights)
-    arrays, targets = work.arrays()
-    x: Any = [torch.tensor(part) for part in arrays] if isinstance(arrays, list) else torch.tensor(arrays)
-    y = torch.tensor(targets) if work.loss == "mse" else torch.tensor(targets).long()
-    if work.optimizer == "sgd":
-        optimizer: Any = torch.optim.SGD(network.parameters(), work.rate, fused=True)
-    else:
-        optimizer = torch.optim.Adam(network.parameters(), work.rate, eps=1e-7, fused=True)
+def measuring(network: nn.Module, kind: str) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """Return a function that returns the loss and the metric of a batch."""
 
     def forward(x: Any, y: Any) -> tuple[Any, Any]:
         out = network(x)
-        if work.loss == "mse":
+        if kind == "mse":
             return functional.mse_loss(out, y), (out - y).abs().mean()
         return functional.cross_entropy(out, y), (out.argmax(-1) == y).float().mean()
 
-    call = torch.compile(forward) if compiled else forward
+    return forward
 
-    def run(order: np.ndarray) -> dict[str, float]:
+
+class Peer:
+    """A work in PyTorch: a network with a work's first weights, its fused optimizer, and the data as tensors.
+
+    Attributes:
+        forward: A function that returns the loss and the metric of a batch.
+    """
+
+    def __init__(self, name: str, work: Work, weights: Sequence[np.ndarray], compiled: bool = False):
+        self.work, self.network = work, NETWORKS[name](weights)
+        self.x, self.y = self.tensors(*work.arrays())
+        if work.optimizer == "sgd":
+            self.optimizer: Any = torch.optim.SGD(self.network.parameters(), work.rate, fused=True)
+        else:
+            self.optimizer = torch.optim.Adam(self.network.parameters(), work.rate, eps=1e-7, fused=True)
+        forward = measuring(self.network, work.loss)
+        self.forward: Callable[[Any, Any], tuple[Any, Any]] = torch.compile(forward) if compiled else forward
+
+    def tensors(self, arrays: Any, targets: np.ndarray) -> tuple[Any, Any]:
+        """Return x and y as tensors."""
+        x: Any = [torch.tensor(part) for part in arrays] if isinstance(arrays, list) else torch.tensor(arrays)
+        return x, torch.tensor(targets) if self.work.loss == "mse" else torch.tensor(targets).long()
+
+    def train(self, order: np.ndarray) -> dict[str, float]:
+        """Train for an epoch in a given order; return the mean loss and the metric."""
         loss_sum, metric_sum = torch.zeros(()), torch.zeros(())
-        for rows in torch.from_numpy(order).split(work.batch):
-            batch = [part[rows] for part in x] if isinstance(x, list) else x[rows]
-            optimizer.zero_grad(set_to_none=True)
-            loss, metric = call(batch, y[rows])
+        for rows in torch.from_numpy(order).split(self.work.batch):
+            self.optimizer.zero_grad(set_to_none=True)
+            loss, metric = self.forward(taken(self.x, rows), self.y[rows])
             loss.backward()
-            optimizer.step()
+            self.optimizer.step()
             loss_sum += loss.detach() * len(rows)
             metric_sum += metric.detach() * len(rows)
+        return {"loss": float(loss_sum) / len(self.y), "metric": float(metric_sum) / len(self.y)}
+
+    @torch.no_grad()
+    def evaluate(self, x: Any, y: Any) -> dict[str, float]:
+        """Return the mean loss and the metric of x and y, tensors, in batches."""
+        loss_sum, metric_sum = torch.zeros(()), torch.zeros(())
+        self.network.eval()
+        for rows in torch.arange(len(y)).split(self.work.batch):
+            loss, metric = self.forward(taken(x, rows), y[rows])
+            loss_sum += loss * len(rows)
+            metric_sum += metric * len(rows)
+        self.network.train()
         return {"loss": float(loss_sum) / len(y), "metric": float(metric_sum) / len(y)}
 
-    return run
+
+def taken(x: Any, rows: Any) -> Any:
+    """Return rows of a tensor, or of each of several."""
+    return [part[rows] for part in x] if isinstance(x, list) else x[rows]

@@ -63,7 +63,6 @@ import csv
 import importlib.util
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -74,6 +73,7 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import tyro
+from timing import peak_megabytes, quiet_environment
 
 FIT = [f"fit, {steps} a call{', jit' if jit else ''}" for steps in ("1", "16", "all") for jit in (False, True)]
 TORCH = [f"torch{kind}, {threads}" for kind in ("", ".compile") for threads in ("one thread", "all threads")]
@@ -109,7 +109,7 @@ def keras_trainer(name: str, contender: str) -> Trainer:
 
     work = WORKS[name]
     x, y = work.arrays()
-    steps = -(-len(y) // work.batch)
+    steps = work.steps()
     if contender == "Loop":
         model = work.model()
         fit = Loop(model, jit="auto" if "CNN" in name else True).fit  # what "auto" takes for a long training
@@ -151,7 +151,7 @@ def peer_trainer(name: str, contender: str, weights: str) -> Trainer:
         import torch
 
         torch.set_num_threads(1 if contender.endswith("one thread") else os.cpu_count() or 1)
-        run = peer_torch.epochs(name, work, first, compiled=".compile" in contender)
+        run = peer_torch.Peer(name, work, first, compiled=".compile" in contender).train
     order = np.arange(len(work.arrays()[1]), dtype="int32")
     loss = run(order)["loss"]
 
@@ -173,8 +173,7 @@ def contend(name: str, contender: str, weights: str) -> None:
     print(json.dumps({"first": time.perf_counter() - started, "loss": trainer.loss}), flush=True)
     for line in sys.stdin:
         seconds = trainer.epochs(int(line))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"seconds": seconds, "peak": peak}), flush=True)
+        print(json.dumps({"seconds": seconds, "peak": peak_megabytes()}), flush=True)
 
 
 class Contender:
@@ -183,9 +182,8 @@ class Contender:
     def __init__(self, name: str, contender: str, weights: str):
         self.name, self.seconds, self.peak = contender, list[float](), 0.0
         command = [sys.executable, __file__, "--worker", name, "--contender", contender, "--weights", weights]
-        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, env={**os.environ, **quiet}, text=True, **pipes)
+        self.process = subprocess.Popen(command, env=quiet_environment(), text=True, **pipes)
         started = time.perf_counter()
         try:
             self.first = json.loads(self.answer())
@@ -260,7 +258,7 @@ def row(name: str, found: dict[str, dict[str, float]]) -> list[str]:
     from works import WORKS
 
     work = WORKS[name]
-    steps = -(-len(work.arrays()[1]) // work.batch)
+    steps = work.steps()
     losses = [one["loss"] for one in found.values()]
     agree = max(losses) - min(losses) <= 1e-3 * abs(found["Loop"]["loss"])
     cells = [name, f"{found['Loop']['seconds'] / steps * 1e6:.2f}"]

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers
 
-__all__ = ["WORKS", "Work"]
+__all__ = ["WORKS", "Work", "classes", "convnet", "mlp"]
 
 
 class Work(NamedTuple):
@@ -27,6 +27,16 @@ class Work(NamedTuple):
     def arrays(self) -> tuple[Any, np.ndarray]:
         """Return x, one or two arrays, and y."""
         return self.data(np.random.default_rng(0))
+
+    def validation(self) -> tuple[Any, np.ndarray]:
+        """Return x and y of the first fifth of the examples, for timings of training with validation."""
+        x, y = self.arrays()
+        count = len(y) // 5
+        return [part[:count] for part in x] if isinstance(x, list) else x[:count], y[:count]
+
+    def steps(self) -> int:
+        """Return the number of steps an epoch."""
+        return -(-len(self.arrays()[1]) // self.batch)
 
     def model(self, **compiled: Any) -> Any:
         """Return the compiled Keras model, with the same weights each time."""
@@ -88,12 +98,16 @@ def normalized_convnet() -> tuple[Any, Any]:
     return image, layers.Dense(10)(layers.Dropout(0.3)(layers.Flatten()(x)))
 
 
-def convnet() -> tuple[Any, Any]:
-    """Return two convolutions with pooling."""
-    x = image = keras.Input((28, 28, 1))
-    for filters in (16, 32):
-        x = layers.MaxPooling2D()(layers.Conv2D(filters, 3, padding="same", activation="relu")(x))
-    return image, layers.Dense(10)(layers.Flatten()(x))
+def convnet(*shape: int) -> Callable[[], tuple[Any, Any]]:
+    """Return two convolutions with pooling, for images of a shape."""
+
+    def build() -> tuple[Any, Any]:
+        x = image = keras.Input(shape)
+        for filters in (16, 32):
+            x = layers.MaxPooling2D()(layers.Conv2D(filters, 3, padding="same", activation="relu")(x))
+        return image, layers.Dense(10)(layers.Flatten()(x))
+
+    return build
 
 
 def transformer(dropout: float = 0.0) -> Callable[[], tuple[Any, Any]]:
@@ -138,7 +152,7 @@ WORKS = {
     "10-5-1, batch 64": Work(64, "sgd", 0.01, "mse", regression(64000), mlp(10, 5, 1)),
     "digits MLP": Work(32, "adam", 1e-3, "classes", classes(1797, 64), mlp(64, 64, 10)),
     "MLP 784": Work(128, "adam", 1e-3, "classes", classes(12800, 784), mlp(784, 256, 10)),
-    "CNN": Work(128, "adam", 1e-3, "classes", classes(2560, 28, 28, 1), convnet),
+    "CNN": Work(128, "adam", 1e-3, "classes", classes(2560, 28, 28, 1), convnet(28, 28, 1)),
     "transformer": Work(32, "adam", 1e-3, "classes", classes(640, 64, tokens=1000), transformer()),
     "factorization": Work(256, "adam", 1e-3, "mse", ratings, factorization),
     "GRU": Work(32, "adam", 1e-3, "classes", classes(640, 32, 16), recurrent),

@@ -1,0 +1,211 @@
+"""The time to a trained model: Loop against model.fit and PyTorch, from the call of fit to its return, validation on.
+
+Command   python recipes/benchmarks/time_to_model.py
+          python recipes/benchmarks/time_to_model.py --first-epoch
+Data      random numbers of the usual shapes, see works.py and trainings.py
+Target    Loop's time over that of the best fit at most 1.05 at 1 epoch, 0.8 at 10 where the user's own Python is not
+          the limit; 1.05 becomes 1.1 for jit=True when XLA's programs are cached; never more than 1.1 times the better
+          of jit=False and jit=True; recipes/vision.py --quick shows its first epoch within 5 s
+Time      several hours on 2 cores; --works "digits MLP" --epochs 1 10 about 5 minutes
+
+Each measurement is a new process; imports, data and the model's construction are not in the time, tracing and compiling
+are. Contenders alternate, and the median counts; the first process of each kind is discarded, for the operating
+system's file cache. The best fit is the fastest, at that number of epochs, of 1, 16 and an epoch's steps an execution.
+A cold contender gets an empty folder for XLA's programs (KOPT_CACHE), a warm one the folder of a cold one before.
+"three fits in a row" trains 1, a fifth of the epochs, and the epochs. A search is ten trials over one learning rate, by
+KerasTuner's RandomSearch for fit and by kopt's Tuner for Loop: with a build function both train by model.fit, with
+"Loop in fit" the hypermodel's own fit trains by Loop. "input alone" draws the data and trains nothing: the user's
+Python is the limit where that takes more than half of the best fit's time. A training is left out (a dash) where the
+line through its times at fewer epochs, or the only such time, is above --seconds. Peak memory is that of the process,
+imports with it.
+
+Measured (for each work and number of epochs: seconds of the best fit, of Loop cold and warm, with jit=False, with
+jit=True cold and warm, of PyTorch and Lightning; the ratios that have targets; peak MB of Loop and of fit):
+"""
+
+import dataclasses
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import tyro
+from time_figures import COLD, CONTENDERS, OFF, TITLES, WARM, Cell, Cells, Found, Verdict, row, verdicts, write
+from timing import quiet_environment
+from train_once import Job
+from trainings import TRAININGS
+
+from kopt.report import run_folder
+from kopt.values.checks import require
+
+HERE = Path(__file__).resolve().parent
+FIRST_EPOCH = 5.0  # seconds
+PATIENCE = 120.0  # seconds for imports, data and a model
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The options of the command line."""
+
+    works: tuple[str, ...] = ()  # names of trainings.py; all when none is given
+    epochs: tuple[int, ...] = (1, 3, 10, 30, 100)
+    contenders: tuple[str, ...] = tuple(CONTENDERS)
+    repetitions: int = 3
+    seconds: float = 60.0  # a contender is left out where it is expected to take longer
+    folder: str = "saved_models"
+    quick: bool = False  # one small work, one epoch, fit and Loop, once
+    first_epoch: bool = False  # only time recipes/vision.py --quick from its start to its first epoch
+
+    def resolved(self) -> "Options":
+        """Return the options with what `quick` changes."""
+        for name in self.works:
+            require(name in TRAININGS, "works", f"must be among {', '.join(TRAININGS)}", name)
+        for name in self.contenders:
+            require(name in CONTENDERS, "contenders", f"must be among {', '.join(CONTENDERS)}", name)
+        require(min(*self.epochs, self.repetitions) >= 1, "epochs and repetitions", "must be >= 1", self)
+        if self.quick:
+            small: Any = {"works": ("digits MLP",), "epochs": (1,), "contenders": ("fit", "Loop"), "repetitions": 1}
+            return dataclasses.replace(self, **small)
+        return dataclasses.replace(self, works=self.works or tuple(TRAININGS), epochs=tuple(sorted({*self.epochs})))
+
+
+def contends(contender: str, name: str) -> bool:
+    """Return whether a contender can do a training: a peer that is not installed, or has no such network, cannot."""
+    training, kind = TRAININGS[name], CONTENDERS[contender].kind
+    if kind == "input":
+        return not training.is_array()
+    if kind == "Loop":
+        return training.search != "build" or contender in ("Loop", "Loop, warm")
+    if kind == "fit":
+        return True
+    if not all(map(importlib.util.find_spec, {"PyTorch": ("torch",), "Lightning": ("torch", "lightning")}[kind])):
+        return False
+    from peer_torch import NETWORKS
+
+    return name in NETWORKS
+
+
+def expected(before: Mapping[int, float], epochs: int) -> float:
+    """Return the seconds expected from those of fewer epochs: on the line through the last two, or the only ones."""
+    *_, earlier, last = 0, 0, *sorted(before)
+    if not earlier:
+        return before.get(last, 0.0)
+    slope = (before[last] - before[earlier]) / (last - earlier)
+    return before[last] + max(0.0, slope) * (epochs - last)
+
+
+def run(job: Job, cache: str, limit: float) -> Cell:
+    """Do one job in a new process; return what it took."""
+    command = [sys.executable, str(HERE / "train_once.py"), json.dumps(dataclasses.asdict(job))]
+    environment = quiet_environment(KOPT_CACHE=cache)
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return Cell(error=f"it was ended after {limit:.0f} s")
+    if done.returncode:
+        return Cell(error=(done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
+    answer = json.loads(done.stdout.splitlines()[-1])
+    return Cell([answer["seconds"]], answer["peak"])
+
+
+def turns(name: str, epochs: int, racing: Sequence[str], limit: float) -> Iterator[tuple[str, Cell]]:
+    """Let each contender train once; yield what it took. A warm one has the folder of the cold one of its setting."""
+    with tempfile.TemporaryDirectory() as root:
+        for one in racing:
+            kind, setting, cache = CONTENDERS[one]
+            job, folder = Job(name, kind, setting, epochs), Path(root, str(setting))
+            if cache == WARM and not folder.exists():
+                folder.mkdir()
+                run(job, str(folder), limit)
+            if cache == COLD:
+                folder.mkdir()
+            yield one, run(job, OFF if cache == OFF else str(folder), limit)
+
+
+def measure(name: str, options: Options) -> Iterator[tuple[int, Cells]]:
+    """Time a training; yield what each contender took at each number of epochs."""
+    there = [one for one in CONTENDERS if one in options.contenders and contends(one, name)]
+    medians: dict[str, dict[int, float]] = {one: {} for one in there}
+    for epochs in options.epochs:
+        racing = [one for one in there if expected(medians[one], epochs) <= options.seconds]
+        cells = {one: Cell() for one in racing}
+        for _ in range(options.repetitions):
+            alive = [one for one in racing if not cells[one].error]
+            for one, found in turns(name, epochs, alive, PATIENCE + 3 * options.seconds):
+                cell = cells[one]
+                cell.seconds += found.seconds
+                cell.peak, cell.error = max(cell.peak, found.peak), found.error
+        for one, cell in cells.items():
+            median = cell.median()
+            if median is not None:
+                medians[one][epochs] = median
+            else:
+                print(f"left out: {one}, {name}, {epochs} epochs: {cell.error}", flush=True)
+        there = [one for one in there if one not in racing or not cells[one].error]
+        yield epochs, cells
+
+
+def warm_up(options: Options, name: str = "digits MLP") -> None:
+    """Run one process of each kind that does not count, so that the operating system has read its files."""
+    kinds = {CONTENDERS[one].kind: one for one in options.contenders if contends(one, name)}
+    for _ in turns(name, 1, list(kinds.values()), PATIENCE + 3 * options.seconds):
+        pass
+
+
+def seconds_to_line(root: str, first: str) -> float:
+    """Start recipes/vision.py --quick with a cache in a folder; return the seconds to a line that begins so."""
+    command = [sys.executable, "-u", str(HERE.parent / "vision.py"), "--quick", "--folder", f"{root}/runs"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    started = time.perf_counter()
+    with subprocess.Popen(command, env=quiet_environment(KOPT_CACHE=f"{root}/cache"), **pipes) as process:
+        assert process.stdout
+        lines = [(time.perf_counter() - started, line) for line in process.stdout]
+    shown = [taken for taken, line in lines if line.startswith(first)]
+    if not shown:
+        raise RuntimeError("".join(line for _, line in lines))
+    return shown[0]
+
+
+def first_epoch(repetitions: int) -> list[Verdict]:
+    """Time recipes/vision.py --quick from its start to the line of its first epoch, with a cold and a warm cache."""
+    taken: dict[str, list[float]] = {COLD: [], WARM: []}
+    for _ in range(repetitions + 1):
+        with tempfile.TemporaryDirectory() as root:
+            Path(root, "cache").mkdir()
+            for times in taken.values():
+                times.append(seconds_to_line(root, "epoch 1/"))
+    text = "s to the first epoch of vision.py --quick, "  # the first of all read files that the system then had
+    return [Verdict(text + cache, statistics.median(times[1:]), FIRST_EPOCH) for cache, times in taken.items()]
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Time all trainings; write a table, the figures and a picture to a run folder."""
+    options = tyro.cli(Options, args=args, description=__doc__).resolved()
+    if options.first_epoch:
+        return print(*first_epoch(options.repetitions), sep="\n")
+    found: Found = {}
+    with run_folder(options.folder, "time_to_model") as (place, final):
+        if not options.quick:
+            warm_up(options)
+        print(" | ".join(TITLES))
+        for name in options.works:
+            found[name] = {}
+            for epochs, cells in measure(name, options):
+                found[name][epochs] = cells
+                print(" | ".join(row(name, epochs, cells)), flush=True)
+            write(place, found)
+        judged = verdicts(found)
+    print(*judged, final, sep="\n")
+    return None
+
+
+if __name__ == "__main__":
+    matplotlib.use("Agg")
+    main()
