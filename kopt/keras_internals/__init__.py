@@ -23,6 +23,7 @@ from kopt.keras_internals.fitting import (
     tensors,
     validation_split,
 )
+from kopt.keras_internals.functions import devices_started, name_of, named_by_content
 from kopt.keras_internals.models import (
     SavedState,
     add_metric,
@@ -118,6 +119,7 @@ __all__ = [
     "data_adapter",
     "decay_before_updates",
     "denominators",
+    "devices_started",
     "either",
     "epoch_logs",
     "examples_counted",
@@ -148,6 +150,8 @@ __all__ = [
     "make_function",
     "make_predict_function",
     "metrics_reset_in_graph",
+    "name_of",
+    "named_by_content",
     "optimizers_inside",
     "optimizers_of",
     "optimizers_within",
