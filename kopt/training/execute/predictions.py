@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.training.execute.base import Executor, TracedStep, without_missing
+from kopt.training.execute.compile_cache import named
 from kopt.training.feed.chunks import Chunk, ChunkResult, ResidentChunk, StreamChunk
 from kopt.training.feed.placement import Jit
 from kopt.values.checks import require
@@ -125,11 +126,12 @@ class Predictions(Executor[Chunk]):
         """Return the step as a function of one batch, compiled with XLA or not, and the specs of its outputs."""
         made = self.traced.prepared(self.model.predict_step, xla)
         one = tf.function(made, autograph=False, jit_compile=xla or None)
-        outputs = one.get_concrete_function(spec).structured_outputs
+        traced = one.get_concrete_function(spec)
+        outputs = traced.structured_outputs
         sparse = tf.RaggedTensor, tf.RaggedTensorSpec, tf.SparseTensor, tf.SparseTensorSpec
         dense = not any(isinstance(output, sparse) for output in tf.nest.flatten(outputs))
         require(dense, "model", "must give dense tensors here; its own predict takes others", self.model.name)
-        return one, outputs
+        return named(traced) if xla else one, outputs
 
 
 class Batches(NamedTuple):

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kopt.training.execute.base import Executor, blank, without_missing
+from kopt.training.execute.compile_cache import named
 from kopt.training.feed.chunks import Chunk, ChunkResult, StreamChunk
 from kopt.values.types import Batch, Nest, PolymorphicFunction, Tensor
 
@@ -30,7 +31,9 @@ class StreamExecutor(Executor[StreamChunk]):
         """Return a program over any number of an iterator's batches: the logs, the number of steps, seconds waited."""
         traced = self.traced
         step = tf.function(traced.prepared(traced.on_batch, xla), autograph=False, jit_compile=xla or None)
-        outputs = step.get_concrete_function(spec).structured_outputs
+        one = step.get_concrete_function(spec)
+        outputs = one.structured_outputs
+        step = named(one) if xla else step
 
         def chunk(iterator: Nest, count: Tensor, fresh: Tensor) -> tuple[Nest, Tensor, Tensor]:
             traced.reset_if(fresh)
