@@ -1,5 +1,6 @@
 """Files of compiled programs, and the folder, flags and processor they go by; nothing is compiled."""
 
+import concurrent.futures
 import os
 import pathlib
 import time
@@ -66,6 +67,23 @@ def test_what_a_killed_process_left_unfinished_is_removed_after_an_hour(files) -
         path.write_bytes(b"1")
         os.utime(path, (time.time() - age,) * 2)
     assert files.prune() == 1 and new.exists() and not old.exists()
+
+
+def test_many_at_once_read_whole_files_or_none(files) -> None:
+    contents = [bytes([number]) * 100_000 for number in range(4)]
+
+    def use(number: int) -> bool:
+        for _ in range(50):
+            files.write("kopt_3", "a.pb", contents[number])
+            found = files.read("kopt_3")
+            if found and found["a.pb"] not in contents:
+                return False
+            ProgramFiles(files.root, limit=150_000).prune()
+        return True
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(use, range(4)))
+    assert [path.suffix for path in paths(files)] == [".xla"] * len(paths(files))
 
 
 def test_a_write_that_fails_leaves_nothing(files, monkeypatch) -> None:
