@@ -109,12 +109,11 @@ class ProgramFiles:
         Returns:
             The number of files that were removed.
         """
-        now, removed = time.time(), 0
-        stats = sorted(self.stats(), key=lambda found: found[1].st_mtime, reverse=True)
-        left = self.limit
-        for path, stat in stats:
-            left -= stat.st_size
-            if left < 0 or (path.suffix == UNFINISHED and now - stat.st_mtime > HOUR):
+        ended, left, removed = time.time() - HOUR, self.limit, 0
+        for path, stat in sorted(self.stats(), key=lambda found: found[1].st_mtime, reverse=True):
+            whole = path.suffix == ENDING  # another process may be writing what is not
+            left -= stat.st_size * whole
+            if left < 0 if whole else stat.st_mtime < ended:
                 path.unlink(missing_ok=True)
                 removed += 1
         return removed
