@@ -40,6 +40,7 @@ from kopt.keras_internals.models import (
     retrace,
     weight_penalties,
 )
+from kopt.keras_internals.native_log import without_native_errors
 from kopt.keras_internals.numbers import (
     LiveFloat,
     LiveRate,
@@ -180,4 +181,5 @@ __all__ = [
     "updates_seen",
     "validation_split",
     "weight_penalties",
+    "without_native_errors",
 ]

@@ -10,9 +10,8 @@ the name of the folder on disk: its version and build, the processor and its fea
 Found by experiment (TensorFlow 2.21, CPU; 67 programs, one for each kind of operation, and training programs): all can
 be written and loaded, and what is loaded computes the same bits. A file has 0.2 to 1 MB and loads in a tenth of the
 time in which it is compiled. The names in a key differ between equal models (`dense_3`, `__inference_run_2359`):
-`named` replaces them, so that equal models share a program, in a process too. TensorFlow tries to read each file as
-text first, and says at its level of errors "Error parsing text-format tensorflow.XlaSerializedCacheEntry", which means
-nothing.
+`named` replaces them, so that equal models share a program, in a process too. What TensorFlow logs while it loads, that
+the file is no text and that the processor lacks a preference of the compiler, means nothing and is silenced.
 """
 
 import contextlib
@@ -56,7 +55,8 @@ def named(function: ConcreteFunction) -> ConcreteFunction:
 def kept() -> Iterator[None]:
     """Have what is compiled within loaded from disk, or kept there; costs nothing where nothing new was named."""
     try:
-        yield
+        with internals.without_native_errors() if copies().loads() else contextlib.nullcontext():
+            yield
     except tf.errors.OpError:
         copies().forget()
         raise
@@ -135,6 +135,10 @@ class Copies:
                     self.pruned = True
                     self.files.prune()
         return len(content)
+
+    def loads(self) -> bool:
+        """Return whether one of this thread's programs is to be loaded."""
+        return any(self.lent[program] for program in self.waiting.programs)
 
     def forget(self) -> None:
         """Remove from disk what this thread's programs were to load: TensorFlow may have refused it."""
