@@ -30,6 +30,7 @@ from kopt.keras_internals.serialization import KerasSerialization  # noqa: E402
 from kopt.state.knob import Knob  # noqa: E402
 from kopt.state.loading import load_model  # noqa: E402
 from kopt.training import Loop, fit  # noqa: E402
+from kopt.training.execute import xla_flags  # noqa: E402
 from kopt.values import serialization  # noqa: E402
 from kopt.values.moved import moved_modules  # noqa: E402
 
@@ -81,6 +82,7 @@ LATE_NAMES = {
 }
 
 serialization.install(KerasSerialization())
+xla_flags.install()
 moved_modules.install()
 
 

@@ -1,5 +1,6 @@
 """The command `kopt`, also `python -m kopt`."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from kopt import distribute
 from kopt.distribute.launch import launch, launch_tuners
 from kopt.experiment.exit_codes import exit_codes
 from kopt.report import Run, compare_figure, differences, found_runs, read_run, read_runs
+from kopt.training.execute.program_files import ProgramFiles, place
 from kopt.values import checks
 from kopt.values.places import as_path
 from kopt.values.texts import clipped, printable
@@ -117,6 +119,23 @@ def left_out(sentences: Sequence[str]) -> None:
         print(f"left out: {printable(sentence)}", file=sys.stderr)
 
 
+def cache(clear: bool = False) -> None:
+    """Print where compiled programs are kept on disk, their number and their size.
+
+    Args:
+        clear: Whether to remove them.
+    """
+    folder = place(os.environ)
+    if folder is None:
+        print("compiled programs are not kept on disk: KOPT_CACHE is off, or there is no home")
+        return
+    programs = ProgramFiles(folder)
+    number, size = programs.size()
+    print(f"{printable(str(folder))}: {number} files, {size:,} bytes")
+    if clear:
+        print(f"removed: {programs.clear()} files")
+
+
 def cluster(
     command: tyro.conf.Positional[tuple[str, ...]],
     workers: int = 2,
@@ -158,6 +177,7 @@ def main(args: Sequence[str] | None = None) -> None:
     if given[:1] == ["launch"] and script is not None:
         given.insert(script, "--")
     commands: dict[str, Callable[..., None]] = {
+        "cache": cache,
         "compare": compare,
         "devices": devices,
         "launch": cluster,

@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ["KOPT_CACHE"] = "off"  # not the user's, whatever it holds: tests would find what others compiled
 
 import gc  # noqa: E402
 import pathlib  # noqa: E402

@@ -24,6 +24,7 @@ from kopt.keras_internals.fitting import (
     tensors,
     validation_split,
 )
+from kopt.keras_internals.functions import devices_started, name_of, named_by_content
 from kopt.keras_internals.models import (
     SavedState,
     add_metric,
@@ -40,6 +41,7 @@ from kopt.keras_internals.models import (
     retrace,
     weight_penalties,
 )
+from kopt.keras_internals.native_log import without_native_errors
 from kopt.keras_internals.numbers import (
     LiveFloat,
     LiveRate,
@@ -119,6 +121,7 @@ __all__ = [
     "data_adapter",
     "decay_before_updates",
     "denominators",
+    "devices_started",
     "either",
     "epoch_logs",
     "examples_counted",
@@ -149,6 +152,8 @@ __all__ = [
     "make_function",
     "make_predict_function",
     "metrics_reset_in_graph",
+    "name_of",
+    "named_by_content",
     "optimizers_inside",
     "optimizers_of",
     "optimizers_within",
@@ -178,4 +183,5 @@ __all__ = [
     "updates_seen",
     "validation_split",
     "weight_penalties",
+    "without_native_errors",
 ]

@@ -10,6 +10,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 import tensorflow as tf
 
 from kopt import keras_internals as internals
+from kopt.training.execute.compile_cache import kept
 from kopt.training.execute.estimate import Plan
 from kopt.training.execute.lookups import Lookups
 from kopt.training.execute.normalization import fused_normalization
@@ -225,7 +226,8 @@ class TracedStep:
         new, started = key not in self.programs, time.perf_counter()
         program = recall(self.programs, key, make)
         try:
-            result = program(*arguments)
+            with kept():
+                result = program(*arguments)
         except internals.REFUSALS as error:
             if not (new and refusable):
                 raise

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.training.execute.base import Executor, TracedStep, without_missing
+from kopt.training.execute.compile_cache import named
 from kopt.training.execute.estimate import Plan
 from kopt.training.feed.chunks import Chunk, ChunkResult, ResidentChunk, StreamChunk
 from kopt.training.feed.placement import Jit
@@ -131,7 +132,7 @@ class Predictions(Executor[Chunk]):
         sparse = tf.RaggedTensor, tf.RaggedTensorSpec, tf.SparseTensor, tf.SparseTensorSpec
         dense = not any(isinstance(output, sparse) for output in tf.nest.flatten(outputs))
         require(dense, "model", "must give dense tensors here; its own predict takes others", self.model.name)
-        return one, outputs
+        return named(one) if xla else one, outputs
 
 
 class Batches(NamedTuple):

@@ -9,6 +9,7 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.state import GraphSnapshot, training_variables
 from kopt.training.execute.base import Executor, Refused, TracedStep, blank
+from kopt.training.execute.compile_cache import named
 from kopt.training.execute.estimate import Plan
 from kopt.training.feed.batches import shared
 from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ResidentChunk
@@ -156,7 +157,8 @@ class ResidentProgram:
         table = tf.TensorSpec([room, 5], tf.int32)
         orders = tf.TensorSpec([room, self.examples], tf.int32)
         function = tf.function(run, jit_compile=self.xla, autograph=False)
-        return function.get_concrete_function(table, tf.TensorSpec([], tf.int32), orders, *self.leaf_specs)
+        traced = function.get_concrete_function(table, tf.TensorSpec([], tf.int32), orders, *self.leaf_specs)
+        return named(traced) if self.xla else traced
 
     def part(
         self,

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kopt.training.execute.base import Executor, blank, without_missing
+from kopt.training.execute.compile_cache import named
 from kopt.training.execute.estimate import Plan
 from kopt.training.feed.chunks import Chunk, ChunkResult, StreamChunk
 from kopt.values.types import Batch, Nest, PolymorphicFunction, Tensor
@@ -31,8 +32,8 @@ class StreamExecutor(Executor[StreamChunk]):
     def program(self, spec: Nest, xla: bool) -> PolymorphicFunction:
         """Return a program over any number of an iterator's batches: the logs, the number of steps, seconds waited."""
         traced = self.traced
-        step = traced.trace(spec, xla)
-        outputs = step.structured_outputs
+        one = traced.trace(spec, xla)
+        step, outputs = named(one) if xla else one, one.structured_outputs
 
         def chunk(iterator: Nest, count: Tensor, fresh: Tensor) -> tuple[Nest, Tensor, Tensor]:
             traced.reset_if(fresh)
