@@ -23,6 +23,7 @@ from works import WORKS, Work, classes
 
 from kopt import Loop
 from kopt.training.execute.estimate import Plan, work_of
+from kopt.training.execute.estimate import Work as Counted
 
 REPETITIONS = 5
 
@@ -67,12 +68,12 @@ class Found(NamedTuple):
     """What was measured of a work.
 
     Attributes:
-        features: Operations to compile, operations and bytes of a step.
+        counted: The work of a step.
         compiling: Seconds that starting takes longer with XLA.
         saved: Seconds that a step then takes less.
     """
 
-    features: tuple[int, int, int]
+    counted: Counted
     compiling: float
     saved: float
 
@@ -94,15 +95,14 @@ def measure(work: Work) -> Found:
         if not jit:
             (trace,) = model.train_function.traced.traces.values()
     bodies = 1 if len(y) % work.batch == 0 else 2
-    features = tuple(work_of(Plan(None, lambda: trace, work.batch, bodies)))
-    return Found(features, starts[1] - starts[0], steps[0] - steps[1])
+    return Found(work_of(Plan(None, lambda: trace, work.batch, bodies)), starts[1] - starts[0], steps[0] - steps[1])
 
 
 def fitted(found: Sequence[Found]) -> tuple[float, float, float]:
     """Return seconds an operation to compile, and those that an operation and a byte save."""
-    compiled = np.array([[one.features[0] / one.compiling] for one in found])
+    compiled = np.array([[one.counted.compiled / one.compiling] for one in found])
     saving = [one for one in found if one.saved > 0]
-    saved = np.array([np.array(one.features[1:]) / one.saved for one in saving])
+    saved = np.array([np.array(one.counted[1:]) / one.saved for one in saving])
     a, *_ = np.linalg.lstsq(compiled, np.ones(len(found)), rcond=None)
     b, *_ = np.linalg.lstsq(saved, np.ones(len(saving)), rcond=None)
     return float(a[0]), float(b[0]), float(b[1])
@@ -122,11 +122,11 @@ def main(args: Sequence[str] | None = None) -> None:
     print("seconds: {:.2g} an operation to compile; {:.2g} an operation, {:.2g} a byte saved".format(*constants))
     print(f"{'work':40} compile, s: measured  estimated   saved, us: measured  estimated   pays after: both")
     for name, one in found.items():
-        compiling = constants[0] * one.features[0]
-        saved = constants[1] * one.features[1] + constants[2] * one.features[2]
+        compiling = constants[0] * one.counted.compiled
+        saved = constants[1] * one.counted.started + constants[2] * one.counted.moved
         steps = [f"{one.compiling / one.saved:.0f}" if one.saved > 0 else "never", f"{compiling / saved:.0f}"]
         cells = f"{one.compiling:20.2f} {compiling:10.2f} {one.saved * 1e6:20.0f} {saved * 1e6:10.0f}"
-        print(f"{name:40}{cells} {steps[0]:>12} {steps[1]:>8}  {one.features}", flush=True)
+        print(f"{name:40}{cells} {steps[0]:>12} {steps[1]:>8}  {tuple(one.counted)}", flush=True)
 
 
 if __name__ == "__main__":
