@@ -164,7 +164,8 @@ def arrays_for(spec: DataSpec, adapter: DataAdapter, weigh: Weigh | None, *, alo
     if isinstance(spec.x, tf.data.Dataset):
         if spec.engine == "resident":
             return read(adapter, spec.seed, weigh)
-        return arrays_of_slices(spec.x, weigh, ordered=spec.phase == "predict") if alone else None
+        wanted = alone and spec.engine == "auto"
+        return arrays_of_slices(spec.x, weigh, ordered=spec.phase == "predict") if wanted else None
     if spec.shuffle == "batch":
         return None
     return arrays_of(adapter, spec.batch_size, bool(spec.shuffle), spec.seed, weigh)
