@@ -54,7 +54,7 @@ def raw(x: object) -> object:
 
 
 @pytest.fixture(scope="module")
-def run_of(tmp_path_factory):
+def run_of(plain_programs, tmp_path_factory):
     """Run a recipe once for all tests that only read its folder."""
     return functools.cache(lambda name: kopt.run(RECIPES[name], folder=tmp_path_factory.mktemp(name), verbose=False))
 
