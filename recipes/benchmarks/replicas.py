@@ -38,7 +38,7 @@ EPOCHS, STEPS, BATCH = 10, 5, 32
 
 
 class Cell(NamedTuple):
-    """One training: an optimizer, whether the last batch is uneven, and a feature."""
+    """One training: an optimizer, whether the last batch is uneven, and a feature, or several joined by " + "."""
 
     optimizer: str
     uneven: bool
@@ -123,22 +123,58 @@ FEATURES: dict[str, dict[str, Any]] = {
     "fp16": {"policy": "mixed_float16"},
     "fp16, one overflow": {"policy": "mixed_float16", "overflow": True},
 }
+
+
+def settings(feature: str) -> dict[str, Any]:
+    """Return the settings of features joined by " + "; two that set the same are refused."""
+    found: dict[str, Any] = {}
+    for name in feature.split(" + "):
+        for key, value in FEATURES[name].items():
+            if key in ("optimizer", "step"):
+                value = {**found.pop(key, {}), **value}
+            if found.setdefault(key, value) is not value and found[key] != value:
+                raise ValueError(f"features must set {key} once, got {feature!r}.")
+    return found
+
+
+ALONE = [Cell("adamw", True, feature) for feature in FEATURES]
 ALL = [Cell(optimizer, uneven, feature) for optimizer, uneven, feature in product(OPTIMIZERS, (False, True), FEATURES)]
-TESTS = [Cell("adamw", True, feature) for feature in FEATURES]
-TESTS += [Cell(optimizer, True, "plain") for optimizer in OPTIMIZERS if optimizer != "adamw"]
-TESTS += [
-    Cell("sgd", True, "sum"),
-    Cell("sgd", False, "mask"),
-    Cell("momentum", False, "step: micro 4"),
-    Cell("kopt adam", True, "clipnorm"),
+# Each feature and each optimizer, in cells of several. A clip by norm hides a wrong scale of the gradient, so it stands
+# beside features that do not scale the loss; so does half precision, whose tolerance is larger.
+TESTS = [
+    Cell("adamw", True, "plain"),
+    Cell("adamw", True, "l2 + sample weights + ema"),
+    Cell("sgd", True, "sum + class weights + activity"),
+    Cell("momentum", True, "mean with sample weights + scheduled rate + activity"),
+    Cell("momentum", False, "step: micro 4, mask + step: global norm"),
+    Cell("adam", True, "ignored class + batch normalization + l2"),
+    Cell("momentum", True, "several outputs + decayed, scaled"),
+    Cell("sgd", True, "compute_loss + monitor, guard"),
+    Cell("adam", False, "embeddings"),
+    Cell("sgd", True, "attached penalties + mask"),
+    Cell("adamw", True, "step: micro 4, loss of a batch"),
+    Cell("kopt adam", True, "loss of a batch + one example left"),
+    Cell("kopt adam", True, "clipnorm + scheduled rate"),
+    Cell("adam", True, "global clipnorm + ema"),
+    Cell("adamw", True, "clipvalue + ema overwriting"),
+    Cell("sgd", True, "step: norm + average, layer rates"),
+    Cell("adamw", True, "step: value + batch normalization"),
+    Cell("adam", True, "step: adaptive"),
+    Cell("adamw", True, "bf16"),
+    Cell("kopt adam", True, "fp16"),
+    Cell("adam", False, "fp16, one overflow"),
 ]
-TESTS += [Cell("adam", False, "fp16, one overflow"), Cell("kopt adam", True, "fp16"), Cell("adam", False, "embeddings")]
 # Cells that stock fit can train too, on one device.
 IN_KERAS = [cell for cell in TESTS if "step:" not in cell.feature and cell.feature != "embeddings"]
-# Cells for two processes, where a cell takes several times as long.
-WORKERS = [Cell("adamw", True, feature) for feature in ("plain", "mask", "global clipnorm", "batch normalization")]
+WHOLE = [Cell("adamw", True, feature) for feature in ("mask", "loss of a batch")]
+# Cells that are compared with others on one device: micro-batches with the whole batch, features with none of them.
+ONE_FEATURE = ("step: micro 4", "step: micro 4, mask", "l2", "sample weights", "clipnorm", "step: adaptive")
+ONE_FEATURE += ("ema overwriting", "attached penalties")
+# Cells for two processes, where a cell takes several times as long; tests/equal/cluster.py trains plain ones.
+WORKERS = [Cell("adamw", True, feature) for feature in ("mask", "global clipnorm + batch normalization")]
 WORKERS += [Cell("kopt adam", True, "step: micro 4"), Cell("sgd", False, "fp16, one overflow")]
-CELLS = {"tests": TESTS, "workers": WORKERS, "in keras": IN_KERAS, "all": ALL, "features": TESTS[: len(FEATURES)]}
+CELLS = {"tests": TESTS, "workers": WORKERS, "in keras": IN_KERAS, "all": ALL, "features": ALONE}
+CELLS |= {"one feature": [Cell("adamw", True, feature) for feature in ONE_FEATURE], "stock": [*IN_KERAS, *WHOLE]}
 
 
 class SumOfSquares(keras.layers.Layer):
@@ -165,7 +201,7 @@ def one_each(y: Any, prediction: Any) -> Any:
 
 def data_of(cell: Cell) -> tuple[Any, Any, Any]:
     """Return x, y and sample weights; an uneven last batch has 29 rows, or 1."""
-    how, draw = FEATURES[cell.feature], np.random.default_rng(0)
+    how, draw = settings(cell.feature), np.random.default_rng(0)
     count = how.get("rows") or BATCH * STEPS - (3 if cell.uneven else 0)
     x = draw.normal(size=(count, 12)).astype("float32")
     y = np.argmax(x @ draw.normal(size=(12, 3)) + 0.3 * draw.normal(size=(count, 3)), axis=1).astype("int32")
@@ -185,7 +221,7 @@ def data_of(cell: Cell) -> tuple[Any, Any, Any]:
 
 def model_of(cell: Cell) -> Any:
     """Return the compiled network."""
-    how, layers = FEATURES[cell.feature], keras.layers
+    how, layers = settings(cell.feature), keras.layers
     keras.utils.set_random_seed(7)
     kind, shape = how.get("kind"), {"mask": (4, 3), "embeddings": (6,)}.get(how.get("kind", ""), (12,))
     x = inputs = keras.Input(shape, dtype="int32" if kind == "embeddings" else "float32")
@@ -230,7 +266,7 @@ def strategy_of(replicas: int) -> Any:
 
 def trained(cell: Cell, replicas: int, stock: bool) -> list[Any]:
     """Train a cell; return the measured numbers of each epoch, and the weights after 50 steps."""
-    how = FEATURES[cell.feature]
+    how = settings(cell.feature)
     keras.config.set_dtype_policy(how.get("policy", "float32"))
     with strategy_of(replicas).scope():
         model = model_of(cell)

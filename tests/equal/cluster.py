@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -94,7 +95,14 @@ def trained(kind: str, strategy, number: int, folder: pathlib.Path):
     return {**history, "evaluated": list(last.values()), "outputs": outputs.tolist()}, model.get_weights()
 
 
-def main(folder: pathlib.Path, how: str) -> None:
+def main(args: Sequence[str]) -> None:
+    folder, how = pathlib.Path(args[0]), args[1]
+    if how != "mirrored":  # the step of recipes/benchmarks/replicas.py, before devices are in use
+        sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "recipes" / "benchmarks"))
+        import replicas
+
+        replicas.worker(1 if how == "alone" else 2, replicas.WORKERS, str(folder / "steps"), False)
+        keras.config.set_dtype_policy("float32")
     if how == "mirrored":
         device = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 3)
@@ -112,4 +120,4 @@ def main(folder: pathlib.Path, how: str) -> None:
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]), sys.argv[2])
+    main(sys.argv[1:])

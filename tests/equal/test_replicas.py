@@ -1,13 +1,20 @@
-"""N replicas give the same model as one, whatever is turned on; one process a replica count, all cells in it."""
+"""N replicas give the same model as one, whatever is turned on; one process a replica count, all cells in it.
 
-import concurrent.futures
+A cell has several features, for a training of two features on replicas differs from one on a device when either does:
+`replicas.TESTS` says which do not stand together. `recipes/benchmarks/replicas.py` trains each feature alone.
+"""
+
 import importlib.util
+import json
+import os
 import pathlib
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+FORKS = pathlib.Path(__file__).parent / "forks.py"
 SCRIPT = pathlib.Path(__file__).parents[2] / "recipes" / "benchmarks" / "replicas.py"
 
 
@@ -24,17 +31,23 @@ every_cell = pytest.mark.parametrize("cell", replicas.TESTS, ids=lambda cell: ce
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """What the workers left, two at a time, for two cores."""
+    """What the workers left."""
     place = str(tmp_path_factory.mktemp("replicas"))
-    beside = concurrent.futures.ThreadPoolExecutor(2)
-    four_then_stock = beside.submit(run, place, (4, "tests", False), (1, "in keras", True))
-    one_then_two = beside.submit(run, place, (1, "tests", False), (2, "tests", False))
-    assert [four_then_stock.result(), one_then_two.result()] == [[0, 0], [0, 0]]
+    jobs = [[count, cells] for count, cells in (("4", "tests"), ("2", "tests"), ("1", "tests"), ("1", "one feature"))]
+    jobs += [["1", "stock", "--stock"]]
+    jobs = [["--worker", count, "--cells", cells, "--folder", place, *stock] for count, cells, *stock in jobs]
+    command = [sys.executable, FORKS, SCRIPT, json.dumps(jobs)]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    assert subprocess.run(command, env=environment, timeout=500).returncode == 0
     return place
 
 
-def run(place: str, *workers: tuple[int, str, bool]) -> list[int]:
-    return [replicas.start(count, cells, place, stock).wait() for count, cells, stock in workers]
+def test_each_feature_and_optimizer_is_in_a_cell_on_several_replicas() -> None:
+    cells = {name for cell in replicas.TESTS for name in cell.feature.split(" + ")}
+    assert cells | {"step: micro 4"} == set(replicas.FEATURES)  # of which "step: micro 4, mask" has the setting
+    assert {cell.optimizer for cell in replicas.TESTS} == set(replicas.OPTIMIZERS)
+    with pytest.raises(ValueError, match="^features must set kind once, got 'mask [+] compute_loss'"):
+        replicas.settings("mask + compute_loss")
 
 
 @every_cell

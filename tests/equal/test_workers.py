@@ -30,11 +30,11 @@ def on_two_workers(*command) -> int:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("workers")
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, HERE / "cluster.py", place]
-    one_process = [subprocess.Popen([*command, how], env=environment) for how in ("alone", "mirrored")]
-    assert [process.wait() for process in one_process] == [0, 0]
-    (place / "files").mkdir()
+    for name in ("files", "steps"):
+        (place / name).mkdir()
+    jobs = json.dumps([[str(place), how] for how in ("alone", "mirrored")])
+    command = [sys.executable, HERE / "forks.py", HERE / "cluster.py", jobs]
+    assert subprocess.run(command, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}, timeout=300).returncode == 0
     assert on_two_workers(HERE / "cluster.py", place, "multi-worker") == 0
     return place
 
@@ -73,15 +73,12 @@ def test_what_workers_agree_on(folder) -> None:
     assert found[0][3] != found[1][3]
 
 
-def test_the_step_on_two_workers_equals_one(tmp_path) -> None:
+def test_the_step_on_two_workers_equals_one(folder) -> None:
     sys.path.insert(0, str(REPLICAS.parent))
     import replicas
 
-    alone = replicas.start(1, "workers", str(tmp_path))
-    arguments = ["--worker", "2", "--cells", "workers", "--folder", str(tmp_path)]
-    assert on_two_workers(REPLICAS, *arguments) == 0 and alone.wait() == 0
     for cell in replicas.WORKERS:
-        one, several = (replicas.results(cell, count, str(tmp_path)) for count in (1, 2))
+        one, several = (replicas.results(cell, count, str(folder / "steps")) for count in (1, 2))
         assert replicas.distance(one, several) <= cell.tolerance, cell.name
 
 

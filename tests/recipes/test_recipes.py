@@ -1,4 +1,7 @@
-"""Each recipe's documented command with --quick, in this process; two in a process of their own."""
+"""Each recipe's documented command with --quick, in this process; two recipes in a process of their own.
+
+`several_devices` starts itself once for each choice of devices.
+"""
 
 import importlib.util
 import pathlib
@@ -11,8 +14,10 @@ from types import ModuleType
 import pytest
 
 import kopt
+from kopt.__main__ import main as kopt_main
 from kopt.report import read_run
 
+pytestmark = pytest.mark.usefixtures("plain_programs")
 FOLDER = pathlib.Path(kopt.__file__).resolve().parent.parent / "recipes"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.py"))
 
@@ -92,11 +97,12 @@ def test_help_lists_the_fields_with_their_docs(capsys) -> None:
     assert "--schedule.rate FLOAT" in printed and "The value at time 0, >= 0." in printed and "--quick" in printed
 
 
-def test_the_command_in_a_process_of_its_own(python, tmp_path) -> None:
+def test_the_command_in_a_process_of_its_own(python, tmp_path, capsys) -> None:
     started = time.monotonic()
     done = python("recipes/vision.py", "--quick", "--folder", str(tmp_path))
     assert "test accuracy:" in done.stdout and time.monotonic() - started < 60
-    shown = python("-m", "kopt", "show", str(next((tmp_path / "vision").iterdir()))).stdout
+    kopt_main(["show", str(next((tmp_path / "vision").iterdir()))])
+    shown = capsys.readouterr().out
     assert "ConvNet" in shown and "accuracy" in shown
 
 

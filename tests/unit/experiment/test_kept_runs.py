@@ -1,7 +1,6 @@
 """What ends a run after training has begun: the result is kept, and what is not there is said."""
 
 import errno
-import functools
 import json
 import os
 import pathlib
@@ -21,6 +20,7 @@ from kopt.__main__ import main
 from kopt.experiment import run as runs
 from kopt.report import run_writer
 
+pytestmark = pytest.mark.usefixtures("plain_programs")
 RECIPE = kopt.Recipe(
     "kept",
     data.Digits(examples=60),
@@ -29,13 +29,6 @@ RECIPE = kopt.Recipe(
     average=kopt.callbacks.EMA(0.5),
     training=kopt.Training(epochs=6, batch_size=16),
 )
-
-
-@pytest.fixture(autouse=True)
-def plain_programs(monkeypatch) -> None:
-    """Nothing here is about XLA."""
-    monkeypatch.setattr(runs, "train", functools.partial(runs.train, jit=False))
-    monkeypatch.setattr(runs, "Loop", functools.partial(kopt.Loop, jit=False))
 
 
 def at_epoch(monkeypatch, act) -> list:

@@ -1,6 +1,7 @@
 """run(recipe) and its folder: whole or absent, and readable again."""
 
 import csv
+import functools
 import json
 import pathlib
 
@@ -11,10 +12,12 @@ import pytest
 
 import kopt
 from kopt import data, models, schedules
+from kopt.experiment import run as runs
 from kopt.experiment.recipe_cli import check_target
 from kopt.report import found_runs, read_run, run_folder
 from kopt.values.field_paths import replace
 
+pytestmark = pytest.mark.usefixtures("plain_programs")
 RECIPE = kopt.Recipe(
     "tiny",
     data.Digits(examples=100),
@@ -27,7 +30,7 @@ RECIPE = kopt.Recipe(
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory) -> kopt.report.Run:
+def done(plain_programs, tmp_path_factory) -> kopt.report.Run:
     return kopt.run(RECIPE, folder=tmp_path_factory.mktemp("runs"), verbose=False)
 
 
@@ -113,7 +116,8 @@ def test_plots_of_other_things(network, points) -> None:
             kopt.plot(bad)
 
 
-def test_what_was_chosen_is_printed(tmp_path, capsys) -> None:
+def test_what_was_chosen_is_printed(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(runs, "train", functools.partial(runs.train, jit=True))
     kopt.run(replace(RECIPE, {"training.epochs": 2}), folder=tmp_path)
     printed = capsys.readouterr().out
     for part in (

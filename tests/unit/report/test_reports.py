@@ -15,13 +15,13 @@ import kopt
 from kopt import augment, data, models, report, schedules
 from kopt.__main__ import main
 from kopt.callbacks import EMA
-from kopt.experiment import run as runs
 from kopt.experiment.run import build
 from kopt.experiment.serving import encoded
 from kopt.report.evidence import Evidence, errors, worst
 from kopt.training import clips
 from kopt.values.field_paths import replace
 
+pytestmark = pytest.mark.usefixtures("plain_programs")
 RANDOM = np.random.default_rng(0)
 PLANTS = str(pathlib.Path(__file__).parents[2] / "contracts" / "plants.csv")
 
@@ -53,17 +53,8 @@ def raw(x: object) -> object:
     return tf.constant([str(text) for text in x]) if x.dtype.kind == "O" else x
 
 
-@pytest.fixture(autouse=True, scope="module")
-def plain_programs():
-    """Nothing here is about XLA."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "train", functools.partial(runs.train, jit=False))
-        patch.setattr(runs, "Loop", functools.partial(kopt.Loop, jit=False))
-        yield
-
-
 @pytest.fixture(scope="module")
-def run_of(tmp_path_factory):
+def run_of(plain_programs, tmp_path_factory):
     """Run a recipe once for all tests that only read its folder."""
     return functools.cache(lambda name: kopt.run(RECIPES[name], folder=tmp_path_factory.mktemp(name), verbose=False))
 

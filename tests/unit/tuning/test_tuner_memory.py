@@ -58,7 +58,7 @@ def searched(jit: bool) -> Callable[[], Any]:
 
 @pytest.mark.parametrize(
     ("make", "trials", "data"),
-    [(lambda: traced, 6, (X, Y)), (searched(False), 6, ()), (searched(True), 4, ())],
+    [(lambda: traced, 4, (X, Y)), (searched(False), 4, ()), (searched(True), 3, ())],
     ids=["model", "recipe", "recipe with XLA"],
 )
 def test_a_trial_leaves_no_model_graph_or_program(make: Callable[[], Any], trials: int, data: tuple, tmp_path) -> None:
