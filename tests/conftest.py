@@ -128,11 +128,14 @@ def xla_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimate, "LAUNCH_SECONDS", 0.0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def points() -> tuple[np.ndarray, np.ndarray]:
     """100 rows of 10 numbers, and a target that a small network can learn."""
     x = np.random.default_rng(0).normal(size=(100, 10)).astype("float32")
-    return x, (2 * x[:, :1] + np.sin(x[:, 1:2])).astype("float32")
+    y = (2 * x[:, :1] + np.sin(x[:, 1:2])).astype("float32")
+    for array in (x, y):
+        array.flags.writeable = False  # for all tests share them
+    return x, y
 
 
 @pytest.fixture
@@ -154,7 +157,7 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def network() -> Callable[..., Any]:
     """Build the textbook's 10-5-1 ReLU network, always with the same weights."""
 

@@ -4,9 +4,10 @@ import pathlib
 
 import numpy as np
 
-from kopt import augment, data, models, regularizers, rules, schedules, select
+from kopt import augment, callbacks, data, models, regularizers, rules, schedules, select
 from kopt.callbacks import EMA
 from kopt.experiment import recipe
+from kopt.state import Knob
 from kopt.training import clips
 from kopt.tuning.space import space
 from kopt.values import Value, registry
@@ -136,6 +137,23 @@ RECIPES = [recipe.Training(5), RECIPE, recipe.Command(RECIPE)]
 TUNING = [space.Range(1, 2), space.Range(1e-3, 1, log=True), space.Choice((1, "full"))]
 
 CLIPS = [clips.GlobalNorm(0.5), clips.Norm(0.5), clips.ClipValue(0.1), clips.Adaptive(0.05, epsilon=0.01)]
+
+# A name begins with the name in the registry; a callback is made anew for each run.
+CALLBACKS = {
+    "average": lambda: [callbacks.Average(callbacks.EMA(0.9))],
+    "average, swa": lambda: [callbacks.Average(callbacks.SWA(0.4))],
+    "average, lawa": lambda: [callbacks.Average(callbacks.LAWA(3))],
+    "diagnosis": lambda: [callbacks.Diagnosis(verbose=0)],
+    "epoch_time": lambda: [callbacks.EpochTime()],
+    "gradient_monitor": lambda: [callbacks.GradientMonitor(5, noise=True)],
+    "layer_rates": lambda: [callbacks.LayerRates({select.biases: 0.5}, depth_decay=0.9, unfreeze=2)],
+    "learning_rate": lambda: [callbacks.LearningRate(schedules.Cosine(0.02).warmup(1), unit="epoch")],
+    "scheduled": lambda: [callbacks.Scheduled(Knob(1.0, name="dial"), schedules.Linear(1.0), unit="epoch")],
+    "reduce_on_plateau": lambda: [callbacks.ReduceOnPlateau("loss", factor=0.5, patience=1, min_delta=10)],
+    "spike_guard": lambda: [callbacks.SpikeGuard(10)],
+    "throughput": lambda: [callbacks.Throughput()],
+    "time_budget": lambda: [callbacks.TimeBudget("1h")],
+}
 
 EXAMPLES: dict[str, tuple[registry.Registry, list]] = {
     "schedules": (schedules.registry, SCHEDULES),

@@ -42,22 +42,42 @@ def test_the_seed_rules_it(value: Augmentation) -> None:
     assert not np.array_equal(found[0], found[2])
 
 
-@every_augmentation
-def test_in_training_alone(value: Augmentation) -> None:
-    """The step trains on other examples than evaluation sees, and the model and its files know nothing of it."""
-    x, y = batch(value)
-    losses = {}
-    for augmentation in (None, value):
-        keras.utils.set_random_seed(0)
-        layers = [keras.layers.Flatten(), keras.layers.Dense(10)]
-        if isinstance(value, augment.TokenDropout):
-            layers.insert(0, keras.layers.Embedding(9, 4))
-        model = keras.Sequential([keras.Input(x.shape[1:]), *layers])
-        model.compile(keras.optimizers.SGD(0.0), CrossEntropy(), metrics=[Accuracy()])
-        weights = len(model.variables)
-        loop = Loop(model, step=TrainStep(model, augment=augmentation))
-        trained = loop.fit(x, y, epochs=2, batch_size=10, verbose=0, shuffle=False).history["loss"]
-        losses[augmentation] = trained, loop.evaluate(x, y, verbose=0)["loss"]
-        assert len(model.variables) == weights
-    assert losses[None][1] == losses[value][1]
-    assert losses[None][0] != losses[value][0] and losses[value][0][0] != losses[value][0][1]
+def losses(value: Augmentation, augmented: bool, jit: bool) -> tuple[list[float], float]:
+    """The losses of two epochs and of an evaluation, at a rate of zero."""
+    (x, y), augmentation = batch(value), value if augmented else None
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Flatten(), keras.layers.Dense(10)]
+    if isinstance(value, augment.TokenDropout):
+        layers.insert(0, keras.layers.Embedding(9, 4))
+    model = keras.Sequential([keras.Input(x.shape[1:]), *layers])
+    model.compile(keras.optimizers.SGD(0.0), CrossEntropy(), metrics=[Accuracy()])
+    weights = len(model.variables)
+    loop = Loop(model, jit=jit, step=TrainStep(model, augment=augmentation))
+    trained = loop.fit(x, y, epochs=2, batch_size=10, verbose=0, shuffle=False).history["loss"]
+    assert len(model.variables) == weights
+    return trained, loop.evaluate(x, y, verbose=0)["loss"]
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Return the losses without augmentation: once for images, once for tokens, and once in XLA."""
+    found = {}
+
+    def of(value: Augmentation, jit: bool) -> tuple[list[float], float]:
+        key = isinstance(value, augment.TokenDropout), jit
+        if key not in found:
+            found[key] = losses(value, False, jit)
+        return found[key]
+
+    return of
+
+
+@pytest.mark.parametrize(("value", "jit"), [*((value, False) for value in AUGMENTATIONS), (augment.Jitter(0.2), True)])
+def test_in_training_alone(value: Augmentation, jit: bool, plain) -> None:
+    """The step trains on other examples than evaluation sees, and the model and its files know nothing of it.
+
+    In XLA for one that XLA takes: it has no warped images and no gamma distribution.
+    """
+    (trained, evaluated), (stock, expected) = losses(value, True, jit), plain(value, jit)
+    assert evaluated == expected
+    assert trained != stock and trained[0] != trained[1]

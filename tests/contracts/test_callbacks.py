@@ -1,39 +1,33 @@
 """The laws of every callback."""
 
+import functools
 import gc
 import pathlib
 import re
+import shutil
+from typing import NamedTuple
 
 import keras
-import keras_tuner
 import numpy as np
 import pytest
 import tensorflow as tf
+from examples import CALLBACKS
 
 import kopt
-from kopt import callbacks, schedules, select
-from kopt.state import Knob, training_variables
-from kopt.training import Loop, ProgressBar, TrainStep
+from kopt import callbacks
+from kopt.keras_internals.tuning import forgetting_gradients
+from kopt.state import training_variables
+from kopt.training import Loop, TrainStep
 from kopt.training.callback_needs import watches_batches
-from kopt.tuning.trial.checkpoints import Checkpoint, Progress
 
-EXAMPLES = {
-    "average": lambda: [callbacks.Average(callbacks.EMA(0.9))],
-    "average, swa": lambda: [callbacks.Average(callbacks.SWA(0.4))],
-    "average, lawa": lambda: [callbacks.Average(callbacks.LAWA(3))],
-    "diagnosis": lambda: [callbacks.Diagnosis(verbose=0)],
-    "epoch_time": lambda: [callbacks.EpochTime()],
-    "gradient_monitor": lambda: [callbacks.GradientMonitor(5, noise=True)],
-    "layer_rates": lambda: [callbacks.LayerRates({select.biases: 0.5}, depth_decay=0.9, unfreeze=2)],
-    "learning_rate": lambda: [callbacks.LearningRate(schedules.Cosine(0.02).warmup(1), unit="epoch")],
-    "scheduled": lambda: [callbacks.Scheduled(Knob(1.0, name="dial"), schedules.Linear(1.0), unit="epoch")],
-    "reduce_on_plateau": lambda: [callbacks.ReduceOnPlateau("loss", factor=0.5, patience=1, min_delta=10)],
-    "spike_guard": lambda: [callbacks.SpikeGuard(10)],
-    "throughput": lambda: [callbacks.Throughput()],
-    "time_budget": lambda: [callbacks.TimeBudget("1h")],
-}
 TIMES = ("seconds", "examples_per_second", "step_seconds", "data_seconds", "compute_seconds")
-every_callback = pytest.mark.parametrize("name", EXAMPLES)
+every_callback = pytest.mark.parametrize("name", CALLBACKS)
+by_fit_and_by_loop = pytest.mark.parametrize("loop", [False, True])
+
+
+def momentum() -> keras.optimizers.Optimizer:
+    """An optimizer with state, whose steps do not depend on their number: with the state at zero it is a fresh one."""
+    return keras.optimizers.SGD(0.01, momentum=0.9)
 
 
 def train(model, points, listed, *, loop: bool, epochs: int = 6, **how):
@@ -42,210 +36,197 @@ def train(model, points, listed, *, loop: bool, epochs: int = 6, **how):
     return {name: values for name, values in history.items() if name not in TIMES}
 
 
+class Die(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        raise RuntimeError("died")
+
+
+class KeepBackup(keras.callbacks.Callback):
+    """Copies the folder of BackupAndRestore when the fourth epoch begins: what a process that dies there leaves."""
+
+    def __init__(self, folder: pathlib.Path):
+        super().__init__()
+        self.folder = folder
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 3:
+            shutil.copytree(self.folder / "backup", self.folder / "kept")
+
+
+class Run(NamedTuple):
+    """What a training has left; `alone` and `beside` keep those of one callback at a time."""
+
+    model: keras.Model
+    start: list[np.ndarray]
+    history: dict[str, list[float]]
+    weights: list[np.ndarray]
+    folder: pathlib.Path
+    seen: dict[str, list[dict]]  # logs at the ends of epochs, before the callback and after it
+
+    @staticmethod
+    def of(model, points, listed, *, loop: bool, folder=pathlib.Path(), seen=(), **how) -> "Run":
+        start = model.get_weights()
+        with forgetting_gradients():
+            history = train(model, points, listed, loop=loop, **how)
+        return Run(model, start, history, model.get_weights(), folder, dict(seen))
+
+    def equals(self, other: "Run", first: int = 0, atol: float = 0.0) -> None:
+        """Require the epochs that another has from `first` on, and its weights."""
+        for metric, values in other.history.items():
+            np.testing.assert_allclose(values, self.history[metric][first:], rtol=1e-6, err_msg=metric)
+        for one, another in zip(self.weights, other.weights):
+            np.testing.assert_allclose(one, another, rtol=0, atol=atol)
+
+
+@pytest.fixture(scope="module")
+def alone(name: str, network, points, tmp_path_factory) -> dict[bool, Run]:
+    """Each callback in fit and in Loop, beside a CSVLogger alone, with which Loop may run epochs together."""
+
+    def run(loop: bool) -> Run:
+        folder = tmp_path_factory.mktemp("alone")
+        listed = [keras.callbacks.CSVLogger(folder / "spanning.csv"), *CALLBACKS[name]()]
+        return Run.of(network(momentum()), points, listed, loop=loop, folder=folder)
+
+    return {loop: run(loop) for loop in (False, True)}
+
+
+@pytest.fixture(scope="module")
+def beside(name: str, network, points, tmp_path_factory) -> dict[bool, Run]:
+    """Each callback in fit and in Loop, amid Keras' own and with ten steps a call: neither changes anything."""
+
+    def run(loop: bool) -> Run:
+        folder = tmp_path_factory.mktemp("beside")
+        seen: dict[str, list[dict]] = {"before": [], "after": []}
+
+        def watchers(where: str):
+            return [
+                keras.callbacks.CSVLogger(folder / f"{where}.csv"),
+                keras.callbacks.TensorBoard(folder / where),
+                keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen[where].append(dict(logs))),
+            ]
+
+        others = [
+            keras.callbacks.EarlyStopping("loss", patience=3),
+            keras.callbacks.ModelCheckpoint(folder / "last.keras"),
+            keras.callbacks.BackupAndRestore(folder / "backup"),
+            KeepBackup(folder),
+        ]
+        listed = [*watchers("before"), *CALLBACKS[name](), *watchers("after"), *others]
+        model = network(momentum(), steps_per_execution=10)
+        return Run.of(model, points, listed, loop=loop, folder=folder, seen=seen)
+
+    return {loop: run(loop) for loop in (False, True)}
+
+
 def test_every_registered_callback_has_an_example() -> None:
-    assert {name.partition(",")[0] for name in EXAMPLES} == set(callbacks.registry)
+    assert {name.partition(",")[0] for name in CALLBACKS} == set(callbacks.registry)
 
 
 @every_callback
 def test_none_needs_every_batch(name: str) -> None:
-    assert not any(watches_batches(one, "train") for one in EXAMPLES[name]())
+    assert not any(watches_batches(one, "train") for one in CALLBACKS[name]())
 
 
-@every_callback
-@pytest.mark.parametrize("steps", [1, 10])
-def test_fit_and_loop_agree(name: str, steps: int, network, points) -> None:
-    models = [network("adam", steps_per_execution=steps) for _ in range(2)]
-    histories = [train(model, points, EXAMPLES[name](), loop=loop) for model, loop in zip(models, (False, True))]
-    assert sorted(histories[0]) == sorted(histories[1])
-    for metric, values in histories[0].items():
-        np.testing.assert_allclose(histories[1][metric], values, rtol=1e-6, err_msg=metric)
-    for one, other in zip(models[0].get_weights(), models[1].get_weights()):
-        np.testing.assert_array_equal(one, other)
+# A trained model costs half a second, nearly all of it for tracing its program. So the laws share their runs: what
+# `alone` has left is the reference of four of them, and what `beside` has left is read by three.
+
+in_module = pytest.mark.parametrize("name", CALLBACKS, scope="module")
 
 
-@every_callback
-@pytest.mark.parametrize("loop", [False, True])
-def test_resumed_equals_uninterrupted(name: str, loop: bool, network, points, tmp_path) -> None:
-    class Die(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 3:
-                raise RuntimeError("died")
-
-    def run(*more):
-        model = network("adam")
-        return model, train(model, points, [*EXAMPLES[name](), *more], loop=loop)
-
-    whole, expected = run()
-    with pytest.raises(RuntimeError, match="died"):
-        run(keras.callbacks.BackupAndRestore(tmp_path / "backup"), Die())
-    resumed, found = run(keras.callbacks.BackupAndRestore(tmp_path / "backup"))
-    for metric, values in found.items():
-        np.testing.assert_allclose(values, expected[metric][3:], rtol=1e-6, err_msg=metric)
-    for one, other in zip(whole.get_weights(), resumed.get_weights()):
-        np.testing.assert_allclose(one, other, atol=1e-7)
+@in_module
+def test_fit_and_loop_agree(alone) -> None:
+    assert sorted(alone[False].history) == sorted(alone[True].history)
+    alone[True].equals(alone[False])
 
 
-@every_callback
-@pytest.mark.parametrize("loop", [False, True])
-def test_when_training_raises_the_model_trains_on_as_a_fresh_one(name: str, loop: bool, network, points) -> None:
-    class Die(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            raise RuntimeError("died")
-
-    model, fresh = network("sgd"), network("sgd")
-    start = model.get_weights()
-    with pytest.raises(RuntimeError, match="died"):
-        train(model, points, [*EXAMPLES[name](), Die()], loop=loop)
-    model.set_weights(start)
-    assert train(model, points, EXAMPLES[name](), loop=loop) == train(fresh, points, EXAMPLES[name](), loop=loop)
+@in_module
+def test_fit_and_loop_agree_at_several_steps_a_call(beside) -> None:
+    assert sorted(beside[False].history) == sorted(beside[True].history)
+    beside[True].equals(beside[False])
 
 
-@every_callback
-@pytest.mark.parametrize("loop", [False, True])
-def test_no_interference_with_keras_callbacks(name: str, loop: bool, network, points, tmp_path) -> None:
+@in_module
+@by_fit_and_by_loop
+def test_no_interference_with_keras_callbacks(loop: bool, alone, beside) -> None:
     """And nothing but numbers of kopt's documented names is ever in the logs, wherever a callback stands."""
-    seen: dict[str, list[dict]] = {"before": [], "after": []}
-
-    def watchers(where: str):
-        return [
-            keras.callbacks.CSVLogger(tmp_path / f"{where}.csv"),
-            keras.callbacks.TensorBoard(tmp_path / where),
-            keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen[where].append(dict(logs))),
-        ]
-
-    others = [
-        keras.callbacks.EarlyStopping("loss", patience=3),
-        keras.callbacks.ModelCheckpoint(tmp_path / "last.keras"),
-    ]
-    alone, beside = network("adam"), network("adam")
-    spanning = keras.callbacks.CSVLogger(tmp_path / "spanning.csv")  # beside which Loop may run epochs together
-    expected = train(alone, points, [spanning, *EXAMPLES[name]()], loop=loop)
-    listed = [*watchers("before"), *EXAMPLES[name](), *watchers("after"), *others]
-    found = train(beside, points, listed, loop=loop)
-    for metric, values in expected.items():
-        np.testing.assert_allclose(found[metric], values, rtol=1e-6, err_msg=metric)
-    loaded = keras.saving.load_model(tmp_path / "last.keras")
-    for one, other in zip(loaded.get_weights(), beside.get_weights()):
+    expected, found = alone[loop], beside[loop]
+    found.equals(expected)
+    loaded = keras.saving.load_model(found.folder / "last.keras")
+    for one, other in zip(loaded.get_weights(), found.weights):
         np.testing.assert_array_equal(one, other)
-    assert all(logs.keys() == {"loss", "mae"} for logs in seen["before"])
-    assert all(logs.keys() - set(TIMES) == expected.keys() for logs in seen["after"])
-    assert all(isinstance(value, float) for logs in seen["after"] for value in logs.values())
-    for file in ("spanning.csv", "before.csv"):
-        header = (tmp_path / file).read_text().splitlines()[0]
+    assert all(logs.keys() == {"loss", "mae"} for logs in found.seen["before"])
+    assert all(logs.keys() - set(TIMES) == expected.history.keys() for logs in found.seen["after"])
+    assert all(isinstance(value, float) for logs in found.seen["after"] for value in logs.values())
+    for file in (expected.folder / "spanning.csv", found.folder / "before.csv"):
+        header = file.read_text().splitlines()[0]
         assert header == "epoch,loss,mae,val_loss,val_mae"  # Keras writes places for validation
 
 
+@in_module
+@by_fit_and_by_loop
+def test_resumed_equals_uninterrupted(name: str, loop: bool, network, points, alone, beside) -> None:
+    """From the backup that a process leaves which dies when the fourth epoch begins."""
+    backup = keras.callbacks.BackupAndRestore(beside[loop].folder / "kept")
+    model = network(momentum())
+    resumed = Run.of(model, points, [*CALLBACKS[name](), backup], loop=loop)
+    assert len(resumed.history["loss"]) == 3 and int(model.optimizer.iterations) == 60
+    alone[loop].equals(resumed, first=3, atol=1e-7)
+
+
+@in_module
+@by_fit_and_by_loop
+def test_when_training_raises_the_model_trains_on_as_a_fresh_one(name: str, loop: bool, points, alone) -> None:
+    """The model of `alone`, which has trained before: a lowered rate stays in it, as in Keras."""
+    model = alone[loop].model
+    model.optimizer.learning_rate = 0.01
+    with pytest.raises(RuntimeError, match="died"):
+        train(model, points, [*CALLBACKS[name](), Die()], loop=loop)
+    model.set_weights(alone[loop].start)
+    for one in model.optimizer.momentums:
+        one.assign(np.zeros(one.shape))
+    again = Run.of(model, points, CALLBACKS[name](), loop=loop)
+    assert again.history == alone[loop].history
+    alone[loop].equals(again, atol=1e-7)
+
+
+STEERING = "learning_rate", "reduce_on_plateau"  # they change training; the others only watch it
+
+
+def averaging(network):
+    return network(keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9))
+
+
+@pytest.fixture(scope="module")
+def stock(network, points):
+    """Return what Keras' own average has left without callbacks that only watch: one run for all of those."""
+
+    @functools.cache
+    def run(steering: str, loop: bool) -> Run:
+        listed = [keras.callbacks.SwapEMAWeights(swap_on_epoch=False), *(CALLBACKS[steering]() if steering else [])]
+        return Run.of(averaging(network), points, listed, loop=loop, epochs=3, validation_data=points)
+
+    return run
+
+
 @every_callback
-@pytest.mark.parametrize("loop", [False, True])
-def test_beside_keras_average_of_the_optimizer(name: str, loop: bool, network, points) -> None:
-    averaging = lambda: network(keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9))
-    alone, beside = averaging(), averaging()
+def test_beside_keras_average_of_the_optimizer(name: str, network, points, stock) -> None:
+    """Under Adam, and fit and Loop agree there too."""
     swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=False)
     if name.startswith(("average", "layer_rates")):  # both would change what it averages
-        with pytest.raises(ValueError, match="use_ema must be False"):
-            train(beside, points, [*EXAMPLES[name](), swap], loop=loop, epochs=1)
+        for loop in (False, True):
+            with pytest.raises(ValueError, match="use_ema must be False"):
+                train(averaging(network), points, [*CALLBACKS[name](), swap], loop=loop, epochs=1)
         return
-    how = {"validation_data": points, "epochs": 3}
-    stock = train(
-        alone, points, [keras.callbacks.SwapEMAWeights(swap_on_epoch=False), *steering(name)], loop=loop, **how
-    )
-    found = train(beside, points, [swap, *EXAMPLES[name]()], loop=loop, **how)
-    np.testing.assert_allclose(found["val_loss"], stock["val_loss"], rtol=1e-6)
-    for one, other in zip(alone.get_weights(), beside.get_weights()):
-        np.testing.assert_allclose(one, other, atol=1e-7)
-
-
-def steering(name: str):
-    """Return a callback that changes training; nothing for those that only watch."""
-    return EXAMPLES[name]() if name in ("learning_rate", "reduce_on_plateau") else []
-
-
-# Loops that a user writes: which callback methods they call, how they train, and which callbacks cannot act there.
-
-IN_HAND = {
-    **EXAMPLES,
-    "learning_rate, closed": lambda: [callbacks.LearningRate(schedules.Step(0.1, 0.5, every=1), unit="epoch")],
-    "scheduled, closed": lambda: [callbacks.Scheduled(Knob(name="dial"), schedules.Step(0.1, 0.5, every=1))],
-    "progress_bar": lambda: [ProgressBar(live=False)],
-    "progress_bar, live": lambda: [ProgressBar(live=True)],
-    "checkpoint": lambda: [Checkpoint(Progress(pathlib.Path("trial")), keras_tuner.Objective("loss", "min"))],
-}
-NEEDS = {
-    "average": {"begin", "step", "compiled"},
-    "average, swa": {"begin", "run", "compiled"},
-    "average, lawa": {"begin", "compiled"},
-    "gradient_monitor": {"step", "compiled"},
-    "layer_rates": {"step", "compiled"},
-    "learning_rate": {"begin", "run", "compiled"},
-    "learning_rate, closed": {"begin", "compiled"},
-    "scheduled": {"begin", "run", "compiled"},
-    "scheduled, closed": {"begin", "compiled"},
-    "reduce_on_plateau": {"compiled"},
-    "spike_guard": {"begin", "batch", "step", "compiled"},
-    "throughput": {"compiled"},
-}
-LOOPS: dict[str, tuple] = {
-    # first epoch, type of the logs, how a batch is trained, and what is missing: on_epoch_begin, batch methods, the
-    # length of the run, the model's train_step, a compiled model
-    "ends of epochs, from 0": (0, np.float32, "train_on_batch", {"begin", "batch", "run"}),
-    "ends of epochs, from 1": (1, None, "tape", {"begin", "batch", "run", "step"}),
-    "epochs, from 1": (1, tf.constant, "train_on_batch", {"batch", "run"}),
-    "epochs, from 0": (0, float, "tape", {"batch", "run", "step"}),
-    "batches": (0, np.float32, "train_on_batch", {"run"}),
-    "uncompiled": (0, float, "none", {"begin", "batch", "run", "step", "compiled"}),
-}
-
-
-def by_hand(model, points, listed, loop: str) -> None:
-    """Train as a user's loop does, without set_params, on_train_begin and on_train_end."""
-    first, number, how, lacks = LOOPS[loop]
-    for one in listed:
-        one.set_model(model)
-    x, y = (tf.constant(part[:40]) for part in points)
-    for epoch in range(first, first + 3):
-        for one in [] if "begin" in lacks else listed:
-            one.on_epoch_begin(epoch)
-        for batch in range(2):
-            for one in [] if "batch" in lacks else listed:
-                one.on_train_batch_begin(batch)
-            train_batch(model, x[batch * 20 :][:20], y[batch * 20 :][:20], how)
-            for one in [] if "batch" in lacks else listed:
-                one.on_train_batch_end(batch, {"loss": number(1.0)})
-        logs = None if number is None else {"loss": number(1.0 / (epoch + 1)), "mae": number(1.0)}
-        for one in listed:
-            one.on_epoch_end(epoch, logs)
-
-
-def train_batch(model, x, y, how: str) -> None:
-    if how == "train_on_batch":
-        model.train_on_batch(x, y)
-    elif how == "tape":
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(model(x, training=True) - y))
-        weights = model.trainable_weights
-        model.optimizer.apply(tape.gradient(loss, weights), weights)
-
-
-@pytest.mark.parametrize("name", IN_HAND)
-@pytest.mark.parametrize("loop", LOOPS)
-def test_in_a_loop_of_the_users_it_acts_or_says_so(name, loop, network, points, tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    model = network("sgd", run_eagerly=True)
-    if loop == "uncompiled":
-        model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(1)])
-    if NEEDS.get(name, set()) & LOOPS[loop][-1]:
-        with pytest.raises(ValueError, match=r"^[^\n]* must [^\n]*, got [^\n]*\.$"):
-            by_hand(model, points, IN_HAND[name](), loop)
-        return
-    by_hand(model, points, listed := IN_HAND[name](), loop)
-    if name == "learning_rate, closed":
-        assert float(model.optimizer.learning_rate) == pytest.approx(0.1 * 0.5**2)
-    if name == "reduce_on_plateau" and LOOPS[loop][1] is not None and loop != "uncompiled":
-        assert float(model.optimizer.learning_rate) == pytest.approx(0.01 * 0.25)
-    for one in listed:
-        if isinstance(one, callbacks.Average):
-            one.close()
-            assert float(one.averaged.count) > 0
+    found = {}
+    for loop in (False, True):
+        expected = stock(name if name in STEERING else "", loop)
+        listed, how = [swap, *CALLBACKS[name]()], {"epochs": 3, "validation_data": points}
+        found[loop] = Run.of(averaging(network), points, listed, loop=loop, **how)
+        np.testing.assert_allclose(found[loop].history["val_loss"], expected.history["val_loss"], rtol=1e-6)
+        for one, other in zip(expected.weights, found[loop].weights):
+            np.testing.assert_allclose(one, other, atol=1e-7)
+    assert sorted(found[True].history) == sorted(found[False].history)
+    found[True].equals(found[False])
 
 
 @every_callback
@@ -269,7 +250,7 @@ def test_steps_change_only_what_is_listed_for_snapshots(name: str, network, poin
     seen: list[int] = []
     forgotten: list[str] = []
     model = network("adam")
-    train(model, [part[:20] for part in points], [Listed(), *EXAMPLES[name]()], loop=False, epochs=3)
+    train(model, [part[:20] for part in points], [Listed(), *CALLBACKS[name]()], loop=False, epochs=3)
     assert len(seen) == 6 and max(seen) > 4 and not forgotten
 
 

@@ -76,7 +76,7 @@ def test_a_gradient_of_rows_that_is_not_finite_is_skipped(jit: bool) -> None:
     targets[3] = np.inf
     clean = build(optimizers.Adam(0.01))
     Loop(model, jit=jit, sparse="keras").fit(ROWS, targets, **HOW)
-    Loop(clean, jit=jit, sparse="keras").fit(ROWS[16:], TARGETS[16:], **HOW)
+    Loop(clean, jit=False, sparse="keras").fit(ROWS[16:], TARGETS[16:], **HOW)
     assert float(skipped(model)) == 2
     assert difference(model, clean) <= 1e-6
 

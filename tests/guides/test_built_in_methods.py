@@ -35,7 +35,7 @@ def test_from_end_to_end(as_in_fit) -> None:
         result = trainer.evaluate(X[50:], Y[50:], batch_size=4, verbose=0, callbacks=callbacks)
         return {"history": history, "result": result, "outputs": trainer.predict(X[:3], verbose=0, callbacks=callbacks)}
 
-    as_in_fit(lambda: network(**SPARSE), use)
+    as_in_fit(lambda: network(**SPARSE), use, xla=True)
 
 
 def own_mean(y_true: Any, y_pred: Any) -> Any:
@@ -108,13 +108,20 @@ PROGRAMS = {
         (X, Y),
         HOW | {"sample_weight": SAMPLE_WEIGHT},
     ),
+    "most of them in one": (
+        lambda: network(Activity(), Spread(), **LOGITS, metrics=[TruePositives()], weighted_metrics=["accuracy"]),
+        (X, Y),
+        HOW | {"sample_weight": SAMPLE_WEIGHT},
+    ),
 }
+IN_XLA = "a loss class", "a vector metric", "class_weight", "most of them in one"
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_losses_metrics_and_weights(name: str, as_in_fit) -> None:
     build, data, how = PROGRAMS[name]
-    as_in_fit(build, lambda trainer, model, callbacks: trainer.fit(*data, callbacks=callbacks, **how).history)
+    use = lambda trainer, model, callbacks: trainer.fit(*data, callbacks=callbacks, **how).history
+    as_in_fit(build, use, xla=name in IN_XLA)
 
 
 class Endpoint(layers.Layer):
@@ -139,7 +146,7 @@ def test_a_model_whose_endpoint_has_the_loss(as_in_fit) -> None:
         return model
 
     data = {"inputs": X, "targets": ONE_HOT}
-    as_in_fit(build, lambda trainer, model, callbacks: trainer.fit(data, callbacks=callbacks, **HOW).history)
+    as_in_fit(build, lambda trainer, model, callbacks: trainer.fit(data, callbacks=callbacks, **HOW).history, xla=True)
 
 
 def batches(*parts: Any) -> tf.data.Dataset:
@@ -179,7 +186,7 @@ def test_datasets(name: str, as_in_fit) -> None:
     def use(trainer: Any, model: Any, callbacks: Any) -> dict[str, Any]:
         return trainer.fit(**SOURCES[name](), callbacks=callbacks, **WITHOUT_SIZE | {"epochs": 3}).history
 
-    as_in_fit(lambda: network(**SPARSE), use)
+    as_in_fit(lambda: network(**SPARSE), use, xla=name == "a dataset, validated")
 
 
 def several() -> Any:

@@ -93,7 +93,7 @@ def test_a_train_step_of_ones_own(kind: type, compiled: dict, fitted: dict, as_i
         how = {"batch_size": 16, "epochs": 3, "shuffle": False, "verbose": 0, "callbacks": callbacks}
         return trainer.fit(X, Y, **how, **fitted).history
 
-    as_in_fit(lambda: made(kind, **compiled), use)
+    as_in_fit(lambda: made(kind, **compiled), use, xla=kind is LowLevel or "weighted_metrics" in compiled)
 
 
 @pytest.mark.parametrize("arrays", [True, False])
@@ -104,7 +104,7 @@ def test_a_train_step_and_a_test_step_of_ones_own(arrays: bool, as_in_fit) -> No
         history = trainer.fit(*data, shuffle=False, **how).history
         return {"history": history, "result": trainer.evaluate(*data, **how)}
 
-    as_in_fit(lambda: made(WithOwnTestStep, **COMPILED), use)
+    as_in_fit(lambda: made(WithOwnTestStep, **COMPILED), use, xla=arrays)
 
 
 class GAN(keras.Model):
@@ -169,4 +169,4 @@ def test_a_gan(arrays: bool, as_in_fit) -> None:
         how = {"batch_size": 8} if arrays else {}
         return trainer.fit(data, epochs=3, shuffle=False, verbose=0, callbacks=callbacks, **how).history
 
-    as_in_fit(gan, use, random=True)
+    as_in_fit(gan, use)

@@ -47,7 +47,7 @@ def test_freezing_training_a_head_and_fine_tuning(as_in_fit) -> None:
         assert np.abs(parts[0].weights[0].numpy() - before[0]).max() > 0
         return {"first": first, "second": second}
 
-    as_in_fit(build, use, random=True)
+    as_in_fit(build, use)
 
 
 class Distiller(keras.Model):

@@ -67,7 +67,7 @@ def test_a_model_of_layers_of_ones_own(dropout: float, as_in_fit) -> None:
         result = trainer.evaluate(*data, verbose=0)
         return {"history": history, "result": result, "outputs": trainer.predict(X, verbose=0)}
 
-    as_in_fit(build, use, random=dropout > 0)
+    as_in_fit(build, use, xla=dropout == 0)
 
 
 class Sampling(layers.Layer):
@@ -149,4 +149,4 @@ def test_a_variational_autoencoder(kind: type, as_in_fit) -> None:
 
     data = (X, X) if kind is AutoEncoder else (X,)
     run = lambda trainer, model, callbacks: trainer.fit(*data, callbacks=callbacks, **HOW).history
-    as_in_fit(build, run, random=True, tolerance=0 if kind is AutoEncoder else 2e-7)  # sizes that are known fold
+    as_in_fit(build, run, tolerance=0 if kind is AutoEncoder else 2e-7)  # sizes that are known fold

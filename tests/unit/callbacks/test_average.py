@@ -40,12 +40,18 @@ def averaged_by_torch(trajectory, average):
     return [parameter.detach().numpy() for parameter in found.module]
 
 
+@pytest.fixture(scope="module")
+def trajectory(network, points) -> Trajectory:
+    """The weights of a run that nothing averages."""
+    followed = Trajectory()
+    network("adam").fit(*points, epochs=4, callbacks=[followed], **HOW)
+    return followed
+
+
 @pytest.mark.parametrize("how", ["fit", "fit, 5 steps", "loop", "loop, jit"])
 @pytest.mark.parametrize("of", [EMA(0.9), SWA(0.5), LAWA(2)])
-def test_averages_are_torchs(of, how: str, network, points) -> None:
-    followed, model = network("adam"), network("adam", steps_per_execution=5 if "5" in how else 1)
-    trajectory = Trajectory()
-    followed.fit(*points, epochs=4, callbacks=[trajectory], **HOW)
+def test_averages_are_torchs(of, how: str, network, points, trajectory) -> None:
+    model = network("adam", steps_per_execution=5 if "5" in how else 1)
     fit = Loop(model, jit="jit" in how).fit if "loop" in how else model.fit
     fit(*points, epochs=4, callbacks=[Average(of)], **HOW)
     kinds = {EMA: trajectory.updates, SWA: trajectory.epochs[2:], LAWA: trajectory.epochs[-2:]}

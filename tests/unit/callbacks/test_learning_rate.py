@@ -15,8 +15,8 @@ from kopt.training.callback_needs import watches_batches
 SCHEDULE = Cosine(0.1).warmup(1)
 
 
-def runner(model, loop: bool):
-    return Loop(model).fit if loop else model.fit
+def runner(model, loop: bool, jit: bool = False):
+    return Loop(model, jit=jit).fit if loop else model.fit
 
 
 def taken_rates(
@@ -40,7 +40,7 @@ def taken_rates(
     model.compile(
         keras.optimizers.SGD(1e-3, **compiled.pop("optimizer", {})), lambda y, p: p, jit_compile=jit, **compiled
     )
-    runner(model, loop)(
+    runner(model, loop, jit)(
         np.ones((40, 1)),
         np.ones((40, 1)),
         batch_size=4,
@@ -261,7 +261,7 @@ def test_history_csv_logger_and_tensorboard_see_the_rate_last_used(network, poin
         keras.callbacks.CSVLogger(tmp_path / "log.csv"),
         keras.callbacks.TensorBoard(tmp_path / "logs"),
     ]
-    history = Loop(model).fit(*points, batch_size=10, epochs=3, callbacks=callbacks, verbose=0).history
+    history = Loop(model, jit=False).fit(*points, batch_size=10, epochs=3, callbacks=callbacks, verbose=0).history
     expected = [float(SCHEDULE.resolve(3.0)(epoch + 0.9)) for epoch in range(3)]
     np.testing.assert_allclose(history["learning_rate"], expected, rtol=1e-6)
     table = np.genfromtxt(tmp_path / "log.csv", delimiter=",", names=True)

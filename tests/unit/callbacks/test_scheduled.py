@@ -31,10 +31,11 @@ def sloped(optimizer, **compiled):
     return model
 
 
-@pytest.mark.parametrize("loop", [False, True])
-@pytest.mark.parametrize("steps", [1, 5])
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    ("loop", "steps", "jit"), [(False, 1, False), (False, 5, True), (True, 1, True), (True, 5, False)]
+)
 def test_momentum_is_right_at_every_update(loop: bool, steps: int, jit: bool) -> None:
+    """Every pair of fit or Loop, steps a call, and XLA."""
     model = sloped(Optimizer(rules.Momentum(0.5), 0.01), steps_per_execution=steps, jit_compile=jit)
     fit = Loop(model, jit=jit).fit if loop else model.fit
     data = np.ones((40, 1)), np.ones((40, 1))
@@ -51,21 +52,21 @@ def test_momentum_is_right_at_every_update(loop: bool, steps: int, jit: bool) ->
     assert float(model.layers[0].place.numpy()) == pytest.approx(place + 0.5 * velocity - 0.01, rel=1e-5)
 
 
-@pytest.mark.parametrize("path", ["beta_1", "beta_2", "weight_decay", "epsilon"])
-def test_a_constant_schedule_changes_nothing(path: str, network, points) -> None:
-    rule = rules.AdamW(weight_decay=0.1)
-    plain, scheduled = network(Optimizer(rule, 0.01)), network(Optimizer(rule, 0.01))
-    how = {"epochs": 3, "shuffle": False, "verbose": 0}
+def test_a_constant_schedule_changes_nothing(network, points) -> None:
+    rule, how = rules.AdamW(weight_decay=0.1), {"epochs": 3, "shuffle": False, "verbose": 0}
+    plain = network(Optimizer(rule, 0.01))
     plain.fit(*points, **how)
-    scheduled.fit(*points, callbacks=[Scheduled(path, Constant(getattr(rule, path)))], **how)
-    for one, other in zip(plain.get_weights(), scheduled.get_weights()):
-        np.testing.assert_allclose(one, other, atol=1e-7)
+    for path in ("beta_1", "beta_2", "weight_decay", "epsilon"):
+        scheduled = network(Optimizer(rule, 0.01))
+        scheduled.fit(*points, callbacks=[Scheduled(path, Constant(getattr(rule, path)))], **how)
+        for one, other in zip(plain.get_weights(), scheduled.get_weights()):
+            np.testing.assert_allclose(one, other, atol=1e-7, err_msg=path)
 
 
 def test_weight_decay_beside_a_learning_rate(network, points, tmp_path) -> None:
     model = network(Optimizer(rules.AdamW(), 0.01))
     callbacks = [LearningRate(Cosine(0.01), unit="epoch"), Scheduled("weight_decay", Linear(0.1))]
-    history = Loop(model).fit(*points, batch_size=10, epochs=4, verbose=0, callbacks=callbacks).history
+    history = Loop(model, jit=False).fit(*points, batch_size=10, epochs=4, verbose=0, callbacks=callbacks).history
     np.testing.assert_allclose(
         history["weight_decay"], [0.1 * (1 - (epoch + 0.9) / 4) for epoch in range(4)], rtol=1e-5
     )
@@ -77,16 +78,25 @@ def test_weight_decay_beside_a_learning_rate(network, points, tmp_path) -> None:
 def test_a_knob_or_a_variable_is_written_once_an_epoch(loop: bool, network, points) -> None:
     for target in (Knob(5.0, name="dial"), keras.Variable(5.0, name="dial")):
         model = network("sgd")
-        fit = Loop(model).fit if loop else model.fit
+        fit = Loop(model, jit=False).fit if loop else model.fit
         history = fit(*points, epochs=4, verbose=0, callbacks=[Scheduled(target, Linear(1.0))]).history
         assert history["dial"] == pytest.approx([1.0, 0.75, 0.5, 0.25])
 
 
-@pytest.mark.parametrize("loop", [False, True])
-@pytest.mark.parametrize("jit", [False, True])
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("loop", "jit", "policy"),
+    [
+        (False, False, "float32"),
+        (False, True, "mixed_bfloat16"),
+        (True, True, "float32"),
+        (True, False, "mixed_bfloat16"),
+    ],
+)
 def test_the_rate_of_a_dropout_layer(loop: bool, jit: bool, policy: str, tmp_path) -> None:
-    """The share of zeros that a layer behind the dropout sees, epoch by epoch."""
+    """The share of zeros that a layer behind the dropout sees, epoch by epoch.
+
+    Every pair of fit or Loop, XLA, and the type of the numbers.
+    """
 
     class Zeros(keras.layers.Layer):
         def build(self, shape):

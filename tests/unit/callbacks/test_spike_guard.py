@@ -59,7 +59,7 @@ def test_copies_are_kept_for_so_many_updates(network) -> None:
 
 def test_no_alarm_without_a_spike_even_with_single_examples(network) -> None:
     x, y = noisy(1000)
-    stock, model = network("sgd"), network("sgd")
+    stock, model = network("sgd", steps_per_execution=50), network("sgd", steps_per_execution=50)
     expected = stock.fit(x, y, epochs=3, **HOW).history
     found = model.fit(x, y, epochs=3, callbacks=[SpikeGuard()], **HOW).history
     assert found.pop("spikes") == [0.0] * 3 and found == expected

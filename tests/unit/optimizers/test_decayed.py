@@ -60,11 +60,11 @@ def test_it_is_torchs_adamw_in_parameter_groups_with_saving_in_the_middle(
     expected = torch_weights(model, *points, rate=0.01, decay=0.3)
     repeated = [np.tile(part, (STEPS, 1)) for part in points]
     how = {"batch_size": 100, "shuffle": False, "verbose": 0}
-    (Loop(model).fit if loop else model.fit)(*repeated, **how)
+    (Loop(model, jit=False).fit if loop else model.fit)(*repeated, **how)
     model.save(tmp_path / "model.keras")
     loaded = load_model(tmp_path / "model.keras")
     assert int(loaded.optimizer.iterations) == STEPS
-    (Loop(loaded).fit if loop else loaded.fit)(*repeated, **how)
+    (Loop(loaded, jit=False).fit if loop else loaded.fit)(*repeated, **how)
     for weight, other in zip(loaded.get_weights(), expected):
         np.testing.assert_allclose(weight, other, atol=1e-6)
 
@@ -157,7 +157,7 @@ def test_the_rate_is_live_and_saved(loop: bool, tmp_path) -> None:
     model = linear(Decayed(keras.optimizers.SGD(1.0), 0.5))
     model.fit(ZEROS, np.zeros((8, 1)), verbose=0)
     falling = Scheduled(model.optimizer.rate, Linear(0.5))
-    before, fit = model.get_weights()[0], (Loop(model).fit if loop else model.fit)
+    before, fit = model.get_weights()[0], (Loop(model, jit=False).fit if loop else model.fit)
     history = fit(ZEROS, np.zeros((8, 1)), epochs=2, batch_size=8, callbacks=[falling], verbose=0).history
     assert history["weight_decay"] == [0.5, 0.25]
     np.testing.assert_allclose(model.get_weights()[0], before * 0.5 * 0.75, rtol=1e-6)

@@ -144,7 +144,7 @@ def test_a_frozen_weight_counts_when_it_trains_again(network, points) -> None:
 def test_the_penalty_is_in_the_history_apart_from_the_data_loss(loop: bool, network, points) -> None:
     model, bare = network(), network()
     attach(model, L2(0.05))
-    fit = Loop(model).fit if loop else model.fit
+    fit = Loop(model, jit=False).fit if loop else model.fit
     history = fit(*points, epochs=3, validation_split=0.2, verbose=0).history
     assert sorted(history) == ["loss", "mae", "penalty", "val_loss", "val_mae", "val_penalty"]
     expected = sum(0.05 * float(np.square(layer.kernel).sum()) for layer in model.layers)
@@ -265,7 +265,9 @@ def test_the_live_strength_follows_a_schedule_without_a_retrace(loop: bool, netw
     model = network()
     attach(model, L2(0.05))
     rising = Scheduled(strength(model), Linear(0, end=1))
-    history = (Loop(model).fit if loop else model.fit)(*points, epochs=4, callbacks=[rising], verbose=0).history
+    history = (Loop(model, jit=False).fit if loop else model.fit)(
+        *points, epochs=4, callbacks=[rising], verbose=0
+    ).history
     total = sum(0.05 * float(np.square(layer.kernel).sum()) for layer in model.layers)
     assert history["penalty"][0] == 0 and history["penalty"][-1] == pytest.approx(0.75 * total, rel=1e-5)
 
@@ -281,7 +283,7 @@ def test_toward_start_pulls_back_to_the_weights_at_attach(loop: bool, network, p
     model.fit(*points, epochs=2, verbose=0)
     start = [layer.kernel.numpy() for layer in model.layers]
     attach(model, TowardStart(5.0))
-    (Loop(model).fit if loop else model.fit)(*points, epochs=5, verbose=0)
+    (Loop(model, jit=False).fit if loop else model.fit)(*points, epochs=5, verbose=0)
     moved = sum(float(np.square(layer.kernel - old).sum()) for layer, old in zip(model.layers, start))
     assert 0 < moved < 2e-2
     assert sum(map(float, model.losses)) == pytest.approx(5 * moved, rel=1e-4)
@@ -316,7 +318,7 @@ def test_group_lasso_empties_whole_inputs(points) -> None:
     model = keras.Sequential([keras.Input((10,)), layers.Dense(8, "tanh"), layers.Dense(1)])
     model.compile(keras.optimizers.Adam(0.01), "mse")
     attach(model, GroupLasso(0.02, "rows"), to=select.depth(0) & select.kernels)
-    Loop(model, seed=0).fit(*points, epochs=150, verbose=0)
+    Loop(model, jit=False, seed=0).fit(*points, epochs=150, verbose=0)
     lengths = np.linalg.norm(model.layers[0].kernel, axis=1)
     assert set(np.argsort(lengths)[-2:]) == {0, 1}
     assert lengths[:2].min() > 5 * lengths[2:].max()

@@ -1,5 +1,6 @@
 """Class weights: the same as sample weights made by hand, for all data, several outputs and beside other weights."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -85,6 +86,15 @@ STREAMS = [
 ]
 
 
+@functools.cache
+def weighed_by_hand(outputs: str, given: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """What stock fit leaves with the product of both weights: the history and the weights."""
+    product = {name: weight * (GIVEN[name] if given else 1) for name, weight in BY_HAND.items()}
+    stock, y = model_of(outputs), arranged(TARGETS, outputs)
+    history = stock.fit(X, y, sample_weight=arranged(product, outputs), batch_size=16, **HOW).history
+    return history, stock.get_weights()
+
+
 @pytest.mark.parametrize(
     ("data", "outputs", "given"),
     [*((as_arrays, outputs, given) for outputs in ("one", "list", "dict") for given in (False, True)), *STREAMS],
@@ -93,15 +103,13 @@ def test_class_weights_are_sample_weights_made_by_hand(
     data: Callable[..., dict[str, Any]], outputs: str, given: bool
 ) -> None:
     y, class_weight = arranged(TARGETS, outputs), arranged({"kind": KIND, "yes": YES}, outputs)
-    product = {name: weight * (GIVEN[name] if given else 1) for name, weight in BY_HAND.items()}
-    own = arranged(GIVEN, outputs) if given else None
-    stock, model = model_of(outputs), model_of(outputs)
-    expected = stock.fit(X, y, sample_weight=arranged(product, outputs), batch_size=16, **HOW).history
+    expected, weights = weighed_by_hand(outputs, given)
+    own, model = arranged(GIVEN, outputs) if given else None, model_of(outputs)
     found = Loop(model, jit=False).fit(**data(X, y, own), class_weight=class_weight, **HOW).history
     assert expected.keys() == found.keys()
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], rtol=2e-6)
-    for one, other in zip(model.get_weights(), stock.get_weights()):
+    for one, other in zip(model.get_weights(), weights):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 

@@ -61,7 +61,9 @@ def test_without_batch_hooks_an_epoch_takes_few_calls(network, points, monkeypat
 
 def test_rates_and_rows_are_those_of_each_epoch(network, points, tmp_path) -> None:
     callbacks = [LearningRate(Linear(0.01), unit="epoch"), keras.callbacks.CSVLogger(tmp_path / "log.csv")]
-    history = Loop(network("sgd"), seed=1).fit(*points, epochs=30, batch_size=25, verbose=0, callbacks=callbacks)
+    history = Loop(network("sgd"), jit=False, seed=1).fit(
+        *points, epochs=30, batch_size=25, verbose=0, callbacks=callbacks
+    )
     last_update = np.arange(30) + 0.75
     np.testing.assert_allclose(history.history["learning_rate"], 0.01 * (1 - last_update / 30), rtol=1e-6)
     rows = np.genfromtxt(tmp_path / "log.csv", delimiter=",", names=True)
@@ -168,10 +170,10 @@ def test_predict_calls_its_hooks_for_every_batch_and_runs_eagerly(network, point
             self.batches.append(batch)
 
     model, watch = network(), Watch()
-    expected = Loop(model).predict(points[0], batch_size=30, callbacks=[watch])
+    expected = Loop(model, jit=False).predict(points[0], batch_size=30, callbacks=[watch])
     assert watch.batches == [0, 1, 2, 3]
     model.run_eagerly = True
-    np.testing.assert_allclose(Loop(model).predict(points[0]), expected, atol=1e-6)
+    np.testing.assert_allclose(Loop(model, jit=False).predict(points[0]), expected, atol=1e-6)
 
 
 def test_validation_is_keras_own_and_on_the_device(network, points, caplog) -> None:
@@ -191,7 +193,7 @@ def test_a_callback_that_asks_for_every_batch_gets_it(network, points) -> None:
             self.batches.append(batch)
 
     every = Every()
-    Loop(network(steps_per_execution=4)).fit(*points, batch_size=25, verbose=0, callbacks=[every])
+    Loop(network(steps_per_execution=4), jit=False).fit(*points, batch_size=25, verbose=0, callbacks=[every])
     assert every.batches == [0, 1, 2, 3]
 
 
@@ -203,7 +205,7 @@ def test_steps_per_epoch_cut_the_data_as_in_fit(engine: str, network, points) ->
     assert found == theirs.fit(tf.data.Dataset.from_tensor_slices(points).batch(25).repeat(), **how).history
     same_weights(ours, theirs)
     with pytest.warns(UserWarning, match="ran out of data"):
-        Loop(ours, engine=engine).fit(*points, batch_size=25, steps_per_epoch=5, verbose=0)
+        Loop(ours, jit=False, engine=engine).fit(*points, batch_size=25, steps_per_epoch=5, verbose=0)
 
 
 def test_a_dataset_becomes_resident_where_asked(network, points) -> None:
@@ -213,14 +215,14 @@ def test_a_dataset_becomes_resident_where_asked(network, points) -> None:
     assert found == theirs.fit(data, epochs=3, shuffle=False, verbose=0).history
     same_weights(ours, theirs)
     with pytest.raises(ValueError, match="^engine must be 'stream' here: the data have no end"):
-        Loop(ours, engine="resident").fit(data.repeat(), steps_per_epoch=2, verbose=0)
+        Loop(ours, jit=False, engine="resident").fit(data.repeat(), steps_per_epoch=2, verbose=0)
 
 
 def test_what_is_over_the_budget_is_streamed(network, points, caplog) -> None:
     caplog.set_level(logging.INFO, "kopt")
-    Loop(network(), budget=4399).fit(*points, verbose=0)
+    Loop(network(), jit=False, budget=4399).fit(*points, verbose=0)
     assert "engine: stream, 4400 bytes are more than 4399" in caplog.text
-    Loop(network(), budget=4400).fit(*points, verbose=0)
+    Loop(network(), jit=False, budget=4400).fit(*points, verbose=0)
     assert "engine: resident" in caplog.text
 
 
@@ -236,7 +238,7 @@ def test_a_metric_that_resets_in_python_is_reset_every_epoch(network, points) ->
     metric = Resets(name="resets")
     model.compile("sgd", "mse")
     internals.add_metric(model, metric)
-    Loop(model).fit(*points, epochs=5, verbose=0)
+    Loop(model, jit=False).fit(*points, epochs=5, verbose=0)
     assert metric.resets >= 5
 
 
