@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping
 
 from kopt.values.places import as_path
 
-__all__ = ["ProgramFiles", "place", "processor"]
-
 LIMIT = 2**30  # bytes
 DIGEST = hashlib.sha256().digest_size  # bytes at the beginning of a file
 ENDING = ".xla"
