@@ -76,7 +76,7 @@ class ProgramFiles:
         return found
 
     def write(self, program: str, name: str, content: bytes) -> None:
-        """Write what belongs to a program.
+        """Write what belongs to a program, unless it has more than an eighth of the limit: large constants are in it.
 
         Args:
             program: The name of the program, without "__".
@@ -86,6 +86,8 @@ class ProgramFiles:
         Raises:
             OSError: When it cannot be written; nothing of it is left.
         """
+        if len(content) > self.limit // 8:
+            return
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # machine code that is run: only its user writes it
         number, unfinished = tempfile.mkstemp(UNFINISHED, dir=self.folder)
         try:
