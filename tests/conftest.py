@@ -6,7 +6,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ["KOPT_CACHE"] = "off"  # not the user's, whatever it holds: tests would find what others compiled
 
-import functools  # noqa: E402
 import gc  # noqa: E402
 import pathlib  # noqa: E402
 import subprocess  # noqa: E402
@@ -19,10 +18,7 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-import kopt  # noqa: E402
 from kopt import callbacks  # noqa: E402
-from kopt.experiment import ablation  # noqa: E402
-from kopt.experiment import run as runs  # noqa: E402
 from kopt.keras_internals.tuning import forgetting_gradients  # noqa: E402
 from kopt.training.execute import estimate  # noqa: E402
 from kopt.tuning.space.pruners import PRUNERS  # noqa: E402
@@ -109,16 +105,6 @@ def fast_collection() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
-
-
-@pytest.fixture(scope="module")
-def plain_programs() -> Iterator[None]:
-    """Train recipes without XLA, for a file that is not about it: compiling takes longer than the training."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "train", functools.partial(runs.train, jit=False))
-        for module in (runs, ablation):
-            patch.setattr(module, "Loop", functools.partial(kopt.Loop, jit=False))
-        yield
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ import kopt
 from kopt.__main__ import main as kopt_main
 from kopt.report import read_run
 
-pytestmark = pytest.mark.usefixtures("plain_programs")
 FOLDER = pathlib.Path(kopt.__file__).resolve().parent.parent / "recipes"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.py"))
 

@@ -29,8 +29,6 @@ from kopt.training.execute.program_files import ProgramFiles, place
 from kopt.training.execute.xla_flags import MEMORY, installed, kind
 from kopt.values.types import ConcreteFunction
 
-__all__ = ["kept", "named"]
-
 log = logging.getLogger("kopt")
 
 NAMES = re.compile(rb"kopt_[0-9a-f]{32}")

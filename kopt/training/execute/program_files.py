@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping
 
 from kopt.values.places import as_path
 
-__all__ = ["ProgramFiles", "place", "processor"]
-
 LIMIT = 2**30  # bytes
 DIGEST = hashlib.sha256().digest_size  # bytes at the beginning of a file
 ENDING = ".xla"
@@ -78,7 +76,7 @@ class ProgramFiles:
         return found
 
     def write(self, program: str, name: str, content: bytes) -> None:
-        """Write what belongs to a program.
+        """Write what belongs to a program, unless it has more than an eighth of the limit: large constants are in it.
 
         Args:
             program: The name of the program, without "__".
@@ -88,6 +86,8 @@ class ProgramFiles:
         Raises:
             OSError: When it cannot be written; nothing of it is left.
         """
+        if len(content) > self.limit // 8:
+            return
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # machine code that is run: only its user writes it
         number, unfinished = tempfile.mkstemp(UNFINISHED, dir=self.folder)
         try:

@@ -10,8 +10,6 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.training.execute.program_files import processor
 
-__all__ = ["MEMORY", "install", "installed", "kind"]
-
 MEMORY = "ram://kopt-xla"  # a folder in the memory of a process
 DIRECTORY = "tf_xla_persistent_cache_directory"
 OURS = f"--{DIRECTORY}={MEMORY} --tf_xla_persistent_cache_device_types=CPU"

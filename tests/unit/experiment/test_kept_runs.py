@@ -20,7 +20,6 @@ from kopt.__main__ import main
 from kopt.experiment import run as runs
 from kopt.report import run_writer
 
-pytestmark = pytest.mark.usefixtures("plain_programs")
 RECIPE = kopt.Recipe(
     "kept",
     data.Digits(examples=60),

@@ -17,7 +17,6 @@ from kopt.experiment.recipe_cli import check_target
 from kopt.report import found_runs, read_run, run_folder
 from kopt.values.field_paths import replace
 
-pytestmark = pytest.mark.usefixtures("plain_programs")
 RECIPE = kopt.Recipe(
     "tiny",
     data.Digits(examples=100),
@@ -30,7 +29,7 @@ RECIPE = kopt.Recipe(
 
 
 @pytest.fixture(scope="module")
-def done(plain_programs, tmp_path_factory) -> kopt.report.Run:
+def done(tmp_path_factory) -> kopt.report.Run:
     return kopt.run(RECIPE, folder=tmp_path_factory.mktemp("runs"), verbose=False)
 
 

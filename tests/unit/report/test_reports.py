@@ -21,7 +21,6 @@ from kopt.report.evidence import Evidence, errors, worst
 from kopt.training import clips
 from kopt.values.field_paths import replace
 
-pytestmark = pytest.mark.usefixtures("plain_programs")
 RANDOM = np.random.default_rng(0)
 PLANTS = str(pathlib.Path(__file__).parents[2] / "contracts" / "plants.csv")
 
@@ -54,7 +53,7 @@ def raw(x: object) -> object:
 
 
 @pytest.fixture(scope="module")
-def run_of(plain_programs, tmp_path_factory):
+def run_of(tmp_path_factory):
     """Run a recipe once for all tests that only read its folder."""
     return functools.cache(lambda name: kopt.run(RECIPES[name], folder=tmp_path_factory.mktemp(name), verbose=False))
 

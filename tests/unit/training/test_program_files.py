@@ -61,6 +61,13 @@ def test_what_was_not_used_for_longest_is_removed_first(files) -> None:
     assert ProgramFiles(files.root, "another", limit=0).prune() == 1 and LIMIT == 2**30
 
 
+def test_what_would_crowd_out_the_rest_is_not_written(files) -> None:
+    small = ProgramFiles(files.root, files.kind, limit=8000)
+    for size in (1000, 1001):
+        small.write(f"kopt_{size}", "a.pb", b"1" * size)
+    assert small.read("kopt_1000") != {} and small.read("kopt_1001") == {}
+
+
 def test_what_a_killed_process_left_unfinished_is_removed_after_an_hour(files) -> None:
     new, old = files.folder / "new.part", files.folder / "old.part"
     for age, path in ((60, new), (7200, old)):
@@ -78,7 +85,7 @@ def test_many_at_once_read_whole_files_or_none(files) -> None:
             found = files.read("kopt_3")
             if found and found["a.pb"] not in contents:
                 return False
-            ProgramFiles(files.root, limit=150_000).prune()
+            ProgramFiles(files.root, limit=150_000).prune()  # one of two
         return True
 
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
