@@ -168,7 +168,14 @@ TESTS = [
 IN_KERAS = [cell for cell in TESTS if "step:" not in cell.feature and cell.feature != "embeddings"]
 WHOLE = [Cell("adamw", True, feature) for feature in ("mask", "loss of a batch")]
 # Cells that are compared with others on one device: micro-batches with the whole batch, features with none of them.
-ONE_FEATURE = ("step: micro 4", "step: micro 4, mask", "l2", "sample weights", "clipnorm", "step: adaptive")
+ONE_FEATURE: tuple[str, ...] = (
+    "step: micro 4",
+    "step: micro 4, mask",
+    "l2",
+    "sample weights",
+    "clipnorm",
+    "step: adaptive",
+)
 ONE_FEATURE += ("ema overwriting", "attached penalties")
 # Cells for two processes, where a cell takes several times as long; tests/equal/cluster.py trains plain ones.
 WORKERS = [Cell("adamw", True, feature) for feature in ("mask", "global clipnorm + batch normalization")]
