@@ -52,11 +52,11 @@ def test_min_lr_bounds_the_scheduled_rate(network, points) -> None:
 @pytest.mark.parametrize("loop", [False, True])
 @pytest.mark.parametrize("scheduled", [False, True])
 def test_resumed_equals_uninterrupted(loop: bool, scheduled: bool, network, points, tmp_path) -> None:
-    """From the backup that a run has after its fourth epoch, counters in the middle of a wait."""
+    """From the backup that a run has after its third epoch, in the middle of a wait."""
 
     class Keep(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 4:
+            if epoch == 3:
                 shutil.copytree(tmp_path / "backup", tmp_path / "kept")
 
     def run(*more):
@@ -69,9 +69,9 @@ def test_resumed_equals_uninterrupted(loop: bool, scheduled: bool, network, poin
 
     whole, expected = run(keras.callbacks.BackupAndRestore(tmp_path / "backup"), Keep())
     resumed, found = run(keras.callbacks.BackupAndRestore(tmp_path / "kept"))
-    assert len(found["loss"]) == 6
+    assert len(found["loss"]) == 7
     for name, values in found.items():
-        np.testing.assert_allclose(values, expected[name][4:], rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(values, expected[name][3:], rtol=1e-6, err_msg=name)
     assert min(expected["learning_rate"]) < expected["learning_rate"][0] / 2
     for one, other in zip(whole.get_weights(), resumed.get_weights()):
         np.testing.assert_allclose(one, other, atol=1e-7)
