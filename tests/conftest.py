@@ -8,6 +8,7 @@ os.environ["KOPT_CACHE"] = "off"  # not the user's, whatever it holds: tests wou
 
 import gc  # noqa: E402
 import pathlib  # noqa: E402
+import signal  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
@@ -88,6 +89,14 @@ def unchanged_registries() -> Iterator[None]:
     before = registered()
     yield
     assert registered() == before
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """Obey SIGINT and SIGHUP in tests that are run in the background, where shells have them ignored."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 next_collection = [0.0]  # when, by the CPU time of this process

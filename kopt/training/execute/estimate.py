@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from kopt.values.types import ConcreteFunction
 
-# Measured by recipes/benchmarks/xla_estimate.py: least squares over its works, on a CPU.
-COMPILE_SECONDS = 3.5e-3  # to compile an operation
-OPERATION_SECONDS = 4e-7  # that XLA saves for each operation that TensorFlow starts
-BYTE_SECONDS = 8e-11  # that XLA saves for each byte that it keeps in registers and caches
+# Measured by recipes/benchmarks/xla_estimate.py: least squares of logarithms over its works, on a CPU.
+COMPILE_SECONDS = 4.3e-3  # to compile an operation
+OPERATION_SECONDS = 4.8e-7  # that XLA saves for each operation that TensorFlow starts
+BYTE_SECONDS = 5.4e-11  # that XLA saves for each byte that it keeps in registers and caches
 LAUNCH_SECONDS = 6e-5  # that a program takes to start one that XLA has compiled
 TRIPS = 16  # the turns of a loop over no sequence
 

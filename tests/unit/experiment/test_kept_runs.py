@@ -199,10 +199,8 @@ def test_a_folder_that_a_killed_run_has_left_is_told(tmp_path, caplog, capsys) -
 
 
 SCRIPT = """
-import functools, sys, kopt
+import sys, kopt
 from kopt import data, models, schedules
-from kopt.experiment import run as runs
-runs.train = functools.partial(runs.train, jit=False)
 recipe = kopt.Recipe(
     "kept", data.Digits(examples=60), model=models.MLP((8, 8, 1), 10, scale=1 / 16),
     schedule=schedules.Cosine(0.01), training=kopt.Training(epochs=10**6),

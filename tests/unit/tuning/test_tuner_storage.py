@@ -294,7 +294,7 @@ def test_no_duration_is_measured_by_a_clock_that_can_be_set() -> None:
     package = pathlib.Path(kopt.__file__).parent
     found = {str(file.relative_to(package)) for file in package.rglob("*.py") if wall.search(file.read_text())}
     # What other hosts and the file system have written down, and the name of a run's folder.
-    assert found == {"tuning/search/locks.py", "report/run_folder.py"}
+    assert found == {"tuning/search/locks.py", "report/run_folder.py", "training/execute/program_files.py"}
 
 
 def test_overwriting_begins_anew_but_not_under_another_process(tmp_path) -> None:
