@@ -32,9 +32,11 @@ Measured in one run without repetitions, seconds; jit=True is cold and warm; pea
                                  10      8.30   7.07       6.93   9.96  7.84       2.60      0.85   918  914
     tf.data, table                1      0.73   0.65       0.68   2.20  1.43          -      0.89   830  821
                                  10      1.59   1.48       1.62   3.32  2.40          -      0.93   850  845
+    tf.data, images augmented     1      1.50   1.62       1.87   5.81  3.28          -      1.08  1025 1017
     three fits in a row          10      1.61   0.74       0.75   2.27  1.20          -      0.46   818  810
 
-Not met: 0.8 at 10 epochs on the transformer and on the table, whose shuffle has a seed, so that it streams; PyTorch,
+Not met: 1.05 at 1 epoch on the augmented images; 0.8 at 10 on the transformer and on the table, whose shuffle has a
+seed, so that it streams; PyTorch,
 which compiles nothing, is ahead of all at so few epochs; jit=True with cached programs is 1.1 to 2 times the best fit
 at 1 epoch, for it traces the step for XLA, and loads. What was tried:
 - A table's stream, ms an epoch of 313 steps: 75 to 82, fit with an epoch a call 67 to 74, with 16 steps a call 87 to

@@ -189,16 +189,21 @@ class TracedStep:
             spec: Returns its spec.
             plan: What the run plans for such batches.
         """
-        whole = batch, self.hooks
-        made = self.decisions.get(whole)
+        key = batch, self.hooks
+        made = self.decisions.get(key)
         if made is None or not made.stands(plan.steps):
             wanted = spec()
             trace = lambda: self.trace(wanted, True)
             made = decide(self.model, self.jit, wanted, trace, plan, alone=self.alone)
-            self.decisions[whole] = made
+            self.decisions[key] = made
             log.info("jit: %s, %s", made.xla, made.why)
         self.xla = made.xla
         return made.xla
+
+    def pays(self, batch: Hashable, steps: int | None) -> bool:
+        """Return whether XLA pays for so many steps, or is asked for, where it was taken for a kind of batch."""
+        cost = self.decisions[batch, self.hooks].estimate
+        return cost is None or cost.pays(steps)
 
     def refuse_xla(self, batch: Hashable) -> None:
         """Compile a kind of batch without XLA from now on."""

@@ -55,7 +55,7 @@ def kept() -> Iterator[None]:
     try:
         with internals.without_native_errors() if copies().loads() else contextlib.nullcontext():
             yield
-    except tf.errors.OpError:
+    except (tf.errors.DataLossError, tf.errors.InternalError):  # of a file that TensorFlow cannot load
         copies().forget()
         raise
     finally:
@@ -162,4 +162,8 @@ def copies() -> Copies:
     if folder is not None and not installed():
         log.info("compiled programs are not kept on disk: TensorFlow started before kopt, or has a folder of its own")
         folder = None
-    return Copies(None if folder is None else ProgramFiles(folder, kind()))
+    try:
+        return Copies(None if folder is None else ProgramFiles(folder, kind()))
+    except OSError as error:  # of what tells this processor apart
+        log.info("compiled programs are not kept on disk: %s", error)
+        return Copies(None)

@@ -62,6 +62,7 @@ class ProgramFiles:
             OSError: When files are there and cannot be read.
         """
         found: dict[str, bytes] = {}
+        self.require_own()
         for path in self.folder.glob(f"{program}__*{ENDING}"):
             try:
                 content = path.read_bytes()
@@ -88,7 +89,8 @@ class ProgramFiles:
         """
         if len(content) > self.limit // 8:
             return
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # machine code that is run: only its user writes it
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.require_own()
         number, unfinished = tempfile.mkstemp(UNFINISHED, dir=self.folder)
         try:
             with open(number, "wb") as file:
@@ -97,6 +99,14 @@ class ProgramFiles:
         except OSError:
             pathlib.Path(unfinished).unlink(missing_ok=True)
             raise
+
+    def require_own(self) -> None:
+        """Raise PermissionError where others may write the machine code that is loaded from the folder and run."""
+        if os.name != "posix" or not self.folder.exists():
+            return
+        about = self.folder.stat()
+        if about.st_uid != os.getuid() or about.st_mode & 0o022:
+            raise PermissionError(f"{self.folder} belongs to another user, or others may write to it")
 
     def forget(self, program: str) -> None:
         """Remove what was written for a program."""

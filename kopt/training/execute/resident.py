@@ -45,8 +45,8 @@ class ResidentExecutor(Executor[ResidentChunk]):
         traced, arrays = self.traced, chunk.arrays
         plan = self.plan(chunk)
         xla = traced.decide(arrays.batch_key, lambda: arrays.whole_batch, plan)
-        xla = xla and self.few_lengths(arrays)
-        key = traced.key("resident", arrays.key(xla), xla)
+        xla = xla and self.compiles(arrays, chunk.planned)
+        key = traced.key("resident", arrays.key(xla, len(chunk.orders)), xla)
         make = lambda: ResidentProgram(traced, arrays, len(chunk.orders), xla)
         try:
             found = traced.call(key, make, chunk, refusable=xla and traced.jit == "auto")
@@ -66,11 +66,18 @@ class ResidentExecutor(Executor[ResidentChunk]):
         bodies = 1 if arrays.even or arrays.examples < arrays.batch_size else 2
         return Plan(chunk.planned, lambda: self.traced.trace(batch, False), arrays.fixed_size, bodies)
 
-    def few_lengths(self, arrays: Arrays) -> bool:
-        """Return whether to compile with XLA for arrays of this length; after several, one program serves all."""
+    def compiles(self, arrays: Arrays, steps: int | None) -> bool:
+        """Return whether to compile with XLA for arrays of this length; after several, one program serves all.
+
+        For another length than before XLA is to pay anew.
+        """
         traced = self.traced
         lengths = self.lengths.setdefault((arrays.batch_key, traced.hooks), set())
-        if traced.jit == "auto" and len(lengths) == LENGTHS and arrays.examples not in lengths:
+        new = traced.jit == "auto" and arrays.examples not in lengths
+        if new and not traced.pays(arrays.batch_key, steps):
+            traced.xla = False
+            return False
+        if new and len(lengths) == LENGTHS:
             log.info("jit: False for %d examples, XLA has compiled for %d other lengths", arrays.examples, LENGTHS)
             traced.xla = False
             return False
@@ -146,7 +153,7 @@ class ResidentProgram:
         def run(table: Tensor, parts: Tensor, orders: Tensor, *leaves: Tensor) -> tuple[Nest, Tensor]:
             before = None if checked else GraphSnapshot(self.changing())
             one = lambda number: self.part(table[number], orders, leaves, step, short)
-            if self.epochs == 1:
+            if self.epochs == 1 or self.traced.logs == "step":  # whose chunks are of one epoch
                 logs = tf.nest.map_structure(lambda log: log[tf.newaxis], one(0))
             else:
                 room = self.epochs if self.xla else tf.shape(table)[0]

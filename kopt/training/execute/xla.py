@@ -111,7 +111,7 @@ class Decision:
     Attributes:
         xla: Whether to compile it.
         why: The reason.
-        estimate: What XLA costs and saves, where more steps would change the decision.
+        estimate: What XLA costs and saves, where the decision is by that.
     """
 
     xla: bool
@@ -120,7 +120,7 @@ class Decision:
 
     def stands(self, steps: int | None) -> bool:
         """Return whether the decision holds for a run of so many steps."""
-        return self.estimate is None or not self.estimate.pays(steps)
+        return self.xla or self.estimate is None or not self.estimate.pays(steps)
 
 
 def decide(
@@ -167,7 +167,7 @@ def decide(
     why = why or (internals.compiler_refusal(traced, sized(traced)) if plan.nested else "")
     if why:
         return Decision(False, why)
-    return Decision(True, "asked for in compile" if cost is None else f"{cost}, {plan.steps} steps are planned")
+    return Decision(True, "asked for in compile" if cost is None else f"{cost}, {plan.steps} steps are planned", cost)
 
 
 def before_tracing(model: KerasModel, spec: Nest, asked: bool | None, alone: bool) -> str:

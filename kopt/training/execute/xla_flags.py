@@ -8,7 +8,7 @@ from collections.abc import MutableMapping
 import tensorflow as tf
 
 from kopt import keras_internals as internals
-from kopt.training.execute.program_files import processor
+from kopt.training.execute.program_files import place, processor
 
 MEMORY = "ram://kopt-xla"  # a folder in the memory of a process
 DIRECTORY = "tf_xla_persistent_cache_directory"
@@ -31,7 +31,11 @@ def install(environment: MutableMapping[str, str] = os.environ) -> None:
         >>> with_flags(environment["TF_XLA_FLAGS"]).split()[:2]
         ['--tf_xla_auto_jit=2', '--tf_xla_persistent_cache_directory=ram://kopt-xla']
         >>> install({"KOPT_CACHE": "off"})
+
+    Raises:
+        ValueError: When `KOPT_CACHE` begins with the home of a user who is not there.
     """
+    place(environment)  # refuses a folder that cannot be
     given = environment.get(VARIABLE, "")
     wanted = without_flags(given) if environment.get("KOPT_CACHE") == "off" else with_flags(given)
     if wanted != given and not internals.devices_started() and known():

@@ -10,6 +10,7 @@ import tensorflow as tf
 from kopt.training.feed.order import order
 from kopt.values.types import Dataset, Nest, Tensor, TensorSpec
 
+LARGEST_BATCH = 2**30  # programs count rows in 32 bits
 CHUNK_SECONDS = 0.2  # how long a program call may take: progress and Ctrl-C wait for it
 
 
@@ -62,9 +63,9 @@ class Arrays:
         """Whether no short batch is left."""
         return self.whole_only or self.examples % self.batch_size == 0
 
-    def key(self, xla: bool) -> Hashable:
-        """Return the key of a program over arrays: their length under XLA, else whether a short batch is left."""
-        return self.batch_size, self.batch_key, self.even, self.examples if xla else None
+    def key(self, xla: bool, room: int) -> Hashable:
+        """Return the key of a program over arrays with room for so many orders; without XLA, of any length."""
+        return self.batch_size, self.batch_key, self.even, self.examples if xla else room > 1
 
     @property
     def batches(self) -> int:

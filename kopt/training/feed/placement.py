@@ -17,7 +17,7 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.distribute import workers
 from kopt.training.feed.batches import is_optional, rows
-from kopt.training.feed.chunks import Arrays
+from kopt.training.feed.chunks import LARGEST_BATCH, Arrays
 from kopt.training.feed.class_weights import ClassWeight, Weigh, weighing
 from kopt.training.feed.slices import arrays_of_slices
 from kopt.training.feed.sources import ResidentSource, Source, StreamSource, room_of
@@ -33,7 +33,6 @@ BatchSize = int | Literal["full"] | None
 Shuffle = bool | Literal["batch"]
 
 SHARE = 1 / 4  # of the free memory, for arrays on the device
-LARGEST_BATCH = 2**30  # programs count rows in 32 bits
 GPU_BYTES = 2**30  # on a GPU, whose free memory TensorFlow does not show
 
 
@@ -165,7 +164,7 @@ def arrays_for(spec: DataSpec, adapter: DataAdapter, weigh: Weigh | None, *, alo
         if spec.engine == "resident":
             return read(adapter, spec.seed, weigh)
         wanted = alone and spec.engine == "auto"
-        return arrays_of_slices(spec.x, weigh, ordered=spec.phase == "predict") if wanted else None
+        return arrays_of_slices(spec.x, weigh, spec.phase) if wanted else None
     if spec.shuffle == "batch":
         return None
     return arrays_of(adapter, spec.batch_size, bool(spec.shuffle), spec.seed, weigh)

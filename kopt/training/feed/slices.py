@@ -5,12 +5,12 @@ import os
 import tensorflow as tf
 
 from kopt import keras_internals as internals
-from kopt.training.feed.chunks import Arrays
+from kopt.training.feed.chunks import LARGEST_BATCH, Arrays
 from kopt.training.feed.class_weights import Weigh
-from kopt.values.types import Dataset, Nest
+from kopt.values.types import Dataset, Nest, Phase
 
 
-def arrays_of_slices(data: Nest, weigh: Weigh | None, *, ordered: bool) -> Arrays | None:
+def arrays_of_slices(data: Nest, weigh: Weigh | None, phase: Phase) -> Arrays | None:
     """Return the tensors of `from_tensor_slices(tensors).shuffle(buffer).batch(size)`; None for other data.
 
     Batches hold the examples that the dataset's own would hold. An order is drawn by the same shuffle of the examples'
@@ -19,10 +19,13 @@ def arrays_of_slices(data: Nest, weigh: Weigh | None, *, ordered: bool) -> Array
     Args:
         data: The data.
         weigh: Adds the weights of classes, or None.
-        ordered: Whether outputs in the order of the examples are asked for, which no shuffle can give.
+        phase: What the data are for: predictions are in the order of the dataset's own shuffle, and which examples an
+            evaluation leaves out goes by it.
     """
     slices = internals.slices_of(data) if isinstance(data, tf.data.Dataset) else None
-    if slices is None or ordered and slices.buffer is not None:
+    if slices is None or slices.batch_size > LARGEST_BATCH:
+        return None
+    if slices.buffer is not None and (phase == "predict" or phase == "test" and slices.whole_only):
         return None
     leaves = tf.nest.flatten(slices.tensors)
     if any(leaf.dtype in (tf.string, tf.variant) for leaf in leaves) or not len(leaves[0]):

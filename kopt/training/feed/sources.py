@@ -17,6 +17,7 @@ __getattr__ = moved_names(__name__, {"Resident": "ResidentSource", "Stream": "St
 
 ORDERS = 2**20  # examples in the orders that lie on the device for epochs to come
 MOST_ORDERS = 64
+FEW_ORDERS = 8  # that are drawn at a time where each epoch is a chunk of its own
 
 
 class Source(abc.ABC):
@@ -39,6 +40,7 @@ class Source(abc.ABC):
         self.known, self.steps_per_epoch, self.sizer = num_batches, steps_per_epoch, ChunkSizer(chunk_steps)
         self.epochs = epochs
         self.found = num_batches  # batches, as far as it is known by now
+        self.begun = 0  # epochs
         self.running, self.passes, self.seen = False, 0, 0  # whether a pass over the data runs; passes; its steps
         self.done, self.exhausted = 0, False  # steps of the epoch; whether its data ended too early
 
@@ -54,8 +56,11 @@ class Source(abc.ABC):
 
     @property
     def planned(self) -> int | None:
-        """The steps of all epochs, as far as they are known."""
-        return None if self.num_batches is None else self.epochs * self.num_batches
+        """The steps of all epochs; of those that are left, where their length was found at an epoch's end."""
+        if self.num_batches is None:
+            return None
+        found_late = self.known is None and self.steps_per_epoch is None
+        return (self.epochs - self.begun + 1 if found_late else self.epochs) * self.num_batches
 
     def reset(self) -> None:
         """Begin the data anew, before the first epoch and before each evaluation."""
@@ -64,7 +69,7 @@ class Source(abc.ABC):
     def epoch(self, number: int) -> Iterator[Chunk]:
         """Yield the chunks of an epoch; `advance` must be called for each before the next is asked for."""
         self.open()
-        self.done, self.exhausted = 0, False
+        self.done, self.exhausted, self.begun = 0, False, self.begun + 1
         total = self.steps_per_epoch or self.known
         while not self.exhausted and (total is None or self.done < total):
             if not self.running:
@@ -157,7 +162,8 @@ class ResidentSource(Source):
     def start(self, number: int) -> None:
         """Put the orders of this epoch, and of those that follow, on the device."""
         if number not in self.ordered:
-            self.ordered = range(number, number + max(1, min(self.room, self.epochs)))
+            most = min(self.room, self.epochs, self.room if self.epochs_per_chunk > 1 else FEW_ORDERS)
+            self.ordered = range(number, number + max(1, most))
             orders = np.zeros([self.room, self.arrays.examples], "int32")
             for row, epoch in enumerate(self.ordered):
                 orders[row] = self.arrays.order(epoch)

@@ -166,7 +166,7 @@ def find_rate(
                     break
                 require(sweep.batches() == before + whole, "x", f"must give {needed} batches", sweep.batches())
             losses = keras.ops.convert_to_numpy(sweep.losses)[1:]
-            none_made = float(skipped(model)) - skipped_before > steps
+            none_made = float(skipped(model)) - skipped_before >= sweep.batches()
         finally:
             remove(model, hook)
     kept = 0 if none_made else until_divergence(losses)

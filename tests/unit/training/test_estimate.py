@@ -83,3 +83,56 @@ def test_fits_of_any_length_evaluations_and_predictions_are_a_program_each(jit: 
     assert caplog.text.count("compiled in") == 3
     for function in (model.train_function, model.test_function, model.predict_function):
         assert len(function.traced.programs) == 1
+
+
+def test_lengths_with_room_for_one_order_and_for_several_are_two_programs(network, points, monkeypatch) -> None:
+    monkeypatch.setattr("kopt.training.feed.sources.ORDERS", 100)
+    ours, theirs = network(), network()
+    loop, how = Loop(ours, jit=False), {"batch_size": 10, "epochs": 3, "shuffle": False, "verbose": 0}
+    for rows in (100, 20, 100, 50):  # room for one order, for five, and for two
+        data = [part[:rows] for part in points]
+        assert loop.fit(*data, **how).history == theirs.fit(*data, **how).history
+    assert len(ours.train_function.traced.programs) == 2
+
+
+def test_another_length_is_compiled_only_where_that_pays_too(network, points, monkeypatch) -> None:
+    monkeypatch.setattr("kopt.training.execute.xla.estimate", lambda plan: Estimate(1.0, 0.01))
+    model, seen = network(), []
+    for rows, epochs in ((100, 11), (50, 1), (100, 1), (50, 21), (50, 1)):
+        Loop(model).fit(*(part[:rows] for part in points), batch_size=10, epochs=epochs, verbose=0)
+        seen.append(model.train_function.xla)
+    assert seen == [True, False, True, True, True]
+
+
+def test_an_end_that_is_found_late_leaves_the_epochs_that_are_left(network, points, monkeypatch) -> None:
+    monkeypatch.setattr("kopt.training.execute.xla.estimate", lambda plan: Estimate(1.0, 0.1))  # pays after 10 steps
+    data = tf.data.Dataset.from_tensor_slices(points).batch(10).filter(lambda *_: True)
+    for epochs, pays in ((2, False), (3, True)):
+        model = network()
+        Loop(model).fit(data, epochs=epochs, shuffle=False, verbose=0)
+        assert model.train_function.xla is pays
+
+
+class EachLoss(keras.Model):
+    """A model whose step returns a loss for each example."""
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            each = tf.square(self(x, training=True) - y)[:, 0]
+            loss = tf.reduce_mean(each)
+        self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+        return {"loss": loss, "each": each}
+
+
+def test_logs_of_any_size_are_those_of_the_last_batch(points) -> None:
+    histories = []
+    for train in (lambda model: model.fit, lambda model: Loop(model, jit=False).fit):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((10,))
+        model = EachLoss(inputs, keras.layers.Dense(1)(inputs))
+        model.compile("sgd")
+        histories.append(train(model)(*points, batch_size=16, epochs=2, shuffle=False, verbose=0).history)
+    theirs, ours = histories
+    np.testing.assert_allclose(ours["loss"], theirs["loss"])
+    assert [np.shape(one) for one in ours["each"]] == [np.shape(one) for one in theirs["each"]]

@@ -156,3 +156,13 @@ def test_bad_models(network, points) -> None:
         find_rate(keras.Sequential([keras.Input((10,)), keras.layers.Dense(1)]), *points)
     with pytest.raises(ValueError, match="low must be a rate with which the loss stays finite"):
         find_rate(network(), points[0] * np.nan, points[1])
+
+
+def test_gradients_that_are_not_finite_in_the_later_half_leave_the_first(network, points) -> None:
+    x = np.concatenate([points[0]] * 2)
+    x[100:] = np.nan
+    model = network(keras.optimizers.SGD(gradient_accumulation_steps=4))
+    curve = find_rate(
+        model, tf.data.Dataset.from_tensor_slices((x, np.concatenate([points[1]] * 2))).batch(2), steps=24
+    )
+    assert len(curve.rates) >= 10  # half of its batches were skipped, and more than there are updates

@@ -166,3 +166,16 @@ def test_the_command_shows_and_clears(files, monkeypatch, capsys) -> None:
     monkeypatch.setenv("KOPT_CACHE", "off")
     main(["cache"])
     assert "KOPT_CACHE is off" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners and modes are those of POSIX")
+def test_a_folder_that_others_may_write_to_is_left_alone(tmp_path) -> None:
+    files = ProgramFiles(tmp_path, "kind")
+    files.write("kopt_1", "a.pb", b"code")
+    assert (tmp_path / "kind").stat().st_mode & 0o077 == 0
+    (tmp_path / "kind").chmod(0o777)
+    for use in (lambda: files.read("kopt_1"), lambda: files.write("kopt_1", "b.pb", b"code")):
+        with pytest.raises(PermissionError, match="belongs to another user, or others may write to it"):
+            use()
+    (tmp_path / "kind").chmod(0o700)
+    assert files.read("kopt_1") == {"a.pb": b"code"}

@@ -80,7 +80,7 @@ def unseeded():
 
 @pytest.mark.parametrize("buffer", [4, 100])
 def test_orders_are_those_of_a_shuffle_with_such_a_buffer(buffer: int, unseeded) -> None:
-    arrays = arrays_of_slices(slices((X, Y)).shuffle(buffer).batch(5), None, ordered=False)
+    arrays = arrays_of_slices(slices((X, Y)).shuffle(buffer).batch(5), None, "train")
     assert arrays is not None
     before = np.random.get_state()[1].tolist()
     orders = [arrays.order(0) for _ in range(50)]
@@ -140,11 +140,15 @@ def test_what_is_left_alone_streams() -> None:
     ):
         assert isinstance(source, StreamSource)
     words = slices((np.array(["a", "b"]), np.ones(2))).batch(2)
-    assert arrays_of_slices(words, None, ordered=False) is None
+    assert arrays_of_slices(words, None, "train") is None
 
 
 def test_predictions_of_a_shuffle_are_left_alone(unseeded) -> None:
     shuffled, plain = slices(X).shuffle(9).batch(5), slices(X).batch(5)
-    assert arrays_of_slices(shuffled, None, ordered=True) is None
-    assert arrays_of_slices(plain, None, ordered=True) is not None
-    assert arrays_of_slices(shuffled, None, ordered=False) is not None
+    assert arrays_of_slices(shuffled, None, "predict") is None
+    assert arrays_of_slices(plain, None, "predict") is not None
+    assert arrays_of_slices(shuffled, None, "train") is not None
+    dropping = slices(X).shuffle(9).batch(5, drop_remainder=True)
+    assert arrays_of_slices(dropping, None, "test") is None  # each evaluation leaves out others
+    assert arrays_of_slices(shuffled, None, "test") is not None
+    assert arrays_of_slices(slices(X).batch(2**31), None, "train") is None
