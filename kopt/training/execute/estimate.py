@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kopt.values.types import ConcreteFunction
 
-# Measured by recipes/benchmarks/xla_estimate.py: least squares of logarithms over its works, on a CPU.
+# Measured by recipes/benchmarks/xla_estimate.py on a CPU, and not on a GPU: least squares of logarithms over its works.
 COMPILE_SECONDS = 4.3e-3  # to compile an operation
 OPERATION_SECONDS = 4.8e-7  # that XLA saves for each operation that TensorFlow starts
 BYTE_SECONDS = 5.4e-11  # that XLA saves for each byte that it keeps in registers and caches
@@ -17,19 +17,28 @@ LAUNCH_SECONDS = 6e-5  # that a program takes to start one that XLA has compiled
 TRIPS = 16  # the turns of a loop over no sequence
 
 # Operations that cost nothing, or nothing less in XLA.
-FREE: tuple[str, ...] = (
-    "Const",
-    "Placeholder",
-    "Identity",
-    "IdentityN",
-    "NoOp",
-    "ReadVariableOp",
-    "Reshape",
-    "ExpandDims",
-    "Squeeze",
+FREE = frozenset(
+    [
+        "Const",
+        "Placeholder",
+        "Identity",
+        "IdentityN",
+        "NoOp",
+        "ReadVariableOp",
+        "Reshape",
+        "ExpandDims",
+        "Squeeze",
+        "StridedSlice",
+        "StopGradient",
+        "Shape",
+        "ShapeN",
+        "Size",
+        "Rank",
+        "VariableShape",
+        "BroadcastGradientArgs",
+    ]
 )
-FREE += ("Shape", "ShapeN", "Size", "Rank", "VariableShape", "StopGradient", "BroadcastGradientArgs", "StridedSlice")
-PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum", "Conv", "Depthwise")
+PRODUCTS = ("MatMul", "BatchMatMul", "Einsum", "Conv", "Depthwise")  # how their names begin
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class Chunk:
         steps: The number of steps.
         fresh: Whether an epoch begins with the chunk, so that metrics are reset.
         asked: The number of steps a call that the user or a callback asks for; None for as many as is fast.
-        planned: The number of steps that the run plans over the data in all; None when their end is unknown.
+        planned: The number of steps that the run plans over the data; None when their end is unknown.
     """
 
     first: int

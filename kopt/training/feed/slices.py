@@ -7,22 +7,22 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.training.feed.chunks import LARGEST_BATCH, Arrays
 from kopt.training.feed.class_weights import Weigh
-from kopt.values.types import Dataset, Nest, Phase
+from kopt.values.types import Dataset, Phase
 
 
-def arrays_of_slices(data: Nest, weigh: Weigh | None, phase: Phase) -> Arrays | None:
+def arrays_of_slices(data: Dataset, weigh: Weigh | None, phase: Phase) -> Arrays | None:
     """Return the tensors of `from_tensor_slices(tensors).shuffle(buffer).batch(size)`; None for other data.
 
     Batches hold the examples that the dataset's own would hold. An order is drawn by the same shuffle of the examples'
     numbers; as the dataset's shuffle has no seed, no order of it is more its own than another.
 
     Args:
-        data: The data.
+        data: The dataset.
         weigh: Adds the weights of classes, or None.
         phase: What the data are for: predictions are in the order of the dataset's own shuffle, and which examples an
             evaluation leaves out goes by it.
     """
-    slices = internals.slices_of(data) if isinstance(data, tf.data.Dataset) else None
+    slices = internals.slices_of(data)
     if slices is None or slices.batch_size > LARGEST_BATCH:
         return None
     if slices.buffer is not None and (phase == "predict" or phase == "test" and slices.whole_only):

@@ -189,6 +189,8 @@ class ResidentSource(Source):
             return None
         self.start(number)
         count = min(count, self.ordered.stop - number)
+        if count < 2:
+            return None
         return ResidentChunk(
             first=0,
             steps=count * batches,

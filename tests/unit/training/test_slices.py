@@ -95,12 +95,8 @@ def test_orders_are_those_of_a_shuffle_with_such_a_buffer(buffer: int, unseeded)
 
 
 def test_each_epoch_trains_on_every_example_once_in_an_order_of_its_own(unseeded) -> None:
-    ours = model_of(X)
-    unseed_again = slices((X, Y))
-    from tensorflow.python.eager import context
-
-    context.context()._seed = None
-    source = Loop(ours).source("train", DataSpec(unseed_again.shuffle(22).batch(5)).planned(3))
+    data = slices((X, Y)).shuffle(22).batch(5)
+    source = Loop(model_of(X)).source("train", DataSpec(data).planned(3))
     assert isinstance(source, ResidentSource)
     for epoch in range(3):
         for chunk in source.epoch(epoch):
