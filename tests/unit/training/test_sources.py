@@ -101,6 +101,16 @@ def test_several_whole_epochs_are_one_chunk_where_there_is_time_for_two() -> Non
     assert source.ordered == range(1, 5) and source.whole_epochs(3, 4) is None
 
 
+def test_a_chunk_of_several_epochs_has_no_more_than_there_are_orders() -> None:
+    source = resident(epochs=9)  # with room for four
+    source.sizer.size = 1000
+    chunk = source.whole_epochs(0, 9)
+    assert chunk is not None and [row for row, *_ in chunk.parts] == [0, 1, 2, 3]
+    assert source.whole_epochs(3, 9) is None  # one order is left: that epoch is a chunk of its own
+    chunk = source.whole_epochs(4, 9)
+    assert chunk is not None and len(chunk.parts) == 4 and source.ordered == range(4, 8)
+
+
 def test_the_sizer_leaves_out_the_call_that_compiled_and_short_chunks() -> None:
     sizer = ChunkSizer(None)
     sizer.measure(1, 9.0, 100)
