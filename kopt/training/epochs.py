@@ -166,8 +166,11 @@ class Epochs:
         """Train for several epochs in one call when callbacks allow it; return the result of each."""
         if any(watches_batches(one, "train") or not spans_epochs(one) for one in self.called):
             return []
-        chunk, program = data.whole_epochs(epoch, last), self.install("train")
-        if chunk is None or not program.executor(chunk).spans_epochs:
+        program = self.install("train")
+        if data.last is None or not program.executor(data.last).spans_epochs:
+            return []
+        chunk = data.whole_epochs(epoch, last)
+        if chunk is None:
             return []
         result, seconds = timed(program, chunk)
         data.sizer.measure(chunk.steps, seconds, chunk.steps)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ChunkSizer, ResidentChunk, StreamChunk
+from kopt.training.feed.iterators import Iterators
 from kopt.values.checks import require
 from kopt.values.moved_names import moved_names
 from kopt.values.types import DataAdapter, Dataset, Nest, Tensor, Variable
@@ -43,6 +44,7 @@ class Source(abc.ABC):
         self.begun = 0  # epochs
         self.running, self.passes, self.seen = False, 0, 0  # whether a pass over the data runs; passes; its steps
         self.done, self.exhausted = 0, False  # steps of the epoch; whether its data ended too early
+        self.last: Chunk | None = None  # that was run
 
     @property
     def num_batches(self) -> int | None:
@@ -96,6 +98,7 @@ class Source(abc.ABC):
 
     def advance(self, chunk: Chunk, result: ChunkResult) -> None:
         """Go on after a chunk that has been run."""
+        self.last = chunk
         self.seen, self.done = self.seen + result.steps, self.done + (self.sizer.asked or result.steps)
         if result.steps < chunk.steps:
             self.running, self.exhausted, self.found = False, True, self.seen
@@ -160,15 +163,25 @@ class ResidentSource(Source):
         return None if self.steps_per_epoch else self.arrays.examples
 
     def start(self, number: int) -> None:
-        """Put the orders of this epoch, and of those that follow, on the device."""
+        self.put_orders(number, 1)
+
+    def put_orders(self, number: int, needed: int) -> None:
+        """Put the orders of so many epochs on the device, where that of the first is not there."""
         if number not in self.ordered:
-            most = min(self.room, self.epochs, self.room if self.epochs_per_chunk > 1 else FEW_ORDERS)
-            self.ordered = range(number, number + max(1, most))
+            self.ordered = range(number, number + self.drawn(needed))
             orders = np.zeros([self.room, self.arrays.examples], "int32")
             for row, epoch in enumerate(self.ordered):
-                orders[row] = self.arrays.order(epoch)
+                orders[row] = self.order(epoch)
             self.orders = tf.constant(orders)
         self.row = number - self.ordered.start
+
+    def drawn(self, needed: int) -> int:
+        """Return the number of orders to draw where so many are needed: those of the epochs that follow too."""
+        return max(1, min(self.room, self.epochs, self.room if self.epochs_per_chunk > 1 else FEW_ORDERS))
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the order of the examples in an epoch."""
+        return self.arrays.order(epoch)
 
     def chunk(self, steps: int) -> ResidentChunk:
         return ResidentChunk(
@@ -184,10 +197,10 @@ class ResidentSource(Source):
 
     def whole_epochs(self, number: int, last: int) -> ResidentChunk | None:
         batches = self.arrays.batches
-        count = min(self.sizer.size // batches, last - number, self.epochs_per_chunk)
+        count = min(self.sizer.size // batches, last - number, self.epochs_per_chunk, self.room)
         if count < 2:
             return None
-        self.start(number)
+        self.put_orders(number, count)
         count = min(count, self.ordered.stop - number)
         if count < 2:
             return None
@@ -209,9 +222,6 @@ def room_of(arrays: Arrays) -> int:
 
 class StreamSource(Source):
     """A dataset, read inside the graph.
-
-    Iterators are made when Keras makes them: each moves the state of a dataset that shuffles, so that its epochs have
-    the order that they have in fit.
 
     Args:
         dataset: A tf.data.Dataset of global batches, or a distributed one of each replica's.
@@ -237,11 +247,11 @@ class StreamSource(Source):
         ordered: tuple[Arrays, Variable] | None = None,
     ):
         super().__init__(num_batches, steps_per_epoch, chunk_steps, epochs)
-        self.dataset, self.adapter, self.ordered = dataset, adapter, ordered
-        self.as_given = internals.is_of_dataset(adapter) and isinstance(dataset, tf.data.Dataset)
-        self.looked_at, self.changing = looked_at and self.as_given, internals.is_of_py_dataset(adapter)
+        self.adapter, self.ordered = adapter, ordered
+        as_given = internals.is_of_dataset(adapter) and isinstance(dataset, tf.data.Dataset)
+        self.iterators = Iterators(dataset, as_given=as_given, looked_at=looked_at)
+        self.changing = internals.is_of_py_dataset(adapter)
         self.iterator: Nest = None
-        self.following: Nest = None  # the iterator of the next pass
 
     @property
     def examples(self) -> int | None:
@@ -249,9 +259,7 @@ class StreamSource(Source):
 
     def reset(self) -> None:
         super().reset()
-        self.following = None
-        if self.looked_at:
-            next(iter(self.dataset), None)
+        self.iterators.reset()
         self.adapter.on_epoch_end()  # as fit does before it begins: data that change there are those of fit
 
     def open(self) -> None:
@@ -263,8 +271,7 @@ class StreamSource(Source):
         if self.ordered:
             arrays, variable = self.ordered
             variable.assign(arrays.order(number))
-        goes_on = self.steps_per_epoch and self.following is not None
-        self.iterator, self.following = self.following if goes_on else iter(self.dataset), None
+        self.iterator = self.iterators.take(goes_on=self.steps_per_epoch is not None)
 
     def chunk(self, steps: int) -> StreamChunk:
         fresh, asked = self.done == 0, self.sizer.asked
@@ -273,8 +280,7 @@ class StreamSource(Source):
         )
 
     def ended(self) -> None:
-        if self.as_given:
-            self.following = iter(self.dataset)
+        self.iterators.ended()
 
     def close(self) -> None:
         self.adapter.on_epoch_end()
