@@ -1,19 +1,16 @@
 """TimeBudget: training that ends when its time is up."""
 
 import logging
-import re
 import time
 
 from kopt.callbacks.base import registry
 from kopt.training.callback import Callback
-from kopt.values.checks import require
+from kopt.values.durations import seconds_of
 from kopt.values.types import KerasModel, Logs
 
 __all__ = ["TimeBudget"]
 
 log = logging.getLogger("kopt")
-
-SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 @registry.register
@@ -48,7 +45,7 @@ class TimeBudget(Callback):
 
     def __init__(self, budget: float | str):
         super().__init__()
-        self.budget = seconds(budget)
+        self.budget = seconds_of(budget, "budget")
 
     def set_model(self, model: KerasModel) -> None:
         """Start counting; a user's loop may not call `on_train_begin`."""
@@ -71,17 +68,3 @@ class TimeBudget(Callback):
             if not self.said:
                 log.info("stopped: the budget of %g s is spent", self.budget)
                 self.said = True
-
-
-def seconds(budget: float | str, name: str = "budget") -> float:
-    """Return a duration in seconds."""
-    rule = "must be seconds > 0 or a duration such as '30m' or '1h30m'"
-    if isinstance(budget, str):
-        parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", budget)
-        require(bool(parts) and "".join(map("".join, parts)) == budget, name, rule, budget)
-        total = sum(float(number) * SECONDS[unit] for number, unit in parts)
-    else:
-        require(isinstance(budget, (int, float)) and not isinstance(budget, bool), name, rule, budget)
-        total = float(budget)
-    require(0 < total < float("inf"), name, rule, budget)
-    return total

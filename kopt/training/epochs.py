@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -12,10 +11,13 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.distribute import is_chief, over_workers, workers
 from kopt.training.callback import Times
+from kopt.training.checkpoint.saver import Run, Unsaved
 from kopt.training.callback_needs import send_epoch, spans_epochs, watched, watches_batches
+from kopt.training.epoch_result import EpochResult, Moment
 from kopt.training.execute.base import Executor
 from kopt.training.execute.predictions import predictions_of
 from kopt.training.execute.program import Program
+from kopt.training.execute.xla import Decision, settled
 from kopt.training.feed.chunks import Chunk, ChunkResult, ChunkSizer
 from kopt.training.feed.placement import Jit
 from kopt.training.feed.sources import Source
@@ -26,18 +28,12 @@ from kopt.values.types import KerasCallback, KerasModel, Nest, Phase, Step, Vari
 
 log = logging.getLogger("kopt")
 
+UNSAVED = Unsaved()
+
 SKIPPED = "skipped steps"  # their number, among a program's logs
 
 BatchMethod = Callable[..., None]
 Frequency = int | Collection[int]  # of validation: every so many epochs, or after these
-
-
-class EpochResult(NamedTuple):
-    """The result of an epoch: its logs, the values of what is watched, and the times of its training part."""
-
-    logs: dict[str, Nest]
-    values: Mapping[str, Nest]
-    times: Times
 
 
 class Epochs:
@@ -54,6 +50,7 @@ class Epochs:
         self, model: KerasModel, steps: Mapping[Phase, Step], jit: Jit, executors: Sequence[type[Executor]] = ()
     ):
         self.model, self.steps, self.jit, self.executors = model, steps, jit, tuple(executors)
+        self.settled: Mapping[Phase, Mapping[str, Decision]] = {}
         self.called: Sequence[KerasCallback] = ()
         self.skipped_before = 0
 
@@ -66,6 +63,7 @@ class Epochs:
         *,
         validation: Source | None = None,
         frequency: Frequency = 1,
+        saver: Unsaved = UNSAVED,
     ) -> None:
         """Train from one epoch to before another.
 
@@ -76,35 +74,51 @@ class Epochs:
             callbacks: The callbacks.
             validation: Data to validate on, or None.
             frequency: Validate every so many epochs, or after the listed ones.
+            saver: Writes checkpoints, and puts training back.
         """
+        sources = {"train": data} | ({} if validation is None else {"validation": validation})
+        initial = internals.initial_epoch(self.model, initial)
+        run = Run(self.model, self.steps["train"], sources, callbacks.callbacks, initial, self)
+        moment = saver.moment or Moment(initial)
+        saver.check(run)
         self.begin(data, callbacks)
-        epoch = first = internals.initial_epoch(self.model, initial)
-        logs, stop = None, False
+        if moment.amid:
+            callbacks.on_epoch_begin(moment.epoch)
+        saver.restore(run)
+        epoch = first = moment.epoch
+        result, stop = moment.result, moment.stopped
         while epoch < epochs and not stop:
-            callbacks.on_epoch_begin(epoch)
+            begun = moment.amid and epoch == first
+            if not begun:
+                callbacks.on_epoch_begin(epoch)
             # The first epoch is alone: callbacks begin with it, and it shows how long one takes.
-            results = self.several(data, epoch, epochs) if epoch > first else []
-            for place, result in enumerate(results or [self.over("train", data, epoch, callbacks)]):
+            results = self.several(data, epoch, epochs, saver) if epoch > first else []
+            results = results or [self.over("train", data, epoch, callbacks, saver, result if begun else EpochResult())]
+            for place, result in enumerate(results):
                 if place:
                     callbacks.on_epoch_begin(epoch)
                 self.report(epoch, result)
-                logs = result.logs
                 if validation is not None and due(epoch, frequency):
-                    found = self.evaluate(validation, callbacks)
-                    logs = logs | {f"val_{name}": value for name, value in found.items()}
-                callbacks.on_epoch_end(epoch, logs)
+                    saver.validating(Moment(epoch, amid=True, result=result))
+                    found = self.evaluate(validation, callbacks, saver)
+                    result = result._replace(logs=result.logs | {f"val_{name}": value for name, value in found.items()})
+                callbacks.on_epoch_end(epoch, result.logs)
                 epoch += 1
             stop = self.agreed_stop("train")
+            ended = Moment(epoch, stopped=stop, result=result)
+            saver.epoch_ended(ended, len(results), last=stop or epoch >= epochs)
         if epochs > 0:
             self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
-        callbacks.on_train_end(logs=logs)
+        callbacks.on_train_end(logs=result.logs or None)
 
-    def evaluate(self, data: Source, callbacks: keras.callbacks.CallbackList) -> dict[str, float]:
+    def evaluate(
+        self, data: Source, callbacks: keras.callbacks.CallbackList, saver: Unsaved = UNSAVED
+    ) -> dict[str, float]:
         """Evaluate on a source; return the logs as numbers."""
         self.model.stop_evaluating = False
         data.reset()
         callbacks.on_test_begin()
-        logs = internals.plain_logs(self.over("test", data, 0, callbacks).logs)
+        logs = internals.plain_logs(self.over("test", data, 0, callbacks, saver).logs)
         callbacks.on_test_end(logs)
         return logs
 
@@ -141,11 +155,18 @@ class Epochs:
         if data.sizer.asked is None and any(watches_batches(one, "train") for one in self.called):
             data.sizer = ChunkSizer(self.model.steps_per_execution)  # a batch method was set after data were placed
 
-    def over(self, phase: Phase, data: Source, epoch: int, callbacks: keras.callbacks.CallbackList) -> EpochResult:
+    def over(
+        self,
+        phase: Phase,
+        data: Source,
+        epoch: int,
+        callbacks: keras.callbacks.CallbackList,
+        saver: Unsaved,
+        so_far: EpochResult = EpochResult(),
+    ) -> EpochResult:
         """Run the chunks of an epoch."""
-        logs: Nest = {}
-        values: Mapping[str, Nest] = {}
-        times, program, (begin, end) = Times(0, 0.0, 0.0), self.install(phase), batch_methods(phase, callbacks)
+        logs, values, times = so_far
+        program, (begin, end) = self.install(phase), batch_methods(phase, callbacks)
         for chunk in data.epoch(epoch):
             begin(chunk.first)
             if self.installed(phase) is not program:  # a callback has compiled the model
@@ -159,10 +180,14 @@ class Epochs:
                 if self.agreed_stop(phase, data):
                     break
             data.advance(chunk, result)
+            if phase == "train":
+                saver.chunk_ended(Moment(epoch, amid=True, result=EpochResult(logs, values, times)), result.steps)
+            else:
+                saver.validated_chunk()
         metrics = logs and program.traced.logs == "metrics"
         return EpochResult(dict(logs) if metrics else internals.epoch_logs(self.model, logs), values, times)
 
-    def several(self, data: Source, epoch: int, last: int) -> list[EpochResult]:
+    def several(self, data: Source, epoch: int, last: int, saver: Unsaved) -> list[EpochResult]:
         """Train for several epochs in one call when callbacks allow it; return the result of each."""
         if any(watches_batches(one, "train") or not spans_epochs(one) for one in self.called):
             return []
@@ -174,6 +199,7 @@ class Epochs:
             return []
         result, seconds = timed(program, chunk)
         data.sizer.measure(chunk.steps, seconds, chunk.steps)
+        saver.count(chunk.steps)
         count = len(chunk.parts)
         times = Times(chunk.steps // count, seconds / count, 0.0)
         return [EpochResult(*program.split(logs), times) for logs in result.logs]
@@ -214,8 +240,28 @@ class Epochs:
                 model.train_function = program
             else:
                 model.test_function = program
+        program.traced.settled = dict(self.settled.get(phase, {}))
         program.watch(watched(self.called) | self.counted if phase == "train" else {})
         return program
+
+    # What checkpoints keep of programs
+
+    def decisions(self) -> dict[Phase, Nest]:
+        """Return what was decided about XLA, as plain values by phase and kind of batch."""
+        programs = {phase: self.installed(phase) for phase in self.steps}
+        return {phase: one.traced.decided() for phase, one in programs.items() if isinstance(one, Program)}
+
+    def settle(self, decisions: Mapping[Phase, Nest]) -> None:
+        """Decide about XLA as it was decided before."""
+        self.settled = {phase: settled(kinds) for phase, kinds in decisions.items()}
+        for phase in self.settled:
+            self.install(phase)
+
+    def prepare(self, data: Source) -> None:
+        """Trace the training step, which makes the variables that are made at the first step, and changes none."""
+        program = self.install("train")
+        if not self.model.run_eagerly:
+            program.traced.trace(data.batch_spec, False)
 
     @property
     def counted(self) -> dict[str, Variable]:

@@ -12,7 +12,9 @@ from kopt.training.arguments import callback_list, require_fit, require_loop, re
 from kopt.training.belonging import require_own_optimizer, require_own_step
 from kopt.training.callback import Callback
 from kopt.training.callback_needs import for_worker, needs_every_batch, spans_epochs, watches_batches
-from kopt.training.epochs import Epochs, Frequency, times_due
+from kopt.training.checkpoint.callback import Checkpoint
+from kopt.training.checkpoint.saver import Saver, Unsaved
+from kopt.training.epochs import UNSAVED,  Epochs, Frequency, times_due
 from kopt.training.execute.base import Executor
 from kopt.training.feed.class_weights import ClassWeight, require_class_weight
 from kopt.training.feed.order import seed_of_run
@@ -27,6 +29,9 @@ from kopt.values.checks import require
 from kopt.values.types import KerasCallback, KerasModel, Nest, Phase, Step, Strategy
 
 __all__ = ["Loop", "fit"]
+
+PARTS: dict[Phase, str] = {"train": "train", "test": "validation", "predict": "predict"}  # names in checkpoints
+Checkpointed = str | os.PathLike[str] | Checkpoint | None
 
 Verbose = Literal["auto"] | int
 Callbacks = Sequence[KerasCallback] | KerasCallback | None
@@ -122,6 +127,8 @@ class Loop:
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: Frequency = 1,
+        checkpoint: Checkpointed = None,
+        every: str = "30s",
     ) -> keras.callbacks.History:
         """Train, as `keras.Model.fit` does; embeddings under adaptive optimizers only with `Loop(sparse="keras")`.
 
@@ -144,13 +151,20 @@ class Loop:
             validation_steps: Where to cut the validation; None for all the data.
             validation_batch_size: Examples a validation batch; as `batch_size` when None.
             validation_freq: Validate every so many epochs, or at these.
+            checkpoint: A folder of checkpoints: a run that was stopped goes on from the last one, when the same fit of
+                the same script is run again, and ends with the same bits; a run that was complete is not trained again.
+                `Checkpoint(folder)` has more to set.
+            every: How often a checkpoint is written: "30s", "1000 steps", "1 epoch"; at the next end of a program call.
 
         Returns:
             The History, as from Keras; learning rates are in it where `callbacks.LearningRate` is among the callbacks.
 
         Raises:
             ValueError: When an argument is out of range, the model is not compiled, or data are empty, have no end,
-                masked values, weights that are no numbers, or labels that are no class.
+                masked values, weights that are no numbers, or labels that are no class; when a checkpoint is of another
+                model, optimizer or data, or another process trains in its folder.
+            Damaged: When no checkpoint in the folder is whole.
+            SystemExit: When a signal such as SIGTERM has ended training; after Ctrl-C KeyboardInterrupt.
         """
         counts = {"epochs": epochs, "initial_epoch": initial_epoch}
         cuts = {"steps_per_epoch": steps_per_epoch, "validation_steps": validation_steps}
@@ -167,22 +181,38 @@ class Loop:
         together = epochs if held_out is None and all(map(spans_epochs, asked)) else 1
         training = DataSpec(x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, class_weight=class_weight)
         training = training.planned(epochs - initial_epoch, together).cut("steps_per_epoch", steps_per_epoch)
-        data = self.source("train", training, asked)
-        require_own_optimizer(self.model, self.epochs.steps["train"])
         validation = None
         if held_out is not None:
             size = validation_batch_size or (None if batch_size == "full" else batch_size)
-            spec = DataSpec(*held_out, batch_size=size, name="validation_data")
-            spec = spec.planned(times_due(initial_epoch, epochs, validation_freq))
-            validation = self.source("test", spec.cut("validation_steps", validation_steps), asked)
-        sizes = {"steps": data.num_batches, "examples": data.examples}
-        called = self.callbacks(asked, verbose, epochs=epochs, **sizes, add_history=True)
-        self.begin()
-        try:
-            self.epochs.train(initial_epoch, epochs, data, called, validation=validation, frequency=validation_freq)
-        finally:
-            self.clean_up(called)
+            validation = DataSpec(*held_out, batch_size=size, name="validation_data")
+            validation = validation.planned(times_due(initial_epoch, epochs, validation_freq))
+            validation = validation.cut("validation_steps", validation_steps)
+        saver = self.saver(checkpoint, every, asked)
+        with saver.opened():
+            data = self.source("train", training, asked, saver)
+            require_own_optimizer(self.model, self.epochs.steps["train"])
+            held = None if validation is None else self.source("test", validation, asked, saver)
+            sizes = {"steps": data.num_batches, "examples": data.examples}
+            called = self.callbacks(asked, verbose, epochs=epochs, **sizes, add_history=True)
+            self.begin()
+            how = {"validation": held, "frequency": validation_freq, "saver": saver}
+            try:
+                self.epochs.train(initial_epoch, epochs, data, called, **how)
+            finally:
+                self.clean_up(called)
         return self.model.history
+
+    def saver(self, checkpoint: Checkpointed, every: str, asked: Sequence[KerasCallback]) -> Unsaved:
+        """Return what writes the checkpoints that are asked for."""
+        found = next((one for one in asked if isinstance(one, Checkpoint)), None)
+        rule = "must be None beside a callback that writes checkpoints"
+        require(found is None or checkpoint is None, "checkpoint", rule, checkpoint)
+        if found is None and checkpoint is not None:
+            found = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint, every=every)
+        if found is None:
+            return Unsaved()
+        found.in_loop = True
+        return Saver(found.options, self.model)
 
     def evaluate(
         self,
@@ -249,14 +279,16 @@ class Loop:
         data = self.source("predict", DataSpec(x, batch_size=batch_size).cut("steps", steps), asked)
         return self.epochs.predict(data, self.callbacks(asked, 0, epochs=1, steps=data.num_batches))
 
-    def source(self, phase: Phase, spec: DataSpec, asked: Sequence[KerasCallback] = ()) -> Source:
+    def source(
+        self, phase: Phase, spec: DataSpec, asked: Sequence[KerasCallback] = (), saver: Unsaved = UNSAVED
+    ) -> Source:
         """Return the source of a phase's data, placed as the callbacks need it."""
         drawn = phase == "train" and spec.shuffle and internals.are_arrays(spec.x, spec.y, spec.sample_weight)
         spec = dataclasses.replace(
             spec,
-            seed=seed_of_run(self.seed, self.model.distribute_strategy) if drawn else 0,
+            seed=saver.seed(seed_of_run(self.seed, self.model.distribute_strategy)) if drawn else 0,
             engine=self.engine if phase == "train" else "auto",
-            budget=self.budget,
+            budget=saver.budget(PARTS[phase], self.budget),
             chunk_steps=self.steps_a_call(asked, phase),
             buildable=self.buildable and phase != "predict",
             phase=phase,

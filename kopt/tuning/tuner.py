@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import keras_tuner
 import optuna
 
-from kopt.callbacks.time_budget import seconds
 from kopt.distribute import launched
 from kopt.keras_internals.tuning import TrialTuner, forgetting_gradients
 from kopt.tuning.report import importances_of, write_report
@@ -34,6 +33,7 @@ from kopt.tuning.trial.validation import (
     require_kinds,
     require_trainable,
 )
+from kopt.values.durations import seconds_of
 from kopt.values import types
 from kopt.values.checks import require
 from kopt.values.places import as_path
@@ -124,7 +124,7 @@ class Tuner(TrialTuner):
         require_counts(given)
         trains = hypermodel is not None or type(self).run_trial is not Tuner.run_trial
         require(trains, "hypermodel", "must be given where run_trial is not one's own", hypermodel)
-        self.timeout = math.inf if timeout is None else seconds(timeout, "timeout")
+        self.timeout = math.inf if timeout is None else seconds_of(timeout, "timeout")
         require(max_trials is not None or timeout is not None, "max_trials", "must be set without a timeout", None)
         self.folds, self.keep, self.max_parameters, self.seed = folds, keep, max_parameters, seed
         self.executions = folds * executions_per_trial

@@ -15,7 +15,7 @@ from kopt.training.execute.estimate import Plan
 from kopt.training.execute.lookups import Lookups
 from kopt.training.execute.normalization import fused_normalization
 from kopt.training.execute.xla import Decision, decide
-from kopt.training.feed.batches import is_optional, rows, shared, sliced
+from kopt.training.feed.batches import rows, shared, sliced, without_missing
 from kopt.training.feed.chunks import Chunk, ChunkResult
 from kopt.training.feed.placement import Jit
 from kopt.training.steps.train import TrainStep
@@ -97,6 +97,7 @@ class TracedStep:
         self.lookups = Lookups()
         self.watched: dict[str, Variable] = {}
         self.decisions: dict[Hashable, Decision] = {}
+        self.settled: dict[str, Decision] = {}  # of an earlier process, by the text of the kind of batch
         self.traces: OrderedDict[TraceKey, ConcreteFunction] = OrderedDict()
         self.programs: OrderedDict[ProgramKey, Program] = OrderedDict()
 
@@ -190,7 +191,8 @@ class TracedStep:
             plan: What the run plans for such batches.
         """
         key = batch, self.hooks
-        made = self.decisions.get(key)
+        made = self.decisions.get(key) or self.settled.get(repr(batch))
+        self.decisions |= {} if made is None else {key: made}
         if made is None or not made.stands(plan.steps):
             wanted = spec()
             trace = lambda: self.trace(wanted, True)
@@ -208,6 +210,10 @@ class TracedStep:
     def refuse_xla(self, batch: Hashable) -> None:
         """Compile a kind of batch without XLA from now on."""
         self.decisions[batch, self.hooks] = Decision(False, "XLA refuses the step")
+
+    def decided(self) -> dict[str, Nest]:
+        """Return the decisions as plain values, by the text of the kind of batch."""
+        return {repr(batch): made.plain() for (batch, _), made in self.decisions.items()}
 
     # Programs
 
@@ -281,11 +287,6 @@ def recall(store: OrderedDict[Key, Kept], key: Key, make: Callable[[], Kept]) ->
             store.popitem(last=False)
     store.move_to_end(key)
     return store[key]
-
-
-def without_missing(batch: Batch) -> Batch:
-    """Return a batch, or its spec, with None for the parts that the data do not have."""
-    return tf.nest.map_structure(lambda leaf: None if is_optional(leaf) else leaf, batch)
 
 
 def blank(outputs: Nest) -> tuple[Nest, Nest]:

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from kopt import keras_internals as internals
-from kopt.training.execute.base import Executor, TracedStep, without_missing
+from kopt.training.execute.base import Executor, TracedStep
 from kopt.training.execute.compile_cache import named
 from kopt.training.execute.estimate import Plan
+from kopt.training.feed.batches import without_missing
 from kopt.training.feed.chunks import Chunk, ChunkResult, ResidentChunk, StreamChunk
 from kopt.training.feed.placement import Jit
 from kopt.values.checks import require

@@ -2,9 +2,10 @@
 
 import tensorflow as tf
 
-from kopt.training.execute.base import Executor, blank, without_missing
+from kopt.training.execute.base import Executor, blank
 from kopt.training.execute.compile_cache import named
 from kopt.training.execute.estimate import Plan
+from kopt.training.feed.batches import without_missing
 from kopt.training.feed.chunks import Chunk, ChunkResult, StreamChunk
 from kopt.values.types import Batch, Nest, PolymorphicFunction, Tensor
 

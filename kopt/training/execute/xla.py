@@ -3,7 +3,7 @@
 It is made before data are drawn, before any state changes and before anything compiles.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -13,7 +13,7 @@ from kopt.training.execute.estimate import Estimate, Plan, estimate
 from kopt.training.execute.lookups import LOOKUPS
 from kopt.training.feed.placement import Jit
 from kopt.values.checks import require
-from kopt.values.types import ConcreteFunction, KerasModel, Nest, Operation, Tensor
+from kopt.values.types import ConcreteFunction, Json, KerasModel, Nest, Operation, Tensor
 
 ANY_SIZE = 8  # stands for an unknown number of examples when XLA's compiler is asked
 
@@ -121,6 +121,16 @@ class Decision:
     def stands(self, steps: int | None) -> bool:
         """Return whether the decision holds for a run of so many steps."""
         return self.xla or self.estimate is None or not self.estimate.pays(steps)
+
+    def plain(self) -> list[Json]:
+        """Return the decision as numbers and a text."""
+        cost = self.estimate
+        return [self.xla, self.why, None if cost is None else [cost.compiling, cost.saved]]
+
+
+def settled(plain: Mapping[str, Sequence[Json]]) -> dict[str, Decision]:
+    """Return the decisions that `Decision.plain` returned, by their keys."""
+    return {key: Decision(xla, why, cost and Estimate(*cost)) for key, (xla, why, cost) in plain.items()}
 
 
 def decide(

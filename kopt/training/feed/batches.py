@@ -57,3 +57,8 @@ def shared(examples: Tensor, take: Callable[[Tensor, Tensor], Batch], strategy: 
 def is_optional(leaf: Nest | TensorSpec) -> bool:
     """Return whether a leaf stands for a part that the data do not have."""
     return isinstance(leaf, (tf.experimental.Optional, tf.OptionalSpec))
+
+
+def without_missing(batch: Batch) -> Batch:
+    """Return a batch, or its spec, with None for the parts that the data do not have."""
+    return tf.nest.map_structure(lambda leaf: None if is_optional(leaf) else leaf, batch)

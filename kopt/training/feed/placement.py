@@ -21,7 +21,8 @@ from kopt.training.feed.chunks import LARGEST_BATCH, Arrays
 from kopt.training.feed.class_weights import ClassWeight, Weigh, weighing
 from kopt.training.feed.iterators import Iterators
 from kopt.training.feed.slices import ShuffledSource, arrays_of_slices
-from kopt.training.feed.sources import ResidentSource, Source, StreamSource, room_of
+from kopt.training.feed.sources import ResidentSource, Source, room_of
+from kopt.training.feed.streams import StreamSource
 from kopt.training.feed.validation import require_data, require_labels
 from kopt.values.checks import require
 from kopt.values.types import Batch, DataAdapter, Dataset, KerasModel, Nest, Phase, Strategy, Tensor

@@ -7,7 +7,7 @@ from kopt import keras_internals as internals
 from kopt.training.feed.chunks import LARGEST_BATCH, Arrays, ResidentChunk
 from kopt.training.feed.class_weights import Weigh
 from kopt.training.feed.iterators import Iterators
-from kopt.training.feed.sources import ResidentSource
+from kopt.training.feed.sources import Position, ResidentSource, Source
 from kopt.values.types import Dataset, Phase
 
 
@@ -83,6 +83,9 @@ class ShuffledSource(ResidentSource):
         self.drawing = True
         iterator = self.iterators.take(goes_on=self.steps_per_epoch is not None)
         return internals.order_of(iterator, self.arrays.numbers)
+
+    def replay(self, position: Position, first: int, amid: bool) -> None:
+        Source.replay(self, position, first, amid)
 
     def whole_epochs(self, number: int, last: int) -> ResidentChunk | None:
         chunk = super().whole_epochs(number, last)

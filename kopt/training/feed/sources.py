@@ -1,24 +1,56 @@
 """Sources: an epoch's data as chunks of steps, from arrays on the device or from a dataset."""
 
 import abc
+import dataclasses
 import warnings
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
-from kopt import keras_internals as internals
-from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ChunkSizer, ResidentChunk, StreamChunk
-from kopt.training.feed.iterators import Iterators
+from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ChunkSizer, ResidentChunk
 from kopt.values.checks import require
 from kopt.values.moved_names import moved_names
-from kopt.values.types import DataAdapter, Dataset, Nest, Tensor, Variable
+from kopt.values.types import Tensor
 
-__getattr__ = moved_names(__name__, {"Resident": "ResidentSource", "Stream": "StreamSource"})
+__getattr__ = moved_names(
+    __name__,
+    {
+        "Resident": "ResidentSource",
+        "Stream": "kopt.training.feed.streams.StreamSource",
+        "StreamSource": "kopt.training.feed.streams.StreamSource",
+    },
+)
 
 ORDERS = 2**20  # examples in the orders that lie on the device for epochs to come
 MOST_ORDERS = 64
+LARGEST_CHUNK = 2**31 - 1  # steps
 FEW_ORDERS = 8  # that are drawn at a time where each epoch is a chunk of its own
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+    """A position in the data of a run, in numbers.
+
+    Attributes:
+        begun: Epochs that have begun.
+        passes: Passes over the data that have begun.
+        seen: Steps of the pass.
+        done: Steps of the epoch.
+        running: Whether the pass goes on.
+        exhausted: Whether the epoch has come to the end of data whose length was unknown.
+        found: The number of batches, as far as it is known.
+        size: The steps of the next chunk.
+    """
+
+    begun: int
+    passes: int
+    seen: int
+    done: int
+    running: bool
+    exhausted: bool
+    found: int | None
+    size: int
 
 
 class Source(abc.ABC):
@@ -34,17 +66,25 @@ class Source(abc.ABC):
 
     Attributes:
         known: The number of batches, where it is known beforehand.
+        given: The number of batches that it was made with.
+        is_resident: Whether the arrays lie on the device.
+        arrays: The arrays whose batches are in an order of kopt's or of the dataset's own; None for other data.
         sizer: The number of steps of the next chunk.
     """
 
+    arrays: Arrays | None = None
+    is_resident = False
+
     def __init__(self, num_batches: int | None, steps_per_epoch: int | None, chunk_steps: int | None, epochs: int = 1):
         self.known, self.steps_per_epoch, self.sizer = num_batches, steps_per_epoch, ChunkSizer(chunk_steps)
+        self.given = num_batches
         self.epochs = epochs
         self.found = num_batches  # batches, as far as it is known by now
         self.begun = 0  # epochs
         self.running, self.passes, self.seen = False, 0, 0  # whether a pass over the data runs; passes; its steps
         self.done, self.exhausted = 0, False  # steps of the epoch; whether its data ended too early
         self.last: Chunk | None = None  # that was run
+        self.resumed = False  # whether the next epoch goes on where `go_to` has put it
 
     @property
     def num_batches(self) -> int | None:
@@ -70,8 +110,11 @@ class Source(abc.ABC):
 
     def epoch(self, number: int) -> Iterator[Chunk]:
         """Yield the chunks of an epoch; `advance` must be called for each before the next is asked for."""
-        self.open()
-        self.done, self.exhausted, self.begun = 0, False, self.begun + 1
+        if self.resumed:
+            self.resumed = False
+        else:
+            self.open()
+            self.done, self.exhausted, self.begun = 0, False, self.begun + 1
         total = self.steps_per_epoch or self.known
         while not self.exhausted and (total is None or self.done < total):
             if not self.running:
@@ -106,11 +149,58 @@ class Source(abc.ABC):
             self.running = False
             self.ended()
 
+    @property
+    def position(self) -> Position:
+        """The position in the data."""
+        numbers = self.begun, self.passes, self.seen, self.done
+        return Position(*numbers, self.running, self.exhausted, self.found, self.sizer.size)
+
+    def go_to(self, position: Position, first: int, amid: bool) -> None:
+        """Go to a position that a source of the same data had, so that the next epoch begins or goes on there.
+
+        Args:
+            position: The position.
+            first: The number of the first epoch.
+            amid: Whether the position is in an epoch that goes on, and not between two.
+        """
+        self.replay(position, first, amid)
+        self.resumed, self.sizer.size = amid, position.size
+
+    def replay(self, position: Position, first: int, amid: bool) -> None:
+        """Draw what was drawn up to a position, and train on nothing."""
+        self.sizer.size = self.sizer.asked or LARGEST_CHUNK
+        for count in range(1, position.begun + 1):
+            cut = amid and count == position.begun
+            for chunk in self.epoch(first + count - 1):
+                steps = min(chunk.steps, position.done - self.done) if cut else chunk.steps
+                found = self.draw(chunk, steps)
+                ended = position.exhausted if cut else found < steps
+                self.advance(dataclasses.replace(chunk, steps=found + ended), ChunkResult(found, ()))
+                if cut and self.done >= position.done:
+                    break
+
+    def jump(self, position: Position, first: int) -> None:
+        """Go to a position in data whose order is a function of the pass: draw nothing but the order."""
+        self.begun, self.passes, self.found = position.begun, position.passes, position.found
+        self.done, self.running, self.exhausted = position.done, position.running, position.exhausted
+        if position.running:
+            self.start(self.passes - 1 if self.steps_per_epoch else first + self.begun - 1)
+        self.seen = position.seen
+
+    def draw(self, chunk: Chunk, steps: int) -> int:
+        """Draw so many batches of a chunk; return how many there were."""
+        return steps
+
     def whole_epochs(self, number: int, last: int) -> ResidentChunk | None:
         """Return a chunk of several whole epochs, from one up to before another; None when one cannot hold two."""
         return None
 
     # What a kind of source does
+
+    @property
+    @abc.abstractmethod
+    def batch_spec(self) -> Nest:
+        """The spec of a batch of the data, of any size where a short one is left."""
 
     def open(self) -> None:
         """Begin an epoch."""
@@ -142,6 +232,8 @@ class ResidentSource(Source):
         room: The number of epochs whose orders lie on the device at a time; no other number of epochs changes it.
     """
 
+    is_resident = True
+
     def __init__(
         self,
         arrays: Arrays,
@@ -154,9 +246,14 @@ class ResidentSource(Source):
     ):
         super().__init__(arrays.batches, steps_per_epoch, chunk_steps, epochs)
         whole = steps_per_epoch is None and chunk_steps is None
-        self.arrays, self.room, self.epochs_per_chunk = arrays, room, epochs_per_chunk if whole else 1
+        self.arrays: Arrays = arrays
+        self.room, self.epochs_per_chunk = room, epochs_per_chunk if whole else 1
         self.orders: Tensor = None
         self.ordered, self.row = range(0), 0  # the epochs whose orders are on the device; the row of the pass
+
+    @property
+    def batch_spec(self) -> Nest:
+        return self.arrays.batch_spec(self.arrays.batch_size if self.arrays.even else None)
 
     @property
     def examples(self) -> int | None:
@@ -182,6 +279,9 @@ class ResidentSource(Source):
     def order(self, epoch: int) -> np.ndarray:
         """Return the order of the examples in an epoch."""
         return self.arrays.order(epoch)
+
+    def replay(self, position: Position, first: int, amid: bool) -> None:
+        self.jump(position, first)
 
     def chunk(self, steps: int) -> ResidentChunk:
         return ResidentChunk(
@@ -218,69 +318,3 @@ class ResidentSource(Source):
 def room_of(arrays: Arrays) -> int:
     """Return the number of epochs whose orders lie on the device at a time in training."""
     return max(1, min(ORDERS // arrays.examples, MOST_ORDERS))
-
-
-class StreamSource(Source):
-    """A dataset, read inside the graph.
-
-    Args:
-        dataset: A tf.data.Dataset of global batches, or a distributed one of each replica's.
-        adapter: Keras' adapter, whose hooks are called at the beginning and the end of an epoch.
-        num_batches: The number of batches; None when unknown before their end.
-        steps_per_epoch: Steps after which an epoch is cut; None for the end of the data.
-        chunk_steps: Steps a chunk, where a number is asked for.
-        epochs: The number of epochs that are planned.
-        looked_at: Whether Keras would take a batch of an iterator of its own before it begins.
-        ordered: The arrays and the variable that holds their order, where kopt decides it.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        adapter: DataAdapter,
-        num_batches: int | None,
-        steps_per_epoch: int | None,
-        chunk_steps: int | None,
-        *,
-        epochs: int = 1,
-        looked_at: bool = False,
-        ordered: tuple[Arrays, Variable] | None = None,
-    ):
-        super().__init__(num_batches, steps_per_epoch, chunk_steps, epochs)
-        self.adapter, self.ordered = adapter, ordered
-        as_given = internals.is_of_dataset(adapter) and isinstance(dataset, tf.data.Dataset)
-        self.iterators = Iterators(dataset, as_given=as_given, looked_at=looked_at)
-        self.changing = internals.is_of_py_dataset(adapter)
-        self.iterator: Nest = None
-
-    @property
-    def examples(self) -> int | None:
-        return self.ordered[0].examples if self.ordered and not self.steps_per_epoch else None
-
-    def reset(self) -> None:
-        super().reset()
-        self.iterators.reset()
-        self.adapter.on_epoch_end()  # as fit does before it begins: data that change there are those of fit
-
-    def open(self) -> None:
-        self.adapter.on_epoch_begin()
-        if self.changing and not self.running:
-            self.known = self.found = self.adapter.num_batches
-
-    def start(self, number: int) -> None:
-        if self.ordered:
-            arrays, variable = self.ordered
-            variable.assign(arrays.order(number))
-        self.iterator = self.iterators.take(goes_on=self.steps_per_epoch is not None)
-
-    def chunk(self, steps: int) -> StreamChunk:
-        fresh, asked = self.done == 0, self.sizer.asked
-        return StreamChunk(
-            first=self.done, steps=steps, fresh=fresh, asked=asked, planned=self.planned, iterator=self.iterator
-        )
-
-    def ended(self) -> None:
-        self.iterators.ended()
-
-    def close(self) -> None:
-        self.adapter.on_epoch_end()

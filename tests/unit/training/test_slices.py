@@ -11,7 +11,8 @@ from kopt.training.execute.resident import ResidentExecutor
 from kopt.training.feed import chunks
 from kopt.training.feed.placement import DataSpec
 from kopt.training.feed.slices import ShuffledSource, arrays_of_slices
-from kopt.training.feed.sources import ResidentSource, StreamSource
+from kopt.training.feed.sources import ResidentSource
+from kopt.training.feed.streams import StreamSource
 
 slices = tf.data.Dataset.from_tensor_slices
 X = np.random.default_rng(0).normal(size=(22, 3))
@@ -80,7 +81,7 @@ SHUFFLES = {
 
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
-@pytest.mark.parametrize("kind, buffer", zip(SHUFFLES, (4, 100, 22)))
+@pytest.mark.parametrize("kind, buffer", list(zip(SHUFFLES, (4, 100, 22))))
 def test_a_shuffle_has_the_orders_that_it_has_in_keras(kind: str, buffer: int) -> None:
     def trained(fit, evaluate, predict, model) -> list:
         keras.utils.set_random_seed(1)

@@ -1,0 +1,79 @@
+"""Checkpoint: the callback that writes checkpoints and goes on from the last one."""
+
+import os
+from collections.abc import Sequence
+from typing import Literal
+
+from kopt.training.callback import Callback
+from kopt.training.checkpoint.every import Every
+from kopt.training.checkpoint.options import SIGNALS, Options
+from kopt.training.signals import require_signals
+from kopt.values.checks import is_among, is_whole, require
+from kopt.values.places import as_path
+
+__all__ = ["Checkpoint"]
+
+
+class Checkpoint(Callback):
+    """Write checkpoints to a folder, and go on from the last one when the same fit is run again.
+
+    In `kopt.fit` and `Loop.fit`, where `checkpoint="folder"` is short for it, a run that was killed anywhere and is
+    started again ends with the same bits in weights, optimizer and History as one that was not: the position within the
+    epoch, the order of examples, metrics, seeds, random states, callbacks and what was decided about XLA are saved. A
+    callback takes part that defines `get_state` and `set_state`, as Keras' own and those of kopt do.
+
+    Args:
+        folder: The folder of the run; one process at a time trains in it.
+        every: How often a checkpoint is written: "30s", "1h30m", "1000 steps", "1 epoch", at the next end of a program
+            call, 0.2 s; besides at the end of training, and when a signal ends it.
+        keep: How many are kept, >= 1.
+        keep_best: The name of a log, "val_accuracy": the checkpoint of its best epoch is kept as best.safetensors.
+        strict: Whether callbacks that do not define `get_state` are refused; else the log names them.
+        signals: Names of the signals that end training with a checkpoint; cluster managers warn by others too, such as
+            "SIGUSR1". A second one ends it at once.
+        on_error: "raise", or "warn" to train on without a checkpoint that cannot be written.
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> import keras, numpy as np, tempfile
+        >>> from kopt.training import fit
+        >>> def run(folder, epochs):
+        ...     keras.utils.set_random_seed(0)
+        ...     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        ...     model.compile("adam", "mse")
+        ...     return fit(model, np.eye(2), np.ones((2, 1)), epochs=epochs, verbose=0, checkpoint=folder).history
+        >>> with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        ...     _ = run(one, 2)
+        ...     run(one, 4) == run(other, 4)
+        True
+
+    Source:
+        `keras.callbacks.BackupAndRestore`, which repeats batches and loses seeds and the state of callbacks.
+    """
+
+    any_chunk = True
+    spans_epochs = True
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        every: str = "30s",
+        keep: int = 2,
+        keep_best: str | None = None,
+        strict: bool = False,
+        signals: Sequence[str] = SIGNALS,
+        on_error: Literal["raise", "warn"] = "raise",
+    ):
+        super().__init__()
+        require(is_whole(keep) and keep >= 1, "keep", "must be a whole number >= 1", keep)
+        named = keep_best is None or isinstance(keep_best, str)
+        require(named, "keep_best", "must be the name of a log, such as 'val_loss'", keep_best)
+        require(isinstance(strict, bool), "strict", "must be True or False", strict)
+        require(is_among(on_error, "raise", "warn"), "on_error", "must be 'raise' or 'warn'", on_error)
+        require_signals(signals)
+        place = as_path(folder, "checkpoint")
+        self.options = Options(place, Every.of(every), keep, keep_best, strict, tuple(signals), on_error)
+        self.in_loop = False

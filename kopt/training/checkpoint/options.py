@@ -1,0 +1,36 @@
+"""Options of checkpoints: where they are, how often they are written, and which are kept."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from kopt.training.checkpoint.every import Every
+
+__all__ = ["Options"]
+
+SIGNALS = ("SIGINT", "SIGTERM")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where checkpoints are, how often they are written, and which are kept.
+
+    Attributes:
+        folder: The folder.
+        every: How often one is written.
+        keep: How many are kept, >= 1.
+        keep_best: The name of a log, "val_accuracy": the checkpoint of its best epoch is kept too.
+        strict: Whether callbacks whose state nobody declares are refused.
+        signals: Names of the signals that end training with a checkpoint.
+        on_error: Whether a checkpoint that cannot be written ends training, or is a warning.
+    """
+
+    folder: pathlib.Path
+    every: Every
+    keep: int = 2
+    keep_best: str | None = None
+    strict: bool = False
+    signals: Sequence[str] = SIGNALS
+    on_error: Literal["raise", "warn"] = "raise"

@@ -1,0 +1,96 @@
+"""The state of a model in training: what a checkpoint holds of it, compared with a model and put back."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from kopt.values.types import Json, Variable
+
+__all__ = ["described", "differences", "put_back", "taken"]
+
+SHOWN = 3  # differences in an error
+
+
+def described(variables: Sequence[Variable]) -> list[Json]:
+    """Return the name, shape and dtype of each variable.
+
+    Args:
+        variables: TensorFlow variables.
+
+    Example:
+        >>> described([tf.Variable([1.0, 2.0], name="kernel")])
+        [['kernel', [2], 'float32']]
+    """
+    return [[variable.name.partition(":")[0], list(variable.shape), variable.dtype.name] for variable in variables]
+
+
+def taken(variables: Sequence[Variable]) -> dict[str, np.ndarray]:
+    """Return copies of the values of variables on the host, by their places.
+
+    Args:
+        variables: TensorFlow variables.
+
+    Example:
+        >>> taken([tf.Variable([1.0, 2.0])])
+        {'state.0000': array([1., 2.], dtype=float32)}
+    """
+    return {key(place): np.array(tf.convert_to_tensor(variable)) for place, variable in enumerate(variables)}
+
+
+def put_back(variables: Sequence[Variable], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write the values that `taken` copied.
+
+    Args:
+        variables: The variables, in the same order.
+        arrays: The copies.
+
+    Example:
+        >>> variable = tf.Variable([1.0, 2.0])
+        >>> put_back([variable], {"state.0000": np.zeros(2, "float32")})
+        >>> variable.numpy()
+        array([0., 0.], dtype=float32)
+    """
+    for place, variable in enumerate(variables):
+        variable.assign(arrays[key(place)])
+
+
+def differences(saved: Sequence[Json], now: Sequence[Json]) -> str:
+    """Return how two descriptions of variables differ, as a text; empty when they do not.
+
+    Names are compared by their last part without numbers, for Keras counts the layers that a process makes.
+
+    Args:
+        saved: What `described` returned for a checkpoint.
+        now: What it returns for a model.
+
+    Example:
+        >>> differences([["a/kernel", [2, 1], "float32"]], [["b/kernel", [3, 1], "float32"]])
+        'a/kernel (2, 1) float32 is b/kernel (3, 1) float32 here'
+        >>> differences([["a/kernel", [2], "float32"]], [["b/kernel", [2], "float32"]])
+        ''
+    """
+    pairs = [(one, other) for one, other in zip(saved, now) if meaning(one) != meaning(other)]
+    found = [f"{shown(one)} is {shown(other)} here" for one, other in pairs]
+    found += [f"{shown(one)} is missing here" for one in saved[len(now) :]]
+    found += [f"{shown(one)} is new here" for one in now[len(saved) :]]
+    more = len(found) - SHOWN
+    return "; ".join(found[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def meaning(description: Json) -> tuple[str, tuple[int, ...], str]:
+    """Return what two descriptions of the same variable have in common."""
+    name, shape, dtype = description
+    return re.sub(r"_?\d+", "", name.rpartition("/")[2]), tuple(shape), dtype
+
+
+def shown(description: Json) -> str:
+    """Return a description as text."""
+    name, shape, dtype = description
+    return f"{name} {tuple(shape)} {dtype}"
+
+
+def key(place: int) -> str:
+    """Return the name of the array of a variable."""
+    return f"state.{place:04}"
