@@ -11,8 +11,8 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.distribute import is_chief, over_workers, workers
 from kopt.training.callback import Times
-from kopt.training.checkpoint.saver import Run, Unsaved
 from kopt.training.callback_needs import send_epoch, spans_epochs, watched, watches_batches
+from kopt.training.checkpoint.saver import Run, Unsaved
 from kopt.training.epoch_result import EpochResult, Moment
 from kopt.training.execute.base import Executor
 from kopt.training.execute.predictions import predictions_of

@@ -1,6 +1,7 @@
 """Loop: fit, evaluate and predict, with many steps in one program call."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from kopt.training.callback import Callback
 from kopt.training.callback_needs import for_worker, needs_every_batch, spans_epochs, watches_batches
 from kopt.training.checkpoint.callback import Checkpoint
 from kopt.training.checkpoint.saver import Saver, Unsaved
-from kopt.training.epochs import UNSAVED,  Epochs, Frequency, times_due
+from kopt.training.epochs import UNSAVED, Epochs, Frequency, times_due
 from kopt.training.execute.base import Executor
 from kopt.training.feed.class_weights import ClassWeight, require_class_weight
 from kopt.training.feed.order import seed_of_run

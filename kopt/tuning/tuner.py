@@ -33,9 +33,9 @@ from kopt.tuning.trial.validation import (
     require_kinds,
     require_trainable,
 )
-from kopt.values.durations import seconds_of
 from kopt.values import types
 from kopt.values.checks import require
+from kopt.values.durations import seconds_of
 from kopt.values.places import as_path
 
 __all__ = ["Tuner"]

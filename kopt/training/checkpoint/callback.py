@@ -7,7 +7,7 @@ from typing import Literal
 from kopt.training.callback import Callback
 from kopt.training.checkpoint.every import Every
 from kopt.training.checkpoint.options import SIGNALS, Options
-from kopt.training.signals import require_signals
+from kopt.training.signals import Signals
 from kopt.values.checks import is_among, is_whole, require
 from kopt.values.places import as_path
 
@@ -73,7 +73,6 @@ class Checkpoint(Callback):
         require(named, "keep_best", "must be the name of a log, such as 'val_loss'", keep_best)
         require(isinstance(strict, bool), "strict", "must be True or False", strict)
         require(is_among(on_error, "raise", "warn"), "on_error", "must be 'raise' or 'warn'", on_error)
-        require_signals(signals)
         place = as_path(folder, "checkpoint")
-        self.options = Options(place, Every.of(every), keep, keep_best, strict, tuple(signals), on_error)
+        self.options = Options(place, Every.of(every), keep, keep_best, strict, Signals(signals).names, on_error)
         self.in_loop = False

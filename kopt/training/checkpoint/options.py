@@ -1,6 +1,5 @@
 """Options of checkpoints: where they are, how often they are written, and which are kept."""
 
-import os
 import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass

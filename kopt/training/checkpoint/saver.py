@@ -192,7 +192,11 @@ class Saver(Unsaved):
         started = time.perf_counter()
         randomness.set_random_states(values["start"])  # by which data are drawn again
         for name, source in run.sources.items():
-            source.go_to(Position(**values["positions"][name]), run.first if name == "train" else 0, values["moment"][1])
+            position = Position(**values["positions"][name])
+            if name == "train":
+                source.go_to(position, run.first, values["moment"][1])
+            else:
+                source.revisit(position.begun)
         seconds = time.perf_counter() - started
         if seconds > LONG:
             log.info("checkpoint: drawing the data again up to where training stopped took %.1f s", seconds)

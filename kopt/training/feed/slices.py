@@ -87,6 +87,9 @@ class ShuffledSource(ResidentSource):
     def replay(self, position: Position, first: int, amid: bool) -> None:
         Source.replay(self, position, first, amid)
 
+    def revisit(self, times: int) -> None:
+        Source.revisit(self, times)
+
     def whole_epochs(self, number: int, last: int) -> ResidentChunk | None:
         chunk = super().whole_epochs(number, last)
         if chunk is not None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ChunkSizer, ResidentChunk
 from kopt.values.checks import require
 from kopt.values.moved_names import moved_names
-from kopt.values.types import Tensor
+from kopt.values.types import Nest, Tensor
 
 __getattr__ = moved_names(
     __name__,
@@ -179,6 +179,12 @@ class Source(abc.ABC):
                 if cut and self.done >= position.done:
                     break
 
+    def revisit(self, times: int) -> None:
+        """Draw all of the data so many times, as evaluations have done, and evaluate nothing."""
+        for _ in range(times):
+            self.reset()
+            self.replay(Position(1, 0, 0, 0, False, False, None, 1), 0, amid=False)
+
     def jump(self, position: Position, first: int) -> None:
         """Go to a position in data whose order is a function of the pass: draw nothing but the order."""
         self.begun, self.passes, self.found = position.begun, position.passes, position.found
@@ -282,6 +288,9 @@ class ResidentSource(Source):
 
     def replay(self, position: Position, first: int, amid: bool) -> None:
         self.jump(position, first)
+
+    def revisit(self, times: int) -> None:
+        self.begun += times
 
     def chunk(self, steps: int) -> ResidentChunk:
         return ResidentChunk(
