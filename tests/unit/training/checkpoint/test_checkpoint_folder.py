@@ -340,15 +340,14 @@ with folder.locked():
     print(step, flush=True)
     while True:
         step += 1
-        folder.write(step, Content({"w": np.full(50_000, step)}, {"step": step}), best=step % 3 == 0)
+        folder.write(step, Content({"w": np.full(200_000, step)}, {"step": step}), best=step % 3 == 0)
         print(step, flush=True)
 """
 
 
 def test_a_kill_at_any_moment_leaves_the_newest_that_was_written(child, tmp_path, caplog) -> None:
     """24 kills: nothing is torn, no step that was reported is lost, and what was left aside is removed."""
-    moments = np.random.default_rng()
-    print("seed", seed := int(moments.integers(2**32)))
+    print("seed", seed := int(np.random.default_rng().integers(2**32)))
     moments = np.random.default_rng(seed)
     folder, last, left = CheckpointFolder(tmp_path), 0, 0
     for _ in range(24):
@@ -369,7 +368,9 @@ def test_a_kill_at_any_moment_leaves_the_newest_that_was_written(child, tmp_path
         assert found is None or (found.arrays["w"] == last).all()
         best = folder.read_best()
         assert best is None or best.values["step"] in (last - last % 3, last - last % 3 - 3)
-        assert len(folder.steps()) <= 3
-    assert last > 24 and left > 0 and not caplog.records  # some were killed in the middle of a write
+    print(last, "steps,", left, "left aside")
+    assert last > 0 and left > 0 and not caplog.records  # some were killed in the middle of a write
     with folder.locked():
-        assert not any(folder_module.LEFT.fullmatch(name) for name in os.listdir(tmp_path))
+        folder.write(last + 1, of(last + 1))
+    names = {"best.safetensors", "lock", folder.path(last).name, folder.path(last + 1).name}
+    assert set(os.listdir(tmp_path)) | {"best.safetensors"} == names
