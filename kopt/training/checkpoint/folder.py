@@ -89,7 +89,7 @@ class CheckpointFolder:
         Args:
             step: The number of updates, which is the name of the file; a file of this step is replaced.
             content: The arrays and the values.
-            best: Whether this is the best checkpoint so far; `best.safetensors` is replaced then.
+            best: Whether this is the best checkpoint so far; `best.safetensors` is replaced then, before the step's.
 
         Returns:
             The file.
@@ -98,24 +98,26 @@ class CheckpointFolder:
             OSError: When the disk is full, and so on; the older checkpoints are as they were.
         """
         path = self.path(step)
-        write_file(path, content)
-        self.torn.discard(step)
-        if best:
+        if best:  # before its step is there: a kill between the two is made good by the training that goes on
+            write_file(self.folder / BEST, content)
             self.link(path, content)
+        else:
+            write_file(path, content)
+        self.torn.discard(step)
         self.prune(step)
         return path
 
     def link(self, path: pathlib.Path, content: Content) -> None:
-        """Make a checkpoint the best one: a second name of its file, or a file of its own where links cannot be."""
-        aside = self.folder / f".{BEST}.{os.getpid()}-{secrets.token_hex(4)}{UNFINISHED}"
+        """Make the best checkpoint that of a step too: a second name, or a second file where links cannot be."""
+        aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{UNFINISHED}")
         try:
-            os.link(path, aside)
-            os.replace(aside, self.folder / BEST)
+            os.link(self.folder / BEST, aside)
+            os.replace(aside, path)
         except BaseException as error:
             aside.unlink(missing_ok=True)
             if not isinstance(error, OSError) or error.errno not in NO_LINKS:
                 raise
-            write_file(self.folder / BEST, content)
+            write_file(path, content)
             return
         sync_folder(self.folder)
 
