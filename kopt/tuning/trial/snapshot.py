@@ -19,11 +19,10 @@ from kopt.keras_internals.resuming import (
     set_random_states,
 )
 from kopt.keras_internals.types import RandomState
+from kopt.training.checkpoint.packing import FLOATS, packed, unpacked
 from kopt.values.types import Json, KerasCallback, KerasModel, Nest
 
 __all__ = ["StartAnew", "Watched", "read_snapshot", "restore", "take_snapshot", "write_snapshot"]
-
-FLOATS = ("bfloat16",)  # dtypes that NumPy's files cannot hold
 
 
 class StartAnew(BaseException):
@@ -225,31 +224,3 @@ def read_snapshot(path: pathlib.Path) -> Nest:
             return unpacked(json.loads(str(file["arr_0"])), file)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise StartAnew(f"its snapshot is broken, {error}") from error
-
-
-def packed(value: Nest, arrays: list[np.ndarray]) -> Json:
-    """Return a nest as JSON: [kind, content] for a container; [kind, [number, dtype]] for an array, now in `arrays`."""
-    if isinstance(value, Mapping):
-        return ["dict", [[packed(key, arrays), packed(one, arrays)] for key, one in value.items()]]
-    if isinstance(value, (list, tuple)):
-        return [type(value).__name__, [packed(one, arrays) for one in value]]
-    if isinstance(value, (np.ndarray, np.generic)):
-        array = np.asarray(value)
-        arrays.append(array.view(np.uint16) if array.dtype.name in FLOATS else array)
-        return ["scalar" if isinstance(value, np.generic) else "array", [len(arrays), array.dtype.name]]
-    return value
-
-
-def unpacked(value: Json, file: Mapping[str, np.ndarray]) -> Nest:
-    """Return the nest from which `packed` made a JSON value."""
-    if not isinstance(value, list):
-        return value
-    kind, content = value
-    if kind == "dict":
-        return {unpacked(key, file): unpacked(one, file) for key, one in content}
-    if kind in ("array", "scalar"):
-        number, dtype = content
-        array = file[f"arr_{number}"]
-        array = array.view(dtype) if dtype in FLOATS else array
-        return array[()] if kind == "scalar" else array
-    return [unpacked(one, file) for one in content] if kind == "list" else tuple(unpacked(one, file) for one in content)
