@@ -10,7 +10,7 @@ from typing import Self, TypeAlias
 import keras
 
 from kopt.values.moved_names import moved_names
-from kopt.values.types import Logs
+from kopt.values.types import CallbackState, Logs
 
 __all__ = ["SignalStop"]
 __getattr__ = moved_names(__name__, {"Stopping": "SignalStop"})
@@ -81,6 +81,12 @@ class SignalStop(keras.callbacks.Callback):
             self.deferring = False
         if self.received is not None:
             raise exception_of(self.received)
+
+    def get_state(self) -> CallbackState:
+        return {}  # the run that goes on has received no signal
+
+    def set_state(self, state: CallbackState) -> None:
+        """Go on without the signal that has ended the run before."""
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.model.stop_training |= self.received is not None
