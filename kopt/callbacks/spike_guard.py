@@ -1,6 +1,7 @@
 """SpikeGuard: restores the last good state when the loss spikes, and goes on at a lower rate."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kopt.callbacks.base import registry
@@ -173,7 +174,7 @@ class SpikeGuard(Callback):
         variables, values = self.changing(), self.unread["values"]
         places = [place for place in self.unread["places"] if place < len(variables)]
         chosen = [variables[place] for place in places]
-        same = [tuple(one.shape) for one in chosen] == [value.shape for value in values]
+        same = [tuple(one.shape) for one in chosen] == [np.shape(value) for value in values]
         require(same, "state", "must be of a model with the same variables", [one.name for one in chosen])
         self.good, self.unread = Snapshot(chosen, values), None
 
