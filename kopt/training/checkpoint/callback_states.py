@@ -150,8 +150,9 @@ def require_taken(callback: KerasCallback, state: CallbackState | None) -> None:
     rule = f"must declare the state that {type(callback).__name__} has in the checkpoint, by get_state and set_state"
     require(parts <= takes, "callbacks", rule, sorted(takes))
     if KERAS in parts and kind is not None and state is not None:
-        lacking = sorted(set(kind.state) - set(state[KERAS]))
-        require(not lacking, "states", f"must be of this version of Keras; {type(callback).__name__} needs", lacking)
+        rule = f"must have {list(kind.state)}, as in this version of Keras"
+        there = set(kind.state) <= set(state[KERAS])
+        require(there, f"the state of {type(callback).__name__}", rule, sorted(state[KERAS]))
 
 
 def copied(value: Any, place: str) -> Any:

@@ -123,10 +123,10 @@ def test_other_callbacks_than_the_checkpoints_are_refused_and_nothing_is_restore
             restore_states(listed, [HISTORY, ("Declared", {"own": {"state": 1}})])
     with pytest.raises(ValueError, match="callbacks must declare the state that Silent has in the checkpoint"):
         restore_states([history, Silent()], [HISTORY, ("Silent", {"own": {}})])
-    with pytest.raises(ValueError, match=r"states must be of this version of Keras; History needs, got \['history'\]"):
-        restore_states(
-            [Declared(), history], [("Declared", {"own": {"state": 1}}), ("History", {"keras": {"epoch": []}})]
-        )
+    lacking = r"the state of History must have \['epoch', 'history'\], as in this version of Keras, got \['epoch'\]"
+    states = [("Declared", {"own": {"state": 1}}), ("History", {"keras": {"epoch": []}})]
+    with pytest.raises(ValueError, match=lacking):
+        restore_states([Declared(), history], states)
     assert history.history == {}
 
 
