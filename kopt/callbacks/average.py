@@ -1,9 +1,10 @@
 """Average: weights averaged over a run, for validation and saved files."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
+from keras import ops
 
 from kopt.callbacks.averaging import EMA, LAWA, SWA, Averaging
 from kopt.callbacks.base import registry
@@ -16,7 +17,7 @@ from kopt.training.steps.installing import holder
 from kopt.training.steps.update_hooks import ModelHooks, Update
 from kopt.training.tools.statistics import refresh_statistics
 from kopt.values.checks import require
-from kopt.values.types import KerasModel, Logs, Nest, Tensor, Variable
+from kopt.values.types import CallbackState, KerasModel, Logs, Nest, Tensor, Variable
 
 __all__ = ["Average"]
 
@@ -72,7 +73,7 @@ class Average(Callback):
 
     def set_model(self, model: KerasModel) -> None:
         """Install the average before the training function is made."""
-        self.running, self.first = False, True
+        self.running, self.first, self.folded = False, True, False
         super().set_model(model)
 
     def build(self, model: KerasModel) -> None:
@@ -111,6 +112,16 @@ class Average(Callback):
         require(known, "epochs", f"must be known for {self.of!r}, from a callback's set_params", epochs)
         self.first = False
         self.folded = isinstance(self.of, EMA) or isinstance(self.of, SWA) and epoch < self.of.start * (epochs or 0)
+
+    def get_state(self) -> CallbackState:
+        """Return what the optimizer does not hold, and LAWA's window, which no step changes."""
+        window = [ops.convert_to_numpy(array) for array in self.averaged.window]
+        return {"running": self.running, "first": self.first, "folded": self.folded, "window": window}
+
+    def set_state(self, state: CallbackState) -> None:
+        self.running, self.first, self.folded = state["running"], state["first"], state["folded"]
+        for array, value in zip(self.averaged.window, state["window"], strict=True):
+            array.assign(value)
 
     def on_test_begin(self, logs: Logs = None) -> None:
         if self.running:
@@ -166,6 +177,7 @@ class AveragedWeights:
         self.count = held_knob(holder(model), "kopt_average_count", 0, "int64")
         averages = {f"average_{place}": array for place, array in enumerate(self.evaluation.arrays)}
         self.arrays: Mapping[str, Variable] = {**averages, "count": self.count.value}
+        self.window: Sequence[Variable] = ()
         if isinstance(of, LAWA):
             rows = [tf.TensorSpec([of.window, *weight.shape], weight.dtype) for weight in self.evaluation.weights]
             self.window = held_slots(holder(model), "kopt_average_window", rows).arrays

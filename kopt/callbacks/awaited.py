@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from kopt.values.checks import require
-from kopt.values.types import Tensor
+from kopt.values.types import CallbackState, Tensor
 
 log = logging.getLogger("kopt")
 
@@ -26,6 +26,14 @@ class Awaited:
         """Begin a run; `seen` says that an earlier part of the run has logged the metric."""
         self.seen, self.warned = seen, False
         self.logged: list[str] = []
+
+    def get_state(self) -> CallbackState:
+        """Return what the run's logs have held so far."""
+        return {"seen": self.seen, "warned": self.warned, "logged": self.logged}
+
+    def set_state(self, state: CallbackState) -> None:
+        """Put back what `get_state` returned."""
+        self.seen, self.warned, self.logged = state["seen"], state["warned"], list(state["logged"])
 
     def found(self, epoch: int, logs: Mapping[str, Tensor]) -> float | None:
         """Return an epoch's value, or None where it is missing, which is logged once."""

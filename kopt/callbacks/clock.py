@@ -11,13 +11,14 @@ from kopt.keras_internals import applied_gradients
 from kopt.schedules import Schedule
 from kopt.state.knob import Knob
 from kopt.values.checks import require
-from kopt.values.types import KerasOptimizer, Scalar, Tensor
+from kopt.values.types import CallbackState, KerasOptimizer, Scalar, Tensor
 
 __all__ = ["Clock"]
 
 log = logging.getLogger("kopt")
 
 Unit = Literal["step", "epoch", "run"]
+KNOBS = ("base", "origin", "unit_updates", "run_units", "active")
 
 
 class Clock:
@@ -164,6 +165,28 @@ class Clock:
             self.origin.set(self.updates())
             self.epoch_start, self.given, self.started = self.updates(), applied_gradients(self.optimizer), True
             self.active.set(1.0)
+
+    def get_state(self) -> CallbackState:
+        """Return the time in the run, beside what the optimizer counts."""
+        numbers = {name: float(getattr(self, name)) for name in KNOBS}
+        names = ("epochs", "steps", "epoch_updates", "epoch_start", "given", "each_step", "started")
+        return numbers | {name: getattr(self, name) for name in names}
+
+    def set_state(self, state: CallbackState) -> None:
+        """Go on from where `get_state` was called: when a run has begun that is as long, to the bit."""
+        same = (state["epochs"], state["steps"]) == (self.epochs, self.steps)
+        self.each_step_gives(state["each_step"])
+        base, whole = state["base"], float(self.unit_updates)
+        if same or self.steps is None:
+            self.epoch_updates = state["epoch_updates"]
+            self.unit_updates.set(state["unit_updates"])
+            self.run_units.set(state["run_units"])
+        elif self.unit == "run":
+            base *= state["unit_updates"] / whole  # a share of a run of another length
+        self.base.set(base)
+        self.origin.set(state["origin"])
+        self.active.set(state["active"])
+        self.epoch_start, self.given, self.started = state["epoch_start"], state["given"], state["started"]
 
 
 def require_unit(unit: object) -> None:

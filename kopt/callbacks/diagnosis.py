@@ -10,7 +10,7 @@ import numpy as np
 from kopt.callbacks.base import registry
 from kopt.training.callback import Callback
 from kopt.values.checks import require
-from kopt.values.types import Logs
+from kopt.values.types import CallbackState, Logs
 
 __all__ = ["Diagnosis", "Verdict", "diagnose"]
 
@@ -78,6 +78,12 @@ class Diagnosis(Callback):
             value = (logs or {}).get(name)
             if value is not None:
                 curve[epoch] = float(value)
+
+    def get_state(self) -> CallbackState:
+        return {name: [[epoch, value] for epoch, value in curve.items()] for name, curve in self.curves.items()}
+
+    def set_state(self, state: CallbackState) -> None:
+        self.curves = {name: dict(points) for name, points in state.items()}
 
     def on_train_end(self, logs: Logs = None) -> None:
         losses, validation = self.curves["loss"], self.curves["val_loss"]

@@ -4,7 +4,7 @@ import time
 
 from kopt.callbacks.base import registry
 from kopt.training.callback import Callback
-from kopt.values.types import KerasModel, Logs
+from kopt.values.types import CallbackState, KerasModel, Logs
 
 __all__ = ["EpochTime"]
 
@@ -34,6 +34,12 @@ class EpochTime(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.started = time.perf_counter()
+
+    def get_state(self) -> CallbackState:
+        return {"seconds": time.perf_counter() - self.started}  # of the epoch so far
+
+    def set_state(self, state: CallbackState) -> None:
+        self.started = time.perf_counter() - state["seconds"]
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         now = time.perf_counter()

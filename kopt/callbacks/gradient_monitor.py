@@ -11,7 +11,7 @@ from kopt.training.callback import Callback
 from kopt.training.steps.installing import holder
 from kopt.training.steps.update_hooks import Need, Update
 from kopt.values.checks import require
-from kopt.values.types import KerasModel, Logs, Tensor, Variable
+from kopt.values.types import CallbackState, KerasModel, Logs, Tensor, Variable
 
 __all__ = ["GradientMonitor"]
 
@@ -112,6 +112,12 @@ class GradientMonitor(Callback):
             if self.epoch_index(epoch) == 0 and self.noise:
                 self.last[-1].assign(-1)  # make no pair with an update of another run
         self.fresh = False
+
+    def get_state(self) -> CallbackState:
+        return {"before": self.before, "fresh": self.fresh}
+
+    def set_state(self, state: CallbackState) -> None:
+        self.before, self.fresh = state["before"], state["fresh"]
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         sums = np.asarray(self.epoch_values()["sums"])

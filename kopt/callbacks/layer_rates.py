@@ -12,7 +12,7 @@ from kopt.training.callback import Callback
 from kopt.training.steps.installing import holder
 from kopt.training.steps.update_hooks import Need, Update
 from kopt.values.checks import require
-from kopt.values.types import KerasModel, Logs
+from kopt.values.types import CallbackState, KerasModel, Logs
 
 __all__ = ["LayerRates"]
 
@@ -117,6 +117,12 @@ class LayerRates(Callback):
         self.epoch, reached = epoch, len(self.heights) if self.unfreeze is None else epoch // self.unfreeze
         multipliers = zip(self.multipliers, self.heights)
         self.arrays["multipliers"].assign([one if height <= reached else 0.0 for one, height in multipliers])
+
+    def get_state(self) -> CallbackState:
+        return {"epoch": self.epoch}
+
+    def set_state(self, state: CallbackState) -> None:
+        self.epoch = state["epoch"]
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.write(self.epoch_index(epoch))

@@ -14,7 +14,7 @@ from kopt.state.knob import Knob, held_knob
 from kopt.training.callback import Callback
 from kopt.training.steps.installing import own_step
 from kopt.values.checks import require
-from kopt.values.types import KerasModel, KerasOptimizer, Logs, Scalar, Tensor, Variable
+from kopt.values.types import CallbackState, KerasModel, KerasOptimizer, Logs, Scalar, Tensor, Variable
 
 __all__ = ["LearningRate", "lower_rate", "multiplier"]
 
@@ -163,6 +163,22 @@ class LearningRate(Callback):
             for place, name in enumerate(used):
                 names = ["learning_rate"] * (place == 0) + [f"learning_rate_{name}"] * several
                 logs.update({whole: float(values[name]) for whole in names if whole not in logs})
+
+    def get_state(self) -> CallbackState:
+        flags = {"looked": self.looked, "measured": self.measured, "traced": self.traced, "rates": self.rates}
+        used = [name for name, steered in self.steered.items() if steered.live.used]
+        return flags | {"used": used, "steered": {name: one.get_state() for name, one in self.steered.items()}}
+
+    def set_state(self, state: CallbackState) -> None:
+        there = sorted(state["steered"])
+        require(
+            there == sorted(self.steered), "optimizers", f"must be those of the state, {there}", sorted(self.steered)
+        )
+        self.looked, self.measured, self.traced = state["looked"], state["measured"], state["traced"]
+        self.rates = np.asarray(state["rates"], "float32")
+        for name, steered in self.steered.items():
+            steered.set_state(state["steered"][name])
+            steered.live.used = name in state["used"]  # before this process has traced the step
 
     def look(self, steps: int | None) -> None:
         """Find the optimizers that the traced training step applies, and how often a step applies each."""

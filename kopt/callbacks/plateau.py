@@ -11,7 +11,7 @@ from kopt.state.knob import Knob, held_knob
 from kopt.training.callback import Callback
 from kopt.training.steps.installing import own_step
 from kopt.values.checks import require
-from kopt.values.types import KerasModel, Logs
+from kopt.values.types import CallbackState, KerasModel, Logs
 
 __all__ = ["ReduceOnPlateau"]
 
@@ -134,6 +134,14 @@ class ReduceOnPlateau(Callback, PlateauCallback):
 
     def on_train_end(self, logs: Logs = None) -> None:
         self.awaited.require_seen(whole=self.last + 1 == (self.params or {}).get("epochs"))
+
+    def get_state(self) -> CallbackState:
+        """Return what the optimizer's counters are not: how far the run is, and whether it has logged the metric."""
+        return {"fresh": self.fresh, "last": self.last, "given": self.given, "awaited": self.awaited.get_state()}
+
+    def set_state(self, state: CallbackState) -> None:
+        self.fresh, self.last, self.given = state["fresh"], state["last"], dict(state["given"])
+        self.awaited.set_state(state["awaited"])
 
     def lowered(self) -> dict[str, Any]:
         """Return the optimizers with rates to lower: those that the training step updates by, or the one named."""

@@ -16,7 +16,7 @@ from kopt.training.steps.installing import own_step
 from kopt.values.checks import require
 from kopt.values.field_paths import number_paths
 from kopt.values.field_paths import read as read_field
-from kopt.values.types import KerasLayer, KerasModel, KerasOptimizer, Logs, Scalar, Tensor, Variable
+from kopt.values.types import CallbackState, KerasLayer, KerasModel, KerasOptimizer, Logs, Scalar, Tensor, Variable
 
 __all__ = ["Scheduled"]
 
@@ -145,6 +145,16 @@ class Scheduled(Callback):
             else:
                 name, used = self.target.name, self.clock.epoch_start
             logs[name] = float(ops.convert_to_numpy(self.clock.value(used)))
+
+    def get_state(self) -> CallbackState:
+        value = None if isinstance(self.target, str) else float(ops.convert_to_numpy(self.variable))
+        return {"clock": self.clock.get_state(), "measured": self.measured, "value": value}
+
+    def set_state(self, state: CallbackState) -> None:
+        self.clock.set_state(state["clock"])
+        self.measured = state["measured"]
+        if state["value"] is not None:
+            self.variable.assign(state["value"])
 
     def close(self) -> None:
         """Let the rule or the layer have its own number again."""

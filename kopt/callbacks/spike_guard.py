@@ -1,6 +1,7 @@
 """SpikeGuard: restores the last good state when the loss spikes, and goes on at a lower rate."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kopt.callbacks.base import registry
@@ -8,13 +9,13 @@ from kopt.callbacks.learning_rate import lower_rate, rate_of
 from kopt.keras_internals import global_seeds, rate_variable
 from kopt.state.knob import held_knob
 from kopt.state.slots import held_slots
-from kopt.state.snapshot import Snapshot, knob_variables
+from kopt.state.snapshot import Snapshot, knob_variables, training_variables
 from kopt.training.arguments import is_count
 from kopt.training.callback import Callback
 from kopt.training.steps.installing import holder
 from kopt.training.steps.update_hooks import Need, Update, working
 from kopt.values.checks import require
-from kopt.values.types import KerasModel, KerasOptimizer, Logs
+from kopt.values.types import CallbackState, KerasModel, KerasOptimizer, Logs, Variable
 
 __all__ = ["SpikeGuard"]
 
@@ -59,6 +60,8 @@ class SpikeGuard(Callback):
 
     any_chunk = True
     needs: frozenset[Need] = frozenset({"loss"})
+    good: Snapshot | None = None
+    unread: CallbackState | None = None  # a copy that was put back before the model had all its variables
 
     def __init__(
         self, every: int = 100, *, deviations: float = 6.0, patience: int = 10, factor: float = 0.5, tries: int = 3
@@ -75,8 +78,8 @@ class SpikeGuard(Callback):
 
     def set_model(self, model: KerasModel) -> None:
         """Install the watch over the loss before the training function is made."""
-        self.good: Snapshot | None = None
-        self.fresh, self.epoch = True, 0
+        self.drop()
+        self.fresh, self.epoch, self.before, self.kept, self.kept_in = True, 0, 0.0, 0, 0
         super().set_model(model)
 
     def build(self, model: KerasModel) -> None:
@@ -97,7 +100,7 @@ class SpikeGuard(Callback):
         super().reinstall()
         self.arrays["losses"].assign(losses)
         self.spent.set(float(spent))
-        self.good = None
+        self.drop()
 
     def on_update(self, update: Update) -> None:
         """Average the loss, and raise the alarm when it spikes."""
@@ -116,7 +119,8 @@ class SpikeGuard(Callback):
         losses.assign(tf.stack([*new, bad, alarm]))
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        self.good, self.fresh = None, True
+        self.drop()
+        self.fresh = True
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         epoch = self.epoch_index(epoch)
@@ -127,10 +131,11 @@ class SpikeGuard(Callback):
         self.before = float(self.spent)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        if not self.good:
+        if self.good is None and self.unread is None:
             self.keep()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        self.read()
         alarmed = bool(self.read_array("losses")[-1])
         if alarmed and self.good:
             self.go_back()
@@ -144,9 +149,42 @@ class SpikeGuard(Callback):
         if logs is not None:
             logs["spikes"] = float(self.spent) - self.before
 
+    def get_state(self) -> CallbackState:
+        """Return the place in the run and the copy: its values, and their places among what training changes."""
+        counts = {"fresh": self.fresh, "epoch": self.epoch, "before": self.before}
+        return counts | {"good": self.stored(), "kept": self.kept, "kept_in": self.kept_in}
+
+    def set_state(self, state: CallbackState) -> None:
+        self.fresh, self.epoch, self.before = state["fresh"], state["epoch"], state["before"]
+        self.unread, self.kept, self.kept_in = state["good"], state["kept"], state["kept_in"]
+
+    def stored(self) -> CallbackState | None:
+        """Return the copy as a state, None where there is none."""
+        if self.unread is not None or self.good is None:
+            return self.unread
+        places = {id(variable): place for place, variable in enumerate(self.changing())}
+        copies = [(places.get(id(one)), value) for one, value in zip(self.good.variables, self.good.values)]
+        still = [(place, value) for place, value in copies if place is not None]  # compile may have replaced metrics
+        return {"places": [place for place, _ in still], "values": [value for _, value in still]}
+
+    def read(self) -> None:
+        """Make the copy of a state that was put back, after a step: training has then made all its variables."""
+        if self.unread is None:
+            return
+        variables, values = self.changing(), self.unread["values"]
+        places = [place for place in self.unread["places"] if place < len(variables)]
+        chosen = [variables[place] for place in places]
+        same = [tuple(one.shape) for one in chosen] == [np.shape(value) for value in values]
+        require(same, "state", "must be of a model with the same variables", [one.name for one in chosen])
+        self.good, self.unread = Snapshot(chosen, values), None
+
+    def drop(self) -> None:
+        """Drop the copies."""
+        self.good = self.unread = None
+
     def close(self) -> None:
         """Leave nothing in the model, and drop the copies."""
-        self.good = None
+        self.drop()
         super().close()
 
     def updates(self) -> int:
@@ -158,11 +196,15 @@ class SpikeGuard(Callback):
         """The optimizers with rates."""
         return list(self.optimizers.values())
 
-    def keep(self) -> None:
-        """Copy the state, without what goes on after a spike: counts of updates, Knobs, and the global seeds."""
+    def changing(self) -> list[Variable]:
+        """Return what is copied: all but what goes on after a spike, counts of updates, Knobs and the global seeds."""
         extra = [variable for hook in working(self.model) for variable in hook.variables]
         left = [*(one.iterations for one in self.rated), *knob_variables(self.model), *global_seeds()]
-        self.good = Snapshot.take(self.model, extra, without=left)
+        return training_variables(self.model, extra, without=left)
+
+    def keep(self) -> None:
+        """Copy the state."""
+        self.good = Snapshot(self.changing())
         self.kept, self.kept_in = self.updates(), self.epoch
 
     def go_back(self) -> None:

@@ -8,7 +8,7 @@ from kopt.callbacks.base import registry
 from kopt.keras_internals import examples_counted
 from kopt.training.callback import Callback
 from kopt.values.checks import require
-from kopt.values.types import KerasModel, Logs, Variable
+from kopt.values.types import CallbackState, KerasModel, Logs, Variable
 
 __all__ = ["Throughput"]
 
@@ -55,6 +55,14 @@ class Throughput(Callback):
     def start(self) -> None:
         """Start counting; a user's loop may call `on_epoch_end` alone."""
         self.started, self.steps, self.looked, self.before = time.perf_counter(), 0, False, self.counted()
+
+    def get_state(self) -> CallbackState:
+        seconds = time.perf_counter() - self.started  # of the epoch so far
+        return {"seconds": seconds, "steps": self.steps, "before": self.before}
+
+    def set_state(self, state: CallbackState) -> None:
+        self.started = time.perf_counter() - state["seconds"]
+        self.steps, self.before, self.looked = state["steps"], state["before"], False
 
     def counted(self) -> float:
         """Return the number of examples that the model has counted."""

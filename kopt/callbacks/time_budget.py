@@ -6,7 +6,7 @@ import time
 from kopt.callbacks.base import registry
 from kopt.training.callback import Callback
 from kopt.values.durations import seconds_of
-from kopt.values.types import KerasModel, Logs
+from kopt.values.types import CallbackState, KerasModel, Logs
 
 __all__ = ["TimeBudget"]
 
@@ -55,6 +55,13 @@ class TimeBudget(Callback):
     def on_train_begin(self, logs: Logs = None) -> None:
         self.end = time.monotonic() + self.budget
         self.said = False
+
+    def get_state(self) -> CallbackState:
+        return {"used": self.budget - (self.end - time.monotonic()), "said": self.said}
+
+    def set_state(self, state: CallbackState) -> None:
+        """Go on counting; the time between the two runs does not count."""
+        self.end, self.said = time.monotonic() + self.budget - state["used"], state["said"]
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.look()

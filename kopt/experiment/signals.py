@@ -9,7 +9,7 @@ import keras
 
 from kopt.training.signals import DEFAULT, Handler, Signals, raise_at_once, replace_handlers, restore_handlers
 from kopt.values.moved_names import moved_names
-from kopt.values.types import Logs
+from kopt.values.types import CallbackState, Logs
 
 __all__ = ["SignalStop"]
 __getattr__ = moved_names(__name__, {"Stopping": "SignalStop"})
@@ -64,6 +64,12 @@ class SignalStop(keras.callbacks.Callback):
         """Defer the first signal to the end of the block, unless the block raises."""
         with self.signals:
             yield
+
+    def get_state(self) -> CallbackState:
+        return {}  # the run that goes on has received no signal
+
+    def set_state(self, state: CallbackState) -> None:
+        """Go on without the signal that has ended the run before."""
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.model.stop_training |= self.received is not None

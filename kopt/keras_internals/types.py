@@ -10,6 +10,7 @@ __all__ = [
     "HyperParameter",
     "KerasLoss",
     "KerasMetric",
+    "PrivateCallback",
     "PrivateIterator",
     "PrivateLayer",
     "PrivateModel",
@@ -19,6 +20,7 @@ __all__ = [
     "WeightsStore",
 ]
 
+PrivateCallback: TypeAlias = Any  # a keras.callbacks.Callback
 PrivateIterator: TypeAlias = Any  # an iterator of a tf.data.Dataset
 PrivateModel: TypeAlias = Any  # a keras.Model
 PrivateLayer: TypeAlias = Any  # a keras.layers.Layer

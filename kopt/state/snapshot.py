@@ -12,7 +12,9 @@ from kopt.values.types import KerasModel, KerasOptimizer, Tensor, Variable
 __all__ = ["GraphSnapshot", "Snapshot", "knob_variables", "training_optimizers", "training_variables"]
 
 
-def training_variables(model: KerasModel, extra: Iterable[Variable] = ()) -> list[Variable]:
+def training_variables(
+    model: KerasModel, extra: Iterable[Variable] = (), without: Iterable[Variable] = ()
+) -> list[Variable]:
     """Return the variables that a step of training may change, each once.
 
     These are the weights, the statistics of BatchNormalization, the states of seed generators (the model's and the
@@ -22,6 +24,7 @@ def training_variables(model: KerasModel, extra: Iterable[Variable] = ()) -> lis
     Args:
         model: A Keras model.
         extra: What else a step changes: what update hooks and augmentations hold, see `TrainStep.variables`.
+        without: Variables to leave out; one that is in `extra` too is not.
 
     Returns:
         `tf.Variable`s, not Keras' wrappers.
@@ -37,8 +40,10 @@ def training_variables(model: KerasModel, extra: Iterable[Variable] = ()) -> lis
     """
     optimizers = training_optimizers(model)
     optimized = [variable for optimizer in optimizers for variable in optimizer.variables]
-    kept = [*model.variables, *optimized, *knobs_of(optimizers), *model.metrics_variables, *global_seeds(), *extra]
-    return unique(kept)
+    more = unique(extra)
+    kept = [*model.variables, *optimized, *knobs_of(optimizers), *model.metrics_variables, *global_seeds(), *more]
+    left = {id(variable) for variable in unique(without)} - {id(variable) for variable in more}
+    return [variable for variable in unique(kept) if id(variable) not in left]
 
 
 def training_optimizers(model: KerasModel) -> list[KerasOptimizer]:
@@ -91,6 +96,7 @@ class Snapshot:
 
     Args:
         variables: What to copy, such as `training_variables(model)`.
+        values: Their values at an earlier moment; the current ones when None.
 
     Example:
         >>> import keras
@@ -103,9 +109,10 @@ class Snapshot:
         True
     """
 
-    def __init__(self, variables: Sequence[Variable]):
+    def __init__(self, variables: Sequence[Variable], values: Sequence[np.ndarray] | None = None):
         self.variables = list(variables)
-        self.values: list[np.ndarray] = [tf.identity(variable).numpy() for variable in self.variables]
+        copies = (tf.identity(variable).numpy() for variable in self.variables)
+        self.values: list[np.ndarray] = list(copies if values is None else values)
 
     @classmethod
     def take(cls, model: KerasModel, extra: Iterable[Variable] = (), without: Iterable[Variable] = ()) -> "Snapshot":
@@ -116,9 +123,7 @@ class Snapshot:
             extra: See `training_variables`; a variable in `extra` is copied even when `without` has it.
             without: Variables that are to stay as they are when the rest is put back.
         """
-        more = list(extra)
-        left = {id(variable) for variable in unique(without)} - {id(variable) for variable in unique(more)}
-        return cls([variable for variable in training_variables(model, more) if id(variable) not in left])
+        return cls(training_variables(model, extra, without))
 
     def restore(self) -> None:
         """Put the copies back."""

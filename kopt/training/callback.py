@@ -22,7 +22,8 @@ from kopt.training.steps.installing import (
     require_at_work,
 )
 from kopt.training.steps.update_hooks import Need, Update, UpdateHook
-from kopt.values.types import Config, DType, KerasModel, KerasOptimizer, Logs, Variable
+from kopt.values.checks import require
+from kopt.values.types import CallbackState, Config, DType, KerasModel, KerasOptimizer, Logs, Variable
 
 __all__ = ["Callback"]
 
@@ -161,6 +162,29 @@ class Callback(keras.callbacks.Callback):
     def close(self) -> None:
         """Leave nothing in the model, when training ends and when it raises in `Loop`."""
         self.remove()
+
+    def get_state(self) -> CallbackState:
+        """Return what a resumed run needs of the callback beside its arguments and the model; {} by default.
+
+        That is what its methods remember from one call to the next, such as a count of epochs. What `on_update`
+        changes, and Knobs, are the model's: a checkpoint has them. Durations are seconds, not times of a clock.
+        A user's class that derives from Keras' own may define the two methods as well.
+
+        Returns:
+            Numbers, texts, None, arrays, and lists and dicts with text keys of these.
+        """
+        return {}
+
+    def set_state(self, state: CallbackState) -> None:
+        """Put back what `get_state` returned: after `on_train_begin`, in mid-epoch after `on_epoch_begin` too.
+
+        Args:
+            state: What `get_state` of a callback with the same arguments has returned.
+
+        Raises:
+            ValueError: By default, when there is a state.
+        """
+        require(not state, "state", f"must be empty for {type(self).__name__}, which has no set_state", sorted(state))
 
     # What a subclass may call
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kopt.training.callback import Callback
-from kopt.values.types import ArrayLike, KerasModel, Logs
+from kopt.values.types import ArrayLike, CallbackState, KerasModel, Logs
 
 __all__ = ["ProgressBar"]
 
@@ -87,6 +87,15 @@ class ProgressBar(Callback):
         self.epochs, self.steps = self.epochs + 1, self.steps + (self.epoch_steps or self.param("steps") or 0)
         self.epoch_steps = 0
         print(f"{self.title(epoch)}  {shown(logs)}  {self.speed(self.epochs)}", flush=True)
+
+    def get_state(self) -> CallbackState:
+        seconds = time.perf_counter() - self.begun
+        counts = {"epochs": self.epochs, "steps": self.steps, "epoch_steps": self.epoch_steps, "first": self.first}
+        return {"seconds": seconds, **counts}
+
+    def set_state(self, state: CallbackState) -> None:
+        self.begun, self.first = time.perf_counter() - state["seconds"], state["first"]
+        self.epochs, self.steps, self.epoch_steps = state["epochs"], state["steps"], state["epoch_steps"]
 
     def speed(self, epochs: float) -> str:
         """Return the time that so many epochs have taken, the speed, and the time that is left, as text."""

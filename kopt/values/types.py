@@ -12,6 +12,7 @@ __all__ = [
     "Annotation",
     "ArrayLike",
     "Batch",
+    "CallbackState",
     "ConcreteFunction",
     "Config",
     "DType",
@@ -56,6 +57,7 @@ TensorSpec: TypeAlias = Any  # tf.TypeSpec
 DType: TypeAlias = Any  # a name such as "float32", tf.DType, numpy.dtype
 Nest: TypeAlias = Any  # a structure of tuples, lists and dicts, as tf.nest takes it
 Batch: TypeAlias = Any  # a nest of tensors, a row an example: x, (x, y) or (x, y, sample_weight)
+CallbackState: TypeAlias = dict[str, Any]  # of lists, dicts with text keys, numbers, texts, None, numpy arrays
 Dataset: TypeAlias = Any  # tf.data.Dataset, or a distributed one
 ConcreteFunction: TypeAlias = Any  # tf.types.experimental.ConcreteFunction
 PolymorphicFunction: TypeAlias = Any  # what tf.function returns
