@@ -1,10 +1,8 @@
 """The command `kopt`, also `python -m kopt`."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
-from types import FrameType
 
 import rich.box
 import rich.console
@@ -15,9 +13,11 @@ import tyro
 
 from kopt import distribute
 from kopt.distribute.launch import launch, launch_tuners
+from kopt.distribute.processes import GRACE
 from kopt.experiment.exit_codes import exit_codes
 from kopt.report import Run, compare_figure, differences, found_runs, read_run, read_runs
 from kopt.training.execute.program_files import ProgramFiles, place
+from kopt.training.signals import DEFAULT, raise_at_once, replace_handlers
 from kopt.values import checks
 from kopt.values.places import as_path
 from kopt.values.texts import clipped, printable
@@ -142,6 +142,8 @@ def cluster(
     tuners: int | None = None,
     gpus: str | None = None,
     recycle: int | None = None,
+    restarts: int = 0,
+    grace: float = GRACE,
 ) -> None:
     """Run a script as several processes on this machine, a training cluster or tuners; its options come after it.
 
@@ -151,18 +153,20 @@ def cluster(
         tuners: Number of processes that share a search, instead of a cluster.
         gpus: Which GPUs the tuners share out, such as 0,1,2,3; all when it is not given.
         recycle: Number of trials after which a new process replaces a tuner's; never when it is not given.
+        restarts: How often all workers are started again when one fails; their script goes on from its checkpoint.
+        grace: Seconds that a worker has to write a checkpoint when it is to end.
     """
-    signal.signal(signal.SIGTERM, terminate)
+    of_tuners, of_workers = (gpus, recycle), (restarts, grace)
+    checks.require(
+        tuners is not None or of_tuners == (None, None), "gpus and recycle", "must come with tuners", of_tuners
+    )
+    alone = tuners is None or of_workers == (0, GRACE)
+    checks.require(alone, "restarts and grace", "must come without tuners", of_workers)
+    replace_handlers(DEFAULT, raise_at_once)  # so that the started processes are ended
     if tuners is None:
-        checks.require(gpus is None and recycle is None, "gpus and recycle", "must come with tuners", (gpus, recycle))
-        sys.exit(launch(command, workers=workers))
+        sys.exit(launch(command, workers=workers, restarts=restarts, grace=grace))
     listed = None if gpus is None else gpus.split(",")
     sys.exit(launch_tuners(command, tuners=tuners, gpus=listed, recycle=recycle))
-
-
-def terminate(number: int, _: FrameType | None) -> None:
-    """End as after Ctrl-C, so that the started processes are stopped."""
-    sys.exit(128 + number)
 
 
 def main(args: Sequence[str] | None = None) -> None:

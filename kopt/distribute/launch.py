@@ -4,45 +4,57 @@ import contextlib
 import json
 import os
 import pathlib
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO
 
 import tensorflow as tf
 
 from kopt.distribute import launched
-from kopt.values.checks import require
+from kopt.distribute.processes import GRACE, Processes, exit_code, how_it_ended
+from kopt.values.checks import is_finite, is_whole, require
 
 __all__ = ["launch", "launch_tuners"]
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
-PATIENCE = 10.0  # seconds between the signals that end a worker
+REFUSED = 2  # the exit code of a script whose arguments are refused: another start would end in the same way
 
 
-def launch(command: Sequence[str], *, workers: int = 2, out: IO[str] | None = None) -> int:
+def launch(
+    command: Sequence[str],
+    *,
+    workers: int = 2,
+    restarts: int = 0,
+    grace: float = GRACE,
+    out: IO[str] | None = None,
+) -> int:
     """Run a script as a training cluster on this machine: several processes, each with its TF_CONFIG and devices.
 
     Workers get equal shares of the GPUs, or none when there are fewer GPUs than workers; without GPUs they get equal
-    shares of the cores. The number of the worker stands before each line that it prints. All workers are stopped when
-    one fails, or when this process ends.
+    shares of the cores. The number of the worker stands before each line that it prints. When one fails, a line says
+    how and the others are ended: they get SIGTERM, and SIGKILL after `grace` seconds. All end when this process ends.
+
+    After a failure all workers may be started again by the same command, on new ports: a script that keeps checkpoints
+    goes on from its last one. No worker is started again after exit code 2, by which scripts refuse their arguments.
 
     Args:
         command: A Python script and its arguments.
         workers: The number of processes, >= 1.
+        restarts: How often all workers are started again at most, >= 0.
+        grace: Seconds that a worker has after SIGTERM to write a checkpoint, >= 0.
         out: The file for the lines; standard output when None.
 
     Returns:
-        0 when every worker returned 0, else the exit code of the first one that failed (128 + the number of a signal).
+        0 when every worker returned 0, else the exit code of the first one that failed at the last start (128 + the
+        number of a signal).
 
     Raises:
-        ValueError: When there is no script, or it is not a file.
+        ValueError: When there is no script, it is not a file, or a number is out of its range.
 
     Example:
         >>> import tempfile
@@ -54,21 +66,47 @@ def launch(command: Sequence[str], *, workers: int = 2, out: IO[str] | None = No
         0
 
     Source:
-        `torchrun --standalone`, with TensorFlow's TF_CONFIG.
+        `torchrun --standalone --max-restarts`, with TensorFlow's TF_CONFIG.
     """
     require_count("workers", workers)
+    require(is_whole(restarts), "restarts", "must be a whole number >= 0", restarts)
+    require(is_finite(grace) and grace >= 0, "grace", "must be >= 0 seconds", grace)
     require_script(command)
-    with contextlib.ExitStack() as stack:
-        processes = [
-            stack.enter_context(worker(command, number, environment, out or sys.stdout))
+    out = out or sys.stdout
+    for start in range(restarts + 1):
+        code = run_workers(command, workers, grace, out)
+        if code in (0, REFUSED) or start == restarts:
+            break
+        print(f"[launch] all workers are started again, {start + 1} of {restarts} times", file=out, flush=True)
+    return code
+
+
+def run_workers(command: Sequence[str], workers: int, grace: float, out: IO[str]) -> int:
+    """Start all workers; when one fails, say how and end the others; return the exit code of that one, or 0."""
+    with Processes(out, grace) as processes:
+        started = [
+            processes.start([sys.executable, *command], number, environment)
             for number, environment in enumerate(environments(workers))
         ]
-        while True:
-            codes = [process.poll() for process in processes]
-            failed = [code for code in codes if code]
-            if failed or None not in codes:
-                return 0 if not failed else failed[0] if failed[0] > 0 else 128 - failed[0]
-            time.sleep(0.05)
+        failed = first_failure(started)
+        if failed is None:
+            return 0
+        number, code = failed
+        others = ", the others are ended" if workers > 1 else ""
+        print(f"[launch] worker {number} {how_it_ended(code)}{others}", file=out, flush=True)
+        return exit_code(code)
+
+
+def first_failure(processes: Sequence[subprocess.Popen[str]]) -> tuple[int, int] | None:
+    """Wait until a process fails, and return its number and code; return None when all have ended with 0."""
+    while True:
+        codes = [process.poll() for process in processes]
+        failed = [(number, code) for number, code in enumerate(codes) if code]
+        if failed:  # of several at a time one that a signal killed is the cause: the others have lost it
+            return min(failed, key=lambda one: one[1] > 0)
+        if None not in codes:
+            return None
+        time.sleep(0.05)
 
 
 def launch_tuners(
@@ -114,15 +152,14 @@ def launch_tuners(
     require(gpus is None or len(gpus) >= tuners, "gpus", f"must be >= {tuners}, one for each tuner", gpus)
     require_script(command)
     name = uuid.uuid4().hex
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as folder, Processes(out or sys.stdout) as processes:
         slots = []
         for number, share in enumerate(shares(tuners, gpus)):
             trials = pathlib.Path(folder) / str(number)
             trials.touch()
             environment = QUIET | os.environ | share | launched.environment(number, name, trials, recycle)
             environment.pop("TF_CONFIG", None)
-            slots.append(Slot(command, number, environment, trials, out or sys.stdout))
-            stack.callback(slots[-1].stop)
+            slots.append(Slot(processes, command, number, environment, trials))
         while None in (codes := [slot.code() for slot in slots]):
             time.sleep(0.05)
     return next((code for code in codes if code), 0)
@@ -132,28 +169,29 @@ class Slot:
     """A tuner process with a number; a new process takes the slot when one dies during a trial."""
 
     def __init__(
-        self, command: Sequence[str], number: int, environment: Mapping[str, str], trials: pathlib.Path, out: IO[str]
+        self,
+        processes: Processes,
+        command: Sequence[str],
+        number: int,
+        environment: Mapping[str, str],
+        trials: pathlib.Path,
     ):
-        self.start = lambda: worker(command, number, environment, out)
-        self.number, self.trials, self.out = number, trials, out  # the file of trials has a byte for each one
+        self.start = lambda: processes.start([sys.executable, *command], number, environment)
+        self.processes, self.number, self.trials = processes, number, trials  # trials: a file, a byte for each one
         self.begun = 0  # number of trials at the last start
-        self.stack = contextlib.ExitStack()
-        self.process = self.stack.enter_context(self.start())
+        self.process = self.start()
 
     def code(self) -> int | None:
         """Return the exit code, or None while a process runs; start a new process after a death during a trial."""
         code, begun = self.process.poll(), self.trials.stat().st_size
         if code and begun > self.begun:
-            self.stack.close()
+            self.processes.end([self.process])
             if code != launched.RECYCLE:
-                print(f"[{self.number}] ended with {code}, is started again", file=self.out, flush=True)
-            self.begun, self.process = begun, self.stack.enter_context(self.start())
+                line = f"[{self.number}] {how_it_ended(code)}, is started again"
+                print(line, file=self.processes.out, flush=True)
+            self.begun, self.process = begun, self.start()
             return None
-        return code if code is None or code >= 0 else 128 - code
-
-    def stop(self) -> None:
-        """End the process."""
-        self.stack.close()
+        return code if code is None else exit_code(code)
 
 
 def require_count(name: str, count: object) -> None:
@@ -195,36 +233,3 @@ def free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
-
-
-@contextlib.contextmanager
-def worker(
-    command: Sequence[str], number: int, environment: Mapping[str, str], out: IO[str]
-) -> Iterator[subprocess.Popen[str]]:
-    """Start a worker and copy its lines; at the end of the block, stop the worker and the processes that it started."""
-    with subprocess.Popen(
-        [sys.executable, *command],
-        env=environment,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
-        reader = threading.Thread(target=pass_on, args=(process.stdout, f"[{number}] ", out), daemon=True)
-        reader.start()
-        try:
-            yield process
-        finally:
-            for one in (signal.SIGTERM, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, one)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(PATIENCE)
-            reader.join(PATIENCE)
-
-
-def pass_on(lines: Iterable[str], prefix: str, out: IO[str]) -> None:
-    """Copy lines to a file, with a prefix before each one."""
-    for line in lines:
-        print(prefix + line.rstrip("\n"), file=out, flush=True)

@@ -73,7 +73,7 @@ class Signals:
         if self in inside:
             inside.remove(self)
         restore_handlers(self.before, self.receive)
-        if kind is None and self.outer is None and self.first is not None:
+        if kind is None and self.first is not None:
             raise exception_of(self.first)
 
     @property

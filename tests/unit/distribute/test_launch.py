@@ -12,8 +12,10 @@ import time
 import pytest
 
 import kopt
+from kopt.__main__ import main
 from kopt.distribute import launched
 from kopt.distribute.launch import environments, free_ports, launch, launch_tuners
+from kopt.distribute.processes import Processes
 
 
 def write(folder: pathlib.Path, text: str) -> str:
@@ -62,17 +64,114 @@ def test_a_signal_is_an_exit_code(tmp_path) -> None:
     assert launch([write(tmp_path, "os.kill(os.getpid(), 9)")], workers=1) == 128 + 9
 
 
-def test_a_launcher_that_is_ended_stops_its_workers(tmp_path) -> None:
-    script = write(tmp_path, f"open(f'{tmp_path}/pid{{number}}', 'w').write(str(os.getpid()))\ntime.sleep(600)")
-    command = [sys.executable, "-m", "kopt", "launch", "--workers", "2", script, "--workers", "7"]
-    process = subprocess.Popen(command, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
-    files = [tmp_path / f"pid{number}" for number in (0, 1)]
-    while not all(file.exists() and file.read_text() for file in files):
-        assert process.poll() is None
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 128 + 15
-    assert all(gone(int(file.read_text())) for file in files)
+# Launches that are ended by signals, each in a fork of one import. The second fork's worker does not end by SIGTERM.
+FORKS = """
+import os, sys
+from kopt.__main__ import main
+folder, count = sys.argv[1], int(sys.argv[2])
+for number in range(count):
+    if not os.fork():
+        grace = "600" if number == 1 else "5"
+        try:
+            main(["launch", "--workers", "1", "--restarts", "3", "--grace", grace,
+                  f"{folder}/script.py", f"{folder}/{number}", "--workers", "7"])
+        except SystemExit as ended:
+            os._exit(ended.code)  # TensorFlow takes seconds to leave
+for _ in range(count):
+    pid, status = os.wait()
+    print(pid, os.waitstatus_to_exitcode(status), flush=True)
+os._exit(0)
+"""
+
+
+def test_a_launcher_that_is_ended_by_any_signal_ends_its_workers_and_starts_none_again(tmp_path) -> None:
+    """Also by two signals at a time of patience, and by SIGKILL."""
+    write(
+        tmp_path,
+        "import signal\nfolder = sys.argv[1]\nassert sys.argv[2:] == ['--workers', '7']\n"
+        "if folder.endswith('1'):\n    signal.signal(signal.SIGTERM, lambda *_: open(folder + '.asked', 'w').close())\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "open(folder + '.writing', 'a').write(f'{os.getppid()} {os.getpid()} {child.pid} ')\n"
+        "os.rename(folder + '.writing', folder)\n"
+        "while True:\n    time.sleep(600)\n",
+    )
+    ends = {0: signal.SIGTERM, 1: signal.SIGTERM, 2: signal.SIGINT, 3: signal.SIGHUP, 4: signal.SIGKILL}
+    files = [tmp_path / str(number) for number in ends]
+    command = [sys.executable, "-c", FORKS, str(tmp_path), str(len(ends))]
+    with subprocess.Popen(command, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}, stdout=-1, text=True) as process:
+        while not all(file.exists() for file in files):
+            assert process.poll() is None
+            time.sleep(0.1)
+        started = {number: [int(pid) for pid in files[number].read_text().split()] for number in ends}
+        for number, sent in ends.items():
+            os.kill(started[number][0], sent)
+        while not (tmp_path / "1.asked").exists():
+            time.sleep(0.1)
+        os.kill(started[1][0], signal.SIGTERM)
+        codes = dict(
+            map(int, line.split()) for line in process.communicate(timeout=60)[0].splitlines() if line[0] != "["
+        )
+    assert [codes[started[number][0]] for number in ends] == [143, 143, 130, 129, -9]
+    assert all(gone(pid) for pids in started.values() for pid in pids)
+    assert [len(file.read_text().split()) for file in files] == [3] * len(ends)
+
+
+def test_a_killed_worker_ends_the_others_within_the_grace(tmp_path) -> None:
+    """Worker 0 writes what it has to write, worker 2 does not end by SIGTERM, worker 1 is killed."""
+    script = write(
+        tmp_path,
+        f"import signal\nplace = {str(tmp_path)!r}\n"
+        "def save(*_):\n    time.sleep(0.5)\n    open(place + '/saved', 'w').close()\n    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, [save, signal.SIG_DFL, signal.SIG_IGN][number])\n"
+        "open(f'{place}/pid{number}', 'w').write(str(os.getpid()))\n"
+        "while number == 1 and len([one for one in os.listdir(place) if one.startswith('pid')]) < 3:\n"
+        "    time.sleep(0.01)\n"
+        "if number == 1:\n    os.kill(os.getpid(), 9)\ntime.sleep(600)",
+    )
+    started, out = time.monotonic(), io.StringIO()
+    assert launch([script], workers=3, grace=3, out=out) == 128 + 9
+    assert time.monotonic() - started < 30
+    assert (tmp_path / "saved").exists()
+    assert out.getvalue() == "[launch] worker 1 was killed by SIGKILL, the others are ended\n"
+    assert all(gone(int((tmp_path / f"pid{number}").read_text())) for number in range(3))
+
+
+def test_all_are_started_again_on_new_ports(tmp_path) -> None:
+    """Worker 0 ends well each time, and worker 1 in its third start."""
+    script = write(
+        tmp_path,
+        f"file = f'{tmp_path}/{{number}}'\nopen(file, 'a').write(os.environ['TF_CONFIG'] + '\\n')\n"
+        "starts = len(open(file).readlines())\nprint(sys.argv[1:], flush=True)\n"
+        "if number == 1 and starts < 3:\n    time.sleep(0.3)\n"
+        "    sys.exit(5) if starts < 2 else os.kill(os.getpid(), 15)\n",
+    )
+    out = io.StringIO()
+    assert launch([script, "--same"], workers=2, restarts=3, out=out) == 0
+    lines = [line for line in out.getvalue().splitlines() if line.startswith("[launch]")]
+    assert lines == [
+        "[launch] worker 1 ended with 5, the others are ended",
+        "[launch] all workers are started again, 1 of 3 times",
+        "[launch] worker 1 was killed by SIGTERM, the others are ended",
+        "[launch] all workers are started again, 2 of 3 times",
+    ]
+    assert out.getvalue().count("['--same']") == 6
+    places = [json.loads(line)["cluster"]["worker"] for line in (tmp_path / "0").read_text().splitlines()]
+    assert len(places) == 3 and places[0] != places[1] != places[2]
+
+
+@pytest.mark.parametrize(("code", "starts"), [(0, 1), (2, 1), (7, 3)])
+def test_how_often_workers_are_started(code: int, starts: int, tmp_path) -> None:
+    script = write(tmp_path, f"open({str(tmp_path / 'starts')!r}, 'a').write('.')\nsys.exit({code})")
+    assert launch([script], workers=1, restarts=2) == code
+    assert (tmp_path / "starts").read_text() == "." * starts
+
+
+def test_a_start_without_its_watcher_goes_on(tmp_path) -> None:
+    with Processes(io.StringIO()) as processes:
+        processes.watcher.kill()
+        processes.watcher.wait()
+        process = processes.start([sys.executable, "-c", "import time; time.sleep(600)"], 0, os.environ)
+    assert process.returncode == -signal.SIGTERM and gone(process.pid)
 
 
 def test_each_worker_is_told_its_place(monkeypatch) -> None:
@@ -94,10 +193,32 @@ def test_each_worker_is_told_its_place(monkeypatch) -> None:
         (["nowhere.py"], 0, "workers must be a whole number >= 1, got 0."),
     ],
 )
-def test_bad_arguments_are_refused(command, workers, message: str) -> None:
+def test_bad_commands_are_refused(command, workers, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         launch(command, workers=workers)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"restarts": -1}, "restarts must be a whole number >= 0, got -1."),
+        ({"restarts": True}, "restarts must be a whole number >= 0, got True."),
+        ({"grace": -0.5}, "grace must be >= 0 seconds, got -0.5."),
+        ({"grace": float("nan")}, "grace must be >= 0 seconds, got nan."),
+    ],
+)
+def test_bad_numbers_are_refused(given, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        launch([__file__], **given)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("option", [("--restarts", "1"), ("--grace", "3")])
+def test_tuners_take_no_options_of_workers(option, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["launch", "--tuners", "2", *option, __file__])
+    assert ended.value.code == 2 and "restarts and grace must come without tuners" in capsys.readouterr().err
 
 
 def test_tuners_that_die_at_their_work_are_started_again_and_others_are_not(tmp_path) -> None:
@@ -114,9 +235,9 @@ def test_tuners_that_die_at_their_work_are_started_again_and_others_are_not(tmp_
     lines = out.getvalue().splitlines()
     assert [line for line in lines if line.startswith("[0]")] == [
         "[0] start 0 7",
-        "[0] ended with -9, is started again",
+        "[0] was killed by SIGKILL, is started again",
         "[0] start 1 7",
-        "[0] ended with -9, is started again",
+        "[0] was killed by SIGKILL, is started again",
         "[0] start 2 7",
     ]
     assert [line for line in lines if line.startswith("[1]")] == ["[1] start 0 7"]

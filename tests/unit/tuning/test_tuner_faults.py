@@ -199,7 +199,7 @@ def test_a_model_that_takes_the_process_down_is_given_up_and_the_search_goes_on(
     script.write_text(KILLER)
     assert launch_tuners([str(script), str(tmp_path)], tuners=1, out=out) == 0
     assert "[0] best 0.0" in out.getvalue() and "[0] ended with 9, is started again" in out.getvalue()
-    assert "[0] ended with -11, is started again" in out.getvalue()
+    assert "[0] was killed by SIGSEGV, is started again" in out.getvalue()
 
     class Reader(Tuner):
         def run_trial(self, trial):
