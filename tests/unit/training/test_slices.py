@@ -80,7 +80,7 @@ SHUFFLES = {
 
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
-@pytest.mark.parametrize("kind, buffer", zip(SHUFFLES, (4, 100, 22)))
+@pytest.mark.parametrize("kind, buffer", list(zip(SHUFFLES, (4, 100, 22))))
 def test_a_shuffle_has_the_orders_that_it_has_in_keras(kind: str, buffer: int) -> None:
     def trained(fit, evaluate, predict, model) -> list:
         keras.utils.set_random_seed(1)
