@@ -256,7 +256,7 @@ def test_a_folder_on_a_disk_that_is_read_only_is_refused(small_disk) -> None:
 
 
 def test_a_folder_that_may_not_be_written_to_is_refused(monkeypatch, tmp_path) -> None:
-    """Root may write anywhere, so the refusal of the system is put in its place; the lock that is there may be opened."""
+    """Root may write anywhere, so the refusal is put in its place; the lock that is there may be opened."""
     (tmp_path / "lock").touch()
     opened = os.open
 
