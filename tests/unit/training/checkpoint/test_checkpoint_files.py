@@ -248,6 +248,13 @@ def test_a_forged_header_with_a_right_checksum_is_refused_before_memory_is_taken
         tracemalloc.stop()
 
 
+def test_a_header_that_agrees_with_itself_and_not_with_the_size_is_refused_before_memory_is_taken(tmp_path) -> None:
+    header = layout.header_of([layout.Entry("a", "float32", (2**45,))], '["dict", []]')
+    body = len(header).to_bytes(8, "little") + header
+    text = refused(tmp_path / "a", body + hashlib.sha256(body).digest())
+    assert text.startswith("it must have 140737488") and text.endswith(f"and has {len(body) + 32}.")
+
+
 def test_the_forgery_that_changes_nothing_is_read(whole, tmp_path) -> None:
     """The counter-test: it is the change that is refused."""
     assert forged(whole, lambda header: None) == whole
