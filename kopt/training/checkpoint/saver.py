@@ -225,7 +225,12 @@ class Saver(Unsaved):
             taken(variables),
             {
                 "version": VERSION,
-                "moment": [moment.epoch, moment.amid, moment.stopped, [result.logs, dict(result.values), result.times]],
+                "moment": [
+                    moment.epoch,
+                    moment.amid,
+                    moment.stopped,
+                    [dict(result.logs), dict(result.values), tuple(result.times)],
+                ],
                 "positions": {name: dataclasses.asdict(source.position) for name, source in run.sources.items()},
                 "resident": {name: source.is_resident for name, source in run.sources.items()},
                 "variables": described(variables),
