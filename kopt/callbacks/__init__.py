@@ -14,6 +14,7 @@ from kopt.callbacks.spike_guard import SpikeGuard
 from kopt.callbacks.throughput import Throughput
 from kopt.callbacks.time_budget import TimeBudget
 from kopt.training.callback import Callback
+from kopt.training.checkpoint.callback import Checkpoint
 from kopt.training.steps.update_hooks import Update
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "SWA",
     "Average",
     "Callback",
+    "Checkpoint",
     "Diagnosis",
     "EpochTime",
     "GradientMonitor",

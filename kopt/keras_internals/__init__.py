@@ -7,6 +7,7 @@ from kopt.keras_internals.additive import kinds_of_added, kinds_of_losses, requi
 from kopt.keras_internals.datasets import order_of, slices_of
 from kopt.keras_internals.fitting import (
     are_arrays,
+    called_with,
     data_adapter,
     epoch_logs,
     examples_counted,
@@ -21,6 +22,7 @@ from kopt.keras_internals.fitting import (
     metrics_reset_in_graph,
     plain_logs,
     sparse_targets,
+    start_at,
     tensors,
     validation_split,
 )
@@ -114,6 +116,7 @@ __all__ = [
     "asked_jit",
     "build",
     "build_optimizer",
+    "called_with",
     "compilable_operations",
     "compiled_loss",
     "compiler_refusal",
@@ -175,6 +178,7 @@ __all__ = [
     "sizes_unknown",
     "slices_of",
     "sparse_targets",
+    "start_at",
     "tensors",
     "track_loss",
     "track_portion",

@@ -1,5 +1,6 @@
 """Private parts of fit: its data, its metrics, its logs."""
 
+import gc
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -117,6 +118,24 @@ def validation_split(arrays: Nest, share: float) -> tuple[Nest, Nest]:
 def initial_epoch(model: PrivateModel, asked: int) -> int:
     """Return the epoch to start at: the one that a restoring callback has set, else the one asked for."""
     return model._initial_epoch or asked
+
+
+def start_at(model: PrivateModel, epoch: int | None) -> None:
+    """Make fit, in its on_train_begin, begin with an epoch; None for the one that it is asked to begin with."""
+    model._initial_epoch = epoch
+
+
+def called_with(callback: keras.callbacks.Callback) -> list[keras.callbacks.Callback]:
+    """Return the callbacks that a fit calls, a callback among them: Keras tells no callback of the others.
+
+    Raises:
+        LookupError: When no fit calls it.
+    """
+    lists = [one for one in gc.get_objects() if isinstance(one, keras.callbacks.CallbackList)]
+    found = [one.callbacks for one in lists if any(other is callback for other in one.callbacks)]
+    if not found:
+        raise LookupError(f"{type(callback).__name__} is in no list of callbacks")
+    return list(found[-1])
 
 
 def epoch_logs(model: PrivateModel, logs: Nest) -> Config:

@@ -4,12 +4,15 @@ import os
 from collections.abc import Sequence
 from typing import Literal
 
+from kopt.keras_internals import called_with
 from kopt.training.callback import Callback
 from kopt.training.checkpoint.every import Every
+from kopt.training.checkpoint.in_fit import FitSaver
 from kopt.training.checkpoint.options import SIGNALS, Options
 from kopt.training.signals import Signals
 from kopt.values.checks import is_among, is_whole, require
 from kopt.values.places import as_path
+from kopt.values.types import CallbackState, Logs
 
 __all__ = ["Checkpoint"]
 
@@ -21,6 +24,11 @@ class Checkpoint(Callback):
     started again ends with the same bits in weights, optimizer and History as one that was not: the position within the
     epoch, the order of examples, metrics, seeds, random states, callbacks and what was decided about XLA are saved. A
     callback takes part that defines `get_state` and `set_state`, as Keras' own and those of kopt do.
+
+    In Keras' own `model.fit`, whose last callback it must be, checkpoints are written between epochs: of weights,
+    optimizer, seeds, random states, callbacks and History. The model must be built. Fit does not show where it is in
+    the data: the order of the examples begins anew, so that a resumed run has the bits of a whole one only where the
+    data come in the same order in each epoch, as with shuffle=False; `signals` are left alone.
 
     Args:
         folder: The folder of the run; one process at a time trains in it.
@@ -76,3 +84,40 @@ class Checkpoint(Callback):
         place = as_path(folder, "checkpoint")
         self.options = Options(place, Every.of(every), keep, keep_best, strict, Signals(signals).names, on_error)
         self.in_loop = False
+        self.saver: FitSaver | None = None
+        self.batches = 0
+
+    # In Keras' own fit
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        if self.in_loop:
+            return
+        others = called_with(self)
+        after = [type(one).__name__ for one in others[others.index(self) + 1 :]]
+        own = [name for name in after if name not in ("History", "ProgbarLogger")]
+        require(not own, "callbacks", "must have Checkpoint as the last one in model.fit", own)
+        self.saver = FitSaver(self.options, self.model, others, self.params["epochs"])
+        self.saver.begin()
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        if self.saver is not None:
+            self.saver.begun()
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        self.batches = batch + 1
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if self.saver is not None:
+            self.saver.epoch_ended(epoch, self.batches, logs)
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        if self.saver is not None:
+            self.saver.begun()
+            self.saver.end()
+            self.saver = None
+
+    def get_state(self) -> CallbackState:
+        return {}
+
+    def set_state(self, state: CallbackState) -> None:
+        pass

@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 import kopt.keras_internals.resuming as randomness
 from kopt import distribute
 from kopt.state import training_variables
-from kopt.tasks.directions import better
 from kopt.training.callback import Times
+from kopt.training.checkpoint.best import Best
 from kopt.training.checkpoint.callback_states import restore_states, states_of, without_state
 from kopt.training.checkpoint.content import Content
 from kopt.training.checkpoint.every import Due
@@ -25,7 +25,7 @@ from kopt.training.feed.sources import Position, Source
 from kopt.training.signals import Signals, exception_of
 from kopt.training.steps.train import TrainStep
 from kopt.values.checks import require
-from kopt.values.types import KerasCallback, KerasModel, Logs, Nest, Step, Variable
+from kopt.values.types import KerasCallback, KerasModel, Nest, Step, Variable
 
 log = logging.getLogger("kopt")
 
@@ -130,7 +130,7 @@ class Saver(Unsaved):
         self.due = Due(options.every)
         self.run: Run | None = None
         self.held: Content | None = None
-        self.best: float | None = None
+        self.best = Best(options.keep_best)
         self.start = randomness.random_states()
         self.drawn = 0
         self.steps = 0  # that were trained
@@ -143,17 +143,12 @@ class Saver(Unsaved):
             self.signals = stack.enter_context(Signals(self.options.signals))
             self.saved = self.folder.read()
             if self.saved is not None:
-                self.require_version(self.saved)
+                require_kind(self.saved, "kopt.fit", str(self.options.folder))
             self.writer = Writer(self.folder, on_error=self.options.on_error)
             try:
                 yield
             finally:
                 self.writer.close()
-
-    def require_version(self, saved: Content) -> None:
-        """Raise ValueError for a checkpoint that another version of kopt has written otherwise."""
-        version = saved.values.get("version")
-        require(version == VERSION, "checkpoint", f"must be of version {VERSION} of the format", version)
 
     @property
     def moment(self) -> Moment | None:
@@ -173,11 +168,7 @@ class Saver(Unsaved):
 
     def check(self, run: Run) -> None:
         self.run, self.of = run, fingerprint(run.model, run.sources)
-        unknown = without_state(run.callbacks)
-        if unknown:
-            rule = f"must define get_state and set_state to be saved, as {', '.join(unknown)} do not"
-            require(not self.options.strict, "callbacks", rule, unknown)
-            log.info("checkpoint: the state of %s is not saved: define get_state and set_state", ", ".join(unknown))
+        require_declared(run.callbacks, self.options.strict)
         if self.saved is None:
             return
         unequal = unlike(self.saved.values["fingerprint"], self.of)
@@ -208,7 +199,7 @@ class Saver(Unsaved):
         restore_states(run.callbacks, values["callbacks"])
         put_back(variables, saved.arrays)
         randomness.set_random_states(values["random"])
-        self.best, self.start, self.steps = values["best"], values["start"], values["steps"]
+        self.best.value, self.start, self.steps = values["best"], values["start"], values["steps"]
         epoch, amid = values["moment"][:2]
         place = f"in epoch {epoch + 1}" if amid else f"after epoch {epoch}"
         log.info("checkpoint: training goes on %s, after %d updates", place, self.steps)
@@ -225,6 +216,7 @@ class Saver(Unsaved):
             taken(variables),
             {
                 "version": VERSION,
+                "of": "kopt.fit",
                 "moment": [
                     moment.epoch,
                     moment.amid,
@@ -241,7 +233,7 @@ class Saver(Unsaved):
                 "seed": self.drawn,
                 "random": random,
                 "start": self.start,
-                "best": self.best,
+                "best": self.best.value,
             },
         )
 
@@ -278,7 +270,7 @@ class Saver(Unsaved):
 
     def epoch_ended(self, moment: Moment, epochs: int, last: bool) -> None:
         self.held = None
-        best = self.improves(moment.result.logs)
+        best = self.best.improves(moment.result.logs)
         due, received = self.agreed(self.due.count(epochs=epochs))
         if not (due or received or best or last):
             return
@@ -291,16 +283,6 @@ class Saver(Unsaved):
         if received and not last:
             raise exception_of(received)
 
-    def improves(self, logs: Logs) -> bool:
-        """Return whether an epoch is the best so far by the log that the best checkpoint is kept by."""
-        name = self.options.keep_best
-        if name is None or not logs or name not in logs:
-            return False
-        value = float(logs[name])
-        found = self.best is None or (value > self.best if better(name) == "max" else value < self.best)
-        self.best = value if found else self.best
-        return found
-
     def submit(self, content: Content) -> bool:
         """Have the chief write beside training; return False while it still writes."""
         return not distribute.is_chief(self.strategy) or self.writer.submit(self.steps, content)
@@ -309,3 +291,21 @@ class Saver(Unsaved):
         """Have the chief write now."""
         if distribute.is_chief(self.strategy):
             self.writer.write(self.steps, content, best=best)
+
+
+def require_kind(saved: Content, of: str, folder: str) -> None:
+    """Raise ValueError for a checkpoint of another version of the format, or of another kind of training."""
+    version, kind = saved.values.get("version"), saved.values.get("of")
+    require(
+        version == VERSION, "checkpoint", f"must be of version {VERSION} of the format, and is of {version}", folder
+    )
+    require(kind == of, "checkpoint", f"must be one of {of}, not of {kind}", folder)
+
+
+def require_declared(callbacks: Sequence[KerasCallback], strict: bool) -> None:
+    """Name the callbacks whose state nobody declares in the log; raise ValueError for them when strict."""
+    unknown = without_state(callbacks)
+    if unknown:
+        rule = f"must define get_state and set_state to be saved, as {', '.join(unknown)} do not"
+        require(not strict, "callbacks", rule, unknown)
+        log.info("checkpoint: the state of %s is not saved: define get_state and set_state", ", ".join(unknown))
