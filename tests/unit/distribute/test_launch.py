@@ -14,7 +14,7 @@ import pytest
 import kopt
 from kopt.__main__ import main
 from kopt.distribute import launched
-from kopt.distribute.launch import environments, free_ports, launch, launch_tuners
+from kopt.distribute.launch import environments, first_failure, free_ports, launch, launch_tuners
 from kopt.distribute.processes import Processes
 
 
@@ -125,15 +125,24 @@ def test_a_killed_worker_ends_the_others_within_the_grace(tmp_path) -> None:
         "signal.signal(signal.SIGTERM, [save, signal.SIG_DFL, signal.SIG_IGN][number])\n"
         "open(f'{place}/pid{number}', 'w').write(str(os.getpid()))\n"
         "while number == 1 and len([one for one in os.listdir(place) if one.startswith('pid')]) < 3:\n"
-        "    time.sleep(0.01)\n"
+        "    time.sleep(0.01)\n    assert time.monotonic() < float(sys.argv[1])\n"
         "if number == 1:\n    os.kill(os.getpid(), 9)\ntime.sleep(600)",
     )
     started, out = time.monotonic(), io.StringIO()
-    assert launch([script], workers=3, grace=3, out=out) == 128 + 9
+    assert launch([script, str(started + 20)], workers=3, grace=3, out=out) == 128 + 9
     assert time.monotonic() - started < 30
     assert (tmp_path / "saved").exists()
     assert out.getvalue() == "[launch] worker 1 was killed by SIGKILL, the others are ended\n"
     assert all(gone(int((tmp_path / f"pid{number}").read_text())) for number in range(3))
+
+
+def test_of_several_failures_at_a_time_the_kill_is_the_cause() -> None:
+    """A worker that has lost another one fails as well, perhaps before anybody looks."""
+    codes = {"raise SystemExit(1)": 1, "import os; os.kill(os.getpid(), 9)": -9, "raise SystemExit(3)": 3}
+    processes = [subprocess.Popen([sys.executable, "-c", text]) for text in codes]
+    assert [process.wait() for process in processes] == list(codes.values())
+    assert first_failure(processes) == (1, -9)
+    assert first_failure([processes[2], processes[0]]) == (0, 3)
 
 
 def test_all_are_started_again_on_new_ports(tmp_path) -> None:
