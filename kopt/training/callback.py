@@ -311,7 +311,7 @@ def around(method: Function[..., None], before: Work, after: Work) -> Function[.
     """Return a callback method with the base class's work before and after it."""
 
     @functools.wraps(method)
-    def whole(self: Callback, *arguments: Any, **named: Any) -> None:
+    def whole(self: Callback, *arguments: object, **named: object) -> None:
         before(self)
         method(self, *arguments, **named)
         after(self)
