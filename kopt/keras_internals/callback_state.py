@@ -3,15 +3,13 @@
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.utils import file_utils
 
-from kopt.keras_internals.types import PrivateCallback
-from kopt.values.types import CallbackState
+from kopt.values.types import CallbackState, KerasCallback, Nest
 
 __all__ = ["KINDS", "Kind", "kind_of", "keras_state", "set_keras_state", "has_more"]
 
@@ -82,23 +80,23 @@ KINDS: Mapping[type[keras.callbacks.Callback], Kind] = {
 }
 
 
-def kind_of(callback: PrivateCallback) -> Kind | None:
+def kind_of(callback: KerasCallback) -> Kind | None:
     """Return the kind of a Keras callback or of a subclass of one; None for other classes."""
     return next((KINDS[one] for one in type(callback).__mro__ if one in KINDS), None)
 
 
-def has_more(callback: PrivateCallback, kind: Kind) -> bool:
+def has_more(callback: KerasCallback, kind: Kind) -> bool:
     """Return whether a callback of a kind has attributes that may be state and that the kind does not know."""
     return not kind.known or bool(vars(callback).keys() - {*OF_ALL, *kind.state, *kind.others})
 
 
-def keras_state(callback: PrivateCallback, kind: Kind) -> CallbackState:
+def keras_state(callback: KerasCallback, kind: Kind) -> CallbackState:
     """Return the state of a callback of a kind."""
     state = {name: without_tensors(vars(callback).get(name)) for name in kind.state}
     return state | rows_of(callback) if isinstance(callback, keras.callbacks.CSVLogger) else state
 
 
-def set_keras_state(callback: PrivateCallback, kind: Kind, state: CallbackState) -> None:
+def set_keras_state(callback: KerasCallback, kind: Kind, state: CallbackState) -> None:
     """Put back what `keras_state` returned, after `on_train_begin`, which resets it."""
     for name in kind.state:
         setattr(callback, name, state[name])
@@ -106,12 +104,12 @@ def set_keras_state(callback: PrivateCallback, kind: Kind, state: CallbackState)
         set_rows(callback, state)
 
 
-def without_tensors(value: Any) -> Any:
+def without_tensors(value: Nest) -> Nest:
     """Return a value, as an array where it is a tensor."""
     return keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else value
 
 
-def rows_of(logger: PrivateCallback) -> CallbackState:
+def rows_of(logger: KerasCallback) -> CallbackState:
     """Return the bytes of a CSVLogger's file, and whether it has written to it in this run."""
     there = logger.csv_file is not None and tf.io.gfile.exists(logger.filename)
     if there and not logger.csv_file.closed:
@@ -120,7 +118,7 @@ def rows_of(logger: PrivateCallback) -> CallbackState:
     return {"rows": np.frombuffer(content, "uint8"), "written": logger.writer is not None}
 
 
-def set_rows(logger: PrivateCallback, state: CallbackState) -> None:
+def set_rows(logger: KerasCallback, state: CallbackState) -> None:
     """Make a CSVLogger's file hold the rows that it had, each once, and append to it.
 
     A worker that does not call the logger has opened no file, and writes none.

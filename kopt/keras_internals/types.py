@@ -10,7 +10,6 @@ __all__ = [
     "HyperParameter",
     "KerasLoss",
     "KerasMetric",
-    "PrivateCallback",
     "PrivateIterator",
     "PrivateLayer",
     "PrivateModel",
@@ -20,7 +19,6 @@ __all__ = [
     "WeightsStore",
 ]
 
-PrivateCallback: TypeAlias = Any  # a keras.callbacks.Callback
 PrivateIterator: TypeAlias = Any  # an iterator of a tf.data.Dataset
 PrivateModel: TypeAlias = Any  # a keras.Model
 PrivateLayer: TypeAlias = Any  # a keras.layers.Layer

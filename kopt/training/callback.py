@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable as Function
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,6 +12,7 @@ import tensorflow as tf
 from kopt.keras_internals import optimizers_of
 from kopt.state.knob import held_knob
 from kopt.state.slots import held_slots
+from kopt.training.received import Received, Times
 from kopt.training.steps.installing import (
     holder,
     install,
@@ -26,26 +27,6 @@ from kopt.values.checks import require
 from kopt.values.types import CallbackState, Config, DType, KerasModel, KerasOptimizer, Logs, Variable
 
 __all__ = ["Callback"]
-
-
-class Times(NamedTuple):
-    """The duration of the training part of an epoch, and how long the program waited for data, in seconds."""
-
-    steps: int
-    seconds: float
-    waited: float
-
-
-class Received(NamedTuple):
-    """The results of an epoch that `Loop` passes to callbacks, and that logs do not hold.
-
-    Attributes:
-        values: The values of the watched variables by name; None when the user's step returns no dictionary.
-        times: The times of the epoch.
-    """
-
-    values: Mapping[str, np.ndarray] | None
-    times: Times
 
 
 class Callback(keras.callbacks.Callback):
@@ -330,7 +311,7 @@ def around(method: Function[..., None], before: Work, after: Work) -> Function[.
     """Return a callback method with the base class's work before and after it."""
 
     @functools.wraps(method)
-    def whole(self: Callback, *arguments: Any, **named: Any) -> None:
+    def whole(self: Callback, *arguments: object, **named: object) -> None:
         before(self)
         method(self, *arguments, **named)
         after(self)

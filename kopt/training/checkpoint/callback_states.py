@@ -1,7 +1,6 @@
 """The state of callbacks in a checkpoint: taken from those of a run, put back into those of the run that goes on."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +9,7 @@ from kopt.keras_internals.callback_state import has_more, keras_state, kind_of, 
 from kopt.training.callback import Callback
 from kopt.training.callback_needs import unchanged
 from kopt.values.checks import require
-from kopt.values.types import CallbackState, KerasCallback
+from kopt.values.types import CallbackState, KerasCallback, Nest
 
 __all__ = ["restore_states", "states_of", "without_state"]
 
@@ -40,9 +39,7 @@ def states_of(callbacks: Sequence[KerasCallback]) -> list[tuple[str, CallbackSta
     return [(type(one).__name__, state_of(one)) for one in callbacks]
 
 
-def restore_states(
-    callbacks: Sequence[KerasCallback], states: Sequence[tuple[str, CallbackState | None] | list[Any]]
-) -> None:
+def restore_states(callbacks: Sequence[KerasCallback], states: Sequence[Nest]) -> None:
     """Put states back into callbacks of the same classes in the same order; those that only show training may differ.
 
     Call it together with the restoring of variables: after `on_train_begin`, and for a state of the middle of an epoch
@@ -50,7 +47,7 @@ def restore_states(
 
     Args:
         callbacks: The callbacks of the run that goes on.
-        states: What `states_of` returned.
+        states: What `states_of` returned: pairs of a class name and a state.
 
     Raises:
         ValueError: When the callbacks are others than those of the states; nothing is restored then.
@@ -107,8 +104,8 @@ def forgets(callback: KerasCallback) -> bool:
 
 def declares(callback: KerasCallback) -> bool:
     """Return whether a callback's class defines `get_state`; the one of `Callback` declares nothing."""
-    method = getattr(type(callback), "get_state", None)  # a user's class may derive from Keras' own
-    return method is not None and method is not Callback.get_state
+    kind = type(callback)  # a user's class may derive from Keras' own
+    return hasattr(kind, "get_state") and kind.get_state is not Callback.get_state
 
 
 def state_of(callback: KerasCallback) -> CallbackState | None:
@@ -119,7 +116,7 @@ def state_of(callback: KerasCallback) -> CallbackState | None:
         parts[KERAS] = keras_state(callback, kind)
     if isinstance(callback, Callback) or declares(callback):
         name = type(callback).__name__
-        require(callable(getattr(callback, "set_state", None)), name, "must define set_state beside get_state", None)
+        require(hasattr(callback, "set_state"), name, "must define set_state beside get_state", None)
         parts[OWN] = callback.get_state()
         require(isinstance(parts[OWN], dict), f"{name}.get_state", "must return a dict", parts[OWN])
     return copied(parts, type(callback).__name__) if parts else None
@@ -155,7 +152,7 @@ def require_taken(callback: KerasCallback, state: CallbackState | None) -> None:
         require(there, f"the state of {type(callback).__name__}", rule, sorted(state[KERAS]))
 
 
-def copied(value: Any, place: str) -> Any:
+def copied(value: Nest, place: str) -> Nest:
     """Return a deep copy of a state; raise ValueError that names the place of what a file cannot hold."""
     if isinstance(value, dict):
         rule = "must have texts as keys in a callback's state"

@@ -46,13 +46,14 @@ def changing(model) -> list[Any]:
 def train(model, points, folder, begin=None, states=True) -> dict[str, Any]:
     """Train from the beginning or from a break; return what is left, and what a checkpoint at the break has."""
     model.optimizer.build(model.trainable_variables)
+    model.optimizer.iterations.assign(0 if begin else 7)  # of a fit before
     model.test_on_batch(points[0][:10], points[1][:10])  # makes the metrics' variables
     folder.mkdir()
     listed = all_callbacks(folder)
     called = keras.callbacks.CallbackList(listed, model=model, epochs=EPOCHS, steps=STEPS, verbose=0)
     model.make_train_function()
     called.on_train_begin()
-    first, kept = (0, -1) if begin is None else BREAK, None
+    first, kept, dials = (0, -1) if begin is None else BREAK, None, []
     for epoch in range(first[0], EPOCHS):
         called.on_epoch_begin(epoch)
         model.reset_metrics()
@@ -69,9 +70,11 @@ def train(model, points, folder, begin=None, states=True) -> dict[str, Any]:
             called.on_train_batch_end(batch, model.train_function(data))
             if (epoch, batch) == BREAK:
                 kept = Snapshot(changing(model)).values, states_of(listed)
+        dials += [float(listed[3].variable)] if epoch >= BREAK[0] else []
         called.on_epoch_end(epoch, model.get_metrics_result())
     left = {name: values for name, values in listed[-1].history.items() if name not in TIMES}
     left |= {"weights": [one.tolist() for one in model.get_weights()], "rates": listed[2].rates.tolist()}
+    left["dials"] = dials
     left["saved"] = sorted(file.name for file in folder.glob("[34]*.h5"))
     left["log.csv"] = [line.split(",")[:2] for line in (folder / "log.csv").read_text().splitlines()]
     called.on_train_end()
@@ -98,7 +101,7 @@ def test_a_run_goes_on_in_mid_epoch_to_the_bit(whole, network, points, tmp_path)
         "rates",
         "gradient_norm",
         "noise_scale",
-        "dial",
+        "dials",
         "log.csv",
         "saved",
     }
