@@ -5,6 +5,7 @@ import json
 import pathlib
 import pickle
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
@@ -23,6 +24,9 @@ from kopt.values.types import Json, KerasCallback, KerasModel, Nest
 
 __all__ = ["StartAnew", "Watched", "read_snapshot", "restore", "take_snapshot", "write_snapshot"]
 
+# Errors that a damaged file raises in `zipfile`, in NumPy's reader, and where a nest has another form.
+BROKEN = (OSError, EOFError, LookupError, NotImplementedError, RecursionError, TypeError, ValueError)
+BROKEN += (zipfile.BadZipFile, zlib.error)
 FLOATS = ("bfloat16",)  # dtypes that NumPy's files cannot hold
 
 
@@ -90,6 +94,9 @@ class Watched:
             if callback is not None:
                 left.remove(callback)
                 for name, value in attributes.items():
+                    of_class = getattr(type(callback), name, None)
+                    if name.startswith("__") or callable(of_class) or isinstance(of_class, property):
+                        raise StartAnew(f"its snapshot is broken, {name!r} is no attribute that a callback changes")
                     setattr(callback, name, value)
 
 
@@ -223,7 +230,7 @@ def read_snapshot(path: pathlib.Path) -> Nest:
     try:
         with np.load(path, allow_pickle=False) as file:
             return unpacked(json.loads(str(file["arr_0"])), file)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         raise StartAnew(f"its snapshot is broken, {error}") from error
 
 
