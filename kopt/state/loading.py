@@ -27,6 +27,9 @@ WEIGHTS = "model.weights.h5"
 Place: TypeAlias = str | os.PathLike[str]
 Group: TypeAlias = Mapping[str, WeightsStore]  # a group of an HDF5 file
 PARTS = ("metadata.json", "config.json", WEIGHTS)  # of a .keras file
+# Errors of damaged archives, and of JSON and weights in them.
+UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, LookupError, NotImplementedError, OSError, RecursionError)
+UNREADABLE += (ValueError,)
 UNPACKED = 20  # the largest ratio of unpacked to packed size at which a file's parts are checked
 
 
@@ -136,7 +139,7 @@ def damage(place: Place) -> str | None:
     try:
         with zipfile.ZipFile(place) as archive:
             return damaged_part(archive, os.path.getsize(place))
-    except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, NotImplementedError, OSError, ValueError) as error:
+    except UNREADABLE as error:
         return f"it is cut, or no zip archive: {error}"
 
 

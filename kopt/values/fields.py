@@ -145,6 +145,8 @@ def parsed(text: str) -> Json:
         found = json.loads(text)
     except RecursionError as error:
         raise ValueError(f"JSON must be nested at most {DEEPEST} deep, got {shown(text)}.") from error
+    except ValueError as error:
+        raise ValueError(f"JSON must be whole, got {shown(text)} ({error}).") from error
     level = [found] if isinstance(found, (dict, list)) else []
     for _ in range(DEEPEST):
         level = [one for inner in level for one in (inner.values() if isinstance(inner, dict) else inner)]

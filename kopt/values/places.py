@@ -59,18 +59,19 @@ def inside(folder: str | os.PathLike[str], name: str, argument: str = "name") ->
         The path, which is not resolved.
 
     Raises:
-        ValueError: When the name is empty, absolute, has a drive, a NUL or "..", or a link leads it out of the folder.
+        ValueError: When the name is empty, absolute, has a drive, a control character or "..", or a link leads it out
+            of the folder.
 
     Example:
         >>> inside("runs", "vision/best").as_posix()
         'runs/vision/best'
         >>> inside("runs", "../vision")
         Traceback (most recent call last):
-        ValueError: name must stay in its folder: no '..', no drive, no absolute path, no NUL, got '../vision'.
+        ValueError: name must stay in its folder, without '..', a drive, a root or control characters, got '../vision'.
     """
-    windows = pathlib.PureWindowsPath(name) if isinstance(name, str) and "\0" not in name else None
+    windows = pathlib.PureWindowsPath(name) if isinstance(name, str) and name.isprintable() else None
     stays = windows is not None and not windows.anchor and bool(windows.parts) and ".." not in windows.parts
-    require(stays, argument, "must stay in its folder: no '..', no drive, no absolute path, no NUL", name)
+    require(stays, argument, "must stay in its folder, without '..', a drive, a root or control characters", name)
     path = as_path(pathlib.Path(folder) / name, argument)
     require(stays_in(path, folder), argument, "must not lead out of its folder by a link", str(name))
     return path

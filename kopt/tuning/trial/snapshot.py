@@ -4,6 +4,7 @@ import inspect
 import json
 import pathlib
 import pickle
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ __all__ = ["StartAnew", "Watched", "read_snapshot", "restore", "take_snapshot", 
 
 # Errors that a damaged file raises in `zipfile`, in NumPy's reader, and where a nest has another form.
 BROKEN = (OSError, EOFError, LookupError, NotImplementedError, RecursionError, TypeError, ValueError)
-BROKEN += (zipfile.BadZipFile, zlib.error)
+BROKEN += (MemoryError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
 FLOATS = ("bfloat16",)  # dtypes that NumPy's files cannot hold
 
 
