@@ -19,14 +19,14 @@ def make_deterministic(model: KerasModel, seed: int | None) -> None:
     """Make TensorFlow's operations deterministic from now on, in the whole process.
 
     Args:
-        model: The model, whose programs are traced anew where the switch was off.
+        model: The model; its programs from before are traced anew.
         seed: The seed of the order of examples.
 
     Raises:
         ValueError: When there is no seed: the order would be another one in each run.
 
     Example:
-        >>> make_deterministic(None, None)
+        >>> make_deterministic(model=None, seed=None)
         Traceback (most recent call last):
         ValueError: seed must be given where deterministic=True, got None.
 
