@@ -28,8 +28,8 @@ Place: TypeAlias = str | os.PathLike[str]
 Group: TypeAlias = Mapping[str, WeightsStore]  # a group of an HDF5 file
 PARTS = ("metadata.json", "config.json", WEIGHTS)  # of a .keras file
 # Errors of damaged archives, and of JSON and weights in them.
-UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, LookupError, NotImplementedError, OSError, RecursionError)
-UNREADABLE += (ValueError,)
+UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, LookupError, NotImplementedError, OSError)
+UNREADABLE_TEXT = (RecursionError, ValueError)
 UNPACKED = 20  # the largest ratio of unpacked to packed size at which a file's parts are checked
 
 
@@ -120,8 +120,8 @@ def restore(holder: KerasOptimizer, name: str, store: Mapping[str, h5py.Dataset]
 
 def own(group: Group, name: str) -> Json:
     """Return a member of a group that is in the same file; refuse a link, and an array that is in another file."""
-    link = group.get(name, getlink=True)
-    found = group[name] if isinstance(link, h5py.HardLink) else None
+    of_file = isinstance(group, h5py.Group) and isinstance(group.get(name, getlink=True), h5py.HardLink)
+    found = group[name] if of_file else None
     inside = isinstance(found, h5py.Group) or (isinstance(found, h5py.Dataset) and not found.external)
     inside = inside and not (isinstance(found, h5py.Dataset) and found.is_virtual)
     require(inside, "filepath", "must be of a model whose numbers are all in its file", name)
@@ -139,7 +139,7 @@ def damage(place: Place) -> str | None:
     try:
         with zipfile.ZipFile(place) as archive:
             return damaged_part(archive, os.path.getsize(place))
-    except UNREADABLE as error:
+    except (*UNREADABLE, *UNREADABLE_TEXT) as error:
         return f"it is cut, or no zip archive: {error}"
 
 

@@ -29,7 +29,15 @@ HEARTBEAT = 20  # seconds between the heartbeats of a trial in a database
 TRIES = 10  # attempts to open a database that other processes make at the same time
 GRACE = 3 * HEARTBEAT  # seconds without a heartbeat after which a trial's process counts as dead
 # Errors that an entry with other fields, or with fields of another kind, raises in Optuna.
-REPLAY = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, RuntimeError, TypeError)
+REPLAY: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+)
 REPLAY += (json.JSONDecodeError, optuna.exceptions.OptunaError)
 Stale: TypeAlias = Callable[[optuna.Study, FrozenTrial], None]  # called with a trial whose process counts as dead
 

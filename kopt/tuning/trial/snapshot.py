@@ -26,7 +26,15 @@ from kopt.values.types import Json, KerasCallback, KerasModel, Nest
 __all__ = ["StartAnew", "Watched", "read_snapshot", "restore", "take_snapshot", "write_snapshot"]
 
 # Errors that a damaged file raises in `zipfile`, in NumPy's reader, and where a nest has another form.
-BROKEN = (OSError, EOFError, LookupError, NotImplementedError, RecursionError, TypeError, ValueError)
+BROKEN: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 BROKEN += (MemoryError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
 FLOATS = ("bfloat16",)  # dtypes that NumPy's files cannot hold
 
