@@ -60,7 +60,7 @@ def compare(folders: tyro.conf.Positional[tuple[str, ...]], picture: str = "comp
         picture: The file of the picture.
     """
     place = as_path(picture, "picture")
-    known = place.parent.is_dir() and place.suffix in (".png", ".svg", ".pdf")
+    known = os.path.isdir(place.parent) and place.suffix in (".png", ".svg", ".pdf")
     checks.require(known, "picture", "must be a .png, .svg or .pdf in a folder that is there", picture)
     found, broken = read_runs(folders)
     left_out(broken)

@@ -37,6 +37,8 @@ class Training(Value):
         precision: The dtype policy of layers; weights stay float32 under the mixed ones.
         patience: Number of epochs without a better score on the validation split after which training ends, >= 1; the
             weights of the best epoch are kept. None for all epochs and the last weights.
+        deterministic: Whether two runs give the same bits: TensorFlow's operations become deterministic, in the whole
+            process and for good. XLA is not used then, and training may take longer.
 
     Raises:
         ValueError: When an argument is out of range.
@@ -54,6 +56,7 @@ class Training(Value):
     micro_batches: int = 1
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     patience: int | None = None
+    deterministic: bool = False
 
     def check(self) -> None:
         require(self.epochs >= 1, "epochs", "must be >= 1", self.epochs)

@@ -18,6 +18,7 @@ from kopt.data.base import take
 from kopt.experiment.recipe import Recipe
 from kopt.experiment.serving import encoded, served
 from kopt.experiment.signals import SignalStop
+from kopt.keras_internals import enable_determinism
 from kopt.optimizers import Optimizer
 from kopt.report import Evidence, Run, console_log, run_folder, write_metrics, write_report, write_result
 from kopt.training import Loop, TrainStep
@@ -79,6 +80,8 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
         final = pathlib.Path(distribute.text_from_chief(devices.strategy, str(final)))
         log.info("devices: %s", devices.reason)
         keras.utils.set_random_seed(recipe.seed)
+        if recipe.training.deterministic:
+            enable_determinism()  # before anything is traced
         raw = recipe.data.load()
         log.info("data: %r, %s examples to train, validate, test on", recipe.data, "/".join(sizes(raw)))
         baseline = recipe.data.baseline(raw)
@@ -188,7 +191,7 @@ def train(
         "validation_data": splits.validation,
     }
     step = TrainStep(model, micro_batches=training.micro_batches, clip=recipe.clip, augment=recipe.augment)
-    loop = Loop(model, jit=jit, seed=recipe.seed, step=step)
+    loop = Loop(model, jit=jit, seed=recipe.seed, step=step, deterministic=training.deterministic)
     return loop.fit(*splits.train, callbacks=[*own, *callbacks], verbose=int(verbose), **fields | arguments)
 
 

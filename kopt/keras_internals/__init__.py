@@ -5,6 +5,7 @@ No other package of kopt may use a private name. A private API is here because n
 
 from kopt.keras_internals.additive import kinds_of_added, kinds_of_losses, require_additive
 from kopt.keras_internals.datasets import order_of, slices_of
+from kopt.keras_internals.determinism import enable_determinism, is_deterministic
 from kopt.keras_internals.fitting import (
     are_arrays,
     called_with,
@@ -126,6 +127,7 @@ __all__ = [
     "denominators",
     "devices_started",
     "either",
+    "enable_determinism",
     "epoch_logs",
     "examples_counted",
     "fast_random",
@@ -142,6 +144,7 @@ __all__ = [
     "install_rate",
     "installed_rate",
     "is_data",
+    "is_deterministic",
     "is_endless",
     "is_of_arrays",
     "is_of_dataset",

@@ -4,7 +4,8 @@ from typing import final
 
 from keras import saving
 
-from kopt.values.serialization import Serialization
+from kopt.values.fields import Value
+from kopt.values.serialization import Serialization, built
 from kopt.values.types import Json
 
 __all__ = ["KerasSerialization"]
@@ -29,5 +30,15 @@ class KerasSerialization(Serialization):
         return str(saving.get_registered_name(cls))
 
     def revive(self, form: Json) -> Json:
-        """Build an object from its JSON form, by the classes that are registered with Keras."""
-        return saving.deserialize_keras_object(form)
+        """Build a value from its JSON form, by a class of values that is registered with Keras, and no other.
+
+        Raises:
+            ValueError: When the class is not registered, is none of values, or refuses the config.
+        """
+        name = form.get("registered_name") if isinstance(form, dict) else None
+        found = saving.get_registered_object(name) if isinstance(name, str) else None
+        return built(form, {str(name): found} if is_value(found) else {})
+
+
+def is_value(found: object) -> bool:
+    return isinstance(found, type) and issubclass(found, Value)

@@ -12,7 +12,7 @@ from kopt.tasks.directions import better
 from kopt.tasks.metrics import Direction
 from kopt.values import paths
 from kopt.values.checks import require
-from kopt.values.places import as_path
+from kopt.values.places import as_path, stays_in
 from kopt.values.texts import printable
 
 __all__ = ["found_runs", "read_runs"]
@@ -44,9 +44,15 @@ def found_runs(root: str | os.PathLike[str], sort: str = "folder") -> tuple[list
         `ls`.
     """
     place = as_path(root)
-    require(place.is_dir(), "folder", "must be one with runs", str(root))
+    require(os.path.isdir(place), "folder", "must be one with runs", str(root))
     folders = [path for path in sorted(place.glob("*/*")) if not path.name.startswith(UNFINISHED)]
-    runs, broken = read_runs(path for path in folders if any((path / name).exists() for name in FILES))
+    folders = [path for path in folders if any(os.path.exists(path / name) for name in FILES)]
+    runs, broken = read_runs(path for path in folders if stays_in(path, place))
+    broken += [
+        f"folder must not be a link out of {str(place)!r}, got {str(path)!r}."
+        for path in folders
+        if not stays_in(path, place)
+    ]
     broken += left_behind(place)
     if sort == "folder" or not runs:
         return runs, broken

@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from kopt.values.places import as_path
+from kopt.values.places import as_path, inside
 from kopt.values.texts import printable
 
 if sys.platform != "win32":
@@ -39,7 +39,7 @@ def run_folder(root: str | os.PathLike[str], recipe: str) -> Iterator[tuple[path
         The temporary folder to write into, and what it will be called: <root>/<recipe>/<date>_<time>.
 
     Raises:
-        ValueError: When the folder cannot be written to; nothing has been done then.
+        ValueError: When the folder cannot be written to, or the recipe's name leads out of it; nothing has been done.
 
     Example:
         >>> import tempfile
@@ -52,7 +52,7 @@ def run_folder(root: str | os.PathLike[str], recipe: str) -> Iterator[tuple[path
     Source:
         Folklore: write, then rename.
     """
-    parent = as_path(root) / recipe
+    parent = inside(as_path(root), recipe, "recipe")
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     try:
         unfinished, final = reserved(parent, stamp)

@@ -9,7 +9,7 @@ from typing import TypeGuard
 from kopt.report.run import Run
 from kopt.values.checks import require
 from kopt.values.fields import Named, from_json
-from kopt.values.places import as_path
+from kopt.values.places import as_path, stays_in
 from kopt.values.texts import clipped
 from kopt.values.types import Json
 
@@ -31,7 +31,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         The run. An interrupted run has no score: its "value" is None, and "unfinished" in its results says why.
 
     Raises:
-        ValueError: When the folder is not a run folder, or a file in it is damaged.
+        ValueError: When the folder is not a run folder, or a file in it is damaged or a link out of the folder.
 
     Example:
         >>> read_run("nowhere")
@@ -44,7 +44,8 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     place = as_path(folder)
     readers = {"recipe.json": recipe_of, "history.csv": history_of, "metrics.json": metrics_of}
     for name in readers:
-        require((place / name).is_file(), "folder", f"must be a run's, with a {name}", str(folder))
+        require(os.path.isfile(place / name), "folder", f"must be a run's, with a {name}", str(folder))
+        require(stays_in(place / name, place), "folder", f"must hold its {name}, and no link out of it", str(folder))
     found: dict[str, Json] = {}
     for name, reader in readers.items():
         try:

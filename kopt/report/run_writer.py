@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 import matplotlib.figure
 import tensorflow as tf
 
+from kopt.keras_internals import is_deterministic
 from kopt.report.evidence import Evidence
 from kopt.report.model_card import model_card
 from kopt.report.pictures import PICTURES, evidence_figure, worst_images
@@ -210,4 +211,5 @@ def environment() -> dict[str, Json]:
         "system": system,
         "cores": os.cpu_count(),
         "devices": devices,
+        "deterministic": is_deterministic(),  # whether two runs with the same seed give the same bits
     } | versions

@@ -16,8 +16,10 @@ from kopt.keras_internals import held_optimizers, optimizers_within
 from kopt.keras_internals.types import WeightsStore
 from kopt.state.knob import PREFIX, held_knob
 from kopt.state.slots import held_slots
+from kopt.values.checks import require
 from kopt.values.places import as_path
-from kopt.values.types import KerasModel, KerasOptimizer
+from kopt.values.texts import clipped
+from kopt.values.types import Json, KerasModel, KerasOptimizer
 
 __all__ = ["load_model"]
 
@@ -25,6 +27,9 @@ WEIGHTS = "model.weights.h5"
 Place: TypeAlias = str | os.PathLike[str]
 Group: TypeAlias = Mapping[str, WeightsStore]  # a group of an HDF5 file
 PARTS = ("metadata.json", "config.json", WEIGHTS)  # of a .keras file
+# Errors of damaged archives, and of JSON and weights in them.
+UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, LookupError, NotImplementedError, OSError)
+UNREADABLE_TEXT = (RecursionError, ValueError)
 UNPACKED = 20  # the largest ratio of unpacked to packed size at which a file's parts are checked
 
 
@@ -69,14 +74,16 @@ def load_model(
     try:
         model = keras.saving.load_model(place, custom_objects, compile=compile, safe_mode=safe_mode)
     except Exception as error:
-        if why := damage(place):
-            raise ValueError(f"filepath must be of a whole model, got {str(filepath)!r} ({why}).") from error
-        raise
+        why = damage(place)
+        if why is None and isinstance(error, (ValueError, TypeError, ImportError, OSError)):
+            raise  # Keras' own refusals: a class that is not registered, a lambda, no such file
+        why = why or f"{type(error).__name__}: {clipped(error)}"
+        raise ValueError(f"filepath must be of a whole model, got {str(filepath)!r} ({why}).") from error
     optimizers = held_optimizers(model)
     if optimizers:
         with stored_weights(place) as file:
             for name, optimizer in optimizers.items():
-                restore_all(optimizer, file.get(name, {}))
+                restore_all(optimizer, own(file, name) if name in file else {})
     return model
 
 
@@ -98,17 +105,27 @@ def restore_all(holder: KerasOptimizer, group: Group) -> None:
     """Restore the Knobs and Slots of an optimizer and of the optimizers that it wraps."""
     for inner in optimizers_within(holder):
         for name in (name for name in group if name.startswith(PREFIX)):
-            restore(inner, name, group[name]["vars"])
-        group = group.get("inner_optimizer", {})
+            restore(inner, name, own(own(group, name), "vars"))
+        group = own(group, "inner_optimizer") if "inner_optimizer" in group else {}
 
 
 def restore(holder: KerasOptimizer, name: str, store: Mapping[str, h5py.Dataset]) -> None:
     """Restore one Knob or Slots of an optimizer from a file."""
-    arrays = [store[str(place)] for place in range(len(store))]
+    arrays = [own(store, str(place)) for place in range(len(store))]
     if len(arrays) == 1 and arrays[0].shape == ():
         held_knob(holder, name, 0.0, arrays[0].dtype.name).set(arrays[0][()])
     else:
         held_slots(holder, name, arrays).load_own_variables(store)
+
+
+def own(group: Group, name: str) -> Json:
+    """Return a member of a group that is in the same file; refuse a link, and an array that is in another file."""
+    of_file = isinstance(group, h5py.Group) and isinstance(group.get(name, getlink=True), h5py.HardLink)
+    found = group[name] if of_file else None
+    inside = isinstance(found, h5py.Group) or (isinstance(found, h5py.Dataset) and not found.external)
+    inside = inside and not (isinstance(found, h5py.Dataset) and found.is_virtual)
+    require(inside, "filepath", "must be of a model whose numbers are all in its file", name)
+    return found
 
 
 def damage(place: Place) -> str | None:
@@ -122,7 +139,7 @@ def damage(place: Place) -> str | None:
     try:
         with zipfile.ZipFile(place) as archive:
             return damaged_part(archive, os.path.getsize(place))
-    except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, NotImplementedError, OSError, ValueError) as error:
+    except (*UNREADABLE, *UNREADABLE_TEXT) as error:
         return f"it is cut, or no zip archive: {error}"
 
 

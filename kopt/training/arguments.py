@@ -13,7 +13,14 @@ HOOKS = [name for name in vars(keras.callbacks.Callback) if name.startswith(("on
 
 
 def require_loop(
-    engine: Argument, jit: Argument, seed: Argument, budget: Argument, executors: Argument, *, alone: bool
+    engine: Argument,
+    jit: Argument,
+    seed: Argument,
+    budget: Argument,
+    executors: Argument,
+    *,
+    alone: bool,
+    deterministic: Argument = False,
 ) -> None:
     """Raise ValueError when an argument of Loop is out of range; `alone` says that there is one replica."""
     engines = is_among(engine, "auto", "resident", "stream")
@@ -23,6 +30,7 @@ def require_loop(
     whole = seed is None or is_whole(seed) and seed < 2**64
     require(whole, "seed", "must be a whole number in [0, 2 ** 64)", seed)
     require(budget is None or is_whole(budget), "budget", "must be a whole number >= 0, in bytes", budget)
+    require(isinstance(deterministic, bool), "deterministic", "must be True or False", deterministic)
     several = isinstance(executors, Collection)
     known = several and all(isinstance(kind, type) and issubclass(kind, Executor) for kind in executors)
     require(known, "executors", "must be a list of subclasses of Executor", executors)

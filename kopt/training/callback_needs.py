@@ -65,6 +65,14 @@ def watches_batches(callback: KerasCallback, phase: Phase) -> bool:
     return not (unchanged(callback, BATCH_METHODS[phase]) or declares(callback, "any_chunk", BATCH_METHODS[phase]))
 
 
+def steps_a_call(model: KerasModel, callbacks: Sequence[KerasCallback], phase: Phase) -> int | None:
+    """Return the steps a call that the user or a callback needs; None for as many as is fast."""
+    if any(map(needs_every_batch, callbacks)):
+        return 1
+    asked = model.steps_per_execution
+    return asked if asked > 1 or any(watches_batches(callback, phase) for callback in callbacks) else None
+
+
 def spans_epochs(callback: KerasCallback) -> bool:
     """Return whether several epochs may run before a callback's epoch methods are called for each.
 

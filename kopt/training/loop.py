@@ -12,9 +12,10 @@ from kopt.distribute import is_chief
 from kopt.training.arguments import callback_list, require_fit, require_loop, require_shuffle, require_sizes
 from kopt.training.belonging import require_own_optimizer, require_own_step
 from kopt.training.callback import Callback
-from kopt.training.callback_needs import for_worker, needs_every_batch, spans_epochs, watches_batches
+from kopt.training.callback_needs import for_worker, spans_epochs, steps_a_call
 from kopt.training.checkpoint.callback import Checkpoint
 from kopt.training.checkpoint.saver import Saver, Unsaved
+from kopt.training.determinism import make_deterministic, named_refusals
 from kopt.training.epochs import UNSAVED, Epochs, Frequency, times_due
 from kopt.training.execute.base import Executor
 from kopt.training.feed.class_weights import ClassWeight, require_class_weight
@@ -59,6 +60,8 @@ class Loop:
         budget: Bytes of arrays that may lie on the device, >= 0; None for a quarter of the free memory.
         sparse: Gradients of embeddings: "dense" adds up those of a row first, "keras" does as Keras' own step, whose
             adaptive optimizers square them first; a model with a train_step of its own does as Keras.
+        deterministic: Whether TensorFlow's operations are to be deterministic, from then on in the whole process;
+            needs a seed here, and `keras.utils.set_random_seed` before the model is built. "auto" takes no XLA then.
         executors: Kinds of executors that are asked to run a chunk before kopt's own, see docs/extending/executor.md.
 
     Raises:
@@ -87,6 +90,7 @@ class Loop:
         seed: int | None = None,
         budget: int | None = None,
         sparse: Sparse = "dense",
+        deterministic: bool = False,
         executors: Sequence[type[Executor]] = (),
     ):
         require(internals.is_trainer(model), "model", "must be a Keras model", model)
@@ -94,12 +98,15 @@ class Loop:
         under = strategy is None or strategy is own
         require(under, "strategy", "must be the one that the model was built under", strategy)
         alone = own.num_replicas_in_sync == 1
-        require_loop(engine, jit, seed, budget, executors, alone=alone)
+        require_loop(engine, jit, seed, budget, executors, alone=alone, deterministic=deterministic)
         require_sparse(sparse, alone)
         rule = "must be given to the step where one is given: TrainStep(model, sparse='keras')"
         require(sparse == "dense" or step is None, "sparse", rule, sparse)
         require_own_step(model, model.train_step if step is None else step)
+        if deterministic:
+            make_deterministic(model, seed)
         self.model, self.engine, self.seed, self.budget = model, engine, seed, budget
+        self.deterministic = deterministic
         self.own_step = step is not None and not isinstance(step, TrainStep)
         own_step, own_test = internals.has_own_train_step(model), internals.has_own_test_step(model)
         self.buildable = not own_step
@@ -198,7 +205,8 @@ class Loop:
             self.begin()
             how = {"validation": held, "frequency": validation_freq, "saver": saver}
             try:
-                self.epochs.train(initial_epoch, epochs, data, called, **how)
+                with named_refusals(self.deterministic):
+                    self.epochs.train(initial_epoch, epochs, data, called, **how)
             finally:
                 self.clean_up(called)
         return self.model.history
@@ -290,7 +298,7 @@ class Loop:
             seed=saver.seed(seed_of_run(self.seed, self.model.distribute_strategy)) if drawn else 0,
             engine=self.engine if phase == "train" else "auto",
             budget=saver.budget(PARTS[phase], self.budget),
-            chunk_steps=self.steps_a_call(asked, phase),
+            chunk_steps=steps_a_call(self.model, asked, phase),
             buildable=self.buildable and phase != "predict",
             phase=phase,
         )
@@ -314,14 +322,6 @@ class Loop:
         for callback in called.callbacks:
             if isinstance(callback, Callback):
                 callback.close()
-
-    def steps_a_call(self, callbacks: Sequence[KerasCallback], phase: Phase) -> int | None:
-        """Return the steps a call that the user or a callback needs; None for as many as is fast."""
-        if any(map(needs_every_batch, callbacks)):
-            return 1
-        asked = self.model.steps_per_execution
-        watched = any(watches_batches(callback, phase) for callback in callbacks)
-        return asked if asked > 1 or watched else None
 
 
 def fit(model: KerasModel, x: Nest = None, y: Nest = None, **arguments: Any) -> keras.callbacks.History:

@@ -36,7 +36,7 @@ from kopt.tuning.trial.validation import (
 from kopt.values import types
 from kopt.values.checks import require
 from kopt.values.durations import seconds_of
-from kopt.values.places import as_path
+from kopt.values.places import as_path, inside
 
 __all__ = ["Tuner"]
 
@@ -72,7 +72,7 @@ class Tuner(TrialTuner):
             a point that was run, or failed, is not drawn again, and the search ends when no point is left.
         seed: Seed of the draws, the folds and each model's start, >= 0; None for a new one each time.
         directory: The folder of searches.
-        project_name: The search's folder in it, and the study's name.
+        project_name: The search's folder in it, which it may not leave, and the study's name.
         overwrite: Whether to begin anew instead of going on.
         **settings: Other arguments of KerasTuner's Tuner and Oracle: `hyperparameters`, `tune_new_entries`,
             `allow_new_entries`, `max_retries_per_trial`, `max_consecutive_failed_trials` (None, its default here, for a
@@ -136,7 +136,7 @@ class Tuner(TrialTuner):
         name = project_name or "untitled_project"
         directory = as_path(directory or ".", "directory")
         retries = open_search(
-            as_path(directory / name, "project_name"), storage, name, chosen, sampling, pruning, overwrite=overwrite
+            inside(directory, name, "project_name"), storage, name, chosen, sampling, pruning, overwrite=overwrite
         )
         for_oracle: types.Config = {key: settings.pop(key) for key in ORACLE_SETTINGS if key in settings}
         for_oracle.setdefault("max_consecutive_failed_trials", None)

@@ -36,11 +36,20 @@ def is_number(hint: Annotation) -> bool:
 def canonical(value: FieldValue, name: str, hint: Annotation) -> FieldValue:
     """Return a field in the one form that equal fields share: finite floats for numbers, tuples, Python's own types."""
     if is_number(hint) and isinstance(value, numbers.Real) and not isinstance(value, bool):
-        require(math.isfinite(value), name, "must be finite", float(value))
-        return float(value)
+        number = as_float(value)
+        require(math.isfinite(number), name, "must be finite", number)
+        return number
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     return tuple(canonical(item, name, None) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def as_float(value: numbers.Real) -> float:
+    """Return a number as a float; infinity for a whole number that is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def conforms(value: FieldValue, hint: Annotation) -> bool:

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from typing import Self, dataclass_transform, get_type_hints
 
 from kopt.values.annotations import Number, canonical, conforms, describe
-from kopt.values.checks import require
+from kopt.values.checks import require, shown, unknown
 from kopt.values.moved_names import moved_names
 from kopt.values.serialization import registered_name, revive
 from kopt.values.types import Annotation, Config, FieldValue, Json
 
 __all__ = ["Named", "Number", "Value", "from_json", "to_json"]
+DEEPEST = 100  # levels of JSON that are read; a wrapped schedule has two a wrapper
+
 __getattr__ = moved_names(
     __name__,
     {
@@ -70,7 +72,16 @@ class Value(abc.ABC):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Json]) -> Self:
-        """Build a value from what `get_config` returned."""
+        """Build a value from what `get_config` returned.
+
+        Raises:
+            ValueError: When a field is not known, lacks, or is refused.
+        """
+        for name in config:
+            if name not in hints(cls):
+                raise unknown("field", name, hints(cls))
+        needed = [one.name for one in dataclasses.fields(cls) if one.default is dataclasses.MISSING]
+        require(set(needed) <= set(config), cls.__name__, f"must have {', '.join(needed)}", sorted(config))
         return cls(**{name: decode(value) for name, value in config.items()})
 
     def __repr__(self) -> str:
@@ -118,14 +129,30 @@ def from_json(text: str) -> Json:
         A value equal to the one that was written.
 
     Raises:
-        ValueError: When the class of a value is not found, or a field is refused.
+        ValueError: When the text is no JSON, the class of a value is not registered, or a field is refused.
 
     Example:
         >>> from kopt.schedules import Constant
         >>> from_json(to_json(Constant(0.1)))
         Constant(0.1)
     """
-    return revive(json.loads(text))
+    return revive(parsed(text))
+
+
+def parsed(text: str) -> Json:
+    """Parse JSON, and refuse what is nested deeper than any value."""
+    try:
+        found = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"JSON must be nested at most {DEEPEST} deep, got {shown(text)}.") from error
+    except ValueError as error:
+        raise ValueError(f"JSON must be whole, got {shown(text)} ({error}).") from error
+    level = [found] if isinstance(found, (dict, list)) else []
+    for _ in range(DEEPEST):
+        level = [one for inner in level for one in (inner.values() if isinstance(inner, dict) else inner)]
+        level = [one for one in level if isinstance(one, (dict, list))]
+    require(not level, "JSON", f"must be nested at most {DEEPEST} deep", text)
+    return found
 
 
 @functools.cache

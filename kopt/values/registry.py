@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 from kopt.values import serialization
-from kopt.values.checks import require, unknown
+from kopt.values.checks import require, shown, unknown
 from kopt.values.types import FieldValue
 
 __all__ = ["Registry"]
@@ -98,9 +98,9 @@ def parsed(text: str, kind: str) -> Call:
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
             fields = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
             return Call(call.func.id, [ast.literal_eval(argument) for argument in call.args], fields)
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{kind} {rule}, got {text!r}.") from error
-    raise ValueError(f"{kind} {rule}, got {text!r}.")
+    except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError) as error:  # also of deep nesting
+        raise ValueError(f"{kind} {rule}, got {shown(text)}.") from error
+    raise ValueError(f"{kind} {rule}, got {shown(text)}.")
 
 
 def takes(signature: inspect.Signature, call: Call) -> bool:

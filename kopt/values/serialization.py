@@ -5,12 +5,13 @@ which kopt finds classes that are registered with Keras, and Keras finds those t
 """
 
 import abc
+from collections.abc import Mapping
 from typing import final
 
 from kopt.values.checks import require
 from kopt.values.types import Json
 
-__all__ = ["PlainSerialization", "Serialization", "install", "register", "registered_name", "revive"]
+__all__ = ["PlainSerialization", "Serialization", "built", "install", "register", "registered_name", "revive"]
 
 
 class Serialization(abc.ABC):
@@ -31,10 +32,10 @@ class Serialization(abc.ABC):
 
     @abc.abstractmethod
     def revive(self, form: Json) -> Json:
-        """Build an object from its JSON form: a dict of module, class_name, config and registered_name.
+        """Build a value from its JSON form: a dict of module, class_name, config and registered_name.
 
         Raises:
-            ValueError: When the class is not found; Keras raises TypeError.
+            ValueError: When the class is not registered, or refuses the config.
         """
 
 
@@ -63,11 +64,32 @@ class PlainSerialization(Serialization):
         Raises:
             ValueError: When the class is not registered.
         """
-        classes = {self.registered_name(cls): cls for cls in packages}
-        require(isinstance(form, dict) and "config" in form, "value", "must be a dict with a config", form)
-        require(form.get("registered_name") in classes, "value", "must be of a registered class", form)
-        revived: Json = classes[form["registered_name"]]
-        return revived.from_config(form["config"])
+        return built(form, {self.registered_name(cls): cls for cls in packages})
+
+
+def built(form: Json, classes: Mapping[str, Json]) -> Json:
+    """Build a value from its JSON form, by no other class than the given ones; no module is imported.
+
+    Args:
+        form: A dict with a registered_name and a config; its module and class_name are for people.
+        classes: Registered name -> class.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: When the form is none, its class is not among the given ones, or the class refuses the config.
+
+    Example:
+        >>> from kopt.schedules import Constant
+        >>> built({"registered_name": "constant", "config": {"rate": 0.1}}, {"constant": Constant})
+        Constant(0.1)
+    """
+    whole = isinstance(form, dict) and isinstance(form.get("config"), dict)
+    require(whole, "value", "must be a dict with a config", form)
+    name = form.get("registered_name")
+    require(isinstance(name, str) and name in classes, "value", "must be of a registered class", form)
+    return classes[name].from_config(form["config"])
 
 
 packages: dict[type, str] = {}  # registered class -> its package
@@ -123,17 +145,17 @@ def registered_name(cls: type) -> str:
 
 
 def revive(form: Json) -> Json:
-    """Build an object from its JSON form.
+    """Build a value from its JSON form, by a registered class and no other.
 
     Args:
         form: A dict of module, class_name, config and registered_name; the registered name finds the class, so files
-            from before a module was moved can be read.
+            from before a module was moved can be read. No module is imported.
 
     Returns:
-        The object.
+        The value.
 
     Raises:
-        ValueError: When the class is not found; Keras raises TypeError.
+        ValueError: When the class is not registered, or refuses the config.
 
     Example:
         >>> revive({"class_name": "Constant", "registered_name": "kopt.schedules>Constant", "config": {"rate": 0.1}})

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from kopt.values.checks import require
+from kopt.values.places import inside
 
 __all__ = ["SearchFolder"]
 
@@ -122,14 +123,20 @@ class SearchFolder:
         busy = [lock.name for lock in self.locks.iterdir() if lock.name.isdigit() and not self.is_free(int(lock.name))]
         require(not busy, "overwrite", "must be False while another process searches here, it runs trial", busy)
         for one in self.path.iterdir():
-            if one.is_dir() and one != self.locks:
+            if one == self.locks or one.name == "place":
+                continue
+            if one.is_dir() and not one.is_symlink():  # what a link leads to is not the search's
                 shutil.rmtree(one)
-            elif one.is_file() and one.name != "place":
+            else:
                 one.unlink()
 
     def trial(self, number: int | str) -> pathlib.Path:
-        """Return a trial's folder, as KerasTuner names it."""
-        return self.path / f"trial_{number}"
+        """Return a trial's folder, as KerasTuner names it.
+
+        Raises:
+            ValueError: When the trial's name or a link leads out of the search's folder.
+        """
+        return inside(self.path, f"trial_{number}", "trial")
 
 
 def locked(path: pathlib.Path) -> IO[str]:

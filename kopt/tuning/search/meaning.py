@@ -30,7 +30,13 @@ TRAINING = (
     "validation_steps",
     "validation_freq",
 )
-ANYWHERE = ("name", "devices", "collectives", "target")  # fields of a recipe that change no score
+ANYWHERE = (
+    "name",
+    "devices",
+    "collectives",
+    "target",
+    "training.deterministic",
+)  # fields of a recipe that change no score
 PLAIN = (bool, int, float, str, type(None))
 
 

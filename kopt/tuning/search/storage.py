@@ -1,6 +1,7 @@
 """Where a search is kept: a journal file that survives being cut, or a database."""
 
 import contextlib
+import json
 import os
 import pathlib
 import sqlite3
@@ -20,12 +21,24 @@ from optuna.trial import FrozenTrial
 from kopt.tuning.search.journal import Journal
 from kopt.values.checks import require
 from kopt.values.places import as_path
+from kopt.values.texts import clipped
 
 __all__ = ["GRACE", "HEARTBEAT", "Journal", "open_storage", "open_study"]
 
 HEARTBEAT = 20  # seconds between the heartbeats of a trial in a database
 TRIES = 10  # attempts to open a database that other processes make at the same time
 GRACE = 3 * HEARTBEAT  # seconds without a heartbeat after which a trial's process counts as dead
+# Errors that an entry with other fields, or with fields of another kind, raises in Optuna.
+REPLAY: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+)
+REPLAY += (json.JSONDecodeError, optuna.exceptions.OptunaError)
 Stale: TypeAlias = Callable[[optuna.Study, FrozenTrial], None]  # called with a trial whose process counts as dead
 
 
@@ -60,7 +73,7 @@ def open_storage(
     text = str(folder / "journal.log" if storage is None else storage)
     if "://" not in text:
         try:
-            return JournalStorage(Journal(str(as_path(text, "storage"))))
+            return replayed(Journal(str(as_path(text, "storage"))))
         except OSError as error:
             raise unreachable(text, error.strerror) from error
     in_memory = text in ("sqlite://", "sqlite:///:memory:")
@@ -73,6 +86,15 @@ def open_storage(
         raise unreachable(shown, str(error).splitlines()[0]) from error
     except sqlalchemy.exc.ArgumentError as error:
         raise ValueError("storage must be a journal's path or a database's URL, got another text.") from error
+
+
+def replayed(journal: Journal) -> BaseStorage:
+    """Open a journal, whose entries Optuna takes one after the other; an entry may lack anything."""
+    try:
+        return JournalStorage(journal)
+    except REPLAY as error:
+        why = clipped(f"{type(error).__name__}: {error}")
+        raise ValueError(f"storage must be a whole journal, {journal.path} cannot be replayed ({why}).") from error
 
 
 def database(url: str, stale: Stale | None) -> BaseStorage:

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 
 import keras
@@ -102,12 +103,37 @@ class Progress:
 def read_json(file: pathlib.Path) -> dict[str, Json]:
     """Return the content of a JSON file; nothing when the file is missing, or a power failure broke it."""
     try:
-        return json.loads(file.read_text())
+        found = json.loads(file.read_text())
     except FileNotFoundError:
         return {}
-    except ValueError:
-        log.warning("%s is broken: the trial begins anew", file)
-        return {}
+    except (ValueError, RecursionError):
+        found = None
+    if is_progress(found):
+        return found
+    log.warning("%s is broken: the trial begins anew", file)
+    return {}
+
+
+def is_progress(found: Json) -> bool:
+    """Return whether the fields of a JSON file are those that `Progress.write` writes, in kind."""
+    if not isinstance(found, dict) or not all(isinstance(found.get(name) or {}, dict) for name in ("of", "values")):
+        return False
+    bests = [found.get(name) for name in ("best", "best_before")]
+    metrics = [found.get(name, []) for name in ("finished", "epochs")]
+    last = found.get("last")  # a name of files in the trial's folder, and in no other
+    return (
+        (last is None or (isinstance(last, str) and re.fullmatch(r"last-[0-9]{1,9}", last) is not None))
+        and all(one is None or is_number(one) for one in bests)
+        and all(isinstance(some, list) and all(map(are_metrics, some)) for some in metrics)
+    )
+
+
+def are_metrics(found: Json) -> bool:
+    return isinstance(found, dict) and all(map(is_number, found.values()))
+
+
+def is_number(found: Json) -> bool:
+    return isinstance(found, (int, float)) and not isinstance(found, bool)
 
 
 class Checkpoint(keras.callbacks.Callback):

@@ -4,7 +4,9 @@ import inspect
 import json
 import pathlib
 import pickle
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
@@ -23,6 +25,18 @@ from kopt.training.checkpoint.packing import FLOATS, packed, unpacked
 from kopt.values.types import Json, KerasCallback, KerasModel, Nest
 
 __all__ = ["StartAnew", "Watched", "read_snapshot", "restore", "take_snapshot", "write_snapshot"]
+
+# Errors that a damaged file raises in `zipfile`, in NumPy's reader, and where a nest has another form.
+BROKEN: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+BROKEN += (MemoryError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
 
 
 class StartAnew(BaseException):
@@ -89,6 +103,9 @@ class Watched:
             if callback is not None:
                 left.remove(callback)
                 for name, value in attributes.items():
+                    of_class = getattr(type(callback), name, None)
+                    if name.startswith("__") or callable(of_class) or isinstance(of_class, property):
+                        raise StartAnew(f"its snapshot is broken, {name!r} is no attribute that a callback changes")
                     setattr(callback, name, value)
 
 
@@ -222,5 +239,5 @@ def read_snapshot(path: pathlib.Path) -> Nest:
     try:
         with np.load(path, allow_pickle=False) as file:
             return unpacked(json.loads(str(file["arr_0"])), file)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         raise StartAnew(f"its snapshot is broken, {error}") from error
