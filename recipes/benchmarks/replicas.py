@@ -164,6 +164,11 @@ TESTS = [
     Cell("kopt adam", True, "fp16"),
     Cell("adam", False, "fp16, one overflow"),
 ]
+# Those that are trained on four replicas too, in several times the time of two: where a batch is divided into parts of
+# several sizes or into empty ones, and where replicas must agree on what each has found in its part.
+PARTED = {"plain", "sample weights", "step: micro 4, mask", "batch normalization", "one example left"}
+PARTED |= {"step: micro 4, loss of a batch", "several outputs", "monitor, guard", "fp16, one overflow"}
+ON_FOUR = [cell for cell in TESTS if PARTED & set(cell.feature.split(" + "))]
 # Cells that stock fit can train too, on one device.
 IN_KERAS = [cell for cell in TESTS if "step:" not in cell.feature and cell.feature != "embeddings"]
 WHOLE = [Cell("adamw", True, feature) for feature in ("mask", "loss of a batch")]
@@ -180,7 +185,7 @@ ONE_FEATURE += ("ema overwriting", "attached penalties")
 # Cells for two processes, where a cell takes several times as long; tests/equal/cluster.py trains plain ones.
 WORKERS = [Cell("adamw", True, feature) for feature in ("mask", "global clipnorm + batch normalization")]
 WORKERS += [Cell("kopt adam", True, "step: micro 4"), Cell("sgd", False, "fp16, one overflow")]
-CELLS = {"tests": TESTS, "workers": WORKERS, "in keras": IN_KERAS, "all": ALL, "features": ALONE}
+CELLS = {"tests": TESTS, "on four": ON_FOUR, "workers": WORKERS, "in keras": IN_KERAS, "all": ALL, "features": ALONE}
 CELLS |= {"one feature": [Cell("adamw", True, feature) for feature in ONE_FEATURE], "stock": [*IN_KERAS, *WHOLE]}
 
 

@@ -34,15 +34,17 @@ def test_eager_graph_xla_and_table_agree(schedule: Schedule) -> None:
 def test_mapped_over_bound_numbers_equals_single_calls(schedule: Schedule, jit: bool) -> None:
     """The law of values: K schedules as one program."""
     times = np.array([0.0, 2.5, 7.0])
-    for path in number_paths(schedule):
-        numbers = read(schedule, path) * np.linspace(*accepted(schedule, path), 5)
+    around = lambda path: read(schedule, path) * np.linspace(*accepted(schedule, path), 5)
+    columns = {path: around(path) for path in number_paths(schedule)}
 
-        def mapped(column: tf.Tensor, path: str = path) -> tf.Tensor:
-            return tf.vectorized_map(lambda number: bind(schedule, {path: number})(times), column)
+    def mapped(columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        of = lambda path: tf.vectorized_map(lambda number: bind(schedule, {path: number})(times), columns[path])
+        return {path: of(path) for path in columns}
 
+    found = tf.function(mapped, jit_compile=jit)({path: tf.constant(numbers) for path, numbers in columns.items()})
+    for path, numbers in columns.items():
         single = [replace(schedule, {path: number})(times) for number in numbers]
-        found = tf.function(mapped, jit_compile=jit)(tf.constant(numbers))
-        np.testing.assert_allclose(found, single, rtol=1e-6, atol=1e-9, err_msg=path)
+        np.testing.assert_allclose(found[path], single, rtol=1e-6, atol=1e-9, err_msg=path)
 
 
 def accepted(schedule: Schedule, path: str) -> tuple[float, float]:

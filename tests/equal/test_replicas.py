@@ -26,14 +26,14 @@ def load():
 
 
 replicas = load()
-every_cell = pytest.mark.parametrize("cell", replicas.TESTS, ids=lambda cell: cell.name)
+ON = {2: replicas.TESTS, 4: replicas.ON_FOUR}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """What the workers left."""
     place = str(tmp_path_factory.mktemp("replicas"))
-    jobs = [[count, cells] for count, cells in (("4", "tests"), ("2", "tests"), ("1", "tests"), ("1", "one feature"))]
+    jobs = [[count, cells] for count, cells in (("4", "on four"), ("2", "tests"), ("1", "tests"), ("1", "one feature"))]
     jobs += [["1", "stock", "--stock"]]
     jobs = [["--worker", count, "--cells", cells, "--folder", place, *stock] for count, cells, *stock in jobs]
     command = [sys.executable, FORKS, SCRIPT, json.dumps(jobs)]
@@ -46,13 +46,15 @@ def test_each_feature_and_optimizer_is_in_a_cell_on_several_replicas() -> None:
     cells = {name for cell in replicas.TESTS for name in cell.feature.split(" + ")}
     assert cells | {"step: micro 4"} == set(replicas.FEATURES)  # of which "step: micro 4, mask" has the setting
     assert {cell.optimizer for cell in replicas.TESTS} == set(replicas.OPTIMIZERS)
+    assert replicas.PARTED <= cells and {cell.optimizer for cell in replicas.ON_FOUR} >= set(replicas.OPTIMIZERS)
     with pytest.raises(ValueError, match="^features must set kind once, got 'mask [+] compute_loss'"):
         replicas.settings("mask + compute_loss")
 
 
-@every_cell
-@pytest.mark.parametrize("count", [2, 4])
-def test_replicas_equal_one(cell, count: int, folder: str) -> None:
+@pytest.mark.parametrize(
+    ("count", "cell"), [pytest.param(count, cell, id=f"{count}-{cell.name}") for count in ON for cell in ON[count]]
+)
+def test_replicas_equal_one(count: int, cell, folder: str) -> None:
     one, several = (replicas.results(cell, number, folder) for number in (1, count))
     assert replicas.distance(one, several) <= cell.tolerance
     np.testing.assert_allclose(several[0], one[0], rtol=max(1e-5, cell.tolerance), err_msg="the losses in the history")

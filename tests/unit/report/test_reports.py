@@ -113,8 +113,7 @@ def test_what_a_recipe_adds_to_training_is_used(tmp_path) -> None:
     assert model.layers[-1].compute_dtype == "bfloat16" and keras.config.dtype_policy().name == "float32"
 
 
-@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("name", ["table", "ranking"])
+@pytest.mark.parametrize(("precision", "name"), [("mixed_float16", "table"), ("mixed_bfloat16", "ranking")])
 def test_a_run_in_half_precision_loads_with_its_optimizer(precision: str, name: str, tmp_path) -> None:
     done = kopt.run(replace(RECIPES[name], {"training.precision": precision}), folder=tmp_path, verbose=False)
     assert np.isfinite(done.metrics["loss"])

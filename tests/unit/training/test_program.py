@@ -41,8 +41,7 @@ def test_jit_auto_leaves_examples_of_unknown_sizes_alone(xla_pays, caplog) -> No
     assert model.train_function.xla is False and "examples have unknown sizes" in caplog.text
 
 
-@pytest.mark.parametrize("engine", ["resident", "stream"])
-@pytest.mark.parametrize("layer", [keras.layers.LSTM, keras.layers.GRU])
+@pytest.mark.parametrize(("layer", "engine"), [(keras.layers.LSTM, "resident"), (keras.layers.GRU, "stream")])
 def test_an_embedding_with_a_mask_before_a_recurrent_loop_trains_in_xla_as_without(layer: type, engine: str) -> None:
     draw = np.random.default_rng(0)
     x, y = draw.integers(1, 5, (20, 6)).astype("int32"), draw.normal(size=(20, 1)).astype("float32")
