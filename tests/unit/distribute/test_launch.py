@@ -214,7 +214,7 @@ def test_bad_commands_are_refused(command, workers, message: str) -> None:
         ({"restarts": -1}, "restarts must be a whole number >= 0, got -1."),
         ({"restarts": True}, "restarts must be a whole number >= 0, got True."),
         ({"grace": -0.5}, "grace must be >= 0 seconds, got -0.5."),
-        ({"grace": float("nan")}, "grace must be >= 0 seconds, got nan."),
+        ({"grace": float("inf")}, "grace must be >= 0 seconds, got inf."),
     ],
 )
 def test_bad_numbers_are_refused(given, message: str) -> None:
