@@ -60,7 +60,6 @@ class Epochs:
         epochs: int,
         data: Source,
         callbacks: keras.callbacks.CallbackList,
-        *,
         validation: Source | None = None,
         frequency: Frequency = 1,
         saver: Unsaved = UNSAVED,

@@ -1,7 +1,6 @@
 """Loop: fit, evaluate and predict, with many steps in one program call."""
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -13,8 +12,8 @@ from kopt.training.arguments import callback_list, require_fit, require_loop, re
 from kopt.training.belonging import require_own_optimizer, require_own_step
 from kopt.training.callback import Callback
 from kopt.training.callback_needs import for_worker, spans_epochs, steps_a_call
-from kopt.training.checkpoint.callback import Checkpoint
-from kopt.training.checkpoint.saver import Saver, Unsaved
+from kopt.training.checkpoint.callback import Checkpointed, saver_of
+from kopt.training.checkpoint.saver import Unsaved
 from kopt.training.determinism import make_deterministic, named_refusals
 from kopt.training.epochs import UNSAVED, Epochs, Frequency, times_due
 from kopt.training.execute.base import Executor
@@ -33,7 +32,6 @@ from kopt.values.types import KerasCallback, KerasModel, Nest, Phase, Step, Stra
 __all__ = ["Loop", "fit"]
 
 PARTS: dict[Phase, str] = {"train": "train", "test": "validation", "predict": "predict"}  # names in checkpoints
-Checkpointed = str | os.PathLike[str] | Checkpoint | None
 
 Verbose = Literal["auto"] | int
 Callbacks = Sequence[KerasCallback] | KerasCallback | None
@@ -195,7 +193,7 @@ class Loop:
             validation = DataSpec(*held_out, batch_size=size, name="validation_data")
             validation = validation.planned(times_due(initial_epoch, epochs, validation_freq))
             validation = validation.cut("validation_steps", validation_steps)
-        saver = self.saver(checkpoint, every, asked)
+        saver = saver_of(self.model, checkpoint, every, asked)
         with saver.opened():
             data = self.source("train", training, asked, saver)
             require_own_optimizer(self.model, self.epochs.steps["train"])
@@ -203,25 +201,12 @@ class Loop:
             sizes = {"steps": data.num_batches, "examples": data.examples}
             called = self.callbacks(asked, verbose, epochs=epochs, **sizes, add_history=True)
             self.begin()
-            how = {"validation": held, "frequency": validation_freq, "saver": saver}
             try:
                 with named_refusals(self.deterministic):
-                    self.epochs.train(initial_epoch, epochs, data, called, **how)
+                    self.epochs.train(initial_epoch, epochs, data, called, held, validation_freq, saver)
             finally:
                 self.clean_up(called)
         return self.model.history
-
-    def saver(self, checkpoint: Checkpointed, every: str, asked: Sequence[KerasCallback]) -> Unsaved:
-        """Return what writes the checkpoints that are asked for."""
-        found = next((one for one in asked if isinstance(one, Checkpoint)), None)
-        rule = "must be None beside a callback that writes checkpoints"
-        require(found is None or checkpoint is None, "checkpoint", rule, checkpoint)
-        if found is None and checkpoint is not None:
-            found = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint, every=every)
-        if found is None:
-            return Unsaved()
-        found.in_loop = True
-        return Saver(found.options, self.model)
 
     def evaluate(
         self,

@@ -4,17 +4,21 @@ import os
 from collections.abc import Sequence
 from typing import Literal
 
+import keras
+
 from kopt.keras_internals import called_with
 from kopt.training.callback import Callback
+from kopt.training.checkpoint.best import Best
 from kopt.training.checkpoint.every import Every
 from kopt.training.checkpoint.in_fit import FitSaver
 from kopt.training.checkpoint.options import SIGNALS, Options
+from kopt.training.checkpoint.saver import Saver, Unsaved
 from kopt.training.signals import Signals
 from kopt.values.checks import is_among, is_whole, require
 from kopt.values.places import as_path
-from kopt.values.types import CallbackState, Logs
+from kopt.values.types import CallbackState, KerasCallback, KerasModel, Logs
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "Checkpointed", "saver_of"]
 
 
 class Checkpoint(Callback):
@@ -79,6 +83,7 @@ class Checkpoint(Callback):
         require(is_whole(keep) and keep >= 1, "keep", "must be a whole number >= 1", keep)
         named = keep_best is None or isinstance(keep_best, str)
         require(named, "keep_best", "must be the name of a log, such as 'val_loss'", keep_best)
+        Best(keep_best)  # whose direction must be known
         require(isinstance(strict, bool), "strict", "must be True or False", strict)
         require(is_among(on_error, "raise", "warn"), "on_error", "must be 'raise' or 'warn'", on_error)
         place = as_path(folder, "checkpoint")
@@ -121,3 +126,30 @@ class Checkpoint(Callback):
 
     def set_state(self, state: CallbackState) -> None:
         pass
+
+
+Checkpointed = str | os.PathLike[str] | Checkpoint | None  # what fit takes
+
+
+def saver_of(model: KerasModel, checkpoint: Checkpointed, every: str, callbacks: Sequence[KerasCallback]) -> Unsaved:
+    """Return what writes the checkpoints that a Loop's fit is asked for.
+
+    Args:
+        model: The model.
+        checkpoint: A folder, a Checkpoint, or None.
+        every: How often, for a folder.
+        callbacks: The callbacks, perhaps with a Checkpoint.
+
+    Raises:
+        ValueError: When there are two, or a callback that restores training in another way.
+    """
+    found = [one for one in callbacks if isinstance(one, Checkpoint)]
+    if checkpoint is not None:
+        found.append(checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint, every=every))
+    if not found:
+        return Unsaved()
+    require(len(found) == 1, "checkpoint", "must be the only one of a fit", len(found))
+    others = [type(one).__name__ for one in callbacks if isinstance(one, keras.callbacks.BackupAndRestore)]
+    require(not others, "callbacks", "must not restore training beside a checkpoint", others)
+    found[0].in_loop = True
+    return Saver(found[0].options, model)

@@ -96,7 +96,7 @@ class TracedStep:
         self.xla: bool | None = None
         self.lookups = Lookups()
         self.watched: dict[str, Variable] = {}
-        self.decisions: dict[Hashable, Decision] = {}
+        self.decisions: dict[tuple[Hashable, tuple[Hashable, ...]], Decision] = {}
         self.settled: dict[str, Decision] = {}  # of an earlier process, by the text of the kind of batch
         self.traces: OrderedDict[TraceKey, ConcreteFunction] = OrderedDict()
         self.programs: OrderedDict[ProgramKey, Program] = OrderedDict()
