@@ -72,7 +72,7 @@ def described(thing: Nest) -> Json:
 
 def flat(name: str, value: Json) -> dict[str, str]:
     """Return a nest as texts by their paths, without what `UNSAID` names."""
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and any(isinstance(one, (Mapping, list, tuple)) for one in value):
         value = dict(enumerate(value))
     if isinstance(value, Mapping) and value:
         parts = {key: one for key, one in value.items() if key not in UNSAID}

@@ -21,6 +21,7 @@ from kopt.training.checkpoint.options import Options
 from kopt.training.checkpoint.state import described, differences, put_back, taken
 from kopt.training.checkpoint.writer import Writer
 from kopt.training.epoch_result import EpochResult, Moment
+from kopt.training.feed.saved_iterators import PREFIX
 from kopt.training.feed.sources import Position, Source
 from kopt.training.signals import Signals, exception_of
 from kopt.training.steps.train import TrainStep
@@ -185,7 +186,8 @@ class Saver(Unsaved):
         for name, source in run.sources.items():
             position = Position(**values["positions"][name])
             if name == "train":
-                source.go_to(position, run.first, values["moment"][1])
+                place = {name: array for name, array in saved.arrays.items() if name.startswith(PREFIX)}
+                source.go_to(position, run.first, values["moment"][1], place)
             else:
                 source.revisit(position.begun)
         seconds = time.perf_counter() - started
@@ -213,7 +215,7 @@ class Saver(Unsaved):
         variables = run.variables
         result = moment.result
         return Content(
-            taken(variables),
+            taken(variables) | (run.sources["train"].saved_place() or {}),
             {
                 "version": VERSION,
                 "of": "kopt.fit",

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -155,16 +155,28 @@ class Source(abc.ABC):
         numbers = self.begun, self.passes, self.seen, self.done
         return Position(*numbers, self.running, self.exhausted, self.found, self.sizer.size)
 
-    def go_to(self, position: Position, first: int, amid: bool) -> None:
+    def saved_place(self) -> dict[str, np.ndarray] | None:
+        """Return the place in the data as arrays, where that is quicker than to draw them again."""
+        return None
+
+    def go_to(self, position: Position, first: int, amid: bool, place: Mapping[str, np.ndarray] | None = None) -> None:
         """Go to a position that a source of the same data had, so that the next epoch begins or goes on there.
 
         Args:
             position: The position.
             first: The number of the first epoch.
             amid: Whether the position is in an epoch that goes on, and not between two.
+            place: What `saved_place` returned at the position.
         """
-        self.replay(position, first, amid)
+        if place:
+            self.jump(position, first)
+            self.restore_place(place)
+        else:
+            self.replay(position, first, amid)
         self.resumed, self.sizer.size = amid, position.size
+
+    def restore_place(self, place: Mapping[str, np.ndarray]) -> None:
+        """Put back what `saved_place` returned."""
 
     def replay(self, position: Position, first: int, amid: bool) -> None:
         """Draw what was drawn up to a position, and train on nothing."""

@@ -1,13 +1,16 @@
 """The source of a dataset, whose batches are read inside the graph."""
 
 import itertools
+from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.training.feed.batches import without_missing
 from kopt.training.feed.chunks import Arrays, Chunk, StreamChunk
 from kopt.training.feed.iterators import Iterators
+from kopt.training.feed.saved_iterators import restore, saved
 from kopt.training.feed.sources import Position, Source
 from kopt.values.types import DataAdapter, Dataset, Nest, Variable
 
@@ -75,6 +78,14 @@ class StreamSource(Source):
         return StreamChunk(
             first=self.done, steps=steps, fresh=fresh, asked=asked, planned=self.planned, iterator=self.iterator
         )
+
+    def saved_place(self) -> dict[str, np.ndarray] | None:
+        # One iterator for all epochs: its state is the whole place, and reading again would take as long as the run.
+        one = self.steps_per_epoch is not None and self.passes == 1 and self.running
+        return saved(self.iterator) if one and self.iterators.as_given else None
+
+    def restore_place(self, place: Mapping[str, np.ndarray]) -> None:
+        restore(self.iterator, place)
 
     def draw(self, chunk: Chunk, steps: int) -> int:
         return draw(self.iterator, steps)
