@@ -11,7 +11,6 @@ import kopt.keras_internals.resuming as randomness
 from kopt import distribute
 from kopt.state import training_variables
 from kopt.tasks.directions import better
-from kopt.training.callback import Times
 from kopt.training.checkpoint.callback_states import restore_states, states_of, without_state
 from kopt.training.checkpoint.content import Content
 from kopt.training.checkpoint.every import Due
@@ -20,7 +19,7 @@ from kopt.training.checkpoint.folder import CheckpointFolder
 from kopt.training.checkpoint.options import Options
 from kopt.training.checkpoint.state import described, differences, put_back, taken
 from kopt.training.checkpoint.writer import Writer
-from kopt.training.epoch_result import EpochResult, Moment
+from kopt.training.epoch_result import Moment
 from kopt.training.feed.sources import Position, Source
 from kopt.training.signals import Signals, exception_of
 from kopt.training.steps.train import TrainStep
@@ -157,10 +156,7 @@ class Saver(Unsaved):
 
     @property
     def moment(self) -> Moment | None:
-        if self.saved is None:
-            return None
-        epoch, amid, stopped, (logs, values, times) = self.saved.values["moment"]
-        return Moment(epoch, amid, stopped, EpochResult(logs, values, Times(*times)))
+        return None if self.saved is None else Moment.of(self.saved.values["moment"])
 
     def seed(self, drawn: int) -> int:
         self.drawn = drawn if self.saved is None else self.saved.values["seed"]
@@ -202,6 +198,7 @@ class Saver(Unsaved):
             log.info("checkpoint: drawing the data again up to where training stopped took %.1f s", seconds)
         run.programs.settle(values["decisions"])
         run.programs.prepare(run.sources["train"])
+        randomness.set_random_states(values["random"])  # makes Keras' global seed, which is a variable
         variables = run.variables
         differ = differences(values["variables"], described(variables))
         require(not differ, "checkpoint", f"must be of this model: {differ}", str(self.options.folder))
@@ -218,19 +215,12 @@ class Saver(Unsaved):
         """Return what a checkpoint holds at a moment."""
         run = self.run
         assert run is not None
-        random = randomness.random_states()  # before the variables, for it makes Keras' global seed
         variables = run.variables
-        result = moment.result
         return Content(
             taken(variables),
             {
                 "version": VERSION,
-                "moment": [
-                    moment.epoch,
-                    moment.amid,
-                    moment.stopped,
-                    [dict(result.logs), dict(result.values), tuple(result.times)],
-                ],
+                "moment": moment.plain(),
                 "positions": {name: dataclasses.asdict(source.position) for name, source in run.sources.items()},
                 "resident": {name: source.is_resident for name, source in run.sources.items()},
                 "variables": described(variables),
@@ -239,7 +229,7 @@ class Saver(Unsaved):
                 "steps": self.steps,
                 "fingerprint": self.of,
                 "seed": self.drawn,
-                "random": random,
+                "random": randomness.random_states(),
                 "start": self.start,
                 "best": self.best,
             },
