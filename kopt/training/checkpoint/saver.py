@@ -130,7 +130,7 @@ class Saver(Unsaved):
         self.run: Run | None = None
         self.held: Content | None = None
         self.best: float | None = None
-        self.start = randomness.random_states()
+        self.start = self.before = randomness.random_states()  # before the run; before its data are drawn
         self.drawn = 0
         self.steps = 0  # that were trained
 
@@ -143,6 +143,8 @@ class Saver(Unsaved):
             self.saved = self.folder.read()
             if self.saved is not None:
                 self.require_version(self.saved)
+                self.start = self.before = self.saved.values["start"]
+                randomness.set_random_states(self.start)  # before data are looked at, for they are drawn again by it
             self.writer = Writer(self.folder, on_error=self.options.on_error)
             try:
                 yield
@@ -160,6 +162,7 @@ class Saver(Unsaved):
 
     def seed(self, drawn: int) -> int:
         self.drawn = drawn if self.saved is None else self.saved.values["seed"]
+        self.before = randomness.random_states()
         return self.drawn
 
     def budget(self, name: str, asked: int | None) -> int | None:
@@ -186,30 +189,37 @@ class Saver(Unsaved):
             return
         values = saved.values
         started = time.perf_counter()
-        randomness.set_random_states(values["start"])  # by which data are drawn again
         for name, source in run.sources.items():
             position = Position(**values["positions"][name])
             if name == "train":
                 source.go_to(position, run.first, values["moment"][1])
             else:
                 source.revisit(position.begun)
-        seconds = time.perf_counter() - started
+        seconds, drawn = time.perf_counter() - started, self.drawn_by_data(run)
         if seconds > LONG:
             log.info("checkpoint: drawing the data again up to where training stopped took %.1f s", seconds)
         run.programs.settle(values["decisions"])
         run.programs.prepare(run.sources["train"])
-        randomness.set_random_states(values["random"])  # makes Keras' global seed, which is a variable
+        randomness.set_random_states(values["random"], but=drawn)  # makes Keras' global seed, which is a variable
         variables = run.variables
         differ = differences(values["variables"], described(variables))
         require(not differ, "checkpoint", f"must be of this model: {differ}", str(self.options.folder))
         restore_states(run.callbacks, values["callbacks"])
         put_back(variables, saved.arrays)
-        randomness.set_random_states(values["random"])
-        self.best, self.start, self.steps = values["best"], values["start"], values["steps"]
+        randomness.set_random_states(values["random"], but=drawn)
+        self.best, self.steps = values["best"], values["steps"]
         epoch, amid = values["moment"][:2]
         place = f"in epoch {epoch + 1}" if amid else f"after epoch {epoch}"
         log.info("checkpoint: training goes on %s, after %d updates", place, self.steps)
         self.saved = None
+
+    def drawn_by_data(self, run: Run) -> list[str]:
+        """Return the random generators that are where they should be, as data are drawn by them.
+
+        A stream draws ahead in a thread, not always equally far: what is in a checkpoint does not say where.
+        """
+        streamed = any(source.arrays is None for source in run.sources.values())
+        return randomness.drawn_since(self.before) if streamed else []
 
     def content(self, moment: Moment) -> Content:
         """Return what a checkpoint holds at a moment."""
