@@ -3,11 +3,12 @@
 import contextlib
 import functools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras.src.backend.common import global_state
 from keras.src.random import seed_generator
 from tensorflow.python.eager import context
@@ -20,6 +21,7 @@ from kopt.values.types import KerasCallback, KerasModel, Variable
 __all__ = [
     "build_optimizers",
     "called_last",
+    "drawn_since",
     "global_seeds",
     "optimized_places",
     "random_states",
@@ -59,8 +61,8 @@ def seed_states(model: KerasModel, made: Sequence[keras.random.SeedGenerator]) -
     """Return the states of a model's seed generators and of others; weights files lack them."""
     weights = {id(weight) for weight in model.weights}
     states = [one for one in model.variables if id(one) not in weights] + [one.state for one in made]
-    shared = seed_generator.global_seed_generator().state  # made at its first use; `random_states` has it
-    return list({id(state): state for state in states if state is not shared}.values())
+    shared = {id(state) for state in global_seeds()}  # which `random_states` has
+    return list({id(state): state for state in states if id(state) not in shared}.values())
 
 
 def global_seeds() -> list[Variable]:
@@ -88,24 +90,50 @@ def seeds_made() -> Iterator[list[keras.random.SeedGenerator]]:
 
 
 def random_states() -> dict[str, RandomState]:
-    """Return the states of the global random generators: Python's, NumPy's, TensorFlow's and Keras'."""
+    """Return the states of the global random generators: Python's, NumPy's, TensorFlow's and Keras'.
+
+    Keras' is None before its first use, and is not made here: its seed would be drawn from Python's generator.
+    """
     seeded = context.global_seed() is not None
+    made = global_seeds()
     return {
         "python": as_array(random.getstate()),
         "numpy": np.random.get_state(),
         "tensorflow": as_array(context.context()._rng.getstate()) if seeded else None,
-        "keras": np.asarray(seed_generator.global_seed_generator().state),
+        "keras": np.asarray(made[0]) if made else None,
     }
 
 
-def set_random_states(states: Mapping[str, RandomState]) -> None:
-    """Set what `random_states` returned."""
-    random.setstate(from_array(states["python"]))
-    np.random.set_state(states["numpy"])
+def set_random_states(states: Mapping[str, RandomState], but: Collection[str] = ()) -> None:
+    """Set what `random_states` returned; make Keras' generator where it was made then.
+
+    Args:
+        states: The states.
+        but: The names of those that are left as they are.
+    """
+    states = {name: None if name in but else state for name, state in states.items()}
+    seeds = seed_generator.global_seed_generator() if states["keras"] is not None else None  # draws from Python's
+    if states["python"] is not None:
+        random.setstate(from_array(states["python"]))
+    if states["numpy"] is not None:
+        np.random.set_state(states["numpy"])
     if states["tensorflow"] is not None and context.global_seed() is not None:
         context.context()._rng.setstate(from_array(states["tensorflow"]))
         context.context().clear_kernel_cache()  # its kernels have drawn numbers since
-    seed_generator.global_seed_generator().state.assign(states["keras"])
+    if seeds is not None:
+        seeds.state.assign(states["keras"])
+
+
+def drawn_since(before: Mapping[str, RandomState]) -> list[str]:
+    """Return the names of the random generators that have drawn numbers since `random_states` returned their states."""
+    now = random_states()
+    return [name for name in before if not equal(before[name], now[name])]
+
+
+def equal(one: RandomState, other: RandomState) -> bool:
+    """Return whether two states are the same."""
+    parts, others = tf.nest.flatten(one), tf.nest.flatten(other)
+    return len(parts) == len(others) and all(map(np.array_equal, parts, others))
 
 
 def as_array(state: RandomState) -> RandomState:

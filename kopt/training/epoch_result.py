@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import tensorflow as tf
+
 from kopt.training.callback import Times
 from kopt.values.types import Nest
 
@@ -32,3 +34,19 @@ class Moment(NamedTuple):
     amid: bool = False
     stopped: bool = False
     result: EpochResult = EpochResult()
+
+    def plain(self) -> Nest:
+        """Return the moment as plain values, for a file: the tensors of a stream's logs as NumPy's."""
+        logs, values, times = self.result
+        nest = self.epoch, self.amid, self.stopped, [dict(logs), dict(values), tuple(times)]
+        return tf.nest.map_structure(lambda leaf: leaf.numpy() if tf.is_tensor(leaf) else leaf, nest)
+
+    @classmethod
+    def of(cls, plain: Nest) -> "Moment":
+        """Return the moment that `plain` was called of.
+
+        Args:
+            plain: What it returned.
+        """
+        epoch, amid, stopped, (logs, values, times) = plain
+        return cls(epoch, amid, stopped, EpochResult(logs, values, Times(*times)))

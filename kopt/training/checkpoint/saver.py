@@ -10,7 +10,6 @@ from typing import NamedTuple, Protocol
 import kopt.keras_internals.resuming as randomness
 from kopt import distribute
 from kopt.state import training_variables
-from kopt.training.callback import Times
 from kopt.training.checkpoint.best import Best
 from kopt.training.checkpoint.callback_states import restore_states, states_of, without_state
 from kopt.training.checkpoint.content import Content
@@ -20,7 +19,7 @@ from kopt.training.checkpoint.folder import CheckpointFolder
 from kopt.training.checkpoint.options import Options
 from kopt.training.checkpoint.state import described, differences, put_back, taken
 from kopt.training.checkpoint.writer import Writer
-from kopt.training.epoch_result import EpochResult, Moment
+from kopt.training.epoch_result import Moment
 from kopt.training.feed.saved_iterators import PREFIX
 from kopt.training.feed.sources import Position, Source
 from kopt.training.signals import Signals, exception_of
@@ -132,7 +131,7 @@ class Saver(Unsaved):
         self.run: Run | None = None
         self.held: Content | None = None
         self.best = Best(options.keep_best)
-        self.start = randomness.random_states()
+        self.start = self.before = randomness.random_states()  # before the run; before its data are drawn
         self.drawn = 0
         self.steps = 0  # that were trained
 
@@ -145,6 +144,8 @@ class Saver(Unsaved):
             self.saved = self.folder.read()
             if self.saved is not None:
                 require_kind(self.saved, "kopt.fit", str(self.options.folder))
+                self.start = self.before = self.saved.values["start"]
+                randomness.set_random_states(self.start)  # before data are looked at, for they are drawn again by it
             self.writer = Writer(self.folder, on_error=self.options.on_error)
             try:
                 yield
@@ -153,13 +154,11 @@ class Saver(Unsaved):
 
     @property
     def moment(self) -> Moment | None:
-        if self.saved is None:
-            return None
-        epoch, amid, stopped, (logs, values, times) = self.saved.values["moment"]
-        return Moment(epoch, amid, stopped, EpochResult(logs, values, Times(*times)))
+        return None if self.saved is None else Moment.of(self.saved.values["moment"])
 
     def seed(self, drawn: int) -> int:
         self.drawn = drawn if self.saved is None else self.saved.values["seed"]
+        self.before = randomness.random_states()
         return self.drawn
 
     def budget(self, name: str, asked: int | None) -> int | None:
@@ -182,7 +181,6 @@ class Saver(Unsaved):
             return
         values = saved.values
         started = time.perf_counter()
-        randomness.set_random_states(values["start"])  # by which data are drawn again
         for name, source in run.sources.items():
             position = Position(**values["positions"][name])
             if name == "train":
@@ -190,41 +188,43 @@ class Saver(Unsaved):
                 source.go_to(position, run.first, values["moment"][1], place)
             else:
                 source.revisit(position.begun)
-        seconds = time.perf_counter() - started
+        seconds, drawn = time.perf_counter() - started, self.drawn_by_data(run)
         if seconds > LONG:
             log.info("checkpoint: drawing the data again up to where training stopped took %.1f s", seconds)
         run.programs.settle(values["decisions"])
         run.programs.prepare(run.sources["train"])
+        randomness.set_random_states(values["random"], but=drawn)  # makes Keras' global seed, which is a variable
         variables = run.variables
         differ = differences(values["variables"], described(variables))
         require(not differ, "checkpoint", f"must be of this model: {differ}", str(self.options.folder))
         restore_states(run.callbacks, values["callbacks"])
         put_back(variables, saved.arrays)
-        randomness.set_random_states(values["random"])
-        self.best.value, self.start, self.steps = values["best"], values["start"], values["steps"]
+        randomness.set_random_states(values["random"], but=drawn)
+        self.best.value, self.steps = values["best"], values["steps"]
         epoch, amid = values["moment"][:2]
         place = f"in epoch {epoch + 1}" if amid else f"after epoch {epoch}"
         log.info("checkpoint: training goes on %s, after %d updates", place, self.steps)
         self.saved = None
 
+    def drawn_by_data(self, run: Run) -> list[str]:
+        """Return the random generators that are where they should be, as data are drawn by them.
+
+        A stream draws ahead in a thread, not always equally far: what is in a checkpoint does not say where.
+        """
+        streamed = any(source.arrays is None for source in run.sources.values())
+        return randomness.drawn_since(self.before) if streamed else []
+
     def content(self, moment: Moment) -> Content:
         """Return what a checkpoint holds at a moment."""
         run = self.run
         assert run is not None
-        random = randomness.random_states()  # before the variables, for it makes Keras' global seed
         variables = run.variables
-        result = moment.result
         return Content(
             taken(variables) | (run.sources["train"].saved_place() or {}),
             {
                 "version": VERSION,
                 "of": "kopt.fit",
-                "moment": [
-                    moment.epoch,
-                    moment.amid,
-                    moment.stopped,
-                    [dict(result.logs), dict(result.values), tuple(result.times)],
-                ],
+                "moment": moment.plain(),
                 "positions": {name: dataclasses.asdict(source.position) for name, source in run.sources.items()},
                 "resident": {name: source.is_resident for name, source in run.sources.items()},
                 "variables": described(variables),
@@ -233,7 +233,7 @@ class Saver(Unsaved):
                 "steps": self.steps,
                 "fingerprint": self.of,
                 "seed": self.drawn,
-                "random": random,
+                "random": randomness.random_states(),
                 "start": self.start,
                 "best": self.best.value,
             },
