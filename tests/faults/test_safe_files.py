@@ -298,6 +298,9 @@ def test_the_page_names_tests_that_are_there() -> None:
 class NoValue:
     """A class that is registered with Keras, and is no value."""
 
+    def get_config(self) -> dict:
+        return {}
+
     @classmethod
     def from_config(cls, config: dict) -> "NoValue":
         raise AssertionError("it was built")
