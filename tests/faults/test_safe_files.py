@@ -292,3 +292,20 @@ def test_the_page_names_tests_that_are_there() -> None:
     for file, test in named:
         text = (PACKAGE.parent / file).read_text()
         assert not test or f"def {test}(" in text, (file, test)
+
+
+@keras.saving.register_keras_serializable("safe_files")
+class NoValue:
+    """A class that is registered with Keras, and is no value."""
+
+    def get_config(self) -> dict:
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "NoValue":
+        raise AssertionError("it was built")
+
+
+def test_a_registered_class_that_is_no_value_is_not_built() -> None:
+    with pytest.raises(ValueError, match="^value must be of a registered class, got"):
+        from_json('{"class_name": "NoValue", "config": {}, "registered_name": "safe_files>NoValue"}')
