@@ -49,17 +49,9 @@ FAST = (
 )
 
 
-# Files and folders of which coverage is not measured, for tests/unit runs the same lines: a tracer is called for each
-# line of Keras, which is a fifth of the time of what traces programs.
-NOT_MEASURED = (
-    "tests/contracts/test_callbacks",
-    "tests/contracts/test_layers.py",
-    "tests/contracts/test_rules.py",
-    "tests/contracts/test_schedules.py",
-    "tests/equal/",
-    "tests/golden/",
-    "tests/guides/",
-)
+# Of these coverage is not measured, for tests/unit runs the same lines: a tracer is called for each line of Keras,
+# which is a fifth of the time of what traces programs.
+NOT_MEASURED = ("tests/contracts/test_callbacks.py", "tests/equal/test_loop.py", "tests/guides/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
