@@ -202,8 +202,8 @@ class Saver(Unsaved):
         randomness.set_random_states(values["random"], but=drawn)
         self.best.value, self.steps = values["best"], values["steps"]
         epoch, amid = values["moment"][:2]
-        place = f"in epoch {epoch + 1}" if amid else f"after epoch {epoch}"
-        log.info("checkpoint: training goes on %s, after %d updates", place, self.steps)
+        where = f"in epoch {epoch + 1}" if amid else f"after epoch {epoch}"
+        log.info("checkpoint: training goes on %s, after %d updates", where, self.steps)
         self.saved = None
 
     def drawn_by_data(self, run: Run) -> list[str]:
