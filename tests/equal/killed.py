@@ -1,6 +1,7 @@
 """What test_killed_worker.py runs: a training in which the last worker is killed at the first start."""
 
 import json
+import logging
 import os
 import pathlib
 import signal
@@ -26,6 +27,19 @@ class Killed(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def model_of() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse", metrics=["mae"])
+    return model
+
+
+def train(model: keras.Model, epochs: int, **how) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    loop = Loop(model, jit=False, seed=0)
+    loop.fit(x, x[:, :1], epochs=epochs, batch_size=8, verbose=0, **how)
+
+
 def main(folder: pathlib.Path, epochs: int) -> None:
     number, begun = json.loads(os.environ["TF_CONFIG"])["task"]["index"], time.time()
     again = (folder / "killed").exists()
@@ -33,15 +47,15 @@ def main(folder: pathlib.Path, epochs: int) -> None:
     (folder / name).write_text(json.dumps([os.getpid(), begun]))
     signal.alarm(200)  # a worker that waits for ever fails the test
     with distribute.strategy("multi-worker").scope():
-        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-        model.compile("sgd", "mse")
+        model = model_of()
     callbacks = [] if again or number == 0 else [Killed(folder)]
     # The first start is endless but for the kill: whoever ends it is the launcher, or TensorFlow.
     epochs = epochs if again else 10**6
-    loop = Loop(model, jit=False)
-    loop.fit(np.ones((16, 3)), np.ones((16, 1)), epochs=epochs, batch_size=8, verbose=0, callbacks=callbacks)
+    train(model, epochs, callbacks=callbacks, checkpoint=folder / "checkpoints", every="1 steps")
     (folder / f"trained{number}").write_text(str(int(model.optimizer.iterations.numpy())))
+    np.save(folder / f"weights{number}.npy", model.get_weights()[0])
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     main(pathlib.Path(sys.argv[1]), int(sys.argv[2]))
