@@ -203,6 +203,9 @@ class Saver(Unsaved):
         self.best.value, self.steps = values["best"], values["steps"]
         epoch, amid = values["moment"][:2]
         where = f"in epoch {epoch + 1}" if amid else f"after epoch {epoch}"
+        before, now = values["replicas"], self.strategy.num_replicas_in_sync
+        if before != now:
+            log.info("checkpoint: written on %d replicas, goes on on %d: equal to rounding, not to the bit", before, now)
         log.info("checkpoint: training goes on %s, after %d updates", where, self.steps)
         self.saved = None
 
@@ -231,6 +234,7 @@ class Saver(Unsaved):
                 "callbacks": states_of(run.callbacks),
                 "decisions": run.programs.decisions(),
                 "steps": self.steps,
+                "replicas": self.strategy.num_replicas_in_sync,
                 "fingerprint": self.of,
                 "seed": self.drawn,
                 "random": randomness.random_states(),
