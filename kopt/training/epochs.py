@@ -76,14 +76,14 @@ class Epochs:
             saver: Writes checkpoints, and puts training back.
         """
         sources = {"train": data} | ({} if validation is None else {"validation": validation})
-        initial = internals.initial_epoch(self.model, initial)
         run = Run(self.model, self.steps["train"], sources, callbacks.callbacks, initial, self)
-        moment = saver.moment or Moment(initial)
         saver.check(run)
         self.begin(data, callbacks)
+        moment = saver.moment or Moment(internals.initial_epoch(self.model, initial))
         if moment.amid:
             callbacks.on_epoch_begin(moment.epoch)
         saver.restore(run)
+        self.skipped_before = sum(int(tf.convert_to_tensor(count)) for count in self.counted.values())
         epoch = first = moment.epoch
         result, stop = moment.result, moment.stopped
         while epoch < epochs and not stop:
@@ -149,7 +149,6 @@ class Epochs:
         """Make data and callbacks ready for the first epoch."""
         self.called = callbacks.callbacks
         data.reset()
-        self.skipped_before = sum(int(tf.convert_to_tensor(count)) for count in self.counted.values())
         callbacks.on_train_begin()
         if data.sizer.asked is None and any(watches_batches(one, "train") for one in self.called):
             data.sizer = ChunkSizer(self.model.steps_per_execution)  # a batch method was set after data were placed

@@ -30,6 +30,7 @@ import kopt  # noqa: E402
 import kopt.__main__ as commands  # noqa: E402
 from kopt import report  # noqa: E402
 from kopt.experiment.recipe_cli import run_command  # noqa: E402
+from kopt.training.checkpoint.files import read_file  # noqa: E402
 from kopt.tuning.search.folder import SearchFolder  # noqa: E402
 from kopt.tuning.search.storage import open_storage, open_study  # noqa: E402
 from kopt.tuning.trial.checkpoints import Progress  # noqa: E402
@@ -207,6 +208,13 @@ def read_progress(place: Place, content: bytes) -> None:
         progress.write()
 
 
+def read_a_checkpoint(place: Place, content: bytes) -> None:
+    path = place.home / "step-000000000001.safetensors"
+    path.write_bytes(content)
+    with refused():
+        read_file(path)
+
+
 def read_a_snapshot(place: Place, content: bytes) -> None:
     path = place.home / "last-1.npz"
     path.write_bytes(content)
@@ -262,8 +270,7 @@ def readers(home: pathlib.Path) -> dict[str, Reader]:
         "names": Reader(150, inputs.NAMES, use_a_name),
         "kopt": Reader(170, inputs.command_lines(home), run_kopt),
         "recipes": Reader(80, inputs.recipe_lines(), run_a_recipe),
-        # Checkpoints of training stand here, as one line with kopt.training.checkpoint.files.read_file:
-        # "checkpoints": Reader(200, inputs.bytes_of(whole_checkpoint), read_a_checkpoint),
+        "checkpoints": Reader(200, inputs.checkpoints(), read_a_checkpoint),
     }
 
 

@@ -21,6 +21,8 @@ import kopt
 from kopt import data, report, schedules
 from kopt import models as nets
 from kopt.report import run_writer
+from kopt.training.checkpoint.content import Content
+from kopt.training.checkpoint.files import write_file
 from kopt.tuning.search.journal import Journal
 from kopt.tuning.trial.snapshot import write_snapshot
 from kopt.values import to_json
@@ -281,6 +283,13 @@ def journals() -> some.SearchStrategy[bytes]:
         lambda place: changed(lines[place]).map(lambda line: "\n".join([*lines[:place], line, *lines[place + 1 :], ""]))
     )
     return damaged(whole) | one.map(str.encode)
+
+
+def checkpoints() -> some.SearchStrategy[bytes]:
+    """Damaged checkpoints of a training."""
+    values = {"moment": [3, True, False, [{"loss": 0.5}, {}, (4, 0.1, 0.0)]], "random": {"numpy": np.arange(4)}}
+    content = Content({"state.0000": np.arange(6.0).reshape(2, 3), "state.0001": np.array(3)}, values)
+    return bytes_of(written(lambda path: write_file(path, content), "step-000000000001.safetensors"))
 
 
 def snapshots() -> some.SearchStrategy[bytes]:

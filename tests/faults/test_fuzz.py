@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 
 TOTAL = int(os.environ.get("KOPT_FUZZ_EXAMPLES", "2000"))
 NAMES = ("values", "texts of values", "run folders", "models", "journals", "progress", "snapshots", "names", "kopt")
-NAMES += ("recipes",)
+NAMES += ("recipes", "checkpoints")
 
 
 @pytest.fixture(scope="module")
