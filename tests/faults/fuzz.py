@@ -30,7 +30,7 @@ import kopt  # noqa: E402
 import kopt.__main__ as commands  # noqa: E402
 from kopt import report  # noqa: E402
 from kopt.experiment.recipe_cli import run_command  # noqa: E402
-from kopt.training.checkpoint.files import read_file  # noqa: E402
+from kopt.training.checkpoint.files import Damaged, read_file  # noqa: E402
 from kopt.tuning.search.folder import SearchFolder  # noqa: E402
 from kopt.tuning.search.storage import open_storage, open_study  # noqa: E402
 from kopt.tuning.trial.checkpoints import Progress  # noqa: E402
@@ -211,7 +211,7 @@ def read_progress(place: Place, content: bytes) -> None:
 def read_a_checkpoint(place: Place, content: bytes) -> None:
     path = place.home / "step-000000000001.safetensors"
     path.write_bytes(content)
-    with refused():
+    with refused(Damaged):
         read_file(path)
 
 
