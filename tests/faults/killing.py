@@ -64,6 +64,16 @@ def after(stock: Callable[..., Any], *arguments: Any, **named: Any) -> None:
     die()
 
 
+class Stopped(Exception):
+    """A training that a test has stopped."""
+
+
+def stop(stock: Callable[..., Any], *arguments: Any, **named: Any) -> None:
+    """Raise after a call."""
+    stock(*arguments, **named)
+    raise Stopped
+
+
 def half(stock: Callable[..., Any], file: int, data: memoryview, digest: files.Hash) -> None:
     """Die when half of some bytes are written."""
     stock(file, data[: len(data) // 2], digest)
