@@ -90,10 +90,9 @@ CASES: dict[str, tuple[str, tuple[str, int], int, Leave]] = {
     "iterations": ("everything", AMID, 99, without("adam_w/iteration")),
     "metrics of the epoch so far": ("everything", AMID, 99, without("total", "count")),
     "seeds of dropout and augmentation": ("everything", AMID, 99, without("seed_generator")),
-    "knobs": ("everything", AMID, 99, without("knob")),
-    "EarlyStopping": ("everything", AMID, 99, without_state_of("EarlyStopping")),
+    "the counters of ReduceOnPlateau": ("everything", AMID, 99, without("knob")),
+    "EarlyStopping": ("slices that are resident", AMID, SEED, without_state_of("EarlyStopping")),
     "ReduceLROnPlateau": ("everything", AMID, 99, without_state_of("ReduceLROnPlateau")),
-    "ReduceOnPlateau": ("everything", AMID, 99, without_state_of("ReduceOnPlateau")),
     "a callback of the user": ("everything", AMID, 99, without_state_of("Watching")),
     "History": ("everything", AMID, 99, without_state_of("History")),
     "the position": ("everything", AMID, 99, without_position),
@@ -106,7 +105,7 @@ CASES: dict[str, tuple[str, tuple[str, int], int, Leave]] = {
     "Keras' random state": ("a callback that draws", AMID, SEED, without("seed_generator_state")),
     "the random states by which data are drawn": ("a generator", AMID, 99, without_start),
     "the loss scale": ("a loss scale", AMID, 99, without("scale", "step_counter")),
-    "an average of the weights": ("averages", AMID, 99, without("average")),
+    "an average of the weights": ("averages", AMID, 99, without("slots")),
 }
 
 
@@ -151,7 +150,7 @@ def go_on(
         return Content(content.arrays, values)
 
     def partly(variables: list[Any], arrays: Mapping[str, np.ndarray]) -> None:
-        kept = {key(place): np.array(variables[place]) for place in values.get("left", ())}
+        kept = {key(place): variables[place].numpy() for place in values.get("left", ())}
         put_back(variables, {**arrays, **kept})
 
     def some(states: Mapping[str, Any], but: list[str] = []) -> None:  # noqa: B006

@@ -98,11 +98,11 @@ def network(*layers, optimizer=None, kind=keras.Sequential, **how) -> keras.Mode
     return model
 
 
-def stopping() -> list[keras.callbacks.Callback]:
-    """Return callbacks that remember the best epoch."""
+def stopping(**how: float) -> list[keras.callbacks.Callback]:
+    """Return callbacks that remember the best epoch; the second one acts after the third epoch."""
     return [
-        keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True),
-        keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=1),
+        keras.callbacks.EarlyStopping("val_loss", restore_best_weights=True, **({"patience": 2} | how)),
+        keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=2, min_delta=0.5),
     ]
 
 
@@ -126,7 +126,7 @@ class Watching(keras.callbacks.Callback):
 @training
 def everything(fits: Fits) -> None:
     optimizer = keras.optimizers.AdamW(0.02, use_ema=True, ema_momentum=0.9)
-    plateau = callbacks.ReduceOnPlateau("loss", factor=0.7, patience=1, min_delta=0.05)
+    plateau = callbacks.ReduceOnPlateau("loss", factor=0.7, patience=2, min_delta=0.5)
     model = network(keras.layers.BatchNormalization(), optimizer=optimizer)
     step = TrainStep(model, augment=augment.Jitter(0.1))
     how = {"validation_data": points(40, 1), "batch_size": BATCH, "loop": {"step": step}}
@@ -140,7 +140,8 @@ def slices(shuffle_seed: int | None = 4) -> tf.data.Dataset:
 
 @training
 def slices_that_are_resident(fits: Fits) -> None:
-    fits(network(), slices(), validation_data=points(40, 1), callbacks=[*stopping(), Watching()])
+    asked = [*stopping(patience=3, min_delta=0.5), Watching()]  # goes back to the first epoch's weights after the last
+    fits(network(), slices(), validation_data=points(40, 1), callbacks=asked)
 
 
 @training
