@@ -79,7 +79,7 @@ def killed(job: dict[str, Any], room: pathlib.Path) -> dict[str, Any]:
     runs = 0
     while len(deaths) < job["kills"]:
         fits, runs = Fits(room / str(runs), job["every"]), runs + 1
-        for start in range(MOST):
+        for _ in range(MOST):
             death = drawn(random, seconds) if len(deaths) < job["kills"] else None
             got = in_fork(lambda: dying(name, fits, death), found)
             if got is not None:

@@ -1,4 +1,4 @@
-"""Moments of a training at which its process kills itself, as the machine would: no clean-up runs, and nothing is flushed."""
+"""Moments of a training at which its process kills itself: no clean-up runs, and nothing is flushed."""
 
 import contextlib
 import os

@@ -11,7 +11,7 @@ import kopt.keras_internals.resuming as randomness
 from kopt import distribute
 from kopt.state import training_variables
 from kopt.tasks.directions import better
-from kopt.training.checkpoint.callback_states import restore_states, states_of, without_state
+from kopt.training.checkpoint.callback_states import required_pairs, restore_states, states_of, without_state
 from kopt.training.checkpoint.content import Content
 from kopt.training.checkpoint.every import Due
 from kopt.training.checkpoint.fingerprint import fingerprint, unlike
@@ -130,7 +130,8 @@ class Saver(Unsaved):
         self.run: Run | None = None
         self.held: Content | None = None
         self.best: float | None = None
-        self.start = self.before = randomness.random_states()  # before the run; before its data are drawn
+        self.found = randomness.random_states()
+        self.start = self.before = self.found  # before the run; before its data are drawn
         self.drawn = 0
         self.steps = 0  # that were trained
 
@@ -149,6 +150,8 @@ class Saver(Unsaved):
             try:
                 yield
             finally:
+                if self.saved is not None:  # it was refused
+                    randomness.set_random_states(self.found)
                 self.writer.close()
 
     def require_version(self, saved: Content) -> None:
@@ -171,7 +174,7 @@ class Saver(Unsaved):
         return 2**62 if self.saved.values["resident"][name] else 0
 
     def check(self, run: Run) -> None:
-        self.run, self.of = run, fingerprint(run.model, run.sources)
+        self.run, self.of = run, fingerprint(run.model, run.step, run.sources)
         unknown = without_state(run.callbacks)
         if unknown:
             rule = f"must define get_state and set_state to be saved, as {', '.join(unknown)} do not"
@@ -181,6 +184,7 @@ class Saver(Unsaved):
             return
         unequal = unlike(self.saved.values["fingerprint"], self.of)
         require(not unequal, "checkpoint", f"must be of this run: {unequal}", str(self.options.folder))
+        required_pairs(run.callbacks, self.saved.values["callbacks"])
 
     def restore(self, run: Run) -> None:
         saved = self.saved
