@@ -44,7 +44,9 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 
 def test_a_full_disk_ends_training_and_the_older_checkpoint_goes_on(tmp_path, wanted, disk) -> None:
-    with pytest.raises(NotWritten, match=r"No space left on device\. The older one, step-\d+\.safetensors, is whole") as one:
+    with pytest.raises(
+        NotWritten, match=r"No space left on device\. The older one, step-\d+\.safetensors, is whole"
+    ) as one:
         train(NAME, Fits(tmp_path, every="1 steps"))
     assert "\n" not in str(one.value)
     assert not list((tmp_path / "1").glob(".*"))
@@ -67,10 +69,10 @@ def test_a_read_only_folder_is_refused_before_training(tmp_path, monkeypatch) ->
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(lock, "new_file", read_only)
-    began = []
-    with counted(keras.callbacks.CallbackList, "on_train_begin", 1, lambda *_, **__: began.append(1)):
-        with pytest.raises(ValueError, match="must be a folder that can be written to.*Read-only file system"):
-            train(NAME, Fits(tmp_path))
+    began: list[int] = []
+    refused = pytest.raises(ValueError, match="must be a folder that can be written to.*Read-only file system")
+    with refused, counted(keras.callbacks.CallbackList, "on_train_begin", 1, lambda *_, **__: began.append(1)):
+        train(NAME, Fits(tmp_path))
     assert not began
 
 

@@ -73,11 +73,7 @@ OTHERS: dict[str, tuple[Callable[[], keras.Model], dict[str, Any], str]] = {
     ),
     "units": (lambda: compiled(9), {}, r"layer 2\.units was 8 and is 9"),
     "a rate of dropout": (lambda: compiled(rate=0.4), {}, r"layer 3\.rate was 0\.3 and is 0\.4"),
-    "the loss": (
-        lambda: compiled(loss="sparse_categorical_crossentropy"),
-        {},
-        r"loss was \w+ and is sparse_categorical_crossentropy",
-    ),
+    "the loss": (lambda: compiled(loss="mse"), {}, r"loss\.class was SparseCategoricalCrossentropy and is not there"),
     "the optimizer": (
         lambda: compiled(optimizer=keras.optimizers.SGD(0.02)),
         {},
@@ -167,9 +163,6 @@ def test_the_same_run_goes_on(stopped: pathlib.Path, tmp_path: pathlib.Path) -> 
     model = compiled()
     fit(pathlib.Path(shutil.copytree(stopped, tmp_path / "copy")), model)
     assert len(model.history.epoch) == 3
-    assert all(
-        np.isfinite(np.array(tf.convert_to_tensor(one)).astype("float64")).all() for one in training_variables(model)
-    )
 
 
 def test_a_second_training_in_the_folder_is_refused(tmp_path: pathlib.Path) -> None:
