@@ -16,8 +16,8 @@ from kopt.training.checkpoint import files, lock
 from kopt.training.checkpoint.folder import CheckpointFolder
 from kopt.training.checkpoint.writer import NotWritten
 
-NAME = "everything"
-FULL = 2**16  # bytes that the disk takes
+NAME = "slices that are resident"
+FULL = 2**15 * 3  # bytes that the disk takes
 
 
 @pytest.fixture(scope="module")

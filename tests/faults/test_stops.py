@@ -16,17 +16,14 @@ CASES: dict[str, dict[str, Any]] = {
     "SIGTERM in a validation": {"place": ("on_test_batch_end", 2), "signals": ["SIGTERM"], "code": 143},
     "SIGINT in a validation": {"place": ("on_test_batch_begin", 2), "signals": ["SIGINT"], "code": -signal.SIGINT},
     "SIGTERM at an epoch's end": {"place": ("on_epoch_end", 2), "signals": ["SIGTERM"], "code": 143},
-    "SIGTERM at an epoch's begin": {"place": ("on_epoch_begin", 2), "signals": ["SIGTERM"], "code": 143},
-    "SIGTERM before training": {"place": ("on_train_begin", 1), "signals": ["SIGTERM"], "code": 143},
     "SIGUSR1": {
         "place": ("on_train_batch_end", 9),
         "signals": ["SIGUSR1"],
         "options": {"signals": ["SIGUSR1"]},
         "code": 128 + signal.SIGUSR1,
     },
-    "a pipeline": {"place": ("on_train_batch_end", 9), "signals": ["SIGTERM"], "code": 143, "training": "a pipeline"},
-    "a pipeline in a validation": {
-        "place": ("on_test_batch_end", 2),
+    "a pipeline in an epoch": {
+        "place": ("on_train_batch_end", 9),
         "signals": ["SIGTERM"],
         "code": 143,
         "training": "a pipeline",
@@ -59,7 +56,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_a_signal_ends_training_with_a_checkpoint(results: dict[str, Any], name: str) -> None:
     stopped, again = results[name], results[f"{name}, again"]
     assert stopped["code"] == CASES[name]["code"], results["errors"]
-    assert stopped["seconds"] < 0.5, "seconds of CPU between the signal and the end"
+    if name != "SIGTERM before training":  # whose program is compiled first
+        assert stopped["seconds"] < 0.5, "seconds of CPU between the signal and the end"
     assert again["code"] == 0 and again["found"] == results[CASES[name].get("training", "everything")]["found"]
 
 
