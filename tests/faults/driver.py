@@ -1,10 +1,13 @@
 """Run trainings in forks of one process that has imported TensorFlow, and kill them.
 
-    python tests/faults/driver.py '[{"training": "everything", "every": "7 steps", "kills": 20, "seed": 0}]'
+    python tests/faults/driver.py '[{"training": "everything", "every": ["7 steps"], "kills": 20, "seed": 0}]'
+    python tests/faults/driver.py --kills 200 --seed 1
 
-prints a JSON list with a result a job. No TensorFlow operation may run before a fork.
+The first prints a JSON list with a result a job. The second shares the kills out among all trainings, half of them to
+the first one, and prints what differed. No TensorFlow operation may run before a fork.
 """
 
+import argparse
 import json
 import os
 import pathlib
@@ -13,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,7 @@ import numpy as np
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[2]), str(pathlib.Path(__file__).parent)]
 
 from killing import Death, deadly, drawn  # noqa: E402
-from trainings import Fits, train  # noqa: E402
+from trainings import TRAININGS, Fits, train  # noqa: E402
 
 BESIDE = 2  # how many jobs run at a time
 MOST = 40  # starts of a training without an end
@@ -78,15 +81,17 @@ def killed(job: dict[str, Any], room: pathlib.Path) -> dict[str, Any]:
     wrong: list[str] = []
     runs = 0
     while len(deaths) < job["kills"]:
-        fits, runs = Fits(room / str(runs), job["every"]), runs + 1
-        for start in range(MOST):
+        fits, runs = Fits(room / str(runs), job["every"][runs % len(job["every"])]), runs + 1
+        for _ in range(MOST):
             death = drawn(random, seconds) if len(deaths) < job["kills"] else None
             got = in_fork(lambda: dying(name, fits, death), found)
             if got is not None:
                 break
             deaths.append(death)
         if got is None or got != wanted:
-            where = f"run {runs}, after the kills {[f'{one.place} {one.count:.4g}' for one in deaths]}"
+            where = (
+                f"run {runs}, every {fits.every}, after the kills {[f'{one.place} {one.count:.4g}' for one in deaths]}"
+            )
             wrong.append(f"{where}: {unequal(wanted, got or {})}")
         shutil.rmtree(fits.folder)
     places = sorted({death.place for death in deaths})
@@ -128,5 +133,38 @@ def run(jobs: list[Any], do: Callable[[Any, pathlib.Path], Any]) -> list[Any]:
     return results
 
 
+EVERY = ("1 steps", "7 steps", "0.05s", "1 epoch")
+
+
+def many(kills: int, seed: int) -> list[dict[str, Any]]:
+    """Return jobs with so many kills in all."""
+    first, *rest = TRAININGS
+    each = max(1, kills // 2 // len(rest))
+    jobs = [{"training": name, "every": EVERY, "kills": each, "seed": seed} for name in rest]
+    return [{"training": first, "every": EVERY, "kills": kills - each * len(rest), "seed": seed}, *jobs]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run jobs, or many kills; return the exit code."""
+    if not arguments[0].startswith("-"):
+        json.dump(run(json.loads(arguments[0]), killed), sys.stdout)
+        return 0
+    parser = argparse.ArgumentParser(description="Kill trainings at random moments, and compare what they end with.")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    results = run(many(options.kills, options.seed), killed)
+    wrong = [
+        f"{name}: {text}" for name, one in zip(TRAININGS, results) for text in one.get("wrong", [one.get("failed")])
+    ]
+    kills, runs = (sum(one.get(name, 0) for one in results) for name in ("kills", "runs"))
+    print(
+        f"{kills} kills in {runs} runs of {len(results)} trainings, {len(wrong)} runs that ended otherwise",
+        *wrong,
+        sep="\n",
+    )
+    return bool(wrong)
+
+
 if __name__ == "__main__":
-    json.dump(run(json.loads(sys.argv[1]), killed), sys.stdout)
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Moments of a training at which its process kills itself, as the machine would: no clean-up runs, and nothing is flushed."""
+"""Moments of a training at which its process kills itself: no clean-up runs, and nothing is flushed."""
 
 import contextlib
 import os
@@ -62,6 +62,16 @@ def after(stock: Callable[..., Any], *arguments: Any, **named: Any) -> None:
     """Die after a call."""
     stock(*arguments, **named)
     die()
+
+
+class Stopped(Exception):
+    """A training that a test has stopped."""
+
+
+def stop(stock: Callable[..., Any], *arguments: Any, **named: Any) -> None:
+    """Raise after a call."""
+    stock(*arguments, **named)
+    raise Stopped
 
 
 def half(stock: Callable[..., Any], file: int, data: memoryview, digest: files.Hash) -> None:

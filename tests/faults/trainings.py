@@ -4,7 +4,9 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,10 +15,12 @@ import tensorflow as tf
 from kopt import augment, callbacks, schedules
 from kopt.state import training_variables
 from kopt.training import Loop, TrainStep
+from kopt.training.checkpoint.callback import Checkpoint
 from kopt.training.checkpoint.callback_states import states_of
 
 EXAMPLES, FEATURES, BATCH = 88, 6, 16  # the last batch has 8
 EPOCHS = 4
+SEED = 3
 
 
 @dataclasses.dataclass
@@ -27,19 +31,22 @@ class Fits:
         folder: Where the checkpoints of each fit are; None for training without any.
         every: How often they are written.
         epochs: The last epoch's number plus one.
+        options: Further arguments of `Checkpoint`.
     """
 
     folder: pathlib.Path | None = None
     every: str = "7 steps"
     epochs: int = EPOCHS
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
     found: dict[str, str] = dataclasses.field(default_factory=dict)
     done: int = 0
 
     def __call__(self, model, *data, loop=None, callbacks=(), **arguments) -> None:
         self.done += 1
-        how = {} if self.folder is None else {"checkpoint": self.folder / str(self.done), "every": self.every}
         asked = list(callbacks)
-        given = {"epochs": self.epochs, "verbose": 0} | how | arguments
+        given = {"epochs": self.epochs, "verbose": 0} | arguments
+        if self.folder is not None:
+            given["checkpoint"] = Checkpoint(self.folder / str(self.done), every=self.every, **self.options)
         loop = loop if isinstance(loop, Loop) else Loop(model, **(loop or {}))
         history = loop.fit(*data, callbacks=asked, **given)
         self.found |= {f"fit {self.done}, {name}": text for name, text in digests(model, history, asked).items()}
@@ -91,11 +98,11 @@ def network(*layers, optimizer=None, kind=keras.Sequential, **how) -> keras.Mode
     return model
 
 
-def stopping() -> list[keras.callbacks.Callback]:
-    """Return callbacks that remember the best epoch."""
+def stopping(**how: float) -> list[keras.callbacks.Callback]:
+    """Return callbacks that remember the best epoch; the second one acts after the third epoch."""
     return [
-        keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True),
-        keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=1),
+        keras.callbacks.EarlyStopping("val_loss", restore_best_weights=True, **({"patience": 2} | how)),
+        keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=2, min_delta=0.5),
     ]
 
 
@@ -119,7 +126,7 @@ class Watching(keras.callbacks.Callback):
 @training
 def everything(fits: Fits) -> None:
     optimizer = keras.optimizers.AdamW(0.02, use_ema=True, ema_momentum=0.9)
-    plateau = callbacks.ReduceOnPlateau("loss", factor=0.7, patience=1, min_delta=0.05)
+    plateau = callbacks.ReduceOnPlateau("loss", factor=0.7, patience=2, min_delta=0.5)
     model = network(keras.layers.BatchNormalization(), optimizer=optimizer)
     step = TrainStep(model, augment=augment.Jitter(0.1))
     how = {"validation_data": points(40, 1), "batch_size": BATCH, "loop": {"step": step}}
@@ -133,7 +140,8 @@ def slices(shuffle_seed: int | None = 4) -> tf.data.Dataset:
 
 @training
 def slices_that_are_resident(fits: Fits) -> None:
-    fits(network(), slices(), validation_data=points(40, 1), callbacks=[*stopping(), Watching()])
+    asked = [*stopping(patience=3, min_delta=0.5), Watching()]  # goes back to the first epoch's weights after the last
+    fits(network(), slices(), validation_data=points(40, 1), callbacks=asked)
 
 
 @training
@@ -279,9 +287,30 @@ def a_stream_of_arrays(fits: Fits) -> None:
     fits(network(), *points(), batch_size=BATCH, loop={"engine": "stream"}, callbacks=[Watching()])
 
 
-def train(name: str, fits: Fits) -> dict[str, str]:
+class Drawing(keras.callbacks.Callback):
+    """Scales the weights by numbers of all global random generators."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        numbers = random.random(), np.random.rand(), float(keras.random.uniform(())), float(tf.random.uniform(()))
+        self.model.layers[-1].bias.assign_add(numbers[:2])
+        self.model.layers[-1].kernel.assign_add(tf.ones([8, 1]) * numbers[2:])
+
+    def get_state(self) -> dict[str, float]:
+        return {}
+
+    def set_state(self, state: dict[str, float]) -> None:
+        pass
+
+
+@training
+def a_callback_that_draws(fits: Fits) -> None:
+    fits(network(), *points(), batch_size=BATCH, callbacks=[Drawing(), Watching()])
+
+
+def train(name: str, fits: Fits, seed: int = SEED) -> dict[str, str]:
     """Run a training from its beginning, as its script does; return the digests of what it ends with."""
     os.environ["KOPT_CACHE"] = "off"
-    keras.utils.set_random_seed(3)
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
     TRAININGS[name](fits)
     return fits.found

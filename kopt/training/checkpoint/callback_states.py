@@ -11,7 +11,7 @@ from kopt.training.callback_needs import unchanged
 from kopt.values.checks import require
 from kopt.values.types import CallbackState, KerasCallback, Nest
 
-__all__ = ["restore_states", "states_of", "without_state"]
+__all__ = ["required_pairs", "restore_states", "states_of", "without_state"]
 
 METHODS = tuple(name for name in dir(keras.callbacks.Callback) if name.startswith(("on_", "set_")))
 ONLY_SHOW = ("ProgbarLogger", "ProgressBar")
@@ -59,15 +59,7 @@ def restore_states(callbacks: Sequence[KerasCallback], states: Sequence[Nest]) -
         >>> after.epoch, after.history
         ([0], {'loss': [0.5]})
     """
-    kept = [one for one in callbacks if type(one).__name__ not in ONLY_SHOW]
-    asked = [(name, state) for name, state in states if name not in ONLY_SHOW]
-    require_same([type(one).__name__ for one in kept], [name for name, _ in asked])
-    shown = {name: state for name, state in states if name in ONLY_SHOW}
-    pairs = [(one, state) for one, (_, state) in zip(kept, asked)]
-    pairs += [(one, shown[type(one).__name__]) for one in callbacks if type(one).__name__ in shown]
-    for callback, state in pairs:
-        require_taken(callback, state)
-    for callback, state in pairs:
+    for callback, state in required_pairs(callbacks, states):
         if state is not None:
             set_state_of(callback, copied(state, type(callback).__name__))
 
@@ -129,6 +121,21 @@ def set_state_of(callback: KerasCallback, state: CallbackState) -> None:
         set_keras_state(callback, kind, state[KERAS])
     if OWN in state:
         callback.set_state(state[OWN])
+
+
+def required_pairs(
+    callbacks: Sequence[KerasCallback], states: Sequence[tuple[str, CallbackState | None] | list[Any]]
+) -> list[tuple[KerasCallback, CallbackState | None]]:
+    """Return each callback with its state, as for `restore_states`; raise ValueError as it does, and change nothing."""
+    kept = [one for one in callbacks if type(one).__name__ not in ONLY_SHOW]
+    asked = [(name, state) for name, state in states if name not in ONLY_SHOW]
+    require_same([type(one).__name__ for one in kept], [name for name, _ in asked])
+    shown = {name: state for name, state in states if name in ONLY_SHOW}
+    pairs = [(one, state) for one, (_, state) in zip(kept, asked)]
+    pairs += [(one, shown[type(one).__name__]) for one in callbacks if type(one).__name__ in shown]
+    for callback, state in pairs:
+        require_taken(callback, state)
+    return pairs
 
 
 def require_same(now: list[str], then: list[str]) -> None:

@@ -11,7 +11,8 @@ from kopt import keras_internals as internals
 from kopt.state.snapshot import training_optimizers
 from kopt.training.feed.chunks import Arrays
 from kopt.training.feed.sources import Source
-from kopt.values.types import Json, KerasModel, Nest, TensorSpec
+from kopt.training.steps.train import TrainStep
+from kopt.values.types import Json, KerasModel, Nest, Step, TensorSpec
 
 __all__ = ["fingerprint", "unlike"]
 
@@ -20,11 +21,12 @@ SHOWN = 4  # differences in an error
 UNSAID = ("name", "build_config", "registered_name", "module", "shared_object_id")  # of a configuration
 
 
-def fingerprint(model: KerasModel, sources: Mapping[str, Source]) -> dict[str, str]:
-    """Return what a run is of: the layers, the loss, the optimizers and the data.
+def fingerprint(model: KerasModel, step: Step, sources: Mapping[str, Source]) -> dict[str, str]:
+    """Return what a run is of: the layers, the loss, the optimizers, the step and the data.
 
     Args:
         model: A compiled model.
+        step: The training step.
         sources: The data by their names.
 
     Returns:
@@ -35,6 +37,10 @@ def fingerprint(model: KerasModel, sources: Mapping[str, Source]) -> dict[str, s
         found |= flat(f"layer {place}", described(layer))
     for place, optimizer in enumerate(training_optimizers(model)):
         found |= flat(f"optimizer {place}" if place else "optimizer", described(optimizer))
+    found |= flat("loss", keras.tree.map_structure(said, model.loss))
+    if isinstance(step, TrainStep):
+        parts = {"micro_batches": step.micro_batches, "clip": step.clip, "augment": step.augment, "sparse": step.sparse}
+        found |= flat("step", parts)
     for name, source in sources.items():
         found |= flat(name, of_source(source))
     return found
@@ -58,7 +64,7 @@ def unlike(saved: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 def described(thing: Nest) -> Json:
-    """Return the class and, of Keras' own and of kopt's, the configuration of a layer or an optimizer.
+    """Return the class and, of Keras' own and of kopt's, the configuration of a layer, a loss or an optimizer.
 
     A learning rate that is a number is left out, for training changes it.
     """
@@ -68,6 +74,13 @@ def described(thing: Nest) -> Json:
     if not isinstance(config.get("learning_rate"), Mapping):
         config.pop("learning_rate", None)
     return {"class": kind.__name__} | config
+
+
+def said(loss: Nest) -> Json:
+    """Return the name of a loss or of its function; of one of Keras' classes, its class and configuration."""
+    if isinstance(loss, keras.losses.Loss):
+        return described(loss)
+    return str(loss) if isinstance(loss, str) or loss is None else getattr(loss, "__name__", type(loss).__name__)
 
 
 def flat(name: str, value: Json) -> dict[str, str]:

@@ -66,7 +66,7 @@ class FitSaver:
         if self.chief:
             stack.enter_context(self.folder.locked())
         open_folders[self.options.folder] = stack
-        self.of = fingerprint(model, {})
+        self.of = fingerprint(model, model.train_step, {})
         self.writer = Writer(self.folder, on_error=self.options.on_error)
         self.saved = self.folder.read()
         if self.saved is not None:

@@ -11,7 +11,7 @@ import kopt.keras_internals.resuming as randomness
 from kopt import distribute
 from kopt.state import training_variables
 from kopt.training.checkpoint.best import Best
-from kopt.training.checkpoint.callback_states import restore_states, states_of, without_state
+from kopt.training.checkpoint.callback_states import required_pairs, restore_states, states_of, without_state
 from kopt.training.checkpoint.content import Content
 from kopt.training.checkpoint.every import Due
 from kopt.training.checkpoint.fingerprint import fingerprint, unlike
@@ -131,7 +131,8 @@ class Saver(Unsaved):
         self.run: Run | None = None
         self.held: Content | None = None
         self.best = Best(options.keep_best)
-        self.start = self.before = randomness.random_states()  # before the run; before its data are drawn
+        self.found = randomness.random_states()
+        self.start = self.before = self.found  # before the run; before its data are drawn
         self.drawn = 0
         self.steps = 0  # that were trained
 
@@ -150,6 +151,8 @@ class Saver(Unsaved):
             try:
                 yield
             finally:
+                if self.saved is not None:  # it was refused
+                    randomness.set_random_states(self.found)
                 self.writer.close()
 
     @property
@@ -167,12 +170,13 @@ class Saver(Unsaved):
         return 2**62 if self.saved.values["resident"][name] else 0
 
     def check(self, run: Run) -> None:
-        self.run, self.of = run, fingerprint(run.model, run.sources)
+        self.run, self.of = run, fingerprint(run.model, run.step, run.sources)
         require_declared(run.callbacks, self.options.strict)
         if self.saved is None:
             return
         unequal = unlike(self.saved.values["fingerprint"], self.of)
         require(not unequal, "checkpoint", f"must be of this run: {unequal}", str(self.options.folder))
+        required_pairs(run.callbacks, self.saved.values["callbacks"])
 
     def restore(self, run: Run) -> None:
         saved = self.saved
@@ -205,7 +209,9 @@ class Saver(Unsaved):
         where = f"in epoch {epoch + 1}" if amid else f"after epoch {epoch}"
         before, now = values["replicas"], self.strategy.num_replicas_in_sync
         if before != now:
-            log.info("checkpoint: written on %d replicas, goes on on %d: equal to rounding, not to the bit", before, now)
+            log.info(
+                "checkpoint: written on %d replicas, goes on on %d: equal to rounding, not to the bit", before, now
+            )
         log.info("checkpoint: training goes on %s, after %d updates", where, self.steps)
         self.saved = None
 
