@@ -103,8 +103,13 @@ class Unsaved:
     def count(self, steps: int) -> None:
         """Count the steps of several epochs that were trained."""
 
-    def chunk_ended(self, moment: Moment, steps: int) -> None:
-        """Write a checkpoint in the middle of an epoch where one is due or a signal was received."""
+    def chunk_ended(self, moment: Moment, steps: int) -> bool:
+        """Write a checkpoint in the middle of an epoch where one is due or a signal was received.
+
+        Returns:
+            Whether a signal stops training here.
+        """
+        return False
 
     def validating(self, moment: Moment) -> None:
         """Keep the state before a validation, which changes metrics."""
@@ -112,8 +117,13 @@ class Unsaved:
     def validated_chunk(self) -> None:
         """Write the state before the validation where a signal was received."""
 
-    def epoch_ended(self, moment: Moment, epochs: int, last: bool) -> None:
-        """Write a checkpoint between two epochs where one is due, a signal was received or training ends."""
+    def epoch_ended(self, moment: Moment, epochs: int, last: bool) -> bool:
+        """Write a checkpoint between two epochs where one is due, a signal was received or training ends.
+
+        Returns:
+            Whether a signal stops training here.
+        """
+        return False
 
 
 class Saver(Unsaved):
@@ -134,6 +144,7 @@ class Saver(Unsaved):
         self.start = randomness.random_states()
         self.drawn = 0
         self.steps = 0  # that were trained
+        self.ended = False  # whether a signal has stopped training: nothing after its checkpoint is written
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
@@ -258,14 +269,24 @@ class Saver(Unsaved):
         self.steps += steps
         self.due.count(steps=steps)
 
-    def chunk_ended(self, moment: Moment, steps: int) -> None:
+    def chunk_ended(self, moment: Moment, steps: int) -> bool:
         self.count(steps)
         due, received = self.agreed(self.due.count())
         if received:
-            self.write(self.content(moment))
-            raise exception_of(received)
-        if due and self.submit(self.content(moment)):
+            self.leave(received, self.content(moment))
+        elif due and self.submit(self.content(moment)):
             self.due.begin()
+        return self.ended
+
+    def leave(self, received: int, content: Content, best: bool = False) -> None:
+        """Write the checkpoint of a training that a signal ends, and raise the signal's exception or stop training."""
+        if self.ended:
+            return
+        self.write(content, best)
+        if self.options.on_signal == "raise":
+            raise exception_of(received)
+        assert self.run is not None
+        self.ended = self.run.model.stop_training = True
 
     def validating(self, moment: Moment) -> None:
         self.held = self.content(moment)
@@ -273,23 +294,25 @@ class Saver(Unsaved):
     def validated_chunk(self) -> None:
         _, received = self.agreed(False)
         if received and self.held is not None:
-            self.write(self.held)
-            raise exception_of(received)
+            self.leave(received, self.held)
 
-    def epoch_ended(self, moment: Moment, epochs: int, last: bool) -> None:
+    def epoch_ended(self, moment: Moment, epochs: int, last: bool) -> bool:
         self.held = None
         best = self.improves(moment.result.logs)
         due, received = self.agreed(self.due.count(epochs=epochs))
-        if not (due or received or best or last):
-            return
+        if last:
+            due = self.options.at_end
+        if self.ended or not (due or received or best):
+            return self.ended
         content = self.content(moment)
-        if received or best or last:
-            self.write(content, best)
-        elif not self.submit(content):
-            return
-        self.due.begin()
         if received and not last:
-            raise exception_of(received)
+            self.leave(received, content, best)
+        elif received or best or last:
+            self.write(content, best)
+            self.due.begin()
+        elif self.submit(content):
+            self.due.begin()
+        return self.ended
 
     def improves(self, logs: Logs) -> bool:
         """Return whether an epoch is the best so far by the log that the best checkpoint is kept by."""
