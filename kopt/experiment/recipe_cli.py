@@ -45,9 +45,11 @@ def run_command(command: Command) -> Run:
         See `run` and `check_target`.
     """
     with exit_codes():
+        alone = command.resume is None or not command.check_target
+        require(alone, "resume", "must be given without --check-target", command.resume)
         if command.check_target:
             raise SystemExit(0 if check_target(command.of, folder=command.folder) else 1)
-        return run(command.of, folder=command.folder)
+        return run(command.of, folder=command.folder, resume=command.resume)
     raise AssertionError  # exit_codes lets nothing through
 
 
