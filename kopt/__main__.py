@@ -15,7 +15,7 @@ from kopt import distribute
 from kopt.distribute.launch import launch, launch_tuners
 from kopt.distribute.processes import GRACE
 from kopt.experiment.exit_codes import exit_codes
-from kopt.experiment.run import resume_run
+from kopt.experiment.recipe_cli import resume_run
 from kopt.report import Run, compare_figure, differences, found_runs, read_run, read_runs
 from kopt.training.execute.program_files import ProgramFiles, place
 from kopt.training.signals import DEFAULT, raise_at_once, replace_handlers

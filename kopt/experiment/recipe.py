@@ -206,6 +206,7 @@ def resumed(command: Given, args: Sequence[str]) -> Given:
         return command
     found = find_unfinished(given.resume, given.folder, command.of.name).recipe
     require(isinstance(found, Recipe), "resume", "must be of a run of a kopt.Recipe", found)
+    assert isinstance(found, Recipe)
     return dataclasses.replace(command, of=found)
 
 

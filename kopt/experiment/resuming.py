@@ -164,8 +164,8 @@ def begin(
     checkpoint, times, checksum = None, tuple[str, ...](), None
     if there:
         checkpoint = Checkpoint(pathlib.Path(there) / CHECKPOINT, every=EVERY, on_error="warn")
-        own = {"on_signal": "stop", "at_end": False}  # the caller receives signals, and removes the checkpoints
-        checkpoint.options = dataclasses.replace(checkpoint.options, **own)
+        # The caller receives signals, and removes the checkpoints of a finished run.
+        checkpoint.options = dataclasses.replace(checkpoint.options, on_signal="stop", at_end=False)
     if resumed is not None:
         require(bool(there), "resume", "must be of a run on a file system with locks", str(resumed.folder))
         seen = distribute.over_workers(strategy, [float(os.path.isfile(pathlib.Path(there) / "recipe.json"))])

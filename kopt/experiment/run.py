@@ -15,7 +15,7 @@ from kopt.callbacks import Average, EpochTime, LearningRate
 from kopt.data import Baseline, Split, Splits
 from kopt.data.base import take
 from kopt.experiment.recipe import Recipe
-from kopt.experiment.resuming import Begun, begin, open_folder, remove_checkpoint, resumable, saved_recipe
+from kopt.experiment.resuming import Begun, begin, open_folder, remove_checkpoint, resumable
 from kopt.experiment.serving import encoded, served
 from kopt.experiment.signals import SignalStop
 from kopt.optimizers import Optimizer
@@ -23,14 +23,12 @@ from kopt.report import Evidence, Run, console_log, write_metrics, write_report,
 from kopt.training import Loop, TrainStep
 from kopt.training.feed.placement import Jit
 from kopt.values.checks import require
-from kopt.values.field_paths import replace
-from kopt.values.places import as_path
 from kopt.values.texts import clipped, printable
 from kopt.values.types import Json, KerasCallback, Strategy
 
 MOST_OUTPUTS = 2**24  # numbers in the outputs from which a report is made
 
-__all__ = ["build", "resume_run", "run", "train"]
+__all__ = ["build", "run", "train"]
 
 
 def run(
@@ -114,31 +112,6 @@ def run(
         log_result(done, log)
     distribute.from_chief(devices.strategy, [0])  # a worker that ends before the folder is there would end the chief
     return done
-
-
-def resume_run(run_folder: str | os.PathLike[str], epochs: int | None = None) -> Run:
-    """Go on with an unfinished run by the recipe in its folder.
-
-    Args:
-        run_folder: <folder>/<recipe>/<run>.
-        epochs: Number of epochs, as many as the run was to have or more; None for as many.
-
-    Returns:
-        The run, as from `run`.
-
-    Raises:
-        ValueError: When it is no unfinished run of a recipe, or as for `run`.
-
-    Example:
-        >>> resume_run("saved_models/vision/2026-01-31_12-00-00")
-        Traceback (most recent call last):
-        ValueError: resume must be 'latest' or the folder of a run in saved_models/vision, got 'saved_models/...'.
-    """
-    parent = as_path(run_folder, "run").absolute().parent
-    recipe = saved_recipe(run_folder, parent.parent, parent.name)
-    if epochs is not None:
-        recipe = replace(recipe, {"training.epochs": epochs})
-    return run(recipe, folder=parent.parent, resume=run_folder)
 
 
 def build(recipe: Recipe, splits: Splits, strategy: Strategy) -> keras.Model:
