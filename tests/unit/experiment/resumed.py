@@ -2,8 +2,8 @@
 
     python resumed.py '[[signal, update, [arguments]], ...]'
 
-The command line gets the arguments of each; the signal is sent after so many updates, 0 for none. Printed is a JSON list of
-the exit codes, negative after a signal that killed.
+The command line gets the arguments of each; the signal is sent after so many updates, 0 for none. Printed is a JSON
+list of the exit codes, negative after a signal that killed.
 """
 
 import json

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -49,7 +50,7 @@ def rows_of(folder: pathlib.Path) -> list[dict[str, str]]:
 def state_of(folder: pathlib.Path) -> list[np.ndarray]:
     """Return all weights of a run's model, and its optimizer's."""
     model = keras.saving.load_model(folder / "model.keras")
-    return [*model.get_weights(), *map(np.array, model.optimizer.variables)]
+    return [*model.get_weights(), *(np.array(one.numpy()) for one in model.optimizer.variables)]
 
 
 def test_a_run_that_was_killed_and_stopped_ends_as_one_that_was_not(tmp_path) -> None:
@@ -109,6 +110,43 @@ def ended(stopped, tmp_path) -> pathlib.Path:
     shutil.copytree(stopped, tmp_path / "runs")
     (folder,) = (tmp_path / "runs" / "stopped").iterdir()
     return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> kopt.report.Run:
+    """A run that nothing has ended."""
+    return kopt.run(RECIPE, folder=tmp_path_factory.mktemp("whole"), verbose=False)
+
+
+MOMENTS = {"epoch begin": ("on_epoch_begin", 2, 3), "validation": ("on_test_begin", 2, 2)}
+MOMENTS |= {"epoch end": ("on_epoch_end", 2, 2), "last epoch end": ("on_epoch_end", 4, 4)}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_signal_at_any_moment_leaves_a_checkpoint_of_it(moment: str, whole, tmp_path, monkeypatch, caplog) -> None:
+    name, count, epochs = MOMENTS[moment]
+    calls, base = [], runs.EpochTime
+
+    def act(self, *arguments: object, **named: object) -> None:
+        getattr(base, name)(self, *arguments, **named)
+        calls.append(name)
+        if len(calls) == count + (name == "on_epoch_begin"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "EpochTime", type("EpochTime", (base,), {name: act}))
+        with pytest.raises(SystemExit) as caught:
+            kopt.run(RECIPE, folder=tmp_path, verbose=False)
+    assert caught.value.code == 128 + signal.SIGTERM
+    (folder,) = (tmp_path / "stopped").iterdir()
+    assert read_run(folder).metrics["unfinished"] == f"training was ended after {epochs} of 4 epochs, by SIGTERM"
+    assert len(list((folder / CHECKPOINT).glob("step-*"))) == 1
+    with caplog.at_level("INFO", "kopt"):
+        done = kopt.run(RECIPE, folder=tmp_path, resume="latest", verbose=False)
+    assert f"after {epochs * 3} updates" in caplog.text  # nothing is trained twice
+    for left, right in zip(state_of(whole.folder), state_of(done.folder), strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert rows_of(whole.folder) == rows_of(done.folder) and done.metrics["value"] == whole.metrics["value"]
 
 
 def test_a_run_that_an_error_has_ended_goes_on_by_the_command_with_more_epochs(ended, capsys) -> None:
