@@ -69,9 +69,12 @@ def resume_run(run_folder: str | os.PathLike[str], epochs: int | None = None) ->
         ValueError: When it is no unfinished run of a recipe, or as for `run`.
 
     Example:
-        >>> resume_run("saved_models/vision/2026-01-31_12-00-00")
+        >>> resume_run("/nowhere/vision/2026-01-31")
         Traceback (most recent call last):
-        ValueError: resume must be 'latest' or the folder of a run in saved_models/vision, got 'saved_models/...'.
+        ValueError: resume must be 'latest' or the folder of a run in /nowhere/vision, got '/nowhere/vision/2026-01-31'.
+
+    Source:
+        See `run`.
     """
     parent = as_path(run_folder, "run").absolute().parent
     recipe = saved_recipe(run_folder, parent.parent, parent.name)

@@ -43,6 +43,11 @@ def saved_recipe(asked: str | os.PathLike[str], folder: str | os.PathLike[str], 
 
     Raises:
         ValueError: When there is no such run, or it is none of a `kopt.Recipe`.
+
+    Example:
+        >>> saved_recipe("latest", "nowhere", "vision")
+        Traceback (most recent call last):
+        ValueError: resume must be of an unfinished run, of which none is in nowhere/vision, got 'latest'.
     """
     found = find_unfinished(asked, folder, recipe).recipe
     require(isinstance(found, Recipe), "resume", "must be of a run of a kopt.Recipe", found)
@@ -63,6 +68,13 @@ def resumable(asked: str | os.PathLike[str], folder: str | os.PathLike[str], rec
 
     Raises:
         ValueError: When there is no such run, or its recipe is another; the fields are named.
+
+    Example:
+        >>> from kopt import data, models, schedules
+        >>> line = Recipe("digits", data.Digits(), model=models.MLP((8, 8, 1), 10), schedule=schedules.Cosine(0.01))
+        >>> resumable("latest", "nowhere", line)
+        Traceback (most recent call last):
+        ValueError: resume must be of an unfinished run, of which none is in nowhere/digits, got 'latest'.
     """
     found = find_unfinished(asked, folder, recipe.name)
     before, now = paths(found.recipe), paths(recipe)
@@ -92,6 +104,14 @@ def open_folder(
         folder: The folder with a folder for each recipe.
         recipe: The recipe.
         resumed: The run that goes on; None for a new one.
+
+    Example:
+        >>> import tempfile
+        >>> from kopt import data, models, schedules
+        >>> line = Recipe("digits", data.Digits(), model=models.MLP((8, 8, 1), 10), schedule=schedules.Cosine(0.01))
+        >>> with tempfile.TemporaryDirectory() as root, open_folder(root, line, None) as (unfinished, final):
+        ...     unfinished.name == f".unfinished-{final.name}"
+        True
     """
     return run_folder(folder, recipe.name) if resumed is None else reopened_folder(resumed.folder)
 
@@ -157,6 +177,15 @@ def begin(
 
     Raises:
         ValueError: When a worker does not see the folder of a run that goes on.
+
+    Example:
+        >>> import tempfile
+        >>> from kopt import data, distribute, models, schedules
+        >>> line = Recipe("digits", data.Digits(), model=models.MLP((8, 8, 1), 10), schedule=schedules.Cosine(0.01))
+        >>> with tempfile.TemporaryDirectory() as root, open_folder(root, line, None) as places:
+        ...     begun = begin(distribute.strategy(), places, line, None)
+        ...     sorted(os.listdir(begun.folder))
+        ['environment.json', 'recipe.json']
     """
     folder, final = places
     there = "" if folder is None or not takes_locks(folder) else str(folder.absolute())
@@ -185,6 +214,9 @@ def remove_checkpoint(folder: pathlib.Path | None) -> None:
 
     Args:
         folder: The folder of the run; None on a worker that writes nothing.
+
+    Example:
+        >>> remove_checkpoint(None)
     """
     if folder is not None and is_finished(folder):
         shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)

@@ -57,6 +57,14 @@ def write_start(folder: pathlib.Path, recipe: Named, checksum: str | None, resum
 
     Returns:
         The files that could not be written, and why.
+
+    Example:
+        >>> from kopt.schedules import Constant
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     write_start(pathlib.Path(root), Constant(0.1), None, [])
+        ...     sorted(os.listdir(root))
+        {}
+        ['environment.json', 'recipe.json']
     """
     return write_parts(folder, parts_of_start(recipe, checksum, resumed))
 
