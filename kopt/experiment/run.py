@@ -81,11 +81,11 @@ def run(
         nanoGPT's train.py, which reads in the order it runs.
     """
     require(isinstance(recipe, Recipe), "recipe", "must be a kopt.Recipe", recipe)
-    direction = recipe.data.direction  # refused here, when it is not known, and not after the training
-    require(direction in ("max", "min"), "data.direction", "must be 'max' or 'min'", direction)
     resumed = None if resume is None else resumable(resume, folder, recipe)
     # First: a worker of a cluster must find the others before TensorFlow starts.
     devices = distribute.choose(recipe.devices, collectives=recipe.collectives)
+    direction = recipe.data.direction  # refused here, when it is not known, and not after the training
+    require(direction in ("max", "min"), "data.direction", "must be 'max' or 'min'", direction)
     chief = distribute.is_chief(devices.strategy)
     place = open_folder(folder, recipe, resumed) if chief else contextlib.nullcontext((None, None))
     with SignalStop() as stop, place as places, console_log(verbose and chief) as log:
