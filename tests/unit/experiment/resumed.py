@@ -10,6 +10,8 @@ import json
 import os
 import sys
 
+import keras
+
 import kopt
 from kopt import data, models, schedules
 from kopt.callbacks import EMA
@@ -32,7 +34,7 @@ def main(number: int, update: int, arguments: list[str]) -> None:
 
     class EpochTime(runs.EpochTime):
         def on_train_batch_end(self, batch: int, logs: object = None) -> None:
-            if update and int(self.model.optimizer.iterations) == update:
+            if update and int(keras.ops.convert_to_numpy(self.model.optimizer.iterations)) == update:
                 os.kill(os.getpid(), number)
 
     runs.EpochTime = EpochTime
