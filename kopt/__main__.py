@@ -15,6 +15,7 @@ from kopt import distribute
 from kopt.distribute.launch import launch, launch_tuners
 from kopt.distribute.processes import GRACE
 from kopt.experiment.exit_codes import exit_codes
+from kopt.experiment.recipe_cli import resume_run
 from kopt.report import Run, compare_figure, differences, found_runs, read_run, read_runs
 from kopt.training.execute.program_files import ProgramFiles, place
 from kopt.training.signals import DEFAULT, raise_at_once, replace_handlers
@@ -103,6 +104,16 @@ def called(run: Run) -> str:
     return f"{run.recipe.name}/{run.folder.name}"
 
 
+def resume(run: tyro.conf.Positional[str], epochs: int | None = None) -> None:
+    """Go on with a run of a recipe that was killed, stopped by a signal or ended by an error.
+
+    Args:
+        run: saved_models/<recipe>/<run>.
+        epochs: Number of epochs, as many as the run was to have or more; when not given, as many.
+    """
+    resume_run(run, epochs)
+
+
 def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table of texts from files, without markup and control characters."""
     plain = lambda text: rich.text.Text(clipped(text))
@@ -185,6 +196,7 @@ def main(args: Sequence[str] | None = None) -> None:
         "compare": compare,
         "devices": devices,
         "launch": cluster,
+        "resume": resume,
         "runs": runs,
         "show": show,
     }

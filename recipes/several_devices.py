@@ -54,6 +54,7 @@ def main(args: Sequence[str] | None = None) -> Path | kopt.report.Run:
     """Train on each, and print the largest differences; with --devices, train on those devices."""
     args = sys.argv[1:] if args is None else args
     command = kopt.command_line(kopt.Command(RECIPE), quick=QUICK, args=args, description=__doc__)
+    kopt.values.checks.require(command.resume is None, "resume", "must be left out here", command.resume)
     if command.of.devices != "auto":
         virtual_devices(len(command.of.devices.split(",")))
         return kopt.run(command.of, folder=command.folder)

@@ -44,6 +44,7 @@ class Search(kopt.Command):
 
     def check(self) -> None:
         kopt.values.checks.require(self.trials >= 1, "trials", "must be >= 1", self.trials)
+        kopt.values.checks.require(self.resume is None, "resume", "must be left out of a search", self.resume)
 
 
 @kopt.exit_codes()

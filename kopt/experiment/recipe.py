@@ -1,5 +1,7 @@
 """Recipe: one frozen value that names a whole training run; and the command line over its fields."""
 
+import argparse
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
@@ -12,6 +14,7 @@ from kopt.callbacks.averaging import Averaging
 from kopt.data import Data
 from kopt.models import Model
 from kopt.regularizers import Regularizer
+from kopt.report import find_unfinished
 from kopt.rules import Adam, Rule
 from kopt.schedules import Schedule
 from kopt.training.steps.clips import GradientClip
@@ -136,6 +139,8 @@ class Command(Value):
         quick: Train for a moment, to see that everything works.
         check_target: Train from three seeds, and end with code 1 when the mean of their scores misses the target.
         folder: The folder of all run folders.
+        resume: Go on with an unfinished run: its folder, or "latest" for the newest one. Fields are then those of that
+            run, and only --training.epochs may grow.
     """
 
     of: Annotated[Recipe, tyro.conf.arg(name="")]
@@ -143,6 +148,7 @@ class Command(Value):
     quick: bool = False
     check_target: bool = False
     folder: str = "saved_models"
+    resume: str | None = None
 
 
 Given = TypeVar("Given", bound=Command)
@@ -153,7 +159,8 @@ def command_line(
 ) -> Given:
     """Read a command line with an option for every field of a recipe: `--training.epochs 2 --schedule.rate 0.01`.
 
-    `--help` lists the fields with their docs; for an unknown field the error names the nearest one.
+    `--help` lists the fields with their docs; for an unknown field the error names the nearest one. With `--resume` the
+    defaults are the fields of the run that goes on.
 
     Args:
         command: The defaults.
@@ -179,13 +186,31 @@ def command_line(
         `tyro.cli`.
     """
     args = sys.argv[1:] if args is None else args
-    default = replace(command, quick) if "--quick" in args else command
     options = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
     try:
+        default = resumed(command, args)
+        default = replace(default, quick) if "--quick" in args else default
         return tyro.cli(type(command), default=default, args=args, description=description, config=options)
     except ValueError as error:  # the recipe refuses a combination of fields; tyro reports refusals of its parts
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def resumed(command: Given, args: Sequence[str]) -> Given:
+    """Return the defaults with the recipe of the run that `--resume` names; as they are without it."""
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    options.add_argument("--resume")
+    options.add_argument("--folder", default=command.folder)
+    try:
+        given, _ = options.parse_known_args(args)
+    except argparse.ArgumentError:  # a value is missing, which the parser of all options refuses
+        return command
+    if given.resume is None:
+        return command
+    found = find_unfinished(given.resume, given.folder, command.of.name).recipe
+    require(isinstance(found, Recipe), "resume", "must be of a run of a kopt.Recipe", found)
+    assert isinstance(found, Recipe)
+    return dataclasses.replace(command, of=found)
 
 
 class Script(NamedTuple):

@@ -6,13 +6,15 @@ import numpy as np
 
 from kopt.experiment.exit_codes import exit_codes
 from kopt.experiment.recipe import Command, Recipe
+from kopt.experiment.resuming import saved_recipe
 from kopt.experiment.run import run
 from kopt.report import Run
 from kopt.values.checks import require
 from kopt.values.field_paths import replace
+from kopt.values.places import as_path
 from kopt.values.texts import printable
 
-__all__ = ["check_target", "run_command"]
+__all__ = ["check_target", "resume_run", "run_command"]
 
 SEEDS = 3
 
@@ -45,10 +47,40 @@ def run_command(command: Command) -> Run:
         See `run` and `check_target`.
     """
     with exit_codes():
+        alone = command.resume is None or not command.check_target
+        require(alone, "resume", "must be given without --check-target", command.resume)
         if command.check_target:
             raise SystemExit(0 if check_target(command.of, folder=command.folder) else 1)
-        return run(command.of, folder=command.folder)
+        return run(command.of, folder=command.folder, resume=command.resume)
     raise AssertionError  # exit_codes lets nothing through
+
+
+def resume_run(run_folder: str | os.PathLike[str], epochs: int | None = None) -> Run:
+    """Go on with an unfinished run by the recipe in its folder.
+
+    Args:
+        run_folder: <folder>/<recipe>/<run>.
+        epochs: Number of epochs, as many as the run was to have or more; None for as many.
+
+    Returns:
+        The run, as from `run`.
+
+    Raises:
+        ValueError: When it is no unfinished run of a recipe, or as for `run`.
+
+    Example:
+        >>> resume_run("/nowhere/vision/2026-01-31")
+        Traceback (most recent call last):
+        ValueError: resume must be 'latest' or the folder of a run in /nowhere/vision, got '/nowhere/vision/2026-01-31'.
+
+    Source:
+        See `run`.
+    """
+    parent = as_path(run_folder, "run").absolute().parent
+    recipe = saved_recipe(run_folder, parent.parent, parent.name)
+    if epochs is not None:
+        recipe = replace(recipe, {"training.epochs": epochs})
+    return run(recipe, folder=parent.parent, resume=run_folder)
 
 
 def check_target(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models") -> bool:

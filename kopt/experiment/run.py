@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import pathlib
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -16,11 +15,12 @@ from kopt.callbacks import Average, EpochTime, LearningRate
 from kopt.data import Baseline, Split, Splits
 from kopt.data.base import take
 from kopt.experiment.recipe import Recipe
+from kopt.experiment.resuming import Begun, begin, open_folder, remove_checkpoint, resumable
 from kopt.experiment.serving import encoded, served
 from kopt.experiment.signals import SignalStop
 from kopt.keras_internals import enable_determinism
 from kopt.optimizers import Optimizer
-from kopt.report import Evidence, Run, console_log, run_folder, write_metrics, write_report, write_result
+from kopt.report import Evidence, Run, console_log, write_metrics, write_report, write_result
 from kopt.training import Loop, TrainStep
 from kopt.training.feed.placement import Jit
 from kopt.values.checks import require
@@ -32,17 +32,28 @@ MOST_OUTPUTS = 2**24  # numbers in the outputs from which a report is made
 __all__ = ["build", "run", "train"]
 
 
-def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verbose: bool = True) -> Run:
+def run(
+    recipe: Recipe,
+    *,
+    folder: str | os.PathLike[str] = "saved_models",
+    verbose: bool = True,
+    resume: str | os.PathLike[str] | None = None,
+) -> Run:
     """Train a recipe from its seed to a run folder: data, devices, model, regularizer, optimizer, loop, report.
 
     The result of training is written first. When the run is ended after the first update, by Ctrl-C, SIGTERM or an
     error, its model and history are kept, and "unfinished" in metrics.json says why. A plot or a model card that cannot
     be written is logged and left out.
 
+    A checkpoint is written every 30 s, and when a signal ends the run: it goes on by `resume`, after a kill too, and
+    ends with the same weights and history as one that was not ended.
+
     Args:
         recipe: The recipe to run.
         folder: The folder with a folder for each recipe.
         verbose: Whether to print the choices, the progress and the result.
+        resume: The folder of an unfinished run of this recipe that goes on, or "latest" for the newest one; the recipe
+            may have more epochs than it had. None for a new run.
 
     Returns:
         The run: its folder, recipe, history and results.
@@ -51,7 +62,8 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
         ImportError: When the data's package is not installed.
         NotWritten: When the trained model could not be written anywhere.
         ValueError: When the folder cannot be written to, a device is not there, data and model do not fit, or nothing
-            says whether more of the data's score is better.
+            says whether more of the data's score is better; when the run to resume is finished, at work, none, or of
+            another recipe or other data.
 
     Example:
         >>> import tempfile
@@ -70,33 +82,36 @@ def run(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models", verb
         nanoGPT's train.py, which reads in the order it runs.
     """
     require(isinstance(recipe, Recipe), "recipe", "must be a kopt.Recipe", recipe)
-    direction = recipe.data.direction  # refused here, when it is not known, and not after the training
-    require(direction in ("max", "min"), "data.direction", "must be 'max' or 'min'", direction)
+    resumed = None if resume is None else resumable(resume, folder, recipe)
     # First: a worker of a cluster must find the others before TensorFlow starts.
     devices = distribute.choose(recipe.devices, collectives=recipe.collectives)
+    direction = recipe.data.direction  # refused here, when it is not known, and not after the training
+    require(direction in ("max", "min"), "data.direction", "must be 'max' or 'min'", direction)
     chief = distribute.is_chief(devices.strategy)
-    place = run_folder(folder, recipe.name) if chief else contextlib.nullcontext((None, None))
-    with SignalStop() as stop, place as (unfinished, final), console_log(verbose and chief) as log:
-        final = pathlib.Path(distribute.text_from_chief(devices.strategy, str(final)))
+    place = open_folder(folder, recipe, resumed) if chief else contextlib.nullcontext((None, None))
+    with SignalStop() as stop, place as places, console_log(verbose and chief) as log:
         log.info("devices: %s", devices.reason)
+        begun = begin(devices.strategy, places, recipe, resumed)
         keras.utils.set_random_seed(recipe.seed)
         if recipe.training.deterministic:
             enable_determinism()  # before anything is traced
         raw = recipe.data.load()
         log.info("data: %r, %s examples to train, validate, test on", recipe.data, "/".join(sizes(raw)))
+        begun.require_data(raw.checksum)
         baseline = recipe.data.baseline(raw)
         encoder, splits = encoded(recipe, raw)
         model = build(recipe, splits, devices.strategy)
         log.info("model: %r, %s parameters", recipe.model, f"{model.count_params():,}")
         log.info("update: %r by %r, penalty %r", recipe.schedule, recipe.rule, recipe.regularizer)
         with stop.deferred():
-            trained = train_until_stopped(recipe, model, splits, stop, verbose)
-            done = Run(final, recipe, trained.history, results_of(recipe, model, baseline, trained, devices.reason))
-            if unfinished is not None and trained.updates:
-                done = write_result(unfinished, done, served(recipe, model, encoder), splits.checksum)
+            trained = train_until_stopped(begun, model, splits, stop, verbose)
+            results = results_of(begun, model, baseline, trained, devices.reason)
+            done = Run(begun.final, recipe, trained.history, results)
+            if begun.folder is not None and trained.updates:
+                done = write_result(begun.folder, done, served(recipe, model, encoder), splits.checksum)
             if trained.error is not None:
                 raise trained.error
-        done = score_and_report(recipe, unfinished, done, model, raw, splits)
+        done = score_and_report(begun, done, model, raw, splits)
         log_result(done, log)
     distribute.from_chief(devices.strategy, [0])  # a worker that ends before the folder is there would end the chief
     return done
@@ -205,12 +220,14 @@ class Trained(NamedTuple):
     error: BaseException | None
 
 
-def train_until_stopped(recipe: Recipe, model: keras.Model, splits: Splits, stop: SignalStop, verbose: bool) -> Trained:
+def train_until_stopped(begun: Begun, model: keras.Model, splits: Splits, stop: SignalStop, verbose: bool) -> Trained:
     """Train; return an error instead of raising it, because the training before it is kept."""
+    recipe, checkpoint = begun.recipe, begun.checkpoint
+    stops = [] if checkpoint is not None else [stop]  # what writes checkpoints stops training too, after the last one
     started = time.perf_counter()
     error: BaseException | None = None
     try:
-        train(recipe, model, splits, callbacks=[stop], verbose=verbose)
+        train(recipe, model, splits, callbacks=stops, verbose=verbose, checkpoint=checkpoint)
     except BaseException as raised:  # it is raised after the result is written
         error = raised
     updates = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
@@ -218,14 +235,14 @@ def train_until_stopped(recipe: Recipe, model: keras.Model, splits: Splits, stop
     epochs = f"after {len(history.get('loss', ()))} of {recipe.training.epochs} epochs"
     by = stop.name if error is None else f"{type(error).__name__}: {clipped(error)}".rstrip(": ")
     stopped = None if by is None else f"training was ended {epochs}, by {by}"
-    return Trained(history or {"loss": []}, updates, time.perf_counter() - started, stopped, error)
+    seconds = max(time.perf_counter() - started, sum(history.get("seconds", ())))  # those before it was resumed too
+    return Trained(history or {"loss": []}, updates, seconds, stopped, error)
 
 
-def results_of(
-    recipe: Recipe, model: keras.Model, baseline: Baseline, trained: Trained, devices: str
-) -> dict[str, Json]:
+def results_of(begun: Begun, model: keras.Model, baseline: Baseline, trained: Trained, devices: str) -> dict[str, Json]:
     """Return the results before the test split is scored."""
-    return {
+    recipe, resumed = begun.recipe, {"resumed": list(begun.resumed)} if begun.resumed else {}
+    return resumed | {
         "metric": recipe.data.score().name,
         "value": None,
         "loss": None,
@@ -239,17 +256,18 @@ def results_of(
     }
 
 
-def score_and_report(
-    recipe: Recipe, folder: pathlib.Path | None, done: Run, model: keras.Model, raw: Splits, splits: Splits
-) -> Run:
+def score_and_report(begun: Begun, done: Run, model: keras.Model, raw: Splits, splits: Splits) -> Run:
     """Score the model on the test split and write the report; without a folder, only take part in the scoring."""
+    recipe, folder = begun.recipe, begun.folder
     logs = Loop(model).evaluate(*splits.test, verbose=0)
     scores = {"value": logs[done.metrics["metric"]], "loss": logs["loss"]}
     done = write_metrics(folder, done, scores | {"unfinished": "its report was not written"})
     evidence = evidence_of(recipe, model, raw.test, splits.test)
     if folder is not None:
         done = write_report(folder, done, evidence)
-    return write_metrics(folder, done, {"unfinished": None})
+    done = write_metrics(folder, done, {"unfinished": None})
+    remove_checkpoint(folder)
+    return done
 
 
 def evidence_of(recipe: Recipe, model: keras.Model, raw: Split, part: Split) -> Evidence:

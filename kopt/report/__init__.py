@@ -6,9 +6,10 @@ from kopt.report.evidence import Evidence
 from kopt.report.plots import history_figure, plot, schedule_figure
 from kopt.report.run import Run
 from kopt.report.run_finder import found_runs, read_runs
-from kopt.report.run_folder import run_folder
+from kopt.report.run_folder import reopened_folder, run_folder
 from kopt.report.run_reader import read_run
-from kopt.report.run_writer import NotWritten, write_metrics, write_report, write_result
+from kopt.report.run_writer import NotWritten, write_metrics, write_report, write_result, write_start
+from kopt.report.unfinished import find_unfinished
 from kopt.values.moved_names import moved_names
 
 __all__ = [
@@ -18,16 +19,19 @@ __all__ = [
     "compare_figure",
     "console_log",
     "differences",
+    "find_unfinished",
     "found_runs",
     "history_figure",
     "plot",
     "read_run",
     "read_runs",
+    "reopened_folder",
     "run_folder",
     "schedule_figure",
     "write_metrics",
     "write_report",
     "write_result",
+    "write_start",
 ]
 
 __getattr__ = moved_names(__name__, {"told": "console_log"})

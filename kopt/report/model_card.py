@@ -60,7 +60,7 @@ def model_card(run: Run, evidence: Evidence, pictures: Sequence[str]) -> str:
 |---|---|
 {table}
 
-{metrics["parameters"]:,} parameters, trained in {metrics["seconds"]:.1f} s on {in_markdown(metrics["devices"])}.
+{metrics["parameters"]:,} parameters, {trained(run)}
 
 What the curves say:
 
@@ -83,6 +83,16 @@ run = kopt.report.read_run(".")
 {in_code(call(evidence))}
 ```
 """
+
+
+def trained(run: Run) -> str:
+    """Return how long and on what a run was trained, and when it was resumed."""
+    metrics, times = run.metrics, run.metrics.get("resumed", ())
+    line = f"trained in {metrics['seconds']:.1f} s on {in_markdown(metrics['devices'])}."
+    if not times:
+        return line
+    how_often = "once" if len(times) == 1 else f"{len(times)} times"
+    return f"{line} It was stopped and resumed {how_often}: {', '.join(map(in_markdown, times))}."
 
 
 def call(evidence: Evidence) -> str:

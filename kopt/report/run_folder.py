@@ -10,17 +10,19 @@ import shutil
 import sys
 from collections.abc import Iterator
 
+from kopt.values.checks import require
 from kopt.values.places import as_path, inside
 from kopt.values.texts import printable
 
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["left_behind", "run_folder"]
+__all__ = ["CHECKPOINT", "has_checkpoint", "left_behind", "reopened_folder", "run_folder", "takes_locks"]
 
 log = logging.getLogger("kopt")
 
 UNFINISHED = ".unfinished-"
+CHECKPOINT = "checkpoint"  # the folder of checkpoints in a run's folder, until the run is finished
 RESULTS = ("model.keras", "history.csv")  # what is worth keeping of a run that has failed
 
 
@@ -69,9 +71,60 @@ def run_folder(root: str | os.PathLike[str], recipe: str) -> Iterator[tuple[path
         unfinished.rename(final)
 
 
+@contextlib.contextmanager
+def reopened_folder(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
+    """Go on in the folder of an unfinished run, and give it its own name when the block leaves a result in it.
+
+    Nothing in it is removed, however the block ends.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The folder to write into, and what it will be called, which may be the same.
+
+    Raises:
+        ValueError: When another process is at work in it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     folder = pathlib.Path(root) / ".unfinished-1"
+        ...     folder.mkdir()
+        ...     with reopened_folder(folder) as (unfinished, final):
+        ...         (unfinished / "history.csv").touch()
+        ...     final.name, final.is_dir()
+        ('1', True)
+    """
+    final = folder.with_name(folder.name.removeprefix(UNFINISHED))
+    with locked(folder, alone=True):
+        try:
+            yield folder, final
+        finally:
+            if folder != final and has_result(folder):
+                folder.rename(final)
+
+
+def has_result(folder: pathlib.Path) -> bool:
+    return any((folder / name).is_file() for name in RESULTS)
+
+
+def has_checkpoint(folder: pathlib.Path) -> bool:
+    """Tell whether there is a checkpoint, whole or not, in a run's folder.
+
+    Args:
+        folder: The folder.
+
+    Example:
+        >>> has_checkpoint(pathlib.Path("nowhere"))
+        False
+    """
+    return any((folder / CHECKPOINT).glob("step-*"))
+
+
 def put_away(unfinished: pathlib.Path, final: pathlib.Path) -> None:
-    """Keep the folder of a run that has failed where there is a result in it, and else remove it."""
-    if any((unfinished / name).is_file() for name in RESULTS):
+    """Keep the folder of a run that has failed where there is a result or a checkpoint, and else remove it."""
+    if has_result(unfinished) or has_checkpoint(unfinished):
         unfinished.rename(final)
         log.warning("what there was is kept: %s", printable(final))
         return
@@ -116,20 +169,55 @@ def left_behind(root: pathlib.Path, recipe: str = "*") -> list[str]:
 
 def leftover(path: pathlib.Path) -> str:
     what = "a whole model" if (path / "model.keras").is_file() else "no model"
-    return f"a killed run has left {printable(path)}, which has {what} and may be removed."
+    more = ", can be gone on with by `kopt resume`" if (path / "recipe.json").is_file() else ""
+    return f"a killed run has left {printable(path)}, which has {what}{more} and may be removed."
 
 
 @contextlib.contextmanager
-def locked(folder: pathlib.Path) -> Iterator[None]:
-    """Hold a folder's lock, which ends with the process, so that others see that it is at work."""
+def locked(folder: pathlib.Path, alone: bool = False) -> Iterator[None]:
+    """Hold a folder's lock, which ends with the process, so that others see that it is at work.
+
+    With `alone`, raise ValueError when another process holds it.
+    """
     if sys.platform == "win32":
         yield
         return
     place = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        taken = take(place)
+        require(
+            not alone or taken is not False, "resume", "must be of a run that no process is at work in", str(folder)
+        )
         yield
+    finally:
+        os.close(place)
+
+
+def take(place: int) -> bool | None:
+    """Take the lock of an open folder; return False when another has it, None on a file system without locks."""
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if isinstance(error, BlockingIOError) else None
+    return True
+
+
+def takes_locks(folder: pathlib.Path) -> bool:
+    """Tell whether a folder is on a system and a file system with locks, which checkpoints need.
+
+    Args:
+        folder: The folder.
+
+    Example:
+        >>> import tempfile
+        >>> takes_locks(pathlib.Path(tempfile.gettempdir()))
+        True
+    """
+    if sys.platform == "win32":
+        return False
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        return take(place) is not None
     finally:
         os.close(place)
 
@@ -143,9 +231,6 @@ def deserted(folder: pathlib.Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held, or a file system without locks
-        return False
+        return bool(take(place))
     finally:
         os.close(place)
-    return True

@@ -10,7 +10,7 @@ import pathlib
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.figure
 import tensorflow as tf
@@ -21,11 +21,11 @@ from kopt.report.model_card import model_card
 from kopt.report.pictures import PICTURES, evidence_figure, worst_images
 from kopt.report.plots import plot
 from kopt.report.run import Run
-from kopt.values.fields import to_json
+from kopt.values.fields import Named, to_json
 from kopt.values.texts import clipped
 from kopt.values.types import Json, KerasModel
 
-__all__ = ["NotWritten", "write_metrics", "write_report", "write_result"]
+__all__ = ["NotWritten", "write_metrics", "write_report", "write_result", "write_start"]
 
 PACKAGES = ("kopt", "keras", "tensorflow", "keras-tuner", "optuna", "numpy", "scikit-learn")
 LACKING = "not_written"  # key of metrics.json: the files that could not be written, and why
@@ -47,11 +47,43 @@ class NotWritten(OSError):
         self.model = model
 
 
+def write_start(folder: pathlib.Path, recipe: Named, checksum: str | None, resumed: Sequence[str]) -> dict[str, str]:
+    """Write what a killed run is gone on with: its recipe, and the environment.
+
+    Args:
+        folder: The folder of the run.
+        recipe: The recipe.
+        checksum: The sha256 of the data; None before they are loaded.
+        resumed: When the run was gone on with, in ISO format.
+
+    Returns:
+        The files that could not be written, and why.
+
+    Example:
+        >>> from kopt.schedules import Constant
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     write_start(pathlib.Path(root), Constant(0.1), None, [])
+        ...     sorted(os.listdir(root))
+        {}
+        ['environment.json', 'recipe.json']
+    """
+    return write_parts(folder, parts_of_start(recipe, checksum, resumed))
+
+
+def parts_of_start(recipe: Named, checksum: str | None, resumed: Sequence[str]) -> dict[str, Writer]:
+    content = {"recipe": json.loads(to_json(recipe)), "data_sha256": checksum}
+    machine = environment() | ({"resumed": list(resumed)} if resumed else {})
+    return {
+        "recipe.json": lambda path: write_json(path, content),
+        "environment.json": lambda path: write_json(path, machine),
+    }
+
+
 def write_result(folder: pathlib.Path, run: Run, model: KerasModel, checksum: str) -> Run:
     """Write the result of training: model, recipe, environment, history, and the results so far.
 
     Args:
-        folder: An empty folder.
+        folder: The folder of the run.
         run: The run; its `folder` is the final name.
         model: The trained model.
         checksum: The sha256 of the data.
@@ -62,13 +94,9 @@ def write_result(folder: pathlib.Path, run: Run, model: KerasModel, checksum: st
     Raises:
         NotWritten: When the model could not be written, not even to the temporary folder of the system.
     """
-    recipe = {"recipe": json.loads(to_json(run.recipe)), "data_sha256": checksum}
     lacking = write_parts(folder, {"model.keras": model.save})
-    parts: dict[str, Writer] = {
-        "recipe.json": lambda path: write_json(path, recipe),
-        "environment.json": lambda path: write_json(path, environment()),
-        "history.csv": lambda path: write_history(path, run.history),
-    }
+    parts = parts_of_start(run.recipe, checksum, run.metrics.get("resumed", ()))
+    parts |= {"history.csv": lambda path: write_history(path, run.history)}
     lacking |= write_parts(folder, parts)
     done = write_metrics(folder, run, {}, lacking)
     if "model.keras" in lacking:
@@ -175,7 +203,11 @@ def write_json(path: pathlib.Path, content: Mapping[str, Json]) -> None:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    """Write a text such that it is on the disk before the file gets its name."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_history(path: pathlib.Path, history: Mapping[str, list[float]]) -> None:

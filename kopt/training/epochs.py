@@ -105,7 +105,7 @@ class Epochs:
                 epoch += 1
             stop = self.agreed_stop("train")
             ended = Moment(epoch, stopped=stop, result=result)
-            saver.epoch_ended(ended, len(results), last=stop or epoch >= epochs)
+            stop |= saver.epoch_ended(ended, len(results), last=stop or epoch >= epochs)
         if epochs > 0:
             self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
         callbacks.on_train_end(logs=result.logs or None)
@@ -178,10 +178,10 @@ class Epochs:
                 if self.agreed_stop(phase, data):
                     break
             data.advance(chunk, result)
-            if phase == "train":
-                saver.chunk_ended(Moment(epoch, amid=True, result=EpochResult(logs, values, times)), result.steps)
-            else:
+            if phase == "test":
                 saver.validated_chunk()
+            elif saver.chunk_ended(Moment(epoch, amid=True, result=EpochResult(logs, values, times)), result.steps):
+                break
         metrics = logs and program.traced.logs == "metrics"
         return EpochResult(dict(logs) if metrics else internals.epoch_logs(self.model, logs), values, times)
 

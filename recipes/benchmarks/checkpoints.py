@@ -48,8 +48,7 @@ class Training:
     def fit(self, epochs: int, checkpoint: Checkpoint | None = None) -> float:
         """Train; return the seconds that it took."""
         started = time.perf_counter()
-        how = {"batch_size": self.batch, "epochs": epochs, "verbose": 0}
-        self.loop.fit(self.x, self.y, checkpoint=checkpoint, **how)
+        self.loop.fit(self.x, self.y, batch_size=self.batch, epochs=epochs, verbose=0, checkpoint=checkpoint)
         return time.perf_counter() - started
 
     def compared(self, options: Options) -> tuple[float, int]:

@@ -124,7 +124,7 @@ def set_state_of(callback: KerasCallback, state: CallbackState) -> None:
 
 
 def required_pairs(
-    callbacks: Sequence[KerasCallback], states: Sequence[tuple[str, CallbackState | None] | list[Any]]
+    callbacks: Sequence[KerasCallback], states: Sequence[tuple[str, CallbackState | None] | list[Nest]]
 ) -> list[tuple[KerasCallback, CallbackState | None]]:
     """Return each callback with its state, as for `restore_states`; raise ValueError as it does, and change nothing."""
     kept = [one for one in callbacks if type(one).__name__ not in ONLY_SHOW]

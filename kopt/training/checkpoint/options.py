@@ -24,6 +24,9 @@ class Options:
         strict: Whether callbacks whose state nobody declares are refused.
         signals: Names of the signals that end training with a checkpoint.
         on_error: Whether a checkpoint that cannot be written ends training, or is a warning.
+        on_signal: Whether a signal ends training by an exception after the checkpoint, or training stops as by
+            `stop_training`, for a caller that receives the signal itself.
+        at_end: Whether a checkpoint is written when training is complete.
     """
 
     folder: pathlib.Path
@@ -33,3 +36,5 @@ class Options:
     strict: bool = False
     signals: Sequence[str] = SIGNALS
     on_error: Literal["raise", "warn"] = "raise"
+    on_signal: Literal["raise", "stop"] = "raise"
+    at_end: bool = True

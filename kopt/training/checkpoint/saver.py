@@ -4,12 +4,10 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Sequence
 
 import kopt.keras_internals.resuming as randomness
 from kopt import distribute
-from kopt.state import training_variables
 from kopt.training.checkpoint.best import Best
 from kopt.training.checkpoint.callback_states import required_pairs, restore_states, states_of, without_state
 from kopt.training.checkpoint.content import Content
@@ -18,102 +16,19 @@ from kopt.training.checkpoint.fingerprint import fingerprint, unlike
 from kopt.training.checkpoint.folder import CheckpointFolder
 from kopt.training.checkpoint.options import Options
 from kopt.training.checkpoint.state import described, differences, put_back, taken
+from kopt.training.checkpoint.unsaved import Run, Unsaved
 from kopt.training.checkpoint.writer import Writer
 from kopt.training.epoch_result import Moment
 from kopt.training.feed.saved_iterators import PREFIX
-from kopt.training.feed.sources import Position, Source
+from kopt.training.feed.sources import Position
 from kopt.training.signals import Signals, exception_of
-from kopt.training.steps.train import TrainStep
 from kopt.values.checks import require
-from kopt.values.types import KerasCallback, KerasModel, Nest, Step, Variable
+from kopt.values.types import KerasCallback, KerasModel
 
 log = logging.getLogger("kopt")
 
 LONG = 1.0  # seconds of drawing data again that are said
 VERSION = 1  # of what a checkpoint holds
-
-
-class Programs(Protocol):
-    """What runs the steps of a run."""
-
-    def decisions(self) -> Nest:
-        """Return what was decided about XLA."""
-
-    def settle(self, decisions: Nest) -> None:
-        """Decide about XLA as it was decided before."""
-
-    def prepare(self, data: Source) -> None:
-        """Make the variables that the first step would make, and change none."""
-
-
-class Run(NamedTuple):
-    """A run of fit, as far as checkpoints are about it.
-
-    Attributes:
-        model: The model.
-        step: The training step.
-        sources: The data, "train" and perhaps "validation".
-        callbacks: The callbacks that are called.
-        first: The number of the first epoch.
-        programs: What runs the steps.
-    """
-
-    model: KerasModel
-    step: Step
-    sources: Mapping[str, Source]
-    callbacks: Sequence[KerasCallback]
-    first: int
-    programs: "Programs"
-
-    @property
-    def variables(self) -> list[Variable]:
-        """The variables that training changes, without those of a step that never ran."""
-        return training_variables(self.model, self.step.variables if isinstance(self.step, TrainStep) else ())
-
-
-class Unsaved:
-    """Training without checkpoints: every method does nothing."""
-
-    saved: Content | None = None
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[None]:
-        """Use the folder of the checkpoints in a block."""
-        yield
-
-    @property
-    def moment(self) -> Moment | None:
-        """The moment at which training goes on; None where it begins."""
-        return None
-
-    def seed(self, drawn: int) -> int:
-        """Return the seed of a run: that of the checkpoint where there is one."""
-        return drawn
-
-    def budget(self, name: str, asked: int | None) -> int | None:
-        """Return the bytes of arrays that may lie on the device: such that data lie where they lay before."""
-        return asked
-
-    def check(self, run: Run) -> None:
-        """Raise ValueError unless a checkpoint is of this run, before anything is changed."""
-
-    def restore(self, run: Run) -> None:
-        """Put training back."""
-
-    def count(self, steps: int) -> None:
-        """Count the steps of several epochs that were trained."""
-
-    def chunk_ended(self, moment: Moment, steps: int) -> None:
-        """Write a checkpoint in the middle of an epoch where one is due or a signal was received."""
-
-    def validating(self, moment: Moment) -> None:
-        """Keep the state before a validation, which changes metrics."""
-
-    def validated_chunk(self) -> None:
-        """Write the state before the validation where a signal was received."""
-
-    def epoch_ended(self, moment: Moment, epochs: int, last: bool) -> None:
-        """Write a checkpoint between two epochs where one is due, a signal was received or training ends."""
 
 
 class Saver(Unsaved):
@@ -135,6 +50,7 @@ class Saver(Unsaved):
         self.start = self.before = self.found  # before the run; before its data are drawn
         self.drawn = 0
         self.steps = 0  # that were trained
+        self.ended = False  # whether a signal has stopped training: nothing after its checkpoint is written
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
@@ -262,14 +178,24 @@ class Saver(Unsaved):
         self.steps += steps
         self.due.count(steps=steps)
 
-    def chunk_ended(self, moment: Moment, steps: int) -> None:
+    def chunk_ended(self, moment: Moment, steps: int) -> bool:
         self.count(steps)
         due, received = self.agreed(self.due.count())
         if received:
-            self.write(self.content(moment))
-            raise exception_of(received)
-        if due and self.submit(self.content(moment)):
+            self.leave(received, self.content(moment))
+        elif due and self.submit(self.content(moment)):
             self.due.begin()
+        return self.ended
+
+    def leave(self, received: int, content: Content, best: bool = False) -> None:
+        """Write the checkpoint of a training that a signal ends, and raise the signal's exception or stop training."""
+        if self.ended:
+            return
+        self.write(content, best)
+        if self.options.on_signal == "raise":
+            raise exception_of(received)
+        assert self.run is not None
+        self.ended = self.run.model.stop_training = True
 
     def validating(self, moment: Moment) -> None:
         self.held = self.content(moment)
@@ -277,23 +203,25 @@ class Saver(Unsaved):
     def validated_chunk(self) -> None:
         _, received = self.agreed(False)
         if received and self.held is not None:
-            self.write(self.held)
-            raise exception_of(received)
+            self.leave(received, self.held)
 
-    def epoch_ended(self, moment: Moment, epochs: int, last: bool) -> None:
+    def epoch_ended(self, moment: Moment, epochs: int, last: bool) -> bool:
         self.held = None
         best = self.best.improves(moment.result.logs)
         due, received = self.agreed(self.due.count(epochs=epochs))
-        if not (due or received or best or last):
-            return
+        if last:
+            due = self.options.at_end
+        if self.ended or not (due or received or best):
+            return self.ended
         content = self.content(moment)
-        if received or best or last:
-            self.write(content, best)
-        elif not self.submit(content):
-            return
-        self.due.begin()
         if received and not last:
-            raise exception_of(received)
+            self.leave(received, content, best)
+        elif received or best or last:
+            self.write(content, best)
+            self.due.begin()
+        elif self.submit(content):
+            self.due.begin()
+        return self.ended
 
     def submit(self, content: Content) -> bool:
         """Have the chief write beside training; return False while it still writes."""
