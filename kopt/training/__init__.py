@@ -1,7 +1,8 @@
 """Training: the loop, the step on one batch, the order of examples, and bare minimization."""
 
 from kopt.training.feed.order import order
-from kopt.training.loop import Loop, fit
+from kopt.training.fitting import fit
+from kopt.training.loop import Loop
 from kopt.training.progress import ProgressBar
 from kopt.training.steps import clips
 from kopt.training.steps.train import TrainStep, skipped

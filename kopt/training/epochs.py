@@ -100,7 +100,8 @@ class Epochs:
                 if validation is not None and due(epoch, frequency):
                     saver.validating(Moment(epoch, amid=True, result=result))
                     found = self.evaluate(validation, callbacks, saver)
-                    result = result._replace(logs=result.logs | {f"val_{name}": value for name, value in found.items()})
+                    logs = result.logs | {f"val_{name}": value for name, value in found.items()}
+                    result = EpochResult(logs, result.values, result.times)
                 callbacks.on_epoch_end(epoch, result.logs)
                 epoch += 1
             stop = self.agreed_stop("train")

@@ -27,9 +27,11 @@ from kopt.training.steps.evaluate import EvaluateStep
 from kopt.training.steps.installing import hooked
 from kopt.training.steps.train import Sparse, TrainStep, require_sparse
 from kopt.values.checks import require
+from kopt.values.moved_names import moved_names
 from kopt.values.types import KerasCallback, KerasModel, Nest, Phase, Step, Strategy
 
-__all__ = ["Loop", "fit"]
+__all__ = ["Loop"]
+__getattr__ = moved_names(__name__, {"fit": "kopt.training.fitting.fit"})
 
 PARTS: dict[Phase, str] = {"train": "train", "test": "validation", "predict": "predict"}  # names in checkpoints
 
@@ -307,31 +309,3 @@ class Loop:
         for callback in called.callbacks:
             if isinstance(callback, Callback):
                 callback.close()
-
-
-def fit(model: KerasModel, x: Nest = None, y: Nest = None, **arguments: Any) -> keras.callbacks.History:
-    """Train a compiled model by a `Loop` with its defaults.
-
-    Args:
-        model: A compiled Keras model.
-        x: Inputs, as for `Loop.fit`.
-        y: Targets.
-        **arguments: As for `Loop.fit`.
-
-    Returns:
-        The History.
-
-    Raises:
-        ValueError: When an argument is out of range.
-
-    Example:
-        >>> import keras, numpy as np
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-        >>> model.compile("sgd", "mse")
-        >>> sorted(fit(model, np.eye(2), np.ones((2, 1)), epochs=3, verbose=0).history)
-        ['loss']
-
-    Source:
-        `keras.Model.fit`.
-    """
-    return Loop(model).fit(x, y, **arguments)

@@ -18,7 +18,7 @@ from kopt.values.checks import is_among, is_whole, require
 from kopt.values.places import as_path
 from kopt.values.types import CallbackState, KerasCallback, KerasModel, Logs
 
-__all__ = ["Checkpoint", "Checkpointed", "saver_of"]
+__all__ = ["Checkpoint", "Checkpointed"]
 
 
 class Checkpoint(Callback):

@@ -11,7 +11,7 @@ from kopt.training.callback_needs import unchanged
 from kopt.values.checks import require
 from kopt.values.types import CallbackState, KerasCallback, Nest
 
-__all__ = ["required_pairs", "restore_states", "states_of", "without_state"]
+__all__ = ["restore_states", "states_of", "without_state"]
 
 METHODS = tuple(name for name in dir(keras.callbacks.Callback) if name.startswith(("on_", "set_")))
 ONLY_SHOW = ("ProgbarLogger", "ProgressBar")

@@ -1,6 +1,7 @@
 """Fingerprint: what a checkpoint is of, in words, so that another model, optimizer or data are refused by name."""
 
 import hashlib
+import types
 from collections.abc import Mapping
 
 import keras
@@ -13,8 +14,6 @@ from kopt.training.feed.chunks import Arrays
 from kopt.training.feed.sources import Source
 from kopt.training.steps.train import TrainStep
 from kopt.values.types import Json, KerasModel, Nest, Step, TensorSpec
-
-__all__ = ["fingerprint", "unlike"]
 
 ROWS = 64  # of each array that are in its checksum
 SHOWN = 4  # differences in an error
@@ -80,7 +79,7 @@ def said(loss: Nest) -> Json:
     """Return the name of a loss or of its function; of one of Keras' classes, its class and configuration."""
     if isinstance(loss, keras.losses.Loss):
         return described(loss)
-    return str(loss) if isinstance(loss, str) or loss is None else getattr(loss, "__name__", type(loss).__name__)
+    return str(loss) if isinstance(loss, str) or loss is None else name_of(loss)
 
 
 def flat(name: str, value: Json) -> dict[str, str]:
@@ -92,6 +91,11 @@ def flat(name: str, value: Json) -> dict[str, str]:
         return {path: text for key, one in parts.items() for path, text in flat(f"{name}.{key}", one).items()}
     text = str(value)
     return {name: text if len(text) <= 60 else hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def name_of(loss: Nest) -> str:
+    """Return the name of a function, or of the class of another object."""
+    return loss.__name__ if isinstance(loss, types.FunctionType) else type(loss).__name__
 
 
 def of_source(source: Source) -> Json:

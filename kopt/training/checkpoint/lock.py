@@ -31,7 +31,7 @@ def forget() -> None:
     held.clear()
 
 
-if hasattr(os, "register_at_fork"):
+if sys.platform != "win32":
     os.register_at_fork(after_in_child=forget)
 
 

@@ -7,8 +7,6 @@ from typing import Literal
 
 from kopt.training.checkpoint.every import Every
 
-__all__ = ["Options"]
-
 SIGNALS = ("SIGINT", "SIGTERM")
 
 

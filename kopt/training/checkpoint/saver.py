@@ -19,8 +19,8 @@ from kopt.training.checkpoint.state import described, differences, put_back, tak
 from kopt.training.checkpoint.unsaved import Run, Unsaved
 from kopt.training.checkpoint.writer import Writer
 from kopt.training.epoch_result import Moment
+from kopt.training.feed.position import Position
 from kopt.training.feed.saved_iterators import PREFIX
-from kopt.training.feed.sources import Position
 from kopt.training.signals import Signals, exception_of
 from kopt.values.checks import require
 from kopt.values.types import KerasCallback, KerasModel
@@ -171,8 +171,8 @@ class Saver(Unsaved):
         if distribute.workers(self.strategy) == 1:
             return due, received or None
         (due_there,) = distribute.from_chief(self.strategy, [float(due)])
-        (received,) = distribute.over_workers(self.strategy, [float(received)])
-        return bool(due_there), int(received) or None
+        total, workers = distribute.over_workers(self.strategy, [float(received), float(received > 0)])
+        return bool(due_there), received or (int(total / workers) if workers else None)
 
     def count(self, steps: int) -> None:
         self.steps += steps

@@ -111,7 +111,7 @@ class Writer:
             self.folder.write(step, content, best=best)
         except OSError as error:
             self.failed(step, error)
-        except Exception as error:
+        except (ValueError, TypeError, MemoryError) as error:  # of content that cannot be kept
             self.error = error
 
     def failed(self, step: int, error: OSError) -> None:

@@ -7,7 +7,8 @@ from kopt import keras_internals as internals
 from kopt.training.feed.chunks import LARGEST_BATCH, Arrays, ResidentChunk
 from kopt.training.feed.class_weights import Weigh
 from kopt.training.feed.iterators import Iterators
-from kopt.training.feed.sources import Position, ResidentSource, Source
+from kopt.training.feed.position import Position
+from kopt.training.feed.sources import ResidentSource, Source
 from kopt.values.types import Dataset, Phase
 
 

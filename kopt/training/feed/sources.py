@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ChunkSizer, ResidentChunk
+from kopt.training.feed.position import Position
 from kopt.values.checks import require
 from kopt.values.moved_names import moved_names
 from kopt.values.types import Nest, Tensor
@@ -26,31 +27,6 @@ ORDERS = 2**20  # examples in the orders that lie on the device for epochs to co
 MOST_ORDERS = 64
 LARGEST_CHUNK = 2**31 - 1  # steps
 FEW_ORDERS = 8  # that are drawn at a time where each epoch is a chunk of its own
-
-
-@dataclasses.dataclass(frozen=True)
-class Position:
-    """A position in the data of a run, in numbers.
-
-    Attributes:
-        begun: Epochs that have begun.
-        passes: Passes over the data that have begun.
-        seen: Steps of the pass.
-        done: Steps of the epoch.
-        running: Whether the pass goes on.
-        exhausted: Whether the epoch has come to the end of data whose length was unknown.
-        found: The number of batches, as far as it is known.
-        size: The steps of the next chunk.
-    """
-
-    begun: int
-    passes: int
-    seen: int
-    done: int
-    running: bool
-    exhausted: bool
-    found: int | None
-    size: int
 
 
 class Source(abc.ABC):

@@ -10,8 +10,9 @@ from kopt import keras_internals as internals
 from kopt.training.feed.batches import without_missing
 from kopt.training.feed.chunks import Arrays, Chunk, StreamChunk
 from kopt.training.feed.iterators import Iterators
+from kopt.training.feed.position import Position
 from kopt.training.feed.saved_iterators import restore, saved
-from kopt.training.feed.sources import Position, Source
+from kopt.training.feed.sources import Source
 from kopt.values.types import DataAdapter, Dataset, Nest, Variable
 
 
