@@ -25,6 +25,11 @@ class Options:
         on_signal: Whether a signal ends training by an exception after the checkpoint, or training stops as by
             `stop_training`, for a caller that receives the signal itself.
         at_end: Whether a checkpoint is written when training is complete.
+
+    Example:
+        >>> options = Options(pathlib.Path("runs"), Every.of("30s"))
+        >>> options.keep, options.on_signal, options.at_end
+        (2, 'raise', True)
     """
 
     folder: pathlib.Path
