@@ -126,7 +126,19 @@ def set_state_of(callback: KerasCallback, state: CallbackState) -> None:
 def required_pairs(
     callbacks: Sequence[KerasCallback], states: Sequence[tuple[str, CallbackState | None] | list[Nest]]
 ) -> list[tuple[KerasCallback, CallbackState | None]]:
-    """Return each callback with its state, as for `restore_states`; raise ValueError as it does, and change nothing."""
+    """Return each callback with its state, where `restore_states` would put it; change nothing.
+
+    Args:
+        callbacks: As for `restore_states`.
+        states: As for `restore_states`.
+
+    Raises:
+        ValueError: As from `restore_states`.
+
+    Example:
+        >>> required_pairs([keras.callbacks.History()], [("History", None)])[0][1] is None
+        True
+    """
     kept = [one for one in callbacks if type(one).__name__ not in ONLY_SHOW]
     asked = [(name, state) for name, state in states if name not in ONLY_SHOW]
     require_same([type(one).__name__ for one in kept], [name for name, _ in asked])

@@ -30,6 +30,13 @@ def fingerprint(model: KerasModel, step: Step, sources: Mapping[str, Source]) ->
 
     Returns:
         Name -> text.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> found = fingerprint(model, TrainStep(model), {})
+        >>> found["optimizer.class"], found["loss"], found["step.micro_batches"]
+        ('SGD', 'mse', '1')
     """
     found: dict[str, str] = {}
     for place, layer in enumerate(internals.flat_layers(model)):
