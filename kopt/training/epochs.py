@@ -87,6 +87,7 @@ class Epochs:
         saver.restore(run)
         epoch = first = moment.epoch
         result, stop = moment.result, moment.stopped
+        self.model.stop_training |= stop  # as the run that was complete left it
         while epoch < epochs and not stop:
             begun = moment.amid and epoch == first
             if not begun:
