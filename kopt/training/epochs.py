@@ -86,6 +86,7 @@ class Epochs:
         self.skipped_before = sum(int(tf.convert_to_tensor(count)) for count in self.counted.values())
         epoch = first = moment.epoch
         result, stop = moment.result, moment.stopped
+        self.model.stop_training |= stop  # as the run that was complete left it
         while epoch < epochs and not stop:
             begun = moment.amid and epoch == first
             if not begun:
