@@ -33,6 +33,7 @@ from kopt.training import Loop, fit  # noqa: E402
 from kopt.training.execute import xla_flags  # noqa: E402
 from kopt.values import serialization  # noqa: E402
 from kopt.values.moved import moved_modules  # noqa: E402
+from kopt.values.version import __version__ as __version__  # noqa: E402
 
 if TYPE_CHECKING:
     from kopt import report, tuning
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from kopt.experiment.run import run
     from kopt.report import plot
 
-__version__ = "0.1.0"
 
 __all__ = [
     "Command",

@@ -13,9 +13,11 @@ import pytest
 from killing import Stopped, counted, stop
 from trainings import BATCH, FEATURES, Watching, points
 
+import kopt
 from kopt.training import Loop, TrainStep
 from kopt.training.checkpoint.content import Content
 from kopt.training.checkpoint.folder import CheckpointFolder
+from kopt.training.checkpoint.saver import versions_of
 
 ADAM, SGD = keras.optimizers.Adam, keras.optimizers.SGD
 
@@ -73,7 +75,11 @@ OTHERS: dict[str, tuple[Callable[[], keras.Model], dict[str, Any], str]] = {
     ),
     "units": (lambda: compiled(9), {}, r"layer 2\.units was 8 and is 9"),
     "a rate of dropout": (lambda: compiled(rate=0.4), {}, r"layer 3\.rate was 0\.3 and is 0\.4"),
-    "the loss": (lambda: compiled(loss="mse"), {}, r"loss\.class was SparseCategoricalCrossentropy and is not there"),
+    "the loss": (
+        lambda: compiled(loss="sparse_categorical_crossentropy"),
+        {},
+        r"loss\.class was SparseCategoricalCrossentropy and is not there",
+    ),
     "the optimizer": (
         lambda: compiled(optimizer=keras.optimizers.SGD(0.02)),
         {},
@@ -89,7 +95,7 @@ OTHERS: dict[str, tuple[Callable[[], keras.Model], dict[str, Any], str]] = {
     "class weights": (
         compiled,
         {"class_weight": {0: 1.0, 1: 2.0}},
-        r"train\.rows\.2 was not there and is \(\)",
+        r"train\.rows was \['\(6,\) float32', '\(\) int32'\] and is ",
     ),
     "steps an epoch": (compiled, {"steps_per_epoch": 4}, r"train\.steps_per_epoch was None and is 4"),
     "micro-batches": (compiled, {"step": {"micro_batches": 2}}, r"step\.micro_batches was 1 and is 2"),
@@ -137,17 +143,38 @@ def test_nothing_begins_before_the_refusal_of_callbacks(stopped: pathlib.Path) -
     assert not begun.begun
 
 
-def test_another_version_of_the_format_is_refused(stopped: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def of_other(monkeypatch: pytest.MonkeyPatch, **values: object) -> None:
+    """Have checkpoints hold other values."""
     read = CheckpointFolder.read
 
     def other(self: CheckpointFolder) -> Content:
         content = read(self)
         assert content is not None
-        return Content(content.arrays, {**content.values, "version": 2})
+        return Content(content.arrays, {**content.values, **values})
 
     monkeypatch.setattr(CheckpointFolder, "read", other)
-    with pytest.raises(ValueError, match=r"^checkpoint must be of version 1 of the format, got 2\.$"):
+
+
+@pytest.mark.parametrize(
+    "values, says",
+    [
+        ({"format": 2}, r"^checkpoint must be of format 1, not of 2, got "),
+        (
+            {"versions": {**versions_of(), "kopt": "9.0"}},
+            rf"must be of kopt {kopt.__version__}, not of 9.0",
+        ),
+    ],
+)
+def test_another_version_is_refused(values, says, stopped: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_other(monkeypatch, **values)
+    with pytest.raises(ValueError, match=says):
         fit(stopped, compiled())
+
+
+def test_another_tensorflow_is_said(stopped: pathlib.Path, monkeypatch: pytest.MonkeyPatch, tmp_path, caplog) -> None:
+    of_other(monkeypatch, versions={**versions_of(), "tensorflow": "2.1"})
+    fit(pathlib.Path(shutil.copytree(stopped, tmp_path / "copy")), compiled())
+    assert "written with tensorflow 2.1, goes on with" in caplog.text
 
 
 def test_a_refusal_leaves_random_numbers_as_they_are(stopped: pathlib.Path) -> None:

@@ -18,7 +18,7 @@ from kopt.training.checkpoint.every import Due
 from kopt.training.checkpoint.fingerprint import fingerprint, unlike
 from kopt.training.checkpoint.folder import CheckpointFolder
 from kopt.training.checkpoint.options import Options
-from kopt.training.checkpoint.saver import VERSION, require_declared, require_kind
+from kopt.training.checkpoint.saver import FORMAT, require_declared, require_kind, versions_of
 from kopt.training.checkpoint.state import described, differences, put_back, taken
 from kopt.training.checkpoint.writer import Writer
 from kopt.values.checks import require
@@ -133,7 +133,8 @@ class FitSaver:
         return Content(
             taken(variables),
             {
-                "version": VERSION,
+                "format": FORMAT,
+                "versions": versions_of(),
                 "of": "model.fit",
                 "moment": [epoch + 1, stopped],
                 "variables": described(variables),

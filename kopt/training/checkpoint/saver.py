@@ -6,6 +6,10 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 
+import keras
+import numpy as np
+import tensorflow as tf
+
 import kopt.keras_internals.resuming as randomness
 from kopt import distribute
 from kopt.training.checkpoint.best import Best
@@ -24,11 +28,12 @@ from kopt.training.feed.saved_iterators import PREFIX
 from kopt.training.signals import Signals, exception_of
 from kopt.values.checks import require
 from kopt.values.types import KerasCallback, KerasModel
+from kopt.values.version import __version__
 
 log = logging.getLogger("kopt")
 
 LONG = 1.0  # seconds of drawing data again that are said
-VERSION = 1  # of what a checkpoint holds
+FORMAT = 1  # of what a checkpoint holds
 
 
 class Saver(Unsaved):
@@ -147,7 +152,8 @@ class Saver(Unsaved):
         return Content(
             taken(variables) | (run.sources["train"].saved_place() or {}),
             {
-                "version": VERSION,
+                "format": FORMAT,
+                "versions": versions_of(),
                 "of": "kopt.fit",
                 "moment": moment.plain(),
                 "positions": {name: dataclasses.asdict(source.position) for name, source in run.sources.items()},
@@ -180,7 +186,7 @@ class Saver(Unsaved):
 
     def chunk_ended(self, moment: Moment, steps: int) -> bool:
         self.count(steps)
-        due, received = self.agreed(self.due.count())
+        due, received = self.agreed(self.due.count() and not self.writer.busy)
         if received:
             self.leave(received, self.content(moment))
         elif due and self.submit(self.content(moment)):
@@ -234,12 +240,20 @@ class Saver(Unsaved):
 
 
 def require_kind(saved: Content, of: str, folder: str) -> None:
-    """Raise ValueError for a checkpoint of another version of the format, or of another kind of training."""
-    version, kind = saved.values.get("version"), saved.values.get("of")
-    require(
-        version == VERSION, "checkpoint", f"must be of version {VERSION} of the format, and is of {version}", folder
-    )
+    """Raise ValueError for a checkpoint of another format, kind of training or kopt; log another Keras."""
+    form, kind, versions = saved.values.get("format"), saved.values.get("of"), saved.values.get("versions", {})
+    require(form == FORMAT, "checkpoint", f"must be of format {FORMAT}, not of {form}", folder)
     require(kind == of, "checkpoint", f"must be one of {of}, not of {kind}", folder)
+    now = versions_of()
+    other = {name: versions.get(name) for name in now if versions.get(name) != now[name]}
+    require("kopt" not in other, "checkpoint", f"must be of kopt {now['kopt']}, not of {other.get('kopt')}", folder)
+    for name, version in other.items():
+        log.warning("checkpoint: written with %s %s, goes on with %s: not to the bit", name, version, now[name])
+
+
+def versions_of() -> dict[str, str]:
+    """Return the versions by which a run has its bits."""
+    return {"kopt": __version__, "keras": keras.__version__, "tensorflow": tf.__version__, "numpy": np.__version__}
 
 
 def require_declared(callbacks: Sequence[KerasCallback], strict: bool) -> None:

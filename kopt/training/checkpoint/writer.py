@@ -56,6 +56,11 @@ class Writer:
         self.error: BaseException | None = None
         self.warned: set[int | None] = set()  # errno of what was logged
 
+    @property
+    def busy(self) -> bool:
+        """Whether a checkpoint is being written."""
+        return self.thread is not None and self.thread.is_alive()
+
     def submit(self, step: int, content: Content, best: bool = False) -> bool:
         """Begin to write a checkpoint, unless the one before is still being written.
 
@@ -70,7 +75,7 @@ class Writer:
         Raises:
             NotWritten: When the one before was not written.
         """
-        if self.thread is not None and self.thread.is_alive():
+        if self.busy:
             return False
         self.close()
         self.thread = threading.Thread(target=self.attempt, args=(step, content, best), name="kopt-checkpoint")
