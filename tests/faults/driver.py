@@ -23,8 +23,8 @@ import numpy as np
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[2]), str(pathlib.Path(__file__).parent)]
 
+from killed_trainings import TRAININGS, Fits, train  # noqa: E402
 from killing import Death, deadly, drawn  # noqa: E402
-from trainings import TRAININGS, Fits, train  # noqa: E402
 
 BESIDE = 2  # how many jobs run at a time
 MOST = 40  # starts of a training without an end

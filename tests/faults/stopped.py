@@ -17,8 +17,8 @@ from typing import Any
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[2]), str(pathlib.Path(__file__).parent)]
 
 import keras  # noqa: E402
+from killed_trainings import Fits, train  # noqa: E402
 from killing import counted  # noqa: E402
-from trainings import Fits, train  # noqa: E402
 
 
 def sending(names: list[str], report: pathlib.Path) -> Callable[..., Any]:

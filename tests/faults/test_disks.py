@@ -9,8 +9,8 @@ from typing import Any
 
 import keras
 import pytest
+from killed_trainings import EPOCHS, Fits, train
 from killing import Stopped, counted, stop
-from trainings import EPOCHS, Fits, train
 
 from kopt.training.checkpoint import files, lock
 from kopt.training.checkpoint.folder import CheckpointFolder

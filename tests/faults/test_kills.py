@@ -14,7 +14,7 @@ import sys
 import pytest
 
 DRIVER = pathlib.Path(__file__).with_name("driver.py")
-TRAININGS = re.findall(r"^@training\ndef (\w+)", DRIVER.with_name("trainings.py").read_text(), re.MULTILINE)
+TRAININGS = re.findall(r"^@training\ndef (\w+)", DRIVER.with_name("killed_trainings.py").read_text(), re.MULTILINE)
 EVERY = ("1 steps", "7 steps", "0.05s", "1 epoch")
 JOBS = {"everything": {"training": "everything", "every": EVERY, "kills": 20, "seed": 1}} | {
     name: {"training": name.replace("_", " "), "every": [EVERY[place % 3]], "kills": 1, "seed": 2}

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from killed_trainings import BATCH, EXAMPLES, SEED, Fits, train
 from killing import Stopped, counted, stop
-from trainings import BATCH, EXAMPLES, SEED, Fits, train
 
 from kopt.training.checkpoint import saver
 from kopt.training.checkpoint.content import Content

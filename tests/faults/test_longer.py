@@ -2,8 +2,8 @@
 
 import keras
 import pytest
+from killed_trainings import EPOCHS, Fits, train
 from killing import Stopped, counted, stop
-from trainings import EPOCHS, Fits, train
 
 NAMES = ("everything", "a pipeline", "averages")
 

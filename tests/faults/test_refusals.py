@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from killed_trainings import BATCH, FEATURES, Watching, points
 from killing import Stopped, counted, stop
-from trainings import BATCH, FEATURES, Watching, points
 
 import kopt
 from kopt.training import Loop, TrainStep
