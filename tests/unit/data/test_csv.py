@@ -87,7 +87,7 @@ def test_a_column_of_two_kinds_is_refused_with_its_line(name: str, tmp_path) -> 
 
 
 def test_a_name_that_no_file_can_have_is_refused() -> None:
-    with pytest.raises(ValueError, match="^path must be of a file, got 'xxx"):
+    with pytest.raises(ValueError, match="^path must be a path that the system can hold, got 'xxx"):
         data.csv("x" * 5000, target="price")
 
 
