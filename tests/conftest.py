@@ -49,19 +49,11 @@ FAST = (
 )
 
 
-# Of these coverage is not measured, for tests/unit runs the same lines: a tracer is called for each line of Keras,
-# which is a fifth of the time of what traces programs.
-NOT_MEASURED = ("tests/contracts/test_callbacks.py", "tests/equal/test_loop.py", "tests/guides/")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the fast tests, and those that coverage is not measured of, by where they are."""
+    """Mark the fast tests by where they are."""
     for item in items:
-        place = item.path.relative_to(ROOT).as_posix()
-        if place.startswith(FAST):
+        if item.path.relative_to(ROOT).as_posix().startswith(FAST):
             item.add_marker(pytest.mark.fast)
-        if place.startswith(NOT_MEASURED):
-            item.add_marker(pytest.mark.no_cover)
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
@@ -106,10 +98,6 @@ def interruptible() -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
 
-
-# Programs are traced into long-lived objects by the hundred thousand: at Python's 10, a fifteenth of the time of a file
-# of tests went into looking through all of them again.
-gc.set_threshold(700, 10, 50)
 
 next_collection = [0.0]  # when, by the CPU time of this process
 
