@@ -59,13 +59,14 @@ def result(number: int, report: pathlib.Path) -> dict[str, Any]:
     return {"code": code, "found": found, "seconds": seconds}
 
 
-# At the top of the file: what a child raises goes to Python itself, which makes the exit code of it.
-results: list[dict[str, Any]] = []
-for place, one in enumerate(json.loads(sys.argv[1])):
-    where = pathlib.Path(sys.argv[2]) / f"{place}.json"
-    child = os.fork()
-    if not child:
-        main(one, where)
-        sys.exit(0)
-    results.append(result(child, where))
-print(json.dumps(results))
+if __name__ == "__main__":
+    # At the top of the file: what a child raises goes to Python itself, which makes the exit code of it.
+    results: list[dict[str, Any]] = []
+    for place, one in enumerate(json.loads(sys.argv[1])):
+        where = pathlib.Path(sys.argv[2]) / f"{place}.json"
+        child = os.fork()
+        if not child:
+            main(one, where)
+            sys.exit(0)
+        results.append(result(child, where))
+    print(json.dumps(results))

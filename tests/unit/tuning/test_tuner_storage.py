@@ -293,8 +293,9 @@ def test_no_duration_is_measured_by_a_clock_that_can_be_set() -> None:
     wall = re.compile(r"\btime\.time\(|\bdatetime\.(now|utcnow)\(")
     package = pathlib.Path(kopt.__file__).parent
     found = {str(file.relative_to(package)) for file in package.rglob("*.py") if wall.search(file.read_text())}
-    # What other hosts and the file system have written down, and the name of a run's folder.
-    assert found == {"tuning/search/locks.py", "report/run_folder.py", "training/execute/program_files.py"}
+    # What other hosts and the file system have written down, the name of a run's folder, and when a run was resumed.
+    named = {"report/run_folder.py", "experiment/resuming.py"}
+    assert found == {"tuning/search/locks.py", "training/execute/program_files.py"} | named
 
 
 def test_overwriting_begins_anew_but_not_under_another_process(tmp_path) -> None:
@@ -356,7 +357,7 @@ def test_a_tilde_is_ones_home(tmp_path, monkeypatch) -> None:
     assert not list((tmp_path / "here").iterdir())
     with pytest.raises(ValueError, match="^directory must be a text or a path, not empty and without NUL, got 'a.x00'"):
         interruptible("a\0", 1)
-    with pytest.raises(ValueError, match="^project_name must be a text or a path, not empty and without NUL, got"):
+    with pytest.raises(ValueError, match="^project_name must stay in its folder, without"):
         Interruptible(max_trials=1, project_name="a\0")
 
 
