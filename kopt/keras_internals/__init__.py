@@ -4,7 +4,7 @@ No other package of kopt may use a private name. A private API is here because n
 """
 
 from kopt.keras_internals.additive import kinds_of_added, kinds_of_losses, require_additive
-from kopt.keras_internals.datasets import order_of, slices_of
+from kopt.keras_internals.datasets import slices_of
 from kopt.keras_internals.determinism import enable_determinism, is_deterministic
 from kopt.keras_internals.fitting import (
     are_arrays,
@@ -163,7 +163,6 @@ __all__ = [
     "optimizers_inside",
     "optimizers_of",
     "optimizers_within",
-    "order_of",
     "owned_variables",
     "plain_logs",
     "portion_loss",

@@ -10,7 +10,6 @@ __all__ = [
     "HyperParameter",
     "KerasLoss",
     "KerasMetric",
-    "PrivateIterator",
     "PrivateLayer",
     "PrivateModel",
     "PrivateOptimizer",
@@ -19,7 +18,6 @@ __all__ = [
     "WeightsStore",
 ]
 
-PrivateIterator: TypeAlias = Any  # an iterator of a tf.data.Dataset
 PrivateModel: TypeAlias = Any  # a keras.Model
 PrivateLayer: TypeAlias = Any  # a keras.layers.Layer
 PrivateOptimizer: TypeAlias = Any  # a keras.optimizers.Optimizer

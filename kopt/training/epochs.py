@@ -191,11 +191,8 @@ class Epochs:
         """Train for several epochs in one call when callbacks allow it; return the result of each."""
         if any(watches_batches(one, "train") or not spans_epochs(one) for one in self.called):
             return []
-        program = self.install("train")
-        if data.last is None or not program.executor(data.last).spans_epochs:
-            return []
-        chunk = data.whole_epochs(epoch, last)
-        if chunk is None:
+        chunk, program = data.whole_epochs(epoch, last), self.install("train")
+        if chunk is None or not program.executor(chunk).spans_epochs:
             return []
         result, seconds = timed(program, chunk)
         data.sizer.measure(chunk.steps, seconds, chunk.steps)

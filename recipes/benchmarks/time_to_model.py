@@ -44,6 +44,9 @@ on the CNN, whose convolutions are slow in XLA. What was tried:
   dataset that prefetches 82 to 92. None taken; what the rest is was not found.
 - An iterator of tf.data that is freed waits for a thread of its own, up to 70 ms; freed in another thread, an epoch
   of 80 to 93 takes 75 to 82. Not taken: a user's generator would end beside the next epoch.
+- A seeded shuffle of slices as arrays, to the bit, by each iterator's state, put into one over the examples' numbers.
+  Of 20,000 rows TensorFlow writes the buffer's places in 138 ms, reads them in 76 and draws in 41; the stream takes 75
+  to 82 ms an epoch. Ten epochs took 3.55 s beside 2.17 of the best fit. Not taken.
 - Compiling in a thread while the plain program trains was not run: TensorFlow compiles a program only where it runs,
   and one that runs no steps would write back the variables that it has read, beside those that train.
 """

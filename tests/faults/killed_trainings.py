@@ -139,7 +139,7 @@ def slices(shuffle_seed: int | None = 4) -> tf.data.Dataset:
 
 
 @training
-def slices_that_are_resident(fits: Fits) -> None:
+def slices_with_a_seeded_shuffle(fits: Fits) -> None:
     asked = [*stopping(patience=3, min_delta=0.5), Watching()]  # goes back to the first epoch's weights after the last
     fits(network(), slices(), validation_data=points(40, 1), callbacks=asked)
 

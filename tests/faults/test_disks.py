@@ -16,7 +16,7 @@ from kopt.training.checkpoint import files, lock
 from kopt.training.checkpoint.folder import CheckpointFolder
 from kopt.training.checkpoint.writer import NotWritten
 
-NAME = "slices that are resident"
+NAME = "slices with a seeded shuffle"
 FULL = 2**15 * 3  # bytes that the disk takes
 
 

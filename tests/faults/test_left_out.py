@@ -91,7 +91,7 @@ CASES: dict[str, tuple[str, tuple[str, int], int, Leave]] = {
     "metrics of the epoch so far": ("everything", AMID, 99, without("total", "count")),
     "seeds of dropout and augmentation": ("everything", AMID, 99, without("seed_generator")),
     "the counters of ReduceOnPlateau": ("everything", AMID, 99, without("knob")),
-    "EarlyStopping": ("slices that are resident", AMID, SEED, without_state_of("EarlyStopping")),
+    "EarlyStopping": ("slices with a seeded shuffle", AMID, SEED, without_state_of("EarlyStopping")),
     "ReduceLROnPlateau": ("everything", AMID, 99, without_state_of("ReduceLROnPlateau")),
     "a callback of the user": ("everything", AMID, 99, without_state_of("Watching")),
     "History": ("everything", AMID, 99, without_state_of("History")),

@@ -24,7 +24,7 @@ class Arrays:
         shuffle: Whether an order is drawn by the seed and the number of its epoch.
         seed: The seed.
         whole_only: Whether a short last batch is left out.
-        numbers: A dataset of the examples' numbers, where the order is that of a dataset's own shuffle.
+        numbers: A dataset that draws an order of the examples at each iteration, in place of the seed.
     """
 
     data: Nest
@@ -82,6 +82,8 @@ class Arrays:
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the order of the examples in an epoch."""
+        if self.numbers is not None:
+            return next(iter(self.numbers)).numpy()
         return order(self.examples, seed=self.seed, epoch=epoch, shuffle=self.shuffle)
 
 

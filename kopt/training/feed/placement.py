@@ -19,8 +19,7 @@ from kopt.distribute import workers
 from kopt.training.feed.batches import is_optional, rows
 from kopt.training.feed.chunks import LARGEST_BATCH, Arrays
 from kopt.training.feed.class_weights import ClassWeight, Weigh, weighing
-from kopt.training.feed.iterators import Iterators
-from kopt.training.feed.slices import ShuffledSource, arrays_of_slices
+from kopt.training.feed.slices import arrays_of_slices
 from kopt.training.feed.sources import ResidentSource, Source, room_of
 from kopt.training.feed.streams import StreamSource
 from kopt.training.feed.validation import require_data, require_labels
@@ -125,12 +124,18 @@ def place(model: KerasModel, spec: DataSpec) -> Source:
     if arrays and spec.buildable:
         internals.build(model, arrays.whole_batch)
         require_labels(model, keras.utils.unpack_x_y_sample_weight(arrays.data)[1])
-    looked_at = internals.looks_at_data_first(model)
     why = refusal(model, arrays, free_bytes() if spec.budget is None else spec.budget)
     require(spec.engine != "resident" or not why, "engine", f"must be 'stream' here: {why}", spec.engine)
     if arrays and spec.engine != "stream" and not why:
         log.info("engine: resident, %d examples in batches of %d", arrays.examples, arrays.batch_size)
-        return resident(arrays, spec, looked_at)
+        return ResidentSource(
+            arrays,
+            spec.steps,
+            spec.chunk_steps,
+            epochs=spec.epochs,
+            epochs_per_chunk=spec.epochs_per_chunk,
+            room=room_of(arrays) if spec.phase == "train" else 1,
+        )
     log.info("engine: stream, %s", why or "asked for")
     if arrays and not internals.is_of_dataset(adapter):
         return streamed(arrays, adapter, spec)
@@ -145,7 +150,7 @@ def place(model: KerasModel, spec: DataSpec) -> Source:
         spec.steps,
         spec.chunk_steps,
         epochs=spec.epochs,
-        looked_at=looked_at,
+        looked_at=internals.looks_at_data_first(model),
     )
 
 
@@ -220,22 +225,6 @@ def refusal(model: KerasModel, arrays: Arrays | None, budget: int) -> str:
         return "the model runs eagerly"
     size = sum(leaf.dtype.size * leaf.shape.num_elements() for leaf in arrays.leaves)
     return f"{size} bytes are more than {budget}" if size > budget else ""
-
-
-def resident(arrays: Arrays, spec: DataSpec, looked_at: bool) -> ResidentSource:
-    """Return the source of resident arrays, in kopt's order or in that of a dataset's own shuffle.
-
-    Args:
-        arrays: The arrays.
-        spec: The data.
-        looked_at: Whether Keras would take a batch of a dataset before it begins.
-    """
-    room = room_of(arrays) if spec.phase == "train" else 1
-    how = {"epochs": spec.epochs, "epochs_per_chunk": spec.epochs_per_chunk, "room": room}
-    if arrays.numbers is None:
-        return ResidentSource(arrays, spec.steps, spec.chunk_steps, **how)
-    iterators = Iterators(spec.x, as_given=True, looked_at=looked_at)
-    return ShuffledSource(arrays, iterators, spec.steps, spec.chunk_steps, **how)
 
 
 def streamed(arrays: Arrays, adapter: DataAdapter, spec: DataSpec) -> StreamSource:

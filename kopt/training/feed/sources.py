@@ -26,6 +26,7 @@ __getattr__ = moved_names(
 ORDERS = 2**20  # examples in the orders that lie on the device for epochs to come
 MOST_ORDERS = 64
 LARGEST_CHUNK = 2**31 - 1  # steps
+ORDER = "iterator.order"  # its name in a checkpoint
 FEW_ORDERS = 8  # that are drawn at a time where each epoch is a chunk of its own
 
 
@@ -59,7 +60,6 @@ class Source(abc.ABC):
         self.begun = 0  # epochs
         self.running, self.passes, self.seen = False, 0, 0  # whether a pass over the data runs; passes; its steps
         self.done, self.exhausted = 0, False  # steps of the epoch; whether its data ended too early
-        self.last: Chunk | None = None  # that was run
         self.resumed = False  # whether the next epoch goes on where `go_to` has put it
 
     @property
@@ -117,7 +117,6 @@ class Source(abc.ABC):
 
     def advance(self, chunk: Chunk, result: ChunkResult) -> None:
         """Go on after a chunk that has been run."""
-        self.last = chunk
         self.seen, self.done = self.seen + result.steps, self.done + (self.sizer.asked or result.steps)
         if result.steps < chunk.steps:
             self.running, self.exhausted, self.found = False, True, self.seen
@@ -254,25 +253,25 @@ class ResidentSource(Source):
         return None if self.steps_per_epoch else self.arrays.examples
 
     def start(self, number: int) -> None:
-        self.put_orders(number, 1)
-
-    def put_orders(self, number: int, needed: int) -> None:
-        """Put the orders of so many epochs on the device, where that of the first is not there."""
+        """Put the orders of this epoch, and of those that follow, on the device."""
         if number not in self.ordered:
-            self.ordered = range(number, number + self.drawn(needed))
+            most = min(self.room, self.epochs, self.room if self.epochs_per_chunk > 1 else FEW_ORDERS)
+            self.ordered = range(number, number + max(1, most))
             orders = np.zeros([self.room, self.arrays.examples], "int32")
             for row, epoch in enumerate(self.ordered):
-                orders[row] = self.order(epoch)
+                orders[row] = self.arrays.order(epoch)
             self.orders = tf.constant(orders)
         self.row = number - self.ordered.start
 
-    def drawn(self, needed: int) -> int:
-        """Return the number of orders to draw where so many are needed: those of the epochs that follow too."""
-        return max(1, min(self.room, self.epochs, self.room if self.epochs_per_chunk > 1 else FEW_ORDERS))
+    def saved_place(self) -> dict[str, np.ndarray] | None:
+        """Return the order of the pass, where no seed says it."""
+        drawn = self.arrays.numbers is not None and self.running
+        return {ORDER: self.orders[self.row].numpy()} if drawn else None
 
-    def order(self, epoch: int) -> np.ndarray:
-        """Return the order of the examples in an epoch."""
-        return self.arrays.order(epoch)
+    def restore_place(self, place: Mapping[str, np.ndarray]) -> None:
+        orders = np.zeros([self.room, self.arrays.examples], "int32")
+        orders[0] = place[ORDER]
+        self.orders, self.ordered, self.row = tf.constant(orders), range(self.ordered.start, self.ordered.start + 1), 0
 
     def replay(self, position: Position, first: int, amid: bool) -> None:
         self.jump(position, first)
@@ -297,7 +296,7 @@ class ResidentSource(Source):
         count = min(self.sizer.size // batches, last - number, self.epochs_per_chunk, self.room)
         if count < 2:
             return None
-        self.put_orders(number, count)
+        self.start(number)
         count = min(count, self.ordered.stop - number)
         if count < 2:
             return None

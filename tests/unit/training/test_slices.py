@@ -7,10 +7,8 @@ import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.training import Loop
-from kopt.training.execute.resident import ResidentExecutor
-from kopt.training.feed import chunks
 from kopt.training.feed.placement import DataSpec
-from kopt.training.feed.slices import ShuffledSource, arrays_of_slices
+from kopt.training.feed.slices import arrays_of_slices
 from kopt.training.feed.sources import ResidentSource
 from kopt.training.feed.streams import StreamSource
 
@@ -73,63 +71,44 @@ def test_the_weights_of_classes_are_keras_own() -> None:
     np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-6)
 
 
-SHUFFLES = {
-    "no seed": {},
-    "a seed": {"seed": 3},
-    "the same order each time": {"seed": 3, "reshuffle_each_iteration": False},
-}
+@pytest.fixture
+def unseeded():
+    """No global seed, as in a program that sets none."""
+    from tensorflow.python.eager import context
+
+    context.context()._seed = None
 
 
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")
-@pytest.mark.parametrize("kind, buffer", list(zip(SHUFFLES, (4, 100, 22))))
-def test_a_shuffle_has_the_orders_that_it_has_in_keras(kind: str, buffer: int) -> None:
-    def trained(fit, evaluate, predict, model) -> list:
-        keras.utils.set_random_seed(1)
-        train = slices((X, Y)).shuffle(buffer, **SHUFFLES[kind]).batch(5).prefetch(1)
-        held_out = slices((X, Y)).shuffle(buffer, seed=8).batch(4, drop_remainder=True)
-        next(iter(train))  # the user has looked at it
-        found = [
-            fit(train, epochs=3, validation_data=held_out, shuffle=False, verbose=0).history,
-            fit(train, epochs=5, initial_epoch=3, shuffle=False, verbose=0).history,
-            fit(train, epochs=6, steps_per_epoch=3, shuffle=False, verbose=0).history,
-            evaluate(held_out, verbose=0),
-            predict(slices(X).shuffle(buffer, seed=2).batch(5), verbose=0).tolist(),
-            [batch[0].numpy().tolist() for batch in train],  # and looks again
-        ]
-        return [*found, *(weights.tolist() for weights in model.get_weights())]
-
-    ours, theirs = model_of(X), model_of(X)
-    loop, options = Loop(ours, jit=False), {"return_dict": True}
-    assert isinstance(
-        loop.source("train", DataSpec(slices((X, Y)).shuffle(buffer, **SHUFFLES[kind]).batch(5))), ShuffledSource
-    )
-    expected = trained(theirs.fit, lambda *a, **k: theirs.evaluate(*a, **k, **options), theirs.predict, theirs)
-    assert trained(loop.fit, loop.evaluate, loop.predict, ours) == expected
-
-
-def test_several_epochs_a_chunk_have_the_orders_that_they_have_in_keras(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "CHUNK_SECONDS", 10.0)
-    sizes = []
-    run = ResidentExecutor.run
-    monkeypatch.setattr(ResidentExecutor, "run", lambda self, chunk: sizes.append(len(chunk.parts)) or run(self, chunk))
-    ours, theirs = model_of(X), model_of(X)
-    found, expected = [], []
-    for histories, fit in ((found, Loop(ours, jit=False).fit), (expected, theirs.fit)):
-        data = slices((X, Y)).shuffle(22, seed=5).batch(5)
-        histories += [fit(data, epochs=epochs, shuffle=False, verbose=0).history for epochs in (40, 3)]
-        histories += [batch[0].numpy().tolist() for batch in data]
-    assert max(sizes) > 2
-    assert found == expected
-
-
-def test_no_generator_of_numpy_moves() -> None:
+@pytest.mark.parametrize("buffer", [4, 100])
+def test_orders_are_those_of_a_shuffle_with_such_a_buffer(buffer: int, unseeded) -> None:
+    arrays = arrays_of_slices(slices((X, Y)).shuffle(buffer).batch(5), None, "train")
+    assert arrays is not None
     before = np.random.get_state()[1].tolist()
-    Loop(model_of(X)).evaluate(slices((X, Y)).shuffle(22).batch(5), verbose=0)
-    keras.utils.set_random_seed(0)
+    orders = [arrays.order(0) for _ in range(50)]
+    for order in orders:
+        assert sorted(order) == list(range(22))
+        assert all(number < place + buffer for place, number in enumerate(order))
+    assert len({tuple(order) for order in orders}) == 50
     assert before == np.random.get_state()[1].tolist()
+    if buffer == 100:  # every example is first as often
+        firsts = np.bincount([arrays.order(0)[0] for _ in range(2200)], minlength=22)
+        assert ((firsts - 100) ** 2 / 100).sum() < 50  # chi squared of 21 degrees of freedom: 3e-4
+
+
+def test_each_epoch_trains_on_every_example_once_in_an_order_of_its_own(unseeded) -> None:
+    data = slices((X, Y)).shuffle(22).batch(5)
+    source = Loop(model_of(X)).source("train", DataSpec(data).planned(3))
+    assert isinstance(source, ResidentSource)
+    for epoch in range(3):
+        for chunk in source.epoch(epoch):
+            assert sorted(chunk.orders[chunk.parts[0][0]].numpy()) == list(range(22))
+            break
+    assert len({tuple(order) for order in source.orders.numpy()[:3].tolist()}) == 3
 
 
 OTHERS = {
+    "a seed": lambda: slices((X, Y)).shuffle(9, seed=3).batch(5),
+    "the same order each time": lambda: slices((X, Y)).shuffle(9, reshuffle_each_iteration=False).batch(5),
     "a map": lambda: slices((X, Y)).map(lambda x, y: (x + 1, y)).batch(5),
     "a map of batches": lambda: slices((X, Y)).batch(5).map(lambda x, y: (x + 1, y)),
     "a shuffle of batches": lambda: slices((X, Y)).batch(5).shuffle(9),
@@ -144,18 +123,29 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_other_datasets_are_left_alone(kind: str) -> None:
+def test_other_datasets_are_left_alone(kind: str, unseeded) -> None:
     assert internals.slices_of(OTHERS[kind]()) is None
 
 
 def test_what_is_left_alone_streams() -> None:
-    mapped, model = slices((X, Y)).map(lambda x, y: (x, y)).shuffle(9).batch(5), model_of(X)
+    keras.utils.set_random_seed(0)
+    seeded, model = slices((X, Y)).shuffle(9).batch(5), model_of(X)
     for source in (
-        Loop(model).source("train", DataSpec(mapped)),
+        Loop(model).source("train", DataSpec(seeded)),
         Loop(model, budget=0).source("train", DataSpec(slices((X, Y)).batch(5))),
         Loop(model, engine="stream").source("train", DataSpec(slices((X, Y)).batch(5))),
     ):
         assert isinstance(source, StreamSource)
     words = slices((np.array(["a", "b"]), np.ones(2))).batch(2)
     assert arrays_of_slices(words, None, "train") is None
+
+
+def test_predictions_of_a_shuffle_are_left_alone(unseeded) -> None:
+    shuffled, plain = slices(X).shuffle(9).batch(5), slices(X).batch(5)
+    assert arrays_of_slices(shuffled, None, "predict") is None
+    assert arrays_of_slices(plain, None, "predict") is not None
+    assert arrays_of_slices(shuffled, None, "train") is not None
+    dropping = slices(X).shuffle(9).batch(5, drop_remainder=True)
+    assert arrays_of_slices(dropping, None, "test") is None  # each evaluation leaves out others
+    assert arrays_of_slices(shuffled, None, "test") is not None
     assert arrays_of_slices(slices(X).batch(2**31), None, "train") is None
