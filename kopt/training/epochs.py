@@ -110,7 +110,7 @@ class Epochs:
             stop |= saver.epoch_ended(ended, len(results), last=stop or epoch >= epochs)
         if epochs > 0:
             self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
-        callbacks.on_train_end(logs=result.logs or None)
+        callbacks.on_train_end(logs=result.logs if result.logs or epoch > first else None)
 
     def evaluate(
         self, data: Source, callbacks: keras.callbacks.CallbackList, saver: Unsaved = UNSAVED

@@ -136,7 +136,7 @@ class Loop:
         validation_batch_size: int | None = None,
         validation_freq: Frequency = 1,
         checkpoint: Checkpointed = None,
-        every: str = "30s",
+        every: str | None = None,
     ) -> keras.callbacks.History:
         """Train, as `keras.Model.fit` does; embeddings under adaptive optimizers only with `Loop(sparse="keras")`.
 
@@ -162,7 +162,8 @@ class Loop:
             checkpoint: A folder of checkpoints: a run that was stopped goes on from the last one, when the same fit of
                 the same script is run again, and ends with the same bits; a run that was complete is not trained again.
                 `Checkpoint(folder)` has more to set.
-            every: How often a checkpoint is written: "30s", "1000 steps", "1 epoch"; at the next end of a program call.
+            every: How often a checkpoint is written: "30s" (when None), "1000 steps", "1 epoch"; at the next end of a
+                program call.
 
         Returns:
             The History, as from Keras; learning rates are in it where `callbacks.LearningRate` is among the callbacks.

@@ -11,9 +11,9 @@ from kopt.training.callback import Callback
 from kopt.training.checkpoint.best import Best
 from kopt.training.checkpoint.every import Every
 from kopt.training.checkpoint.in_fit import FitSaver
-from kopt.training.checkpoint.options import SIGNALS, Options
+from kopt.training.checkpoint.options import EVERY, Options
 from kopt.training.checkpoint.saver import Saver, Unsaved
-from kopt.training.signals import Signals
+from kopt.training.signals import DEFAULT, Signals
 from kopt.values.checks import is_among, is_whole, require
 from kopt.values.places import as_path
 from kopt.values.types import CallbackState, KerasCallback, KerasModel, Logs
@@ -72,11 +72,11 @@ class Checkpoint(Callback):
         self,
         folder: str | os.PathLike[str],
         *,
-        every: str = "30s",
+        every: str = EVERY,
         keep: int = 2,
         keep_best: str | None = None,
         strict: bool = False,
-        signals: Sequence[str] = SIGNALS,
+        signals: Sequence[str] = DEFAULT,
         on_error: Literal["raise", "warn"] = "raise",
     ):
         super().__init__()
@@ -121,6 +121,10 @@ class Checkpoint(Callback):
             self.saver.end()
             self.saver = None
 
+    def close(self) -> None:
+        super().close()
+        self.in_loop = False  # the next fit may be Keras' own
+
     def get_state(self) -> CallbackState:
         return {}
 
@@ -131,25 +135,34 @@ class Checkpoint(Callback):
 Checkpointed = str | os.PathLike[str] | Checkpoint | None  # what fit takes
 
 
-def saver_of(model: KerasModel, checkpoint: Checkpointed, every: str, callbacks: Sequence[KerasCallback]) -> Unsaved:
+def saver_of(
+    model: KerasModel, checkpoint: Checkpointed, every: str | None, callbacks: Sequence[KerasCallback]
+) -> Unsaved:
     """Return what writes the checkpoints that a Loop's fit is asked for.
 
     Args:
         model: The model.
         checkpoint: A folder, a Checkpoint, or None.
-        every: How often, for a folder.
+        every: How often, for a folder; None for each 30 s.
         callbacks: The callbacks, perhaps with a Checkpoint.
 
     Raises:
-        ValueError: When there are two, or a callback that restores training in another way.
+        ValueError: When there are two, `every` is given without a folder, or a callback restores training otherwise.
     """
-    found = [one for one in callbacks if isinstance(one, Checkpoint)]
-    if checkpoint is not None:
-        found.append(checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint, every=every))
+    of_folder = checkpoint is not None and not isinstance(checkpoint, Checkpoint)
+    rule = "must be given beside a folder of checkpoints, or to Checkpoint"
+    require(every is None or of_folder, "every", rule, every)
+    asked = [one for one in callbacks if isinstance(one, Checkpoint)]
+    found = list(asked)
+    if isinstance(checkpoint, Checkpoint):
+        found.append(checkpoint)
+    elif checkpoint is not None:
+        found.append(Checkpoint(checkpoint, every=every or EVERY))
     if not found:
         return Unsaved()
     require(len(found) == 1, "checkpoint", "must be the only one of a fit", len(found))
     others = [type(one).__name__ for one in callbacks if isinstance(one, keras.callbacks.BackupAndRestore)]
     require(not others, "callbacks", "must not restore training beside a checkpoint", others)
-    found[0].in_loop = True
+    for one in asked:
+        one.in_loop = True
     return Saver(found[0].options, model)

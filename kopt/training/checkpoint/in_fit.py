@@ -67,10 +67,14 @@ class FitSaver:
             stack.enter_context(self.folder.locked())
         open_folders[self.options.folder] = stack
         self.of = fingerprint(model, model.train_step, {})
-        self.writer = Writer(self.folder, on_error=self.options.on_error)
-        self.saved = self.folder.read()
-        if self.saved is not None:
-            self.restore(self.saved)
+        try:
+            self.writer = Writer(self.folder, on_error=self.options.on_error)
+            self.saved = self.folder.read()
+            if self.saved is not None:
+                self.restore(self.saved)
+        except BaseException:  # nothing trains in the folder, whatever refused it
+            self.release()
+            raise
 
     def restore(self, saved: Content) -> None:
         """Put the model back, and fit to the epoch; the History is put back when all callbacks have begun."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kopt.training.checkpoint.every import Every
+from kopt.training.signals import DEFAULT
 
-SIGNALS = ("SIGINT", "SIGTERM")
+EVERY = "30s"  # how often a checkpoint is written when nothing else is asked for
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Options:
     keep: int = 2
     keep_best: str | None = None
     strict: bool = False
-    signals: Sequence[str] = SIGNALS
+    signals: Sequence[str] = DEFAULT
     on_error: Literal["raise", "warn"] = "raise"
     on_signal: Literal["raise", "stop"] = "raise"
     at_end: bool = True

@@ -192,13 +192,12 @@ class TracedStep:
         """
         key = batch, self.hooks
         made = self.decisions.get(key) or self.settled.get(repr(batch))
-        self.decisions |= {} if made is None else {key: made}
         if made is None or not made.stands(plan.steps):
             wanted = spec()
             trace = lambda: self.trace(wanted, True)
             made = decide(self.model, self.jit, wanted, trace, plan, alone=self.alone)
-            self.decisions[key] = made
             log.info("jit: %s, %s", made.xla, made.why)
+        self.decisions[key] = made
         self.xla = made.xla
         return made.xla
 

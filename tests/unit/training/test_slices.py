@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.training import Loop
+from kopt.training.feed.chunks import ChunkResult
 from kopt.training.feed.placement import DataSpec
 from kopt.training.feed.slices import arrays_of_slices
 from kopt.training.feed.sources import ResidentSource
@@ -104,6 +105,23 @@ def test_each_epoch_trains_on_every_example_once_in_an_order_of_its_own(unseeded
             assert sorted(chunk.orders[chunk.parts[0][0]].numpy()) == list(range(22))
             break
     assert len({tuple(order) for order in source.orders.numpy()[:3].tolist()}) == 3
+
+
+def test_an_epoch_that_goes_on_has_the_order_that_it_began_with(unseeded) -> None:
+    data = slices((X, Y)).shuffle(22).batch(5)
+
+    def made() -> ResidentSource:
+        return Loop(model_of(X)).source("train", DataSpec(data).planned(3))
+
+    before, after = made(), made()
+    before.sizer.size = 2
+    for chunk in before.epoch(0):
+        before.advance(chunk, ChunkResult(chunk.steps, ()))
+        break
+    after.go_to(before.position, 0, amid=True, place=before.saved_place())
+    rest = next(after.epoch(0))
+    assert rest.parts == ((0, 2, 2),) and not rest.fresh
+    np.testing.assert_array_equal(rest.orders[0], chunk.orders[chunk.parts[0][0]])
 
 
 OTHERS = {

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import kopt
 from kopt.callbacks import Checkpoint
 from kopt.state import training_variables
 from kopt.training.checkpoint.folder import CheckpointFolder
@@ -86,6 +87,8 @@ def test_another_run_is_refused_by_what_differs(other: dict, says: str, tmp_path
     model_of().fit(X, Y, verbose=0, callbacks=[Checkpoint(tmp_path)])
     with pytest.raises(ValueError, match=says):
         model_of(**other).fit(X, Y, verbose=0, callbacks=[Checkpoint(tmp_path)])
+    with CheckpointFolder(tmp_path).locked():  # is free again
+        pass
 
 
 def test_it_is_the_last_callback_of_a_built_model(tmp_path) -> None:
@@ -99,11 +102,23 @@ def test_it_is_the_last_callback_of_a_built_model(tmp_path) -> None:
 
 
 def test_a_checkpoint_of_fit_is_none_of_loop(tmp_path) -> None:
-    from kopt import fit
-
     model_of().fit(X, Y, verbose=0, callbacks=[Checkpoint(tmp_path)])
     with pytest.raises(ValueError, match=r"must be one of kopt.fit, not of model.fit"):
-        fit(model_of(), X, Y, verbose=0, checkpoint=tmp_path)
+        kopt.fit(model_of(), X, Y, verbose=0, checkpoint=tmp_path)
+
+
+def test_one_that_loop_has_used_serves_fit_too(tmp_path) -> None:
+    checkpoint, model = Checkpoint(tmp_path / "loop"), model_of()
+    kopt.Loop(model).fit(X, Y, verbose=0, callbacks=[checkpoint])
+    with pytest.raises(ValueError, match=r"must be one of model.fit, not of kopt.fit"):
+        model.fit(X, Y, verbose=0, callbacks=[checkpoint])
+
+
+def test_what_has_no_effect_is_refused(tmp_path) -> None:
+    for checkpoint in (None, Checkpoint(tmp_path / "none")):
+        with pytest.raises(ValueError, match="every must be given beside a folder of checkpoints, or to Checkpoint"):
+            kopt.fit(model_of(), X, Y, verbose=0, checkpoint=checkpoint, every="5s")
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(
