@@ -101,5 +101,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the public names, those that are imported on first use too."""
-    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
+    """Return what users may use, what is imported on first use too."""
+    return sorted([*__all__, "__version__"])

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -9,7 +10,16 @@ from typing import Self, TypeAlias
 
 from kopt.values.checks import require
 
-__all__ = ["DEFAULT", "Signals", "exception_of", "raise_at_once", "replace_handlers", "restore_handlers"]
+__all__ = [
+    "DEFAULT",
+    "Interrupted",
+    "Signals",
+    "exception_of",
+    "interrupted",
+    "raise_at_once",
+    "replace_handlers",
+    "restore_handlers",
+]
 
 Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 
@@ -112,6 +122,35 @@ def exception_of(number: int) -> BaseException:
         (KeyboardInterrupt(), SystemExit(143))
     """
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+
+
+class Interrupted(SystemExit, KeyboardInterrupt):
+    """Ends a script after Ctrl-C with code 130 and no traceback, where the log has said what was stopped.
+
+    Example:
+        >>> try:
+        ...     raise Interrupted(128 + signal.SIGINT)
+        ... except KeyboardInterrupt as error:
+        ...     error.code
+        130
+    """
+
+
+def interrupted(error: KeyboardInterrupt) -> KeyboardInterrupt:
+    """Return what to raise after Ctrl-C: `Interrupted` in a script; the error itself where a person types on.
+
+    Args:
+        error: What Ctrl-C has raised.
+
+    Returns:
+        An exception.
+
+    Example:
+        >>> interrupted(KeyboardInterrupt())
+        Interrupted(130)
+    """
+    typed = "ps1" in vars(sys)  # set by Python's and IPython's prompts
+    return error if typed else Interrupted(128 + signal.SIGINT)
 
 
 def raise_at_once(number: int, _: FrameType | None) -> None:

@@ -166,6 +166,7 @@ class Tuner(TrialTuner):
                 be copied, or what decides a score (data, epochs, folds, executions, seed, precision, the fields of a
                 recipe that are not searched) is not as in the trials before; before anything is trained.
             RuntimeError: When all trials fail; shows the error of the first one.
+            KeyboardInterrupt: After Ctrl-C, with one sentence in the log and, from a script, no traceback.
         """
         self.oracle.deadline = launched.clock_start() + self.timeout
         callbacks = kwargs.get("callbacks") or []
@@ -177,10 +178,8 @@ class Tuner(TrialTuner):
         if self.oracle.sampler.finite:
             require_finite(self.oracle.get_space().space)
         self.oracle.require_same(meaning_of(self, args, kwargs))
-        try:
+        with self.oracle.handing_back():  # after an interruption another process may go on with the trial
             super().search(*args, **kwargs)
-        finally:
-            self.oracle.hand_back()  # after an interruption another process may go on with the trial
         require_success(self.study)
 
     def trains_itself(self) -> bool:

@@ -114,13 +114,14 @@ def is_finite(value: object) -> bool:
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
+def unknown(kind: str, name: object, known: Iterable[str], *, near: str | None = None) -> ValueError:
     """Build the error for an unknown name, which lists the known names and suggests the nearest one.
 
     Args:
         kind: The kind of thing that has the name: "schedule", "field".
         name: The name that was not found.
         known: The known names.
+        near: The known name to suggest; None for the one that is spelt most alike.
 
     Returns:
         A `ValueError` to raise.
@@ -131,8 +132,8 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
         ValueError: schedule must be one of constant, cosine, got 'cosin' (did you mean 'cosine'?).
     """
     names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    near = near or next(iter(difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)), None)
+    hint = f" (did you mean {near!r}?)" if near else ""
     return ValueError(f"{kind} must be one of {', '.join(names)}, got {shown(name)}{hint}.")
 
 

@@ -1,7 +1,7 @@
 """Paths into trees of values: read a field, or copy a value with other fields."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from kopt.values.annotations import members
@@ -12,6 +12,9 @@ from kopt.values.types import FieldValue
 __all__ = ["bind", "is_count", "number_paths", "paths", "read", "replace", "with_field"]
 
 AnyValue = TypeVar("AnyValue", bound=Value)
+
+# What fields are called elsewhere, by the name that they have here.
+ELSEWHERE = {"lr": "rate", "learning_rate": "rate", "l1": "strength", "l2": "strength"}
 
 
 def paths(value: Value) -> dict[str, FieldValue]:
@@ -79,8 +82,17 @@ def read(value: Value, path: str) -> FieldValue:
     """
     found = paths(value)
     if path not in found:
-        raise unknown("path", path, found)
+        raise unknown_path(path, list(found))
     return found[path]
+
+
+def unknown_path(path: str, known: Sequence[str]) -> ValueError:
+    """Build the error for a path that does not exist: it lists the fields beside it, and names the nearest one."""
+    owner, _, name = path.rpartition(".")
+    beside = [one for one in known if one.rpartition(".")[0] == owner] if owner in known else known
+    asked = ELSEWHERE.get(name, name)
+    near = next((one for one in beside if one.rpartition(".")[2] == asked), None)
+    return unknown("path", path, beside or known, near=near)
 
 
 def bind(value: AnyValue, changes: Mapping[str, FieldValue]) -> AnyValue:

@@ -1,11 +1,12 @@
 """StudyOracle: KerasTuner's oracle whose whole state is an Optuna study."""
 
+import contextlib
 import functools
 import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import keras_tuner
 import optuna
@@ -13,6 +14,7 @@ from optuna.trial import TrialState
 
 from kopt.distribute import launched
 from kopt.keras_internals.tuning import DrawnHyperParameters
+from kopt.training.signals import interrupted
 from kopt.tuning.search.records import StudyRecord, TrialRecord
 from kopt.tuning.search.retries import Retries
 from kopt.tuning.search.trials import RecordedOracle, RunningTrial
@@ -253,6 +255,18 @@ class StudyOracle(RecordedOracle):
             self.retries.drop(live.trial.number)
         self.live.clear()
         self.ongoing_trials.clear()
+
+    @contextlib.contextmanager
+    def handing_back(self) -> Iterator[None]:
+        """Hand back what is left at the end of a block; log that Ctrl-C has stopped the search, and how it goes on."""
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            at = "".join(f" in trial {number}" for number in self.live)
+            log.warning("search: stopped by Ctrl-C%s; search() goes on with what is in %s", at, self.folder.path)
+            raise interrupted(error) from None
+        finally:
+            self.hand_back()
 
     # ---- what was found -----------------------------------------------------------------------------------------
 

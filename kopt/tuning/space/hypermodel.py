@@ -17,7 +17,7 @@ from kopt.models import Model
 from kopt.optimizers import Optimizer
 from kopt.rules import Adam
 from kopt.training.feed.placement import Jit
-from kopt.tuning.space.space import Choice, Range, Space
+from kopt.tuning.space.space import Allowed, Space
 from kopt.tuning.trial.folds import folds_of
 from kopt.values.checks import is_among, require
 from kopt.values.types import ArrayLike, FieldValue, FitArgument, HyperParameters, TrialResults
@@ -36,7 +36,7 @@ class HyperModel(keras_tuner.HyperModel):
 
     Args:
         value: A recipe or a model value.
-        ranges: Path -> `Range` or `Choice`.
+        ranges: Path -> `Range` or `Choice`, as for `Space`.
         jit: Whether a recipe's step is compiled with XLA, as for `Loop`; "auto" or True is worth it for trials that
             last minutes. Each trial compiles a new program: it takes 2 to 4 seconds, and 17 MB that TensorFlow never
             frees.
@@ -47,6 +47,7 @@ class HyperModel(keras_tuner.HyperModel):
     Example:
         >>> import keras_tuner
         >>> from kopt.models import MLP
+        >>> from kopt.tuning import Range
         >>> hypermodel = HyperModel(MLP((4,), 3), {"dropout": Range(0, 0.5)})
         >>> hypermodel.build(keras_tuner.HyperParameters()).output_shape
         (None, 3)
@@ -55,7 +56,7 @@ class HyperModel(keras_tuner.HyperModel):
         KerasTuner's guide, Tune hyperparameters in your custom training loop.
     """
 
-    def __init__(self, value: Recipe | Model, ranges: Mapping[str, Range | Choice], *, jit: Jit = False):
+    def __init__(self, value: Recipe | Model, ranges: Mapping[str, Allowed], *, jit: Jit = False):
         require(isinstance(value, (Recipe, Model)), "value", "must be a recipe or a model value", value)
         require(is_among(jit, "auto", True, False), "jit", "must be 'auto', True or False", jit)
         self.jit = jit
@@ -130,6 +131,6 @@ def refolded(splits: Splits, fold: int, folds: int, seed: int) -> Splits:
     return Splits(train, validation, splits.test, splits.checksum)
 
 
-def moves_data(ranges: Mapping[str, Range | Choice]) -> bool:
+def moves_data(ranges: Mapping[str, Allowed]) -> bool:
     """Return whether fields of the data are searched."""
     return any(path.split(".")[0] == "data" for path in ranges)

@@ -1,6 +1,6 @@
 """Space: a recipe, or any other value, with ranges for some of its fields."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
@@ -19,6 +19,7 @@ registry: Registry[Value] = Registry("tuning")
 
 PLAIN = (bool, int, float, str)
 Searched = TypeVar("Searched", bound=Value)
+Allowed: TypeAlias = "Range | Choice | Sequence[FieldValue]"
 Source: TypeAlias = HyperParameters | optuna.trial.BaseTrial | Mapping[str, FieldValue]
 
 
@@ -90,14 +91,15 @@ class Space(Generic[Searched]):
 
     Args:
         value: A recipe, or any other value; fields without a range do not change.
-        ranges: Path -> `Range` or `Choice`.
+        ranges: Path -> `Range` or `Choice`; a tuple or list is short for a Choice of its elements.
 
     Raises:
-        ValueError: When a path does not exist, or its field refuses an end of the range; before anything is trained.
+        ValueError: When a path does not exist, or its field refuses an end of the range; when a pair of numbers could
+            be meant as the ends of a Range; before anything is trained.
 
     Example:
         >>> from kopt.models import MLP
-        >>> space = Space(MLP((4,), 3), {"dropout": Range(0, 0.5), "units": Choice(((32,), (64, 64)))})
+        >>> space = Space(MLP((4,), 3), {"dropout": Range(0, 0.5), "units": [(32,), (64, 64)]})
         >>> space.fill({"dropout": 0.1, "units": (32,)})
         MLP((4,), outputs=3, units=(32,), dropout=0.1)
 
@@ -105,14 +107,13 @@ class Space(Generic[Searched]):
         The paths of the command line.
     """
 
-    def __init__(self, value: Searched, ranges: Mapping[str, Range | Choice]):
+    def __init__(self, value: Searched, ranges: Mapping[str, Allowed]):
         require(isinstance(value, Value), "value", "must be a kopt value", value)
         require(isinstance(ranges, Mapping) and len(ranges) > 0, "ranges", "must be paths with ranges", ranges)
-        for path, allowed in ranges.items():
-            require(isinstance(allowed, (Range, Choice)), path, "must have a Range or a Choice", allowed)
+        self.value, self.ranges = value, {path: as_range(value, path, one) for path, one in ranges.items()}
+        for path, allowed in self.ranges.items():
             for end in allowed.ends():
                 replace(value, {path: as_field(value, path, end)})
-        self.value, self.ranges = value, dict(ranges)
 
     def fill(self, source: Source) -> Searched:
         """Return the value with a drawn field for each range.
@@ -179,6 +180,20 @@ class FromOptuna:
 
 
 SOURCES: dict[type, Suggest] = {keras_tuner.HyperParameters: FromKerasTuner, optuna.trial.BaseTrial: FromOptuna}
+
+
+def as_range(value: Value, path: str, allowed: Allowed) -> Range | Choice:
+    """Return a Range or a Choice as it is, and a Choice for a tuple or list; refuse a pair that could be a Range's."""
+    if isinstance(allowed, (Range, Choice)):
+        return allowed
+    rule = "must have a Range, a Choice, or a tuple or list of options"
+    require(isinstance(allowed, (tuple, list)), path, rule, allowed)
+    numbers = all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in allowed)
+    if len(allowed) == 2 and numbers and not is_count(value, path):
+        low, high = sorted(allowed)
+        spelt = f"must be Range({low!r}, {high!r}) for all numbers between, or Choice({tuple(allowed)!r}) for these two"
+        require(False, path, spelt, allowed)
+    return Choice(tuple(allowed))
 
 
 def as_field(value: Value, path: str, end: FieldValue) -> FieldValue:

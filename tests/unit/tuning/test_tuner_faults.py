@@ -45,6 +45,20 @@ def faulty(folder, *deeds: Any, trials: int = 0, **how: Any) -> Faulty:
     return tuner
 
 
+@pytest.mark.parametrize("typed", [False, True])
+def test_ctrl_c_ends_a_search_with_one_sentence(tmp_path, caplog, monkeypatch, typed: bool) -> None:
+    if typed:
+        monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    tuner = faulty(tmp_path, 0.5, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt) as caught:  # which a user's own `except` catches too
+        tuner.search()
+    said = f"search: stopped by Ctrl-C in trial 1; search() goes on with what is in {tmp_path / 'untitled_project'}"
+    assert [record.getMessage() for record in caplog.records if "Ctrl-C" in record.getMessage()] == [said]
+    # A script leaves without a traceback, with the code of a shell; a prompt stays.
+    assert isinstance(caught.value, SystemExit) is not typed
+    assert typed or caught.value.code == 130
+
+
 def test_a_failure_is_recorded_and_the_search_goes_on(tmp_path, caplog) -> None:
     failures = (KeyError("a"), float("nan"), keras_tuner.errors.FailedTrialError("too slow"), float("inf"))
     tuner = faulty(tmp_path, *failures, 0.5, MemoryError("b"), optuna.TrialPruned(), 0.25)

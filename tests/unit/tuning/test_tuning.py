@@ -72,7 +72,16 @@ def test_whole_values_are_options() -> None:
         (lambda: Space(RECIPE, None), "ranges must be paths with ranges, got None."),
         (lambda: Space("digits", {"seed": Range(1, 2)}), "value must be a kopt value, got 'digits'."),
         (lambda: Space(RECIPE, {"schedule.rat": Range(1, 2)}), "path must be one of "),
-        (lambda: Space(RECIPE, {"schedule.rate": (1, 2)}), "schedule.rate must have a Range or a Choice, got (1, 2)."),
+        (
+            lambda: Space(RECIPE, {"schedule.rate": (0.1, 0.001)}),
+            "schedule.rate must be Range(0.001, 0.1) for all numbers between, or Choice((0.1, 0.001)) for these two, "
+            "got (0.1, 0.001).",
+        ),
+        (
+            lambda: Space(RECIPE, {"schedule.rate": 0.1}),
+            "schedule.rate must have a Range, a Choice, or a tuple or list of options, got 0.1.",
+        ),
+        (lambda: Space(RECIPE, {"schedule.rate": [0.1]}), "options must be at least two, all different, got (0.1,)."),
         (lambda: Space(RECIPE, {"schedule.rate": Range(-1, 2)}), "rate must be >= 0, got -1.0."),
         (lambda: Space(RECIPE, {"training.epochs": Range(1.5, 3)}), "epochs must be a whole number, got 1.5."),
         (
@@ -91,6 +100,23 @@ def test_bad_arguments_are_refused(make, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         make()
     assert str(caught.value).startswith(message)
+
+
+def test_a_tuple_or_a_list_is_a_choice() -> None:
+    ranges = {"training.epochs": (2, 4), "schedule.rate": [0.1, 0.2, 0.3]}
+    assert Space(RECIPE, ranges).ranges == {"training.epochs": Choice((2, 4)), "schedule.rate": Choice((0.1, 0.2, 0.3))}
+
+
+@pytest.mark.parametrize("path", ["schedule.lr", "schedule.learning_rate", "lr", "schedule.rat"])
+def test_a_path_of_another_name_is_told_its_own(path: str) -> None:
+    with pytest.raises(ValueError, match=r"did you mean 'schedule\.rate'"):
+        Space(RECIPE, {path: Range(1e-3, 1)})
+
+
+def test_an_unknown_path_lists_the_fields_beside_it() -> None:
+    with pytest.raises(ValueError) as caught:
+        Space(RECIPE, {"schedule.lr": Range(1e-3, 1)})
+    assert "schedule.rate" in str(caught.value) and "model" not in str(caught.value)
 
 
 def test_a_recipe_is_searched_by_keras_tuner(tmp_path) -> None:
