@@ -23,6 +23,9 @@ JUMPY = 0.15  # the same, in terms of the level at the end
 RISE = 0.08  # of a validation loss from its least, in terms of its level there
 GAP = 0.6  # between validation and training, in terms of what training has learned
 FLAT, NEARLY_FLAT = 0.03, 0.1  # the fall in the last third, in terms of the whole
+STEADY = 0.25  # the fall in the last third, in terms of the loss at its beginning, from which a loss is not flat
+ENDED = 0.05  # the last rate, in terms of the highest, at which a schedule has run its course
+READ = ("loss", "val_loss", "learning_rate")
 
 
 class Verdict(NamedTuple):
@@ -68,10 +71,10 @@ class Diagnosis(Callback):
         require(verbose in (0, 1), "verbose", "must be 0 or 1", verbose)
         self.verbose = verbose
         self.verdicts: list[Verdict] = []
-        self.curves: dict[str, dict[int, float]] = {"loss": {}, "val_loss": {}}
+        self.curves: dict[str, dict[int, float]] = {name: {} for name in READ}
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        self.curves = {"loss": {}, "val_loss": {}}
+        self.curves = {name: {} for name in READ}
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         for name, curve in self.curves.items():
@@ -86,13 +89,14 @@ class Diagnosis(Callback):
         self.curves = {name: dict(points) for name, points in state.items()}
 
     def on_train_end(self, logs: Logs = None) -> None:
-        losses, validation = self.curves["loss"], self.curves["val_loss"]
+        losses, validation, rates = (self.curves[name] for name in READ)
+        rate = {"learning_rate": list(rates.values())} if rates else {}
         both = sorted(losses.keys() & validation.keys())  # validation may run every few epochs
         if len(both) >= LEAST_EPOCHS and np.isfinite(list(losses.values())).all():
             curves = {"loss": [losses[epoch] for epoch in both], "val_loss": [validation[epoch] for epoch in both]}
-            self.verdicts = diagnose(curves, epochs=[epoch + 1 for epoch in both])
+            self.verdicts = diagnose(curves | rate, epochs=[epoch + 1 for epoch in both])
         else:
-            self.verdicts = diagnose({"loss": list(losses.values())}, epochs=[one + 1 for one in losses])
+            self.verdicts = diagnose({"loss": list(losses.values())} | rate, epochs=[one + 1 for one in losses])
         if self.verbose:
             for verdict in self.verdicts:
                 print(verdict)
@@ -101,8 +105,9 @@ class Diagnosis(Callback):
 def diagnose(history: Mapping[str, Sequence[float]], epochs: Sequence[int] | None = None) -> list[Verdict]:
     """Find over-fitting, under-fitting, plateaus, divergence, a bad rate and noisy validation in a history.
 
-    It reads "loss" and "val_loss" alone, relative to their first values, so that it serves any loss that falls towards
-    0. Rules of thumb: `recipes/benchmarks/diagnosis.py` has their precision and recall. Divergence comes alone.
+    It reads "loss" and "val_loss", relative to their first values, so that it serves any loss that falls towards 0; and
+    "learning_rate", so that no decay is advised where a schedule has ended near 0. Rules of thumb:
+    `recipes/benchmarks/diagnosis.py` has their precision and recall. Divergence comes alone.
 
     Args:
         history: Name -> a value an epoch, as `History.history`.
@@ -141,7 +146,18 @@ def diagnose(history: Mapping[str, Sequence[float]], epochs: Sequence[int] | Non
     ):
         return [diverged(f"the loss was {train.least:.3g} at its least and is {train.end:.3g} at the end")]
     judged = Curve(validation, numbers) if validation is not None and np.isfinite(validation).all() else None
-    return [verdict for rule in RULES if (verdict := rule(train, judged))]
+    found = [verdict for rule in RULES if (verdict := rule(train, judged))]
+    return [advised_otherwise(one) for one in found] if ended(history.get("learning_rate", ())) else found
+
+
+def ended(rates: Sequence[float]) -> bool:
+    """Return whether a schedule has run its course: the last rate is next to nothing beside the highest."""
+    return len(rates) > 0 and 0 <= rates[-1] <= ENDED * max(rates)
+
+
+def advised_otherwise(verdict: Verdict) -> Verdict:
+    """Return a verdict with the advice for a run whose rate has already decayed."""
+    return verdict._replace(advice=AFTER_DECAY.get(verdict.finding, verdict.advice))
 
 
 @dataclass(frozen=True)
@@ -198,7 +214,8 @@ class Curve:
 
     def flat(self, share: float = FLAT) -> bool:
         """Return whether the loss has stopped falling, but for a share of its fall."""
-        return self.third(2) <= max(share * self.fall, 0.002 * abs(self.start))
+        fall, level = self.third(2), abs(float(np.array_split(self.values, 3)[2][0]))
+        return fall <= max(share * self.fall, 0.002 * abs(self.start)) and fall <= STEADY * level
 
     @property
     def jumps(self) -> bool:
@@ -276,9 +293,19 @@ def plateau(train: Curve, judged: Curve | None) -> Verdict | None:
     others = (rate_too_low, under_fitting, over_fitting)
     if not flat or train.jumps or any(rule(train, judged) for rule in others):
         return None
-    evidence = f"the loss has not fallen in the last third of the epochs; it is {train.end:.3g}."
+    evidence = (
+        f"the loss has fallen by {max(train.third(2), 0):.2g} in the last third of the epochs, to {train.end:.3g}."
+    )
     return Verdict("plateau", evidence, "Stop earlier, or try a lower rate there (ReduceOnPlateau, a decay).")
 
+
+# Instead of a lower rate or a decay, where a schedule has ended near 0.
+AFTER_DECAY = {
+    "rate too high": "Try a third of the highest learning rate, a longer decay, or larger batches.",
+    "noisy validation": "Try more validation examples, averaged weights (Average), or a longer decay.",
+    "plateau": "The rate has ended near 0: stop earlier, or try a higher rate, or more epochs over which it decays.",
+    "rate too low": "Try 3 to 10 times the highest learning rate (training.find_rate), or more epochs.",
+}
 
 RULES: tuple[Callable[[Curve, Curve | None], Verdict | None], ...] = (
     rate_too_high,

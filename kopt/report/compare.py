@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import matplotlib.axes
 import matplotlib.figure
 
-from kopt.report.plots import above_zero, drawable, plain
+from kopt.report.plots import drawable, plain, spans_decades
 from kopt.report.run import Run
 from kopt.values.checks import require
 from kopt.values.field_paths import paths
@@ -91,7 +91,7 @@ def compare_figure(runs: Sequence[Run]) -> matplotlib.figure.Figure:
         for number, run in enumerate(runs):
             draw(axes, panel, run, COLORS[number % len(COLORS)])
         axes.set_ylabel(in_picture(panel.replace("_", " ")))
-    if all(above_zero(run.history["loss"]) for run in runs):
+    if spans_decades([loss for run in runs for loss in run.history["loss"]]):
         rows[0].set_yscale("log")
     if rows[0].lines:
         rows[0].legend(frameon=False, fontsize=8)

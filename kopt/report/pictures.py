@@ -67,13 +67,19 @@ def worst_images(evidence: Evidence, count: int = 12) -> matplotlib.figure.Figur
     lines = -(-len(rows) // 6)
     figure = matplotlib.figure.Figure(figsize=(8, 1.7 * lines), layout="constrained")
     for axes, row in zip(figure.subplots(lines, min(6, len(rows)), squeeze=False).flat, rows):
-        image = x[row] / max(x.max(), 1)
-        axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray_r")
+        image = in_colors(x[row], x)
+        axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray_r", vmin=0, vmax=1)
         said, meant = evidence.called(int(evidence.outputs[row].argmax())), evidence.called(int(evidence.y[row]))
         axes.set_title(in_picture(f"{meant}, said {said}"), fontsize=9, color=RATE if said == meant else VALIDATION)
     for axes in figure.axes:
         axes.set_axis_off()
     return figure
+
+
+def in_colors(image: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Return an image with numbers in [0, 1], as matplotlib shows them: scaled as all images are, NaN as 0."""
+    low, high = min(float(np.nanmin(images)), 0.0), max(float(np.nanmax(images)), 1.0)
+    return np.clip(np.nan_to_num((image.astype("float64") - low) / (high - low)), 0.0, 1.0)
 
 
 def confusion(evidence: Evidence) -> matplotlib.figure.Figure:
@@ -126,13 +132,13 @@ def forecasts(evidence: Evidence) -> matplotlib.figure.Figure:
     top, *windows = figure.subplot_mosaic("AAA;BCD", sharex=True).values()
     ahead = np.arange(1, evidence.y.shape[1] + 1)
     plain(top).plot(ahead, np.abs(evidence.y - evidence.outputs).mean(0), color=TRAIN, linewidth=2)
-    top.set(ylabel="mean absolute error", ylim=(0, None))
+    top.set(xlabel="steps ahead", ylabel="mean absolute error", ylim=(0, None))
     top.set_title(f"test mae {wrong.mean():.4f}", fontsize=10, loc="left")
     for axes, name, row in zip(windows, ("best", "middle", "worst"), (order[0], order[len(order) // 2], order[-1])):
         plain(axes).plot(ahead, evidence.y[row], color=RATE, linewidth=2, label="what came")
         axes.plot(ahead, evidence.outputs[row], color=VALIDATION, linewidth=2, label="forecast")
         axes.set_title(f"{name}, {wrong[row]:.3f}", fontsize=10, loc="left")
-        axes.set(xlabel="steps ahead")
+        axes.set(xlabel="steps ahead", ylabel="value")
     windows[0].legend(frameon=False, fontsize=8)
     return figure
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from kopt.report.run import Run
 from kopt.schedules import Schedule
+from kopt.tasks.directions import of_name
 from kopt.training import RateCurve
 from kopt.training.tools.find_rate import Method
 from kopt.values import paths
@@ -25,7 +26,9 @@ Plotted: TypeAlias = Schedule | RateCurve | keras.callbacks.History | Run
 TRAIN, VALIDATION, RATE = "#1b6ca8", "#e07a1f", "#4a4a4a"
 MEASURED = ("gradient_norm", "update_ratio")  # by GradientMonitor
 LEGEND = 12  # layers that are named in a picture
+MOMENTS = 1001  # at which a schedule is drawn
 LARGEST = 1e38  # numbers from here on are not drawn
+DECADE = 10
 ENDLESS = 100.0  # units that are drawn of a schedule without an end
 
 
@@ -71,7 +74,7 @@ def schedule_figure(schedule: Schedule) -> matplotlib.figure.Figure:
     """
     require(schedule.total is not None, "schedule", "must have a duration to be drawn", schedule)
     end = schedule.total if schedule.total and math.isfinite(schedule.total) else ENDLESS
-    times = np.linspace(0, end, 1001)
+    times = np.linspace(0, end, MOMENTS)
     figure = matplotlib.figure.Figure(figsize=(6, 3), layout="constrained")
     axes = plain(figure.subplots())
     axes.plot(times, keras.ops.convert_to_numpy(schedule(times)), color=TRAIN, linewidth=2)
@@ -113,7 +116,7 @@ def history_figure(
     Args:
         history: Name -> a value an epoch.
         title: The title of the figure.
-        schedule: The rate over epochs; without it only the last rate of each epoch is drawn.
+        schedule: The rate over the epochs that were planned; without it only the last rate of each epoch is drawn.
     """
     validated = [name for name in history if f"val_{name}" in history and name not in ("loss", "penalty")]
     panels = [name for name in ("loss", *validated[:1], *MEASURED, "learning_rate") if name in history]
@@ -139,14 +142,25 @@ def curve(axes: matplotlib.axes.Axes, name: str, history: Mapping[str, Sequence[
     """Draw training and validation by epoch, with their last values in the legend."""
     for label, key, color in (("training", name, TRAIN), ("validation", f"val_{name}", VALIDATION)):
         if len(values := drawable(history.get(key, ()))):
-            epochs = np.arange(1, len(values) + 1)
-            axes.plot(
-                epochs, values, color=color, linewidth=2, marker="o", markersize=3, label=f"{label} {values[-1]:.4f}"
-            )
-    if name == "loss" and above_zero(history[name]):
+            epochs, last = np.arange(1, len(values) + 1), f"{label} {values[-1]:.4f}"
+            axes.plot(epochs, values, color=color, linewidth=2, marker="o", markersize=3, label=last)
+    if (best := best_epoch(name, validation := drawable(history.get(f"val_{name}", ())))) is not None:
+        value, ring = validation[best - 1], {"markersize": 9, "markerfacecolor": "none", "linestyle": "none"}
+        axes.plot(best, value, "o", color=VALIDATION, label=f"best {value:.4f}, epoch {best}", **ring)
+    if name == "loss" and spans_decades([*history[name], *history.get("val_loss", ())]):
         axes.set_yscale("log")
+    else:
+        axes.ticklabel_format(axis="y", style="plain", useOffset=False)
     axes.set_ylabel(in_picture(name.replace("_", " ")))
     axes.legend(frameon=False, fontsize=9)
+
+
+def best_epoch(name: str, values: np.ndarray) -> int | None:
+    """Return the number of the epoch with the best validation; None where nothing says what is better."""
+    direction = of_name(name)
+    if direction is None or not np.isfinite(values).any():
+        return None
+    return int(np.nanargmax(values) if direction == "max" else np.nanargmin(values)) + 1
 
 
 def layer_curves(axes: matplotlib.axes.Axes, name: str, history: Mapping[str, Sequence[float]]) -> None:
@@ -163,20 +177,23 @@ def layer_curves(axes: matplotlib.axes.Axes, name: str, history: Mapping[str, Se
 
 
 def rate_curve(axes: matplotlib.axes.Axes, rates: Sequence[float], schedule: Schedule | None) -> None:
-    """Draw the learning rate at the end of each epoch, and the schedule in between when it is known."""
+    """Draw the learning rate at the end of each epoch, and the schedule in between and as it was planned to go on."""
     epochs = len(rates)
     if schedule is not None:
-        times = np.linspace(0, epochs, 50 * epochs + 1)
-        axes.plot(times, keras.ops.convert_to_numpy(schedule.resolve(float(epochs))(times)), color=RATE, linewidth=2)
+        planned = schedule.resolve(float(epochs))
+        whole = planned.total if planned.total is not None and math.isfinite(planned.total) else epochs
+        for start, end, alpha in ((0.0, float(epochs), 1.0), (float(epochs), float(whole), 0.35)):
+            times = np.linspace(start, end, MOMENTS) if end > start else np.empty(0)
+            axes.plot(times, keras.ops.convert_to_numpy(planned(times)), color=RATE, linewidth=2, alpha=alpha)
     width = 0 if schedule else 2
     axes.plot(np.arange(1, epochs + 1), drawable(rates), color=RATE, linewidth=width, marker="o", markersize=3)
     axes.set(ylabel="learning rate", ylim=(0, None))
 
 
-def above_zero(values: Sequence[float]) -> bool:
-    """Return whether all numbers are above 0, and there is one, for a logarithmic axis."""
+def spans_decades(values: Sequence[float]) -> bool:
+    """Return whether numbers above 0 differ by a factor of 10: a logarithmic axis has few ticks for less."""
     numbers = [value for value in drawable(values) if math.isfinite(value)]
-    return bool(numbers) and min(numbers) > 0
+    return bool(numbers) and min(numbers) > 0 and max(numbers) >= DECADE * min(numbers)
 
 
 def drawable(values: Sequence[float]) -> np.ndarray:

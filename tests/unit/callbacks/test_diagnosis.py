@@ -77,3 +77,29 @@ def test_validation_every_few_epochs_is_judged_where_it_was() -> None:
     without.on_epoch_end(0, {"val_loss": 1.0})
     without.on_train_end()
     assert without.verdicts == []
+
+
+FLAT = [2.0, 1.0, 0.5, 0.3, 0.2, 0.15, *[0.13] * 12]
+
+
+def test_no_decay_is_advised_where_the_rate_has_ended_at_0() -> None:
+    steps = np.arange(1, len(FLAT) + 1)
+    cosine = 0.005 * (1 + np.cos(np.pi * steps / len(FLAT)))
+    for rates, decay in (([0.01] * len(FLAT), True), (cosine.tolist(), False)):
+        (verdict,) = diagnose({"loss": FLAT, "learning_rate": rates})
+        assert verdict.finding == "plateau"
+        assert ("a decay" in verdict.advice) is decay and ("ended near 0" in verdict.advice) is not decay
+
+
+def test_the_callback_reads_the_rate() -> None:
+    diagnosis = Diagnosis(verbose=0)
+    diagnosis.on_train_begin()
+    for epoch, loss in enumerate(FLAT):
+        diagnosis.on_epoch_end(epoch, {"loss": loss, "learning_rate": 0.01 * (1 - (epoch + 1) / len(FLAT))})
+    diagnosis.on_train_end()
+    assert "ended near 0" in diagnosis.verdicts[0].advice
+
+
+def test_a_loss_that_nearly_halves_in_the_last_third_is_no_plateau() -> None:
+    loss = [2.3, 0.8, 0.3, 0.15, 0.1, 0.08, 0.065, 0.055, 0.048, 0.0405, 0.037, 0.034, 0.031, 0.028, 0.026, 0.0241]
+    assert diagnose({"loss": loss}) == []
