@@ -112,7 +112,7 @@ class Saver(Unsaved):
                 place = {name: array for name, array in saved.arrays.items() if name.startswith(PREFIX)}
                 source.go_to(position, run.first, values["moment"][1], place)
             else:
-                source.revisit(position.begun)
+                source.revisit(position)
         seconds, drawn = time.perf_counter() - started, self.drawn_by_data(run)
         if seconds > LONG:
             log.info("checkpoint: drawing the data again up to where training stopped took %.1f s", seconds)
