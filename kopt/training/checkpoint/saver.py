@@ -19,7 +19,7 @@ from kopt.training.checkpoint.every import Due
 from kopt.training.checkpoint.fingerprint import fingerprint, unlike
 from kopt.training.checkpoint.folder import CheckpointFolder
 from kopt.training.checkpoint.options import Options
-from kopt.training.checkpoint.state import described, differences, put_back, taken
+from kopt.training.checkpoint.state import described, differences, parts_of, put_back, put_parts_back, taken
 from kopt.training.checkpoint.unsaved import Run, Unsaved
 from kopt.training.checkpoint.writer import Writer
 from kopt.training.epoch_result import Moment
@@ -124,6 +124,7 @@ class Saver(Unsaved):
         require(not differ, "checkpoint", f"must be of this model: {differ}", str(self.options.folder))
         restore_states(run.callbacks, values["callbacks"])
         put_back(variables, saved.arrays)
+        put_parts_back(variables, saved.arrays, self.strategy)
         randomness.set_random_states(values["random"], but=drawn)
         self.best.value, self.steps = values["best"], values["steps"]
         epoch, amid = values["moment"][:2]
@@ -150,7 +151,7 @@ class Saver(Unsaved):
         assert run is not None
         variables = run.variables
         return Content(
-            taken(variables) | (run.sources["train"].saved_place() or {}),
+            taken(variables) | parts_of(variables, self.strategy) | (run.sources["train"].saved_place() or {}),
             {
                 "format": FORMAT,
                 "versions": versions_of(),
