@@ -13,6 +13,7 @@ import numpy as np
 import kopt
 from kopt.distribute.launch import launch
 from kopt.report import read_run
+from kopt.training.checkpoint.folder import CheckpointFolder
 
 HERE = pathlib.Path(__file__).parent
 SAID = [
@@ -49,6 +50,17 @@ def test_a_killed_worker_ends_the_other_and_both_are_started_again(tmp_path) -> 
     for number in "01":
         np.testing.assert_allclose(np.load(tmp_path / f"weights{number}.npy"), alone.get_weights()[0], atol=1e-6)
     assert not any(pathlib.Path(f"/proc/{pid}").exists() for pid, _ in starts.values())
+
+
+def test_a_worker_that_is_to_stop_stops_all_with_a_checkpoint(tmp_path) -> None:
+    out = io.StringIO()
+    assert launch([str(HERE / "killed.py"), str(tmp_path), "0", "SIGTERM"], workers=2, out=out) == 143, out.getvalue()
+    sent = float((tmp_path / "killed").read_text())
+    for number in "01":
+        code, ended = json.loads((tmp_path / f"ended{number}").read_text())
+        assert code == 143 and ended - sent < 5  # seconds
+    (step,) = CheckpointFolder(tmp_path / "checkpoints").steps()
+    assert step > 3  # of 3 in the first epoch: after the signal
 
 
 def test_a_recipe_whose_worker_is_killed_goes_on_by_resume_auto(tmp_path) -> None:
