@@ -100,10 +100,15 @@ class Saver(Unsaved):
         required_pairs(run.callbacks, self.saved.values["callbacks"])
 
     def restore(self, run: Run) -> None:
-        saved = self.saved
         self.due.begin()
-        if saved is None:
-            return
+        if self.saved is not None:
+            self.go_on(run, self.saved)
+        _, received = self.agreed(False)
+        if received and self.options.on_signal == "raise":  # nothing was trained that a checkpoint would have
+            raise exception_of(received)
+
+    def go_on(self, run: Run, saved: Content) -> None:
+        """Put training back to where it was stopped."""
         values = saved.values
         started = time.perf_counter()
         for name, source in run.sources.items():
