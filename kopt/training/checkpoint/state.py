@@ -82,7 +82,7 @@ def parts_of(variables: Sequence[Variable], strategy: Strategy) -> dict[str, np.
     )
     whole = np.zeros((distribute.workers(strategy), rows.size), "float64")
     whole[distribute.rank(strategy)] = rows.ravel()
-    whole = distribute.over_workers(strategy, whole.ravel()).reshape(strategy.num_replicas_in_sync, -1)
+    whole = distribute.over_workers(strategy, whole.ravel().tolist()).reshape(strategy.num_replicas_in_sync, -1)
     ends = np.cumsum([int(np.prod(one.shape)) for one in summed.values()])[:-1]
     parts = np.split(whole, ends, axis=1)
     return {
