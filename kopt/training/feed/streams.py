@@ -97,7 +97,8 @@ class StreamSource(Source):
             super().replay(position, first, amid)
         else:
             self.jump(position, first)
-            draw(self.iterator, position.seen if position.running else 0)
+            if position.running:  # else there is no iterator yet
+                draw(self.iterator, position.seen)
 
     def ended(self) -> None:
         self.iterators.ended()

@@ -189,3 +189,18 @@ def test_a_run_that_goes_on_draws_only_what_has_to_be_drawn(kind: str, tmp_path,
     monkeypatch.setattr(streams, "draw", lambda *given: drawn.append(draw(*given)) or drawn[-1])
     assert trained(kind, tmp_path / "parts") == whole
     assert sum(drawn) == FITS[kind][3](train, validation)
+
+
+@pytest.mark.parametrize("budget", [None, 0])
+def test_arrays_that_stream_go_on_between_epochs(budget: int | None, tmp_path) -> None:
+    """With a budget of 0 those of validation stream too."""
+
+    def fit(folder, epochs: int) -> dict[str, list[float]]:
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("adam", "mse")
+        loop = Loop(model, jit=False, seed=0, engine="stream" if budget is None else "auto", budget=budget)
+        return loop.fit(*arrays(), epochs=epochs, verbose=0, checkpoint=folder, validation_data=arrays()).history
+
+    fit(tmp_path / "parts", 2)
+    assert fit(tmp_path / "parts", 4) == fit(tmp_path / "whole", 4)
