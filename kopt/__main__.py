@@ -189,7 +189,7 @@ def main(args: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if args is None else args)
     # The arguments after the script are the script's: "--" keeps the parser from reading them.
     script = next((place for place, one in enumerate(given) if one.endswith(".py")), None)
-    if given[:1] == ["launch"] and script is not None:
+    if given[:1] == ["launch"] and script is not None and "--" not in given[:script]:
         given.insert(script, "--")
     commands: dict[str, Callable[..., None]] = {
         "cache": cache,

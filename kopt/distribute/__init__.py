@@ -1,6 +1,16 @@
 """Devices and machines: a tf.distribute strategy by its name, and messages between its workers."""
 
 from kopt.distribute.devices import Chosen, choose, strategy
-from kopt.distribute.workers import from_chief, is_chief, over_workers, text_from_chief, workers
+from kopt.distribute.workers import from_chief, is_chief, over_workers, rank, text_from_chief, workers
 
-__all__ = ["Chosen", "choose", "from_chief", "is_chief", "over_workers", "strategy", "text_from_chief", "workers"]
+__all__ = [
+    "Chosen",
+    "choose",
+    "from_chief",
+    "is_chief",
+    "over_workers",
+    "rank",
+    "strategy",
+    "text_from_chief",
+    "workers",
+]

@@ -10,7 +10,7 @@ import tensorflow as tf
 from kopt.values.checks import require
 from kopt.values.types import Strategy, Tensor
 
-__all__ = ["from_chief", "is_chief", "over_workers", "text_from_chief", "workers"]
+__all__ = ["from_chief", "is_chief", "over_workers", "rank", "text_from_chief", "workers"]
 
 
 def workers(strategy: Strategy) -> int:
@@ -55,6 +55,26 @@ def is_chief(strategy: Strategy) -> bool:
     resolver = strategy.cluster_resolver
     first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
     return bool(resolver.task_type == first and resolver.task_id == 0)
+
+
+def rank(strategy: Strategy) -> int:
+    """Return the number of this process among those that train together; the chief has 0.
+
+    Args:
+        strategy: A `tf.distribute.Strategy`.
+
+    Returns:
+        The number, from 0 to `workers(strategy) - 1`.
+
+    Example:
+        >>> rank(tf.distribute.get_strategy())
+        0
+    """
+    if workers(strategy) == 1:
+        return 0
+    resolver = strategy.cluster_resolver
+    before = int(resolver.task_type == "worker" and "chief" in resolver.cluster_spec().jobs)
+    return int(resolver.task_id) + before
 
 
 def over_workers(strategy: Strategy, numbers: Sequence[float]) -> np.ndarray:

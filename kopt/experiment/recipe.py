@@ -14,7 +14,7 @@ from kopt.callbacks.averaging import Averaging
 from kopt.data import Data
 from kopt.models import Model
 from kopt.regularizers import Regularizer
-from kopt.report import find_unfinished
+from kopt.report import find_if_any
 from kopt.rules import Adam, Rule
 from kopt.schedules import Schedule
 from kopt.training.steps.clips import GradientClip
@@ -139,8 +139,8 @@ class Command(Value):
         quick: Train for a moment, to see that everything works.
         check_target: Train from three seeds, and end with code 1 when the mean of their scores misses the target.
         folder: The folder of all run folders.
-        resume: Go on with an unfinished run: its folder, or "latest" for the newest one. Fields are then those of that
-            run, and only --training.epochs may grow.
+        resume: Go on with an unfinished run: its folder, or "latest" for the newest one; "auto" for the newest one if
+            there is one, else a new run. Fields are then those of that run, and only --training.epochs may grow.
     """
 
     of: Annotated[Recipe, tyro.conf.arg(name="")]
@@ -197,7 +197,7 @@ def command_line(
 
 
 def resumed(command: Given, args: Sequence[str]) -> Given:
-    """Return the defaults with the recipe of the run that `--resume` names; as they are without it."""
+    """Return the defaults with the recipe of the run that `--resume` names; as they are where there is none."""
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     options.add_argument("--resume")
     options.add_argument("--folder", default=command.folder)
@@ -205,12 +205,13 @@ def resumed(command: Given, args: Sequence[str]) -> Given:
         given, _ = options.parse_known_args(args)
     except argparse.ArgumentError:  # a value is missing, which the parser of all options refuses
         return command
-    if given.resume is None:
+    found = find_if_any(given.resume, given.folder, command.of.name)
+    if found is None:
         return command
-    found = find_unfinished(given.resume, given.folder, command.of.name).recipe
-    require(isinstance(found, Recipe), "resume", "must be of a run of a kopt.Recipe", found)
-    assert isinstance(found, Recipe)
-    return dataclasses.replace(command, of=found)
+    recipe = found.recipe
+    require(isinstance(recipe, Recipe), "resume", "must be of a run of a kopt.Recipe", recipe)
+    assert isinstance(recipe, Recipe)
+    return dataclasses.replace(command, of=recipe)
 
 
 class Script(NamedTuple):

@@ -71,7 +71,7 @@ def resume_run(run_folder: str | os.PathLike[str], epochs: int | None = None) ->
     Example:
         >>> resume_run("/nowhere/vision/2026-01-31")
         Traceback (most recent call last):
-        ValueError: resume must be 'latest' or the folder of a run in /nowhere/vision, got '/nowhere/vision/2026-01-31'.
+        ValueError: resume must be 'latest', 'auto' or the folder of a run in /nowhere/vision, got ...
 
     Source:
         See `run`.

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from kopt import distribute
 from kopt.experiment.recipe import Recipe
-from kopt.report import find_unfinished, reopened_folder, run_folder, write_start
+from kopt.report import find_if_any, find_unfinished, reopened_folder, run_folder, write_start
 from kopt.report.run_folder import CHECKPOINT, has_checkpoint, takes_locks
-from kopt.report.unfinished import Unfinished, is_finished
+from kopt.report.unfinished import AUTO, Unfinished, is_finished
 from kopt.training.checkpoint.callback import Checkpoint
 from kopt.values.checks import require
 from kopt.values.field_paths import paths
@@ -21,7 +21,7 @@ from kopt.values.fields import Value
 from kopt.values.texts import printable
 from kopt.values.types import FieldValue, Strategy
 
-__all__ = ["Begun", "begin", "open_folder", "remove_checkpoint", "resumable", "saved_recipe"]
+__all__ = ["Begun", "begin", "open_folder", "remove_checkpoint", "resumable", "saved_recipe", "say_new"]
 
 log = logging.getLogger("kopt")
 
@@ -55,16 +55,18 @@ def saved_recipe(asked: str | os.PathLike[str], folder: str | os.PathLike[str], 
     return found
 
 
-def resumable(asked: str | os.PathLike[str], folder: str | os.PathLike[str], recipe: Recipe) -> Unfinished:
+def resumable(
+    asked: str | os.PathLike[str] | None, folder: str | os.PathLike[str], recipe: Recipe
+) -> Unfinished | None:
     """Find the unfinished run that is to go on, and require that its recipe is this one, but for more epochs.
 
     Args:
-        asked: "latest", or the folder of the run.
+        asked: "latest", "auto" for the latest one if there is one, or the folder of the run; None for a new run.
         folder: The folder with a folder for each recipe.
         recipe: The recipe.
 
     Returns:
-        The run.
+        The run; None where a new one is to begin.
 
     Raises:
         ValueError: When there is no such run, or its recipe is another; the fields are named.
@@ -76,7 +78,9 @@ def resumable(asked: str | os.PathLike[str], folder: str | os.PathLike[str], rec
         Traceback (most recent call last):
         ValueError: resume must be of an unfinished run, of which none is in nowhere/digits, got 'latest'.
     """
-    found = find_unfinished(asked, folder, recipe.name)
+    found = find_if_any(asked, folder, recipe.name)
+    if found is None:
+        return None
     before, now = paths(found.recipe), paths(recipe)
     differing = [
         f"{path} was {before.get(path, ABSENT)!r} and is {now.get(path, ABSENT)!r}"
@@ -86,6 +90,21 @@ def resumable(asked: str | os.PathLike[str], folder: str | os.PathLike[str], rec
     rule = f"must be that of the run that is resumed: {'; '.join(differing)}"
     require(not differing, "recipe", rule, str(found.folder))
     return found
+
+
+def say_new(asked: str | os.PathLike[str] | None, resumed: Unfinished | None, place: str) -> None:
+    """Log that there was no run to go on with, where one was asked for if there is one.
+
+    Args:
+        asked: As for `resumable`.
+        resumed: What `resumable` returned.
+        place: The folder of the recipe's runs.
+
+    Example:
+        >>> say_new(None, None, "saved_models/vision")
+    """
+    if asked == AUTO and resumed is None:
+        log.info("resume: no unfinished run is in %s, a new one begins", printable(place))
 
 
 def differs(path: str, before: FieldValue, now: FieldValue) -> bool:
@@ -188,6 +207,12 @@ def begin(
         ['environment.json', 'recipe.json']
     """
     folder, final = places
+    number = distribute.workers(strategy)
+    finders = int(distribute.over_workers(strategy, [float(resumed is not None)])[0])
+    place = "no run" if resumed is None else str(resumed.folder)
+    require(
+        finders in (0, number), "resume", f"must find a run on all {number} workers, as it does on {finders}", place
+    )
     there = "" if folder is None or not takes_locks(folder) else str(folder.absolute())
     final_text, there = (distribute.text_from_chief(strategy, text) for text in (str(final), there))
     checkpoint, times, checksum = None, tuple[str, ...](), None
@@ -198,8 +223,7 @@ def begin(
     if resumed is not None:
         require(bool(there), "resume", "must be of a run on a file system with locks", str(resumed.folder))
         seen = distribute.over_workers(strategy, [float(os.path.isfile(pathlib.Path(there) / "recipe.json"))])
-        rule = f"must be of a run whose folder all {distribute.workers(strategy)} workers see"
-        require(int(seen[0]) == distribute.workers(strategy), "resume", rule, there)
+        require(int(seen[0]) == number, "resume", f"must be of a run whose folder all {number} workers see", there)
         times = (*resumed.resumed, datetime.datetime.now().isoformat(timespec="seconds"))
         checksum = resumed.checksum
         said = "" if has_checkpoint(pathlib.Path(there)) else ", from its start, for it has no checkpoint yet"

@@ -15,7 +15,7 @@ from kopt.callbacks import Average, EpochTime, LearningRate
 from kopt.data import Baseline, Split, Splits
 from kopt.data.base import take
 from kopt.experiment.recipe import Recipe
-from kopt.experiment.resuming import Begun, begin, open_folder, remove_checkpoint, resumable
+from kopt.experiment.resuming import Begun, begin, open_folder, remove_checkpoint, resumable, say_new
 from kopt.experiment.serving import encoded, served
 from kopt.experiment.signals import SignalStop
 from kopt.keras_internals import enable_determinism
@@ -53,7 +53,8 @@ def run(
         folder: The folder with a folder for each recipe.
         verbose: Whether to print the choices, the progress and the result.
         resume: The folder of an unfinished run of this recipe that goes on, or "latest" for the newest one; the recipe
-            may have more epochs than it had. None for a new run.
+            may have more epochs than it had. "auto" for the newest one if there is one, else a new run, for a command
+            that is started again by itself: the log says which. None for a new run.
 
     Returns:
         The run: its folder, recipe, history and results.
@@ -82,7 +83,7 @@ def run(
         nanoGPT's train.py, which reads in the order it runs.
     """
     require(isinstance(recipe, Recipe), "recipe", "must be a kopt.Recipe", recipe)
-    resumed = None if resume is None else resumable(resume, folder, recipe)
+    resumed = resumable(resume, folder, recipe)
     # First: a worker of a cluster must find the others before TensorFlow starts.
     devices = distribute.choose(recipe.devices, collectives=recipe.collectives)
     direction = recipe.data.direction  # refused here, when it is not known, and not after the training
@@ -91,6 +92,7 @@ def run(
     place = open_folder(folder, recipe, resumed) if chief else contextlib.nullcontext((None, None))
     with SignalStop() as stop, place as places, console_log(verbose and chief) as log:
         log.info("devices: %s", devices.reason)
+        say_new(resume, resumed, os.path.join(folder, recipe.name))
         begun = begin(devices.strategy, places, recipe, resumed)
         keras.utils.set_random_seed(recipe.seed)
         if recipe.training.deterministic:

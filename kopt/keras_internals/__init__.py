@@ -4,7 +4,7 @@ No other package of kopt may use a private name. A private API is here because n
 """
 
 from kopt.keras_internals.additive import kinds_of_added, kinds_of_losses, require_additive
-from kopt.keras_internals.datasets import slices_of
+from kopt.keras_internals.datasets import passes_are_alike, slices_of
 from kopt.keras_internals.determinism import enable_determinism, is_deterministic
 from kopt.keras_internals.fitting import (
     are_arrays,
@@ -178,6 +178,7 @@ __all__ = [
     "separate_losses",
     "set_dropout",
     "sizes_unknown",
+    "passes_are_alike",
     "slices_of",
     "sparse_targets",
     "start_at",

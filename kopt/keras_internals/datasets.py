@@ -10,6 +10,22 @@ from tensorflow.python.data.ops.shuffle_op import _ShuffleDataset
 
 from kopt.values.types import Dataset, Nest
 
+PLACE = "tensorflow.python.data."
+# What makes the iterator of its input together with its own: that of a shuffle has its order from then on.
+AT_ONCE = frozenset(
+    f"_{name}Dataset"
+    for name in (
+        *("Batch", "Filter", "Map", "Options", "PaddedBatch", "ParallelBatch"),
+        *("ParallelMap", "Prefetch", "Skip", "Take", "Zip"),
+    )
+) | {"_AssertCardinalityDataset"}
+# What makes it later, or has no input.
+LATER = frozenset(
+    f"_{name}Dataset"
+    for name in ("Concatenate", "Range", "Repeat", "Shuffle", "Tensor", "TensorSlice", "Unbatch", "Window")
+) | {"CacheDataset", "TFRecordDatasetV2", "TextLineDatasetV2"}
+HARMLESS = ("Assert", "PrintV2")  # operations that count as stateful
+
 
 class Slices(NamedTuple):
     """The parts of `from_tensor_slices(tensors).shuffle(buffer).batch(batch_size, drop_remainder=whole_only)`.
@@ -56,3 +72,29 @@ def slices_of(dataset: Dataset) -> Slices | None:
 def draws_anew(shuffled: Dataset) -> bool:
     """Return whether a shuffle has no seed and another order each time."""
     return bool(shuffled._reshuffle_each_iteration) and int(shuffled._seed) == int(shuffled._seed2) == 0
+
+
+def passes_are_alike(dataset: Dataset, at_once: bool = True) -> bool:
+    """Tell whether an iterator gives the same whether those made before it have been read or not.
+
+    So it is without randomness, and for a shuffle that draws anew for each iterator at the moment at which that is
+    made. False for all that is not known to be so: Python functions, random maps, variables, datasets of other kinds.
+
+    Args:
+        dataset: A tf.data.Dataset.
+        at_once: Whether its iterator is made together with that of the dataset that reads it.
+    """
+    kind, anew = type(dataset), isinstance(dataset, _ShuffleDataset) and bool(dataset._reshuffle_each_iteration)
+    known = kind.__module__.startswith(PLACE) and kind.__name__ in AT_ONCE | LATER
+    if not known or anew and not at_once or not all(map(is_pure, dataset._functions())):
+        return False
+    below = at_once and kind.__name__ in AT_ONCE
+    return all(passes_are_alike(one, below) for one in dataset._inputs())
+
+
+def is_pure(wrapper: Nest) -> bool:
+    """Return whether the function of a dataset gives the same at each call."""
+    function = wrapper.function
+    captured = any(one.dtype in (tf.resource, tf.variant) for one in function.captured_inputs)
+    stateful = (one.type for one in function.graph.get_operations() if one.op_def.is_stateful)
+    return not captured and all(name in HARMLESS for name in stateful)

@@ -9,7 +9,7 @@ from kopt.report.run_finder import found_runs, read_runs
 from kopt.report.run_folder import reopened_folder, run_folder
 from kopt.report.run_reader import read_run
 from kopt.report.run_writer import NotWritten, write_metrics, write_report, write_result, write_start
-from kopt.report.unfinished import find_unfinished
+from kopt.report.unfinished import find_if_any, find_unfinished
 from kopt.values.moved_names import moved_names
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "compare_figure",
     "console_log",
     "differences",
+    "find_if_any",
     "find_unfinished",
     "found_runs",
     "history_figure",

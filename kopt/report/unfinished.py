@@ -14,9 +14,10 @@ from kopt.values.places import as_path
 from kopt.values.texts import clipped
 from kopt.values.types import Json
 
-__all__ = ["LATEST", "Unfinished", "find_unfinished", "is_finished"]
+__all__ = ["AUTO", "LATEST", "Unfinished", "find_if_any", "find_unfinished", "is_finished"]
 
 LATEST = "latest"
+AUTO = "auto"  # the latest one, if there is one
 STAMP = re.compile(r"(\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2})(?:-(\d{1,9}))?", re.ASCII)
 
 
@@ -34,6 +35,29 @@ class Unfinished(NamedTuple):
     recipe: Named
     checksum: str | None
     resumed: tuple[str, ...]
+
+
+def find_if_any(asked: str | os.PathLike[str] | None, root: str | os.PathLike[str], recipe: str) -> Unfinished | None:
+    """Find the run that a run is asked to go on with.
+
+    Args:
+        asked: None for a new run; "auto" for the latest one if there is one; else as for `find_unfinished`.
+        root: As for `find_unfinished`.
+        recipe: As for `find_unfinished`.
+
+    Returns:
+        The run; None where a new one is to begin.
+
+    Raises:
+        ValueError: As from `find_unfinished`; with "auto" too where there is a run, but a damaged one.
+
+    Example:
+        >>> find_if_any("auto", "nowhere", "vision") is None
+        True
+    """
+    if asked is None or (asked == AUTO and not names_of(as_path(root) / recipe)):
+        return None
+    return find_unfinished(LATEST if asked == AUTO else asked, root, recipe)
 
 
 def find_unfinished(asked: str | os.PathLike[str], root: str | os.PathLike[str], recipe: str) -> Unfinished:
@@ -58,7 +82,7 @@ def find_unfinished(asked: str | os.PathLike[str], root: str | os.PathLike[str],
     """
     parent = as_path(root) / recipe
     place = latest(parent) if asked == LATEST else named(asked)
-    rule = f"must be 'latest' or the folder of a run in {parent}"
+    rule = f"must be 'latest', 'auto' or the folder of a run in {parent}"
     require(os.path.isdir(place) and place.resolve().parent == parent.resolve(), "resume", rule, str(asked))
     links = [name for name in ("recipe.json", CHECKPOINT) if os.path.islink(place / name)]
     whole = os.path.isfile(place / "recipe.json") and not links
@@ -76,11 +100,20 @@ def find_unfinished(asked: str | os.PathLike[str], root: str | os.PathLike[str],
 
 def latest(parent: pathlib.Path) -> pathlib.Path:
     """Return the folder of the newest unfinished run in a recipe's folder, by the time in its name."""
+    found = names_of(parent)
+    require(bool(found), "resume", f"must be of an unfinished run, of which none is in {parent}", LATEST)
+    return parent / max(found, key=lambda name: found[name])
+
+
+def names_of(parent: pathlib.Path) -> dict[str, tuple[str, int]]:
+    """Return the names of the unfinished runs in a recipe's folder, each with the time and the number in it."""
     names = os.listdir(parent) if os.path.isdir(parent) else []
     dated = {name: match for name in names if (match := STAMP.fullmatch(name.removeprefix(UNFINISHED)))}
-    found = [name for name in dated if os.path.isfile(parent / name / "recipe.json") and is_unfinished(parent / name)]
-    require(bool(found), "resume", f"must be of an unfinished run, of which none is in {parent}", LATEST)
-    return parent / max(found, key=lambda name: (dated[name][1], int(dated[name][2] or 1)))
+    return {
+        name: (match[1], int(match[2] or 1))
+        for name, match in dated.items()
+        if os.path.isfile(parent / name / "recipe.json") and is_unfinished(parent / name)
+    }
 
 
 def named(asked: str | os.PathLike[str]) -> pathlib.Path:

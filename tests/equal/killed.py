@@ -1,4 +1,4 @@
-"""What test_killed_worker.py runs: a training in which the last worker is killed at the first start."""
+"""What test_killed_worker.py runs: a training in which the last worker gets a signal at the first start."""
 
 import json
 import logging
@@ -15,16 +15,16 @@ from kopt import Loop, distribute
 
 
 class Killed(keras.callbacks.Callback):
-    """Kill this process in the second epoch."""
+    """Send this process a signal in the second epoch."""
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path, number: int):
         super().__init__()
-        self.folder = folder
+        self.folder, self.number = folder, number
 
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == 1:
             (self.folder / "killed").write_text(str(time.time()))
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.number)
 
 
 def model_of() -> keras.Model:
@@ -40,7 +40,7 @@ def train(model: keras.Model, epochs: int, **how) -> None:
     loop.fit(x, x[:, :1], epochs=epochs, batch_size=8, verbose=0, **how)
 
 
-def main(folder: pathlib.Path, epochs: int) -> None:
+def main(folder: pathlib.Path, epochs: int, sent: str = "SIGKILL") -> None:
     number, begun = json.loads(os.environ["TF_CONFIG"])["task"]["index"], time.time()
     again = (folder / "killed").exists()
     name = f"{'again' if again else 'first'}{number}"
@@ -48,14 +48,19 @@ def main(folder: pathlib.Path, epochs: int) -> None:
     signal.alarm(200)  # a worker that waits for ever fails the test
     with distribute.strategy("multi-worker").scope():
         model = model_of()
-    callbacks = [] if again or number == 0 else [Killed(folder)]
+    callbacks = [] if again or number == 0 else [Killed(folder, signal.Signals[sent])]
     # The first start is endless but for the kill: whoever ends it is the launcher, or TensorFlow.
     epochs = epochs if again else 10**6
-    train(model, epochs, callbacks=callbacks, checkpoint=folder / "checkpoints", every="1 steps")
+    every = "1 steps" if sent == "SIGKILL" else "1h"
+    try:
+        train(model, epochs, callbacks=callbacks, checkpoint=folder / "checkpoints", every=every)
+    except SystemExit as ended:
+        (folder / f"ended{number}").write_text(json.dumps([ended.code, time.time()]))
+        raise
     (folder / f"trained{number}").write_text(str(int(model.optimizer.iterations.numpy())))
     np.save(folder / f"weights{number}.npy", model.get_weights()[0])
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main(pathlib.Path(sys.argv[1]), int(sys.argv[2]))
+    main(pathlib.Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

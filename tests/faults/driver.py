@@ -4,7 +4,8 @@
     python tests/faults/driver.py --kills 200 --seed 1
 
 The first prints a JSON list with a result a job. The second shares the kills out among all trainings, half of them to
-the first one, and prints what differed. No TensorFlow operation may run before a fork.
+the first one, and prints the names of all that differed; the folder of checkpoints of a run that ended otherwise, and
+what both runs ended with, stay in a folder that is printed. No TensorFlow operation may run before a fork.
 """
 
 import argparse
@@ -92,16 +93,26 @@ def killed(job: dict[str, Any], room: pathlib.Path) -> dict[str, Any]:
             where = (
                 f"run {runs}, every {fits.every}, after the kills {[f'{one.place} {one.count:.4g}' for one in deaths]}"
             )
-            wrong.append(f"{where}: {unequal(wanted, got or {})}")
-        shutil.rmtree(fits.folder)
+            wrong.append(f"{where}: {unequal(wanted, got or {})}; kept in {kept(job, fits.folder, wanted, got)}")
+            print(f"{name}: {wrong[-1]}", file=sys.stderr, flush=True)  # at once, whatever becomes of the rest
+        shutil.rmtree(fits.folder, ignore_errors=True)
     places = sorted({death.place for death in deaths})
     return {"kills": len(deaths), "runs": runs, "wrong": wrong, "places": places}
 
 
+def kept(job: dict[str, Any], folder: pathlib.Path, wanted: dict[str, str], got: dict[str, str] | None) -> pathlib.Path:
+    """Move what a run that ended otherwise has left to where it stays; return that folder."""
+    place = pathlib.Path(tempfile.mkdtemp(prefix=f"killed-{job['training'].replace(' ', '-')}-"))
+    (place / "ends.json").write_text(json.dumps({"job": job, "wanted": wanted, "got": got}, indent=1))
+    if folder.exists():
+        shutil.move(folder, place / "checkpoints")
+    return place
+
+
 def unequal(wanted: dict[str, str], got: dict[str, str]) -> str:
-    """Return what differs between two ends of a training."""
+    """Return what differs between two ends of a training: all names."""
     names = [name for name in {**wanted, **got} if wanted.get(name) != got.get(name)]
-    text = ", ".join(names[:6])
+    text = ", ".join(names)
     seen = next((name for name in names if "History" in name or "callbacks" in name), None)
     return text if seen is None else f"{text}; {seen}: {wanted.get(seen)} became {got.get(seen)}"
 
@@ -117,11 +128,12 @@ def run(jobs: list[Any], do: Callable[[Any, pathlib.Path], Any]) -> list[Any]:
             place = running.pop(os.wait()[0])
             error = rooms[place] / "result.error"
             whole = (rooms[place] / "result").exists()
-            results[place] = (
-                json.loads((rooms[place] / "result").read_text())
-                if whole
-                else {"failed": error.read_text() if error.exists() else "killed"}
-            )
+            if whole:
+                results[place] = json.loads((rooms[place] / "result").read_text())
+                return
+            text = error.read_text() if error.exists() else "killed"
+            stays = shutil.move(rooms[place], tempfile.mkdtemp(prefix="failed-"))
+            results[place] = {"failed": f"{text}kept in {stays}"}
 
         for place, job in enumerate(jobs):
             if len(running) == BESIDE:

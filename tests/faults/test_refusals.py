@@ -203,3 +203,54 @@ def test_a_second_training_in_the_folder_is_refused(tmp_path: pathlib.Path) -> N
 
     fit(tmp_path, compiled(), callbacks=[Second()], epochs=1)
     assert len(said) == 1 and "process" in said[0] and json.dumps(said)
+
+
+def unlabelled(folder: pathlib.Path) -> None:
+    x, y = points()
+    fit(folder, compiled(), (x, y + 9))
+
+
+def of_nothing(folder: pathlib.Path) -> None:
+    fit(folder, compiled(), validation_data=(np.zeros((0, FEATURES)), np.zeros(0)))
+
+
+def without_state(folder: pathlib.Path) -> None:
+    callback = type("Mine", (keras.callbacks.Callback,), {"on_epoch_end": lambda *_: None})()
+    kopt.fit(compiled(), *points(), callbacks=[callback, kopt.callbacks.Checkpoint(folder, strict=True)], verbose=0)
+
+
+def nothing(root: pathlib.Path) -> pathlib.Path:
+    return root / "runs" / "of" / "mine"
+
+
+def empty(root: pathlib.Path) -> pathlib.Path:
+    (root / "mine").mkdir()
+    return root / "mine"
+
+
+def of_the_user(root: pathlib.Path) -> pathlib.Path:
+    (empty(root) / "notes.txt").write_text("mine")
+    return root / "mine"
+
+
+def with_a_lock(root: pathlib.Path) -> pathlib.Path:
+    with CheckpointFolder(root / "mine").locked():
+        return root / "mine"
+
+
+@pytest.mark.parametrize("before", [nothing, empty, of_the_user, with_a_lock])
+@pytest.mark.parametrize("refused", [unlabelled, of_nothing, without_state])
+def test_a_refused_fit_leaves_the_folder_as_it_was(refused: Any, before: Any, tmp_path: pathlib.Path) -> None:
+    folder = before(tmp_path)
+    was = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError):
+        refused(folder)
+    assert sorted(tmp_path.rglob("*")) == was
+    with CheckpointFolder(folder).locked():  # it is free
+        pass
+
+
+def test_what_was_written_stays_when_training_raises(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(Stopped), counted(keras.callbacks.CallbackList, "on_train_batch_end", 9, stop):
+        fit(tmp_path / "mine", compiled())
+    assert CheckpointFolder(tmp_path / "mine").steps() and (tmp_path / "mine" / "lock").exists()

@@ -40,7 +40,7 @@ def locked(folder: pathlib.Path, name: str = "checkpoint") -> Iterator[None]:
     """Make a folder, and hold its lock in the block.
 
     The lock is flock's on the file `lock`, so that none is left behind by a process that was killed. Child processes
-    do not hold it.
+    do not hold it. When the block raises and has written nothing, what was made for it is removed again.
 
     Args:
         folder: The folder.
@@ -62,15 +62,54 @@ def locked(folder: pathlib.Path, name: str = "checkpoint") -> Iterator[None]:
         flock(2).
     """
     require(sys.platform != "win32", name, "must be None on Windows, which has no flock", str(folder))
+    before = names_in(folder)
+    with taken_back(folder), opened(folder, name) as file:
+        take(file, folder, name)
+        try:
+            yield
+        except BaseException:
+            alone = file in held and names_in(folder) - before == {LOCK}  # a forked child does not hold it
+            with contextlib.suppress(OSError):  # the folder was made one that cannot be written to
+                if alone and is_of(file, folder):
+                    (folder / LOCK).unlink()
+            raise
+
+
+@contextlib.contextmanager
+def taken_back(folder: pathlib.Path) -> Iterator[None]:
+    """Remove the folders that a block has made, where it raises and nothing is in them."""
+    absent = [one for one in (folder, *folder.parents) if not os.path.lexists(one)]
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # something is in one, and so in those around it
+            for one in absent:
+                one.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def opened(folder: pathlib.Path, name: str) -> Iterator[int]:
+    """Make a folder, and open its lock's file in a block."""
     file = prepared(folder, name)
     held.add(file)
     try:
-        take(file, folder, name)
-        yield
+        yield file
     finally:
         if file in held:  # not in a forked child, where it is closed
             held.remove(file)
             os.close(file)
+
+
+def names_in(folder: pathlib.Path) -> set[str]:
+    """Return the names of what is in a folder; none where it is none, or cannot be read."""
+    return set(os.listdir(folder)) if os.path.isdir(folder) and os.access(folder, os.R_OK) else set()
+
+
+def is_of(file: int, folder: pathlib.Path) -> bool:
+    """Return whether an open file is the lock of a folder, and was not removed since it was opened."""
+    lock = folder / LOCK
+    return os.path.lexists(lock) and os.path.samestat(os.fstat(file), os.lstat(lock))
 
 
 def prepared(folder: pathlib.Path, name: str) -> int:
@@ -100,5 +139,6 @@ def take(file: int, folder: pathlib.Path, name: str) -> None:
         owner = "".join(one for one in owner.strip() if one.isprintable()) or "a process that is not known"
         rule = "must be a folder that no other process trains in"
         raise ValueError(f"{name} {rule}, got {str(folder)!r} ({owner}).") from error
+    require(is_of(file, folder), name, "must be a folder that no other process removes", str(folder))
     os.ftruncate(file, 0)
     os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)

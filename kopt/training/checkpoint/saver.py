@@ -19,7 +19,7 @@ from kopt.training.checkpoint.every import Due
 from kopt.training.checkpoint.fingerprint import fingerprint, unlike
 from kopt.training.checkpoint.folder import CheckpointFolder
 from kopt.training.checkpoint.options import Options
-from kopt.training.checkpoint.state import described, differences, put_back, taken
+from kopt.training.checkpoint.state import described, differences, parts_of, put_back, put_parts_back, taken
 from kopt.training.checkpoint.unsaved import Run, Unsaved
 from kopt.training.checkpoint.writer import Writer
 from kopt.training.epoch_result import Moment
@@ -100,10 +100,15 @@ class Saver(Unsaved):
         required_pairs(run.callbacks, self.saved.values["callbacks"])
 
     def restore(self, run: Run) -> None:
-        saved = self.saved
         self.due.begin()
-        if saved is None:
-            return
+        if self.saved is not None:
+            self.go_on(run, self.saved)
+        _, received = self.agreed(False)
+        if received and self.options.on_signal == "raise":  # nothing was trained that a checkpoint would have
+            raise exception_of(received)
+
+    def go_on(self, run: Run, saved: Content) -> None:
+        """Put training back to where it was stopped."""
         values = saved.values
         started = time.perf_counter()
         for name, source in run.sources.items():
@@ -112,7 +117,7 @@ class Saver(Unsaved):
                 place = {name: array for name, array in saved.arrays.items() if name.startswith(PREFIX)}
                 source.go_to(position, run.first, values["moment"][1], place)
             else:
-                source.revisit(position.begun)
+                source.revisit(position)
         seconds, drawn = time.perf_counter() - started, self.drawn_by_data(run)
         if seconds > LONG:
             log.info("checkpoint: drawing the data again up to where training stopped took %.1f s", seconds)
@@ -124,6 +129,7 @@ class Saver(Unsaved):
         require(not differ, "checkpoint", f"must be of this model: {differ}", str(self.options.folder))
         restore_states(run.callbacks, values["callbacks"])
         put_back(variables, saved.arrays)
+        put_parts_back(variables, saved.arrays, self.strategy)
         randomness.set_random_states(values["random"], but=drawn)
         self.best.value, self.steps = values["best"], values["steps"]
         epoch, amid = values["moment"][:2]
@@ -150,7 +156,7 @@ class Saver(Unsaved):
         assert run is not None
         variables = run.variables
         return Content(
-            taken(variables) | (run.sources["train"].saved_place() or {}),
+            taken(variables) | parts_of(variables, self.strategy) | (run.sources["train"].saved_place() or {}),
             {
                 "format": FORMAT,
                 "versions": versions_of(),

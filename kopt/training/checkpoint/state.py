@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from kopt.values.types import Json, Variable
+from kopt import distribute
+from kopt.values.types import Json, Strategy, Variable
 
-__all__ = ["described", "differences", "put_back", "taken"]
+__all__ = ["described", "differences", "parts_of", "put_back", "put_parts_back", "taken"]
 
 SHOWN = 3  # differences in an error
 
@@ -56,6 +57,70 @@ def put_back(variables: Sequence[Variable], arrays: Mapping[str, np.ndarray]) ->
         variable.assign(arrays[key(place)])
 
 
+def parts_of(variables: Sequence[Variable], strategy: Strategy) -> dict[str, np.ndarray]:
+    """Return each replica's part of the variables that reading sums up, such as metrics; all workers must call this.
+
+    The sum that `taken` copies would be shared out equally: what is added to that is rounded otherwise.
+
+    Args:
+        variables: TensorFlow variables.
+        strategy: The distribution strategy.
+
+    Returns:
+        Arrays of shape (replicas, *shape), by their places; none on one replica.
+
+    Example:
+        >>> parts_of([tf.Variable([1.0, 2.0])], tf.distribute.get_strategy())
+        {}
+    """
+    summed = {place: one for place, one in enumerate(variables) if is_summed(one, strategy)}
+    if not summed:
+        return {}
+    local = {place: strategy.experimental_local_results(one) for place, one in summed.items()}
+    rows = np.stack(
+        [np.concatenate([np.ravel(row[number].numpy()) for row in local.values()]) for number in here(strategy)]
+    )
+    whole = np.zeros((distribute.workers(strategy), rows.size), "float64")
+    whole[distribute.rank(strategy)] = rows.ravel()
+    whole = distribute.over_workers(strategy, whole.ravel().tolist()).reshape(strategy.num_replicas_in_sync, -1)
+    ends = np.cumsum([int(np.prod(one.shape)) for one in summed.values()])[:-1]
+    parts = np.split(whole, ends, axis=1)
+    return {
+        part_key(place): part.reshape(-1, *one.shape).astype(one.dtype.as_numpy_dtype)
+        for (place, one), part in zip(summed.items(), parts)
+    }
+
+
+def put_parts_back(variables: Sequence[Variable], arrays: Mapping[str, np.ndarray], strategy: Strategy) -> None:
+    """Write the parts that `parts_of` returned, where there are as many replicas as there were.
+
+    Args:
+        variables: The variables, in the same order, into which `put_back` has written their sums.
+        arrays: The copies; those of others are passed over.
+        strategy: The distribution strategy.
+
+    Example:
+        >>> put_parts_back([tf.Variable(1.0)], {}, tf.distribute.get_strategy())
+    """
+    first = distribute.rank(strategy) * len(here(strategy))
+    for place, variable in enumerate(variables):
+        parts = arrays.get(part_key(place))
+        if parts is not None and len(parts) == strategy.num_replicas_in_sync:
+            for number, one in enumerate(strategy.experimental_local_results(variable)):
+                one.assign(parts[first + number])
+
+
+def is_summed(variable: Variable, strategy: Strategy) -> bool:
+    """Return whether each replica has a part of a variable."""
+    on_read = variable.synchronization == tf.VariableSynchronization.ON_READ
+    return strategy.num_replicas_in_sync > 1 and on_read and variable.dtype.is_floating
+
+
+def here(strategy: Strategy) -> range:
+    """Return the numbers of the replicas of this process, from 0 on."""
+    return range(strategy.num_replicas_in_sync // distribute.workers(strategy))
+
+
 def differences(saved: Sequence[Json], now: Sequence[Json]) -> str:
     """Return how two descriptions of variables differ, as a text; empty when they do not.
 
@@ -94,3 +159,8 @@ def shown(description: Json) -> str:
 def key(place: int) -> str:
     """Return the name of the array of a variable."""
     return f"state.{place:04}"
+
+
+def part_key(place: int) -> str:
+    """Return the name of the array of each replica's part of a variable."""
+    return f"parts.{place:04}"

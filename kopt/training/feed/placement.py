@@ -19,8 +19,9 @@ from kopt.distribute import workers
 from kopt.training.feed.batches import is_optional, rows
 from kopt.training.feed.chunks import LARGEST_BATCH, Arrays
 from kopt.training.feed.class_weights import ClassWeight, Weigh, weighing
+from kopt.training.feed.residents import ResidentSource, room_of
 from kopt.training.feed.slices import arrays_of_slices
-from kopt.training.feed.sources import ResidentSource, Source, room_of
+from kopt.training.feed.sources import Source
 from kopt.training.feed.streams import StreamSource
 from kopt.training.feed.validation import require_data, require_labels
 from kopt.values.checks import require

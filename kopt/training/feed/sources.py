@@ -6,28 +6,24 @@ import warnings
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import tensorflow as tf
 
 from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ChunkSizer, ResidentChunk
 from kopt.training.feed.position import Position
 from kopt.values.checks import require
 from kopt.values.moved_names import moved_names
-from kopt.values.types import Nest, Tensor
+from kopt.values.types import Nest
 
 __getattr__ = moved_names(
     __name__,
     {
-        "Resident": "ResidentSource",
+        "Resident": "kopt.training.feed.residents.ResidentSource",
+        "ResidentSource": "kopt.training.feed.residents.ResidentSource",
         "Stream": "kopt.training.feed.streams.StreamSource",
         "StreamSource": "kopt.training.feed.streams.StreamSource",
     },
 )
 
-ORDERS = 2**20  # examples in the orders that lie on the device for epochs to come
-MOST_ORDERS = 64
 LARGEST_CHUNK = 2**31 - 1  # steps
-ORDER = "iterator.order"  # its name in a checkpoint
-FEW_ORDERS = 8  # that are drawn at a time where each epoch is a chunk of its own
 
 
 class Source(abc.ABC):
@@ -45,12 +41,14 @@ class Source(abc.ABC):
         known: The number of batches, where it is known beforehand.
         given: The number of batches that it was made with.
         is_resident: Whether the arrays lie on the device.
+        passes_are_alike: Whether a pass gives the same whether those before it, which have begun, were read or not.
         arrays: The arrays whose batches are in an order of kopt's or of the dataset's own; None for other data.
         sizer: The number of steps of the next chunk.
     """
 
     arrays: Arrays | None = None
     is_resident = False
+    passes_are_alike = False
 
     def __init__(self, num_batches: int | None, steps_per_epoch: int | None, chunk_steps: int | None, epochs: int = 1):
         self.known, self.steps_per_epoch, self.sizer = num_batches, steps_per_epoch, ChunkSizer(chunk_steps)
@@ -158,6 +156,9 @@ class Source(abc.ABC):
         self.sizer.size = self.sizer.asked or LARGEST_CHUNK
         for count in range(1, position.begun + 1):
             cut = amid and count == position.begun
+            if not cut and not self.steps_per_epoch and self.passes_are_alike:
+                self.pass_over(first + count - 1, position.found)
+                continue
             for chunk in self.epoch(first + count - 1):
                 steps = min(chunk.steps, position.done - self.done) if cut else chunk.steps
                 found = self.draw(chunk, steps)
@@ -166,11 +167,33 @@ class Source(abc.ABC):
                 if cut and self.done >= position.done:
                     break
 
-    def revisit(self, times: int) -> None:
-        """Draw all of the data so many times, as evaluations have done, and evaluate nothing."""
-        for _ in range(times):
+    def revisit(self, position: Position) -> None:
+        """Draw all of the data as often as evaluations have done up to a position, and evaluate nothing.
+
+        Nothing is drawn where that changes nothing: each evaluation begins the data anew.
+
+        Args:
+            position: The position after the last evaluation.
+        """
+        for _ in range(position.begun):
             self.reset()
-            self.replay(Position(1, 0, 0, 0, False, False, None, 1), 0, amid=False)
+            if self.passes_are_alike:
+                self.sizer.size = self.sizer.asked or LARGEST_CHUNK
+                self.pass_over(0, position.found)
+            else:
+                self.replay(Position(1, 0, 0, 0, False, False, None, 1), 0, amid=False)
+
+    def pass_over(self, number: int, found: int | None) -> None:
+        """Go through an epoch, and draw nothing.
+
+        Args:
+            number: The number of the epoch.
+            found: The number of batches, where it is known.
+        """
+        for chunk in self.epoch(number):
+            steps = chunk.steps if found is None else min(chunk.steps, found - self.seen)
+            ended = steps < chunk.steps
+            self.advance(dataclasses.replace(chunk, steps=steps + ended), ChunkResult(steps, ()))
 
     def jump(self, position: Position, first: int) -> None:
         """Go to a position in data whose order is a function of the pass: draw nothing but the order."""
@@ -211,106 +234,3 @@ class Source(abc.ABC):
 
     def close(self) -> None:
         """End an epoch."""
-
-
-class ResidentSource(Source):
-    """Arrays on the device.
-
-    Args:
-        arrays: The data.
-        steps_per_epoch: Steps after which an epoch is cut; None for the end of the data.
-        chunk_steps: Steps a chunk, where a number is asked for.
-        epochs: The number of epochs that are planned.
-        epochs_per_chunk: The most epochs that a chunk may hold: 1 where something has to happen between them.
-        room: The number of epochs whose orders lie on the device at a time; no other number of epochs changes it.
-    """
-
-    is_resident = True
-
-    def __init__(
-        self,
-        arrays: Arrays,
-        steps_per_epoch: int | None,
-        chunk_steps: int | None,
-        *,
-        epochs: int = 1,
-        epochs_per_chunk: int = 1,
-        room: int = 1,
-    ):
-        super().__init__(arrays.batches, steps_per_epoch, chunk_steps, epochs)
-        whole = steps_per_epoch is None and chunk_steps is None
-        self.arrays: Arrays = arrays
-        self.room, self.epochs_per_chunk = room, epochs_per_chunk if whole else 1
-        self.orders: Tensor = None
-        self.ordered, self.row = range(0), 0  # the epochs whose orders are on the device; the row of the pass
-
-    @property
-    def batch_spec(self) -> Nest:
-        return self.arrays.batch_spec(self.arrays.batch_size if self.arrays.even else None)
-
-    @property
-    def examples(self) -> int | None:
-        return None if self.steps_per_epoch else self.arrays.examples
-
-    def start(self, number: int) -> None:
-        """Put the orders of this epoch, and of those that follow, on the device."""
-        if number not in self.ordered:
-            most = min(self.room, self.epochs, self.room if self.epochs_per_chunk > 1 else FEW_ORDERS)
-            self.ordered = range(number, number + max(1, most))
-            orders = np.zeros([self.room, self.arrays.examples], "int32")
-            for row, epoch in enumerate(self.ordered):
-                orders[row] = self.arrays.order(epoch)
-            self.orders = tf.constant(orders)
-        self.row = number - self.ordered.start
-
-    def saved_place(self) -> dict[str, np.ndarray] | None:
-        """Return the order of the pass, where no seed says it."""
-        drawn = self.arrays.numbers is not None and self.running
-        return {ORDER: self.orders[self.row].numpy()} if drawn else None
-
-    def restore_place(self, place: Mapping[str, np.ndarray]) -> None:
-        orders = np.zeros([self.room, self.arrays.examples], "int32")
-        orders[0] = place[ORDER]
-        self.orders, self.ordered, self.row = tf.constant(orders), range(self.ordered.start, self.ordered.start + 1), 0
-
-    def replay(self, position: Position, first: int, amid: bool) -> None:
-        self.jump(position, first)
-
-    def revisit(self, times: int) -> None:
-        self.begun += times
-
-    def chunk(self, steps: int) -> ResidentChunk:
-        return ResidentChunk(
-            first=self.done,
-            steps=steps,
-            fresh=self.done == 0,
-            asked=self.sizer.asked,
-            planned=self.planned,
-            arrays=self.arrays,
-            orders=self.orders,
-            parts=((self.row, self.seen, steps),),
-        )
-
-    def whole_epochs(self, number: int, last: int) -> ResidentChunk | None:
-        batches = self.arrays.batches
-        count = min(self.sizer.size // batches, last - number, self.epochs_per_chunk, self.room)
-        if count < 2:
-            return None
-        self.start(number)
-        count = min(count, self.ordered.stop - number)
-        if count < 2:
-            return None
-        return ResidentChunk(
-            first=0,
-            steps=count * batches,
-            fresh=True,
-            planned=self.planned,
-            arrays=self.arrays,
-            orders=self.orders,
-            parts=tuple((self.row + place, 0, batches) for place in range(count)),
-        )
-
-
-def room_of(arrays: Arrays) -> int:
-    """Return the number of epochs whose orders lie on the device at a time in training."""
-    return max(1, min(ORDERS // arrays.examples, MOST_ORDERS))

@@ -47,6 +47,7 @@ class StreamSource(Source):
         as_given = internals.is_of_dataset(adapter) and isinstance(dataset, tf.data.Dataset)
         self.iterators = Iterators(dataset, as_given=as_given, looked_at=looked_at)
         self.changing = internals.is_of_py_dataset(adapter)
+        self.passes_are_alike = as_given and internals.passes_are_alike(dataset)
         self.iterator: Nest = None
         self.arrays = ordered[0] if ordered else None
 
@@ -96,7 +97,8 @@ class StreamSource(Source):
             super().replay(position, first, amid)
         else:
             self.jump(position, first)
-            draw(self.iterator, position.seen if position.running else 0)
+            if position.running:  # else there is no iterator yet
+                draw(self.iterator, position.seen)
 
     def ended(self) -> None:
         self.iterators.ended()

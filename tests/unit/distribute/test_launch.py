@@ -223,6 +223,16 @@ def test_bad_numbers_are_refused(given, message: str) -> None:
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("before", [(), ("--",)])
+def test_what_comes_after_the_script_is_the_scripts(before, monkeypatch) -> None:
+    given = []
+    monkeypatch.setattr("kopt.__main__.launch", lambda command, **how: given.append((command, how["workers"])) or 0)
+    with pytest.raises(SystemExit) as ended:
+        main(["launch", "--workers", "1", *before, "script.py", "--workers", "7", "--", "--resume", "auto"])
+    assert ended.value.code == 0
+    assert given == [(("script.py", "--workers", "7", "--", "--resume", "auto"), 1)]
+
+
 @pytest.mark.parametrize("option", [("--restarts", "1"), ("--grace", "3")])
 def test_tuners_take_no_options_of_workers(option, capsys) -> None:
     with pytest.raises(SystemExit) as ended:

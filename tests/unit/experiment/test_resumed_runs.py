@@ -163,14 +163,42 @@ def test_a_run_that_an_error_has_ended_goes_on_by_the_command_with_more_epochs(e
     assert capsys.readouterr().err.startswith("error: resume must be of an unfinished run, not of a finished one, got ")
 
 
+def test_auto_goes_on_with_the_latest_run_and_else_begins_one(ended, capsys) -> None:
+    root = ended.parent.parent
+    args, command = ["--folder", str(root), "--resume", "auto"], kopt.Command(replace(RECIPE, {"training.epochs": 2}))
+    done = kopt.run_command(kopt.command_line(command, quick={}, args=args))
+    assert done.folder == ended and len(done.history["loss"]) == 4  # the fields are those of the run
+    printed = capsys.readouterr().out
+    assert f"resumed: {ended}" in printed and "a new one begins" not in printed
+    new = kopt.run_command(kopt.command_line(command, quick={}, args=args))  # the other one is finished
+    assert new.folder != ended and len(new.history["loss"]) == 2 and "resumed" not in new.metrics
+    assert f"resume: no unfinished run is in {ended.parent}, a new one begins" in capsys.readouterr().out
+    assert (
+        kopt.run(command.of, folder=root / "other", verbose=False, resume="auto").folder.parent.parent.name == "other"
+    )
+
+
+def test_auto_refuses_a_run_that_is_there_and_cannot_go_on(ended) -> None:
+    damage("recipe.json", "[]", ended)
+    with pytest.raises(ValueError, match="^resume must be of a run with a whole recipe.json"):
+        kopt.run(RECIPE, folder=ended.parent.parent, verbose=False, resume="auto")
+
+
 REFUSED = {
-    "no such run": (["nowhere"], "resume must be 'latest' or the folder of a run in {root}/stopped, got "),
-    "elsewhere": (["/tmp"], "resume must be 'latest' or the folder of a run in {root}/stopped, got '/tmp'."),
-    "by a detour": (["{ended}/../.."], "resume must be 'latest' or the folder of a run in {root}/stopped, got "),
+    "no such run": (["nowhere"], "resume must be 'latest', 'auto' or the folder of a run in {root}/stopped, got "),
+    "elsewhere": (["/tmp"], "resume must be 'latest', 'auto' or the folder of a run in {root}/stopped, got '/tmp'."),
+    "by a detour": (
+        ["{ended}/../.."],
+        "resume must be 'latest', 'auto' or the folder of a run in {root}/stopped, got ",
+    ),
     "empty": ([""], "resume must be a text or a path, not empty and without NUL, got ''."),
     "another rate": (
         ["latest", "--schedule.rate", "0.5", "--seed", "7"],
         "recipe must be that of the run that is resumed: schedule.rate was 0.01 and is 0.5; seed was 0 and is 7, got ",
+    ),
+    "another rate, auto": (
+        ["auto", "--seed", "7"],
+        "recipe must be that of the run that is resumed: seed was 0 and is",
     ),
     "fewer epochs": (["latest", "--training.epochs", "3"], "recipe must be that of the run that is resumed: training."),
     "quick": (["latest", "--quick"], "recipe must be that of the run that is resumed: training.epochs was 4 and is 1"),

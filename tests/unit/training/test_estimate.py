@@ -86,7 +86,7 @@ def test_fits_of_any_length_evaluations_and_predictions_are_a_program_each(jit: 
 
 
 def test_lengths_with_room_for_one_order_and_for_several_are_two_programs(network, points, monkeypatch) -> None:
-    monkeypatch.setattr("kopt.training.feed.sources.ORDERS", 100)
+    monkeypatch.setattr("kopt.training.feed.residents.ORDERS", 100)
     ours, theirs = network(), network()
     loop, how = Loop(ours, jit=False), {"batch_size": 10, "epochs": 3, "shuffle": False, "verbose": 0}
     for rows in (100, 20, 100, 50):  # room for one order, for five, and for two

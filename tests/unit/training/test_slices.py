@@ -9,8 +9,8 @@ from kopt import keras_internals as internals
 from kopt.training import Loop
 from kopt.training.feed.chunks import ChunkResult
 from kopt.training.feed.placement import DataSpec
+from kopt.training.feed.residents import ResidentSource
 from kopt.training.feed.slices import arrays_of_slices
-from kopt.training.feed.sources import ResidentSource
 from kopt.training.feed.streams import StreamSource
 
 slices = tf.data.Dataset.from_tensor_slices

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from kopt import keras_internals as internals
 from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ChunkSizer
-from kopt.training.feed.sources import ResidentSource, Source
+from kopt.training.feed.residents import ResidentSource
+from kopt.training.feed.sources import Source
 from kopt.training.feed.streams import StreamSource
 
 DATA = tf.reshape(tf.range(10.0), (10, 1))
