@@ -43,7 +43,7 @@ def fingerprint(model: KerasModel, step: Step, sources: Mapping[str, Source]) ->
         found |= flat(f"layer {place}", described(layer))
     for place, optimizer in enumerate(training_optimizers(model)):
         found |= flat(f"optimizer {place}" if place else "optimizer", described(optimizer))
-    found |= flat("loss", keras.tree.map_structure(said, model.loss))
+    found |= flat("loss", keras.tree.map_structure(said, getattr(model, "loss", None)))
     if isinstance(step, TrainStep):
         parts = {"micro_batches": step.micro_batches, "clip": step.clip, "augment": step.augment, "sparse": step.sparse}
         found |= flat("step", parts)
@@ -76,10 +76,18 @@ def described(thing: Nest) -> Json:
     """
     kind = type(thing)
     own = kind.__module__.partition(".")[0] in ("keras", "kopt") and not isinstance(thing, keras.Model)
-    config = thing.get_config() if own else {}
+    config = config_of(thing) if own else {}
     if not isinstance(config.get("learning_rate"), Mapping):
         config.pop("learning_rate", None)
     return {"class": kind.__name__} | config
+
+
+def config_of(thing: Nest) -> Json:
+    """Return a configuration; {} where there is none, as of a wrapper around a user's layer that has none."""
+    try:
+        return thing.get_config()
+    except Exception:  # the user's get_config may raise anything
+        return {}
 
 
 def said(loss: Nest) -> Json:

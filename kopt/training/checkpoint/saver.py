@@ -92,12 +92,16 @@ class Saver(Unsaved):
 
     def check(self, run: Run) -> None:
         self.run, self.of = run, fingerprint(run.model, run.step, run.sources)
-        require_declared(run.callbacks, self.options.strict)
+        self.require_declared(run.callbacks)
         if self.saved is None:
             return
         unequal = unlike(self.saved.values["fingerprint"], self.of)
         require(not unequal, "checkpoint", f"must be of this run: {unequal}", str(self.options.folder))
         required_pairs(run.callbacks, self.saved.values["callbacks"])
+
+    def require_declared(self, callbacks: Sequence[KerasCallback]) -> None:
+        """Name the callbacks whose state is not saved, or refuse them."""
+        require_declared(callbacks, self.options.strict)
 
     def restore(self, run: Run) -> None:
         saved = self.saved
@@ -214,7 +218,7 @@ class Saver(Unsaved):
     def epoch_ended(self, moment: Moment, epochs: int, last: bool) -> bool:
         self.held = None
         best = self.best.improves(moment.result.logs)
-        due, received = self.agreed(self.due.count(epochs=epochs))
+        due, received = self.agreed(self.due.count(epochs=epochs) or self.options.each_epoch)
         if last:
             due = self.options.at_end
         if self.ended or not (due or received or best):
@@ -222,7 +226,7 @@ class Saver(Unsaved):
         content = self.content(moment)
         if received and not last:
             self.leave(received, content, best)
-        elif received or best or last:
+        elif received or best or last or self.options.each_epoch:
             self.write(content, best)
             self.due.begin()
         elif self.submit(content):

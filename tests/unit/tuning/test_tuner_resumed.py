@@ -240,7 +240,7 @@ def test_a_trial_does_not_go_on_under_other_terms(tmp_path, caplog) -> None:
     assert again.study.best_trial.intermediate_values == whole.study.best_trial.intermediate_values
 
 
-@pytest.mark.parametrize("damage", ["progress.json", "last-2.npz", "last-2.weights.h5"])
+@pytest.mark.parametrize("damage", ["progress.json", "last/step-000000000002.safetensors"])
 def test_a_broken_checkpoint_is_not_gone_on_from(damage: str, tmp_path, caplog) -> None:
     build = lambda hp: MODELS["momentum"]()
     whole = search(tmp_path, "a", build, None)
