@@ -1,7 +1,12 @@
 """A trial that is lost and gone on with ends as one that is not, to the bit, on one device."""
 
 import dataclasses
+import json
 import pathlib
+import shutil
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import keras
@@ -214,6 +219,41 @@ def test_a_recipe_goes_on_with_its_average_augmentation_and_patience(tmp_path, c
         found[-1].search(callbacks=[Lost(None)], verbose=0)
     require_same(*found)
     assert "anew" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["recipe", "fit"])
+def test_a_trial_that_is_killed_in_mid_epoch_goes_on_there(kind: str, tmp_path) -> None:
+    """Where kopt trains it: 2 steps at most are trained again, with the same bits."""
+    whole, ended = str(tmp_path / "whole"), str(tmp_path / "ended")
+    jobs = json.dumps([[whole, 0], [ended, 4], [ended, 14], [ended, 0]])
+    command = [sys.executable, str(pathlib.Path(__file__).with_name("killed_search.py")), kind, jobs]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    one, first, second, other = json.loads(done.stdout)
+    assert (first, second) == (-signal.SIGKILL, -signal.SIGKILL), done.stderr
+    assert one[0] == other[0] and (one[1], other[1]) == (20, 8) and "anew" not in done.stderr
+    assert not list((tmp_path / "ended").rglob("last")) and not list((tmp_path / "ended").rglob("progress*"))
+
+
+def test_a_trial_that_an_older_version_began_begins_anew(tmp_path, caplog) -> None:
+    build = lambda hp: MODELS["momentum"]()
+    whole = search(tmp_path, "a", build, None)
+    with pytest.raises(KeyboardInterrupt):
+        fit = {"epochs": EPOCHS, "verbose": 0, "batch_size": 20, "callbacks": [Lost(2)]}
+        Kept(build, "loss", max_trials=1, directory=tmp_path, project_name="b").search(X, Y, **fit)
+    folder = tmp_path / "b" / "trial_0"
+    shutil.rmtree(folder / "last")
+    fields = {"of": {}, "values": {}, "finished": [], "epochs": [{"loss": 1.0}], "last": "last-1", "best": 1.0}
+    (folder / "progress.json").write_text(json.dumps(fields | {"best_before": None}))
+    for name in ("last-1.npz", "last-1.weights.h5"):
+        (folder / name).write_bytes(b"of kopt 0.1")
+    lost = search(tmp_path, "b", build, None)
+    require_same(whole, lost)
+    assert "trial 1 begins anew: an older version of kopt began it" in caplog.text
+    assert sorted(path.name for path in (tmp_path / "b" / "trial_1").iterdir()) == [
+        "build_config.json",
+        "checkpoint.weights.h5",
+    ]
 
 
 def test_a_trial_does_not_go_on_under_other_terms(tmp_path, caplog) -> None:
