@@ -3,8 +3,8 @@
     python killed_search.py KIND '[[folder, update], ...]'
 
 KIND is "recipe", for a search over a recipe, or "fit", for a hypermodel of a user's that calls kopt.fit; either trains
-for 4 epochs of 5 updates. The process of a search is killed when its trial has made so many updates, 0 for none. Printed
-is a JSON list of what each has ended with: a negative signal, or [what was found, updates that were made here]. Found
+for 4 epochs of 5 updates. The process of a search is killed when its trial has made so many updates, 0 for none. What
+is printed is a JSON list of what each has ended with: a negative signal, or [found, updates that were made here]. Found
 are the score, the SHA-256 of the last epoch's weights and optimizer, that of the best epoch's weights, the values of
 the epochs, and what a callback has counted that declares no state.
 """
@@ -100,7 +100,8 @@ def search(kind: str, folder: str, update: int) -> list[Any]:
         tuner = Kept(hypermodel, "val_loss", max_trials=1, directory=folder)
         tuner.search(verbose=0, callbacks=[watch])
     else:
-        tuner = Kept(OnesOwn(), keras_tuner.Objective("loss", "min"), max_trials=1, directory=folder)
+        worst = keras_tuner.Objective("loss", "max")  # the first epoch, which is over when the process is killed
+        tuner = Kept(OnesOwn(), worst, max_trials=1, directory=folder)
         tuner.search(X, Y, verbose=0, callbacks=[watch])
     best = digest(tuner.get_best_models()[0].get_weights())
     values = sorted(tuner.study.best_trial.intermediate_values.items())
