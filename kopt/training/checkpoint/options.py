@@ -26,7 +26,6 @@ class Options:
         on_signal: Whether a signal ends training by an exception after the checkpoint, or training stops as by
             `stop_training`, for a caller that receives the signal itself.
         at_end: Whether a checkpoint is written when training is complete.
-        each_epoch: Whether one is written at the end of each epoch too, before training goes on.
 
     Example:
         >>> options = Options(pathlib.Path("runs"), Every.of("30s"))
@@ -43,4 +42,3 @@ class Options:
     on_error: Literal["raise", "warn"] = "raise"
     on_signal: Literal["raise", "stop"] = "raise"
     at_end: bool = True
-    each_epoch: bool = False

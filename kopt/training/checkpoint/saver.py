@@ -218,7 +218,7 @@ class Saver(Unsaved):
     def epoch_ended(self, moment: Moment, epochs: int, last: bool) -> bool:
         self.held = None
         best = self.best.improves(moment.result.logs)
-        due, received = self.agreed(self.due.count(epochs=epochs) or self.options.each_epoch)
+        due, received = self.agreed(self.due.count(epochs=epochs))
         if last:
             due = self.options.at_end
         if self.ended or not (due or received or best):
@@ -226,7 +226,7 @@ class Saver(Unsaved):
         content = self.content(moment)
         if received and not last:
             self.leave(received, content, best)
-        elif received or best or last or self.options.each_epoch:
+        elif received or best or last:
             self.write(content, best)
             self.due.begin()
         elif self.submit(content):

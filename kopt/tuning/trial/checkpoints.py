@@ -36,10 +36,10 @@ __getattr__ = moved_names(
 class TrialCheckpoint(SavedInLoop):
     """Save the weights of a trial's best epoch, and a checkpoint from which another process goes on with the trial.
 
-    A trial that kopt's Loop trains has the checkpoints of `kopt.callbacks.Checkpoint`: at the end of each epoch and
-    each 30 s within, with the place in the data. In Keras' fit and in loops of the user's that call `on_train_begin`
-    once and begin with the epoch `initial_epoch`, as fit does, a checkpoint is written between epochs; the order of the
-    examples begins anew. In any other loop, which calls only `set_model` and `on_epoch_end`, the best epoch is saved.
+    A trial that kopt's Loop trains has the checkpoints of `kopt.callbacks.Checkpoint`: each 30 s, in mid-epoch too,
+    with the place in the data. In Keras' fit and in loops of the user's that call `on_train_begin` once and begin with
+    the epoch `initial_epoch`, as fit does, one is written at the end of each epoch; the order of the examples begins
+    anew. In any other loop, which calls only `set_model` and `on_epoch_end`, the best epoch is saved.
 
     Callbacks that define `get_state` and `set_state` have their state in it, as Keras' own; others plain attributes.
 
@@ -76,6 +76,7 @@ class TrialCheckpoint(SavedInLoop):
         self.logs: list[dict[str, float]] = []
         self.next: int | None = first  # the next epoch; None when training cannot be resumed
         self.fits = 0
+        self.fingerprint: dict[str, str] = {}
         self.undeclared: Undeclared | None = None  # None before on_train_begin
 
     @property
@@ -129,7 +130,8 @@ class TrialCheckpoint(SavedInLoop):
         if best and self.chief:
             self.save_best()
         # No checkpoint when the fit is about to stop: a process that dies now goes on from the epoch before.
-        if not self.in_loop and self.next is not None and self.chief and not self.model.stop_training:
+        stops = getattr(self.model, "stop_training", False)  # which a model that is not compiled does not have
+        if not (self.in_loop or stops) and self.next is not None and self.chief:
             self.save(self.next)
 
     def save_best(self) -> None:
@@ -175,10 +177,8 @@ class TrialCheckpoint(SavedInLoop):
 
 def options_of(progress: Progress) -> Options:
     """Return how Loop writes the checkpoints of a trial."""
-    checkpoints = progress.checkpoints
-    return Options(
-        checkpoints.folder, Every.of(EVERY), keep=checkpoints.keep, signals=(), at_end=False, each_epoch=True
-    )
+    folder = progress.checkpoints
+    return Options(folder.folder, Every.of(EVERY), keep=folder.keep, signals=(), at_end=False)
 
 
 class TrialSaver(Saver):

@@ -57,7 +57,7 @@ class OnesOwn(keras_tuner.HyperModel):
 
 
 class Watch(keras.callbacks.Callback):
-    """Kills the process after an update, when its checkpoint is written; it declares no state, but has a sum."""
+    """Kills the process after an update; it declares no state, but has a sum."""
 
     def __init__(self, update: int):
         super().__init__()
@@ -69,10 +69,10 @@ class Watch(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         next(self.made)
         self.sum += float(logs["loss"])
+        for one in threading.enumerate():
+            if one.name == "kopt-checkpoint":  # so that none is left out for another that is being written
+                one.join()
         if self.update and int(keras.ops.convert_to_numpy(self.model.optimizer.iterations)) == self.update:
-            for one in threading.enumerate():
-                if one.name == "kopt-checkpoint":
-                    one.join()
             os.kill(os.getpid(), signal.SIGKILL)
 
 
