@@ -17,6 +17,8 @@ from kopt.values.types import Json, KerasModel, Nest, Step, TensorSpec
 
 ROWS = 64  # of each array that are in its checksum
 SHOWN = 4  # differences in an error
+# Raised by Keras for a user's layer without get_config, a lambda whose source is not a file, an object of another kind.
+NO_CONFIG = (NotImplementedError, OSError, TypeError, ValueError, AttributeError)
 UNSAID = ("name", "build_config", "registered_name", "module", "shared_object_id")  # of a configuration
 
 
@@ -43,7 +45,7 @@ def fingerprint(model: KerasModel, step: Step, sources: Mapping[str, Source]) ->
         found |= flat(f"layer {place}", described(layer))
     for place, optimizer in enumerate(training_optimizers(model)):
         found |= flat(f"optimizer {place}" if place else "optimizer", described(optimizer))
-    found |= flat("loss", keras.tree.map_structure(said, getattr(model, "loss", None)))
+    found |= flat("loss", keras.tree.map_structure(said, model.loss if model.compiled else None))
     if isinstance(step, TrainStep):
         parts = {"micro_batches": step.micro_batches, "clip": step.clip, "augment": step.augment, "sparse": step.sparse}
         found |= flat("step", parts)
@@ -86,7 +88,7 @@ def config_of(thing: Nest) -> Json:
     """Return a configuration; {} where there is none, as of a wrapper around a user's layer that has none."""
     try:
         return thing.get_config()
-    except Exception:  # the user's get_config may raise anything
+    except NO_CONFIG:
         return {}
 
 

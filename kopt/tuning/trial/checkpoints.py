@@ -130,7 +130,7 @@ class TrialCheckpoint(SavedInLoop):
         if best and self.chief:
             self.save_best()
         # No checkpoint when the fit is about to stop: a process that dies now goes on from the epoch before.
-        stops = getattr(self.model, "stop_training", False)  # which a model that is not compiled does not have
+        stops = vars(self.model).get("stop_training", False)  # which a model that is not compiled does not have
         if not (self.in_loop or stops) and self.next is not None and self.chief:
             self.save(self.next)
 
