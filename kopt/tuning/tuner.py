@@ -21,11 +21,10 @@ from kopt.tuning.search.study import open_search
 from kopt.tuning.space.hypermodel import HyperModel
 from kopt.tuning.space.pruners import pruner_of
 from kopt.tuning.space.samplers import sampler_of
-from kopt.tuning.trial.checkpoints import Progress, discard, keep_checkpoints
 from kopt.tuning.trial.execution import data_of, execute, is_stopped
 from kopt.tuning.trial.input_specs import symbolic
 from kopt.tuning.trial.objectives import NotFinite, directions, measured, objectives_of
-from kopt.tuning.trial.snapshot import StartAnew
+from kopt.tuning.trial.progress import Progress, StartAnew, discard, keep_checkpoints
 from kopt.tuning.trial.validation import (
     require_copyable,
     require_counts,
@@ -219,8 +218,9 @@ class Tuner(TrialTuner):
         """Train a trial's models, one for each fold and execution; the pruner may stop the trial between two models."""
         callbacks = kwargs.pop("callbacks", None) or []
         progress = Progress(self.oracle.folder.trial(trial.trial_id))
-        if changed := progress.changed(terms_of(self, args, kwargs)):
-            self.begin_anew(trial, progress, f"other {', '.join(changed)}")
+        changed = progress.changed(terms_of(self, args, kwargs))
+        if progress.fault or changed:
+            self.begin_anew(trial, progress, progress.fault or f"other {', '.join(changed)}")
         try:
             return self.executed(trial, progress, callbacks, args, kwargs)
         except StartAnew as why:

@@ -80,7 +80,7 @@ moved_modules = MovedModules(
         "kopt.tuning.records": "kopt.tuning.search.trials",
         "kopt.tuning.refusals": "kopt.tuning.trial.validation",
         "kopt.tuning.samplers": "kopt.tuning.space.samplers",
-        "kopt.tuning.snapshot": "kopt.tuning.trial.snapshot",
+        "kopt.tuning.snapshot": "kopt.tuning.trial.progress",
         "kopt.tuning.space.drawing": "kopt.tuning.space.sampling",
         "kopt.tuning.starts": "kopt.tuning.search.enqueue",
         "kopt.tuning.storage": "kopt.tuning.search.storage",

@@ -15,7 +15,8 @@ from examples import CALLBACKS
 from kopt import callbacks, schedules
 from kopt.state import Knob
 from kopt.training import ProgressBar
-from kopt.tuning.trial.checkpoints import Checkpoint, Progress
+from kopt.tuning.trial.checkpoints import TrialCheckpoint
+from kopt.tuning.trial.progress import Progress
 
 IN_HAND = {
     **CALLBACKS,
@@ -23,7 +24,7 @@ IN_HAND = {
     "scheduled, closed": lambda: [callbacks.Scheduled(Knob(name="dial"), schedules.Step(0.1, 0.5, every=1))],
     "progress_bar": lambda: [ProgressBar(live=False)],
     "progress_bar, live": lambda: [ProgressBar(live=True)],
-    "checkpoint": lambda: [Checkpoint(Progress(pathlib.Path("trial")), keras_tuner.Objective("loss", "min"))],
+    "checkpoint": lambda: [TrialCheckpoint(Progress(pathlib.Path("trial")), keras_tuner.Objective("loss", "min"))],
 }
 NEEDS = {
     "average": {"begin", "step", "compiled"},

@@ -33,8 +33,8 @@ from kopt.experiment.recipe_cli import run_command  # noqa: E402
 from kopt.training.checkpoint.files import Damaged, read_file  # noqa: E402
 from kopt.tuning.search.folder import SearchFolder  # noqa: E402
 from kopt.tuning.search.storage import open_storage, open_study  # noqa: E402
-from kopt.tuning.trial.checkpoints import Progress  # noqa: E402
-from kopt.tuning.trial.snapshot import StartAnew, read_snapshot  # noqa: E402
+from kopt.tuning.trial.progress import Progress, StartAnew  # noqa: E402
+from kopt.tuning.trial.undeclared import Undeclared  # noqa: E402
 from kopt.values import from_json  # noqa: E402
 from kopt.values.places import inside  # noqa: E402
 
@@ -201,11 +201,12 @@ def read_progress(place: Place, content: bytes) -> None:
     (folder / "progress.json").write_bytes(content)
     with refused(), quiet():
         progress = Progress(folder)
+        if progress.fault:
+            progress.restart()
         progress.changed({"epochs": 3})
-        last = folder / f"{progress.last}.npz"
-        if not place.guard.holds(last):
-            raise Broken(f"{last} is outside")
         progress.write()
+        if Progress(folder).fault:
+            raise Broken("what was written is not read")
 
 
 def read_a_checkpoint(place: Place, content: bytes) -> None:
@@ -215,11 +216,23 @@ def read_a_checkpoint(place: Place, content: bytes) -> None:
         read_file(path)
 
 
-def read_a_snapshot(place: Place, content: bytes) -> None:
-    path = place.home / "last-1.npz"
-    path.write_bytes(content)
-    with refused(StartAnew):
-        read_snapshot(path)
+def go_on_with_a_trial(place: Place, found: tuple[bytes, list[Any]]) -> None:
+    """Read the checkpoint of a trial, and put the state of a callback back that declares none."""
+    content, state = found
+    last = place.home / "trial_1" / "last"
+    last.mkdir(parents=True, exist_ok=True)
+    (last / "step-000000000001.safetensors").write_bytes(content)
+    with refused(StartAnew), quiet():
+        progress = Progress(last.parent)
+        progress.last()
+        progress.restart()
+        if last.exists():
+            raise Broken("the checkpoint is not removed")
+    callback = inputs.Counts()
+    with refused():
+        Undeclared([callback]).restore(state)
+    if callback.on_epoch_end.__func__ is not inputs.Counts.on_epoch_end or type(callback) is not inputs.Counts:
+        raise Broken("the callback has other methods")
 
 
 def use_a_name(place: Place, name: str) -> None:
@@ -266,7 +279,7 @@ def readers(home: pathlib.Path) -> dict[str, Reader]:
         "models": Reader(250, inputs.models(), load_a_model),
         "journals": Reader(150, inputs.journals(), open_a_journal),
         "progress": Reader(150, inputs.bytes_of(inputs.PROGRESS), read_progress),
-        "snapshots": Reader(150, inputs.snapshots(), read_a_snapshot),
+        "trials": Reader(150, inputs.trials(), go_on_with_a_trial),
         "names": Reader(150, inputs.NAMES, use_a_name),
         "kopt": Reader(170, inputs.command_lines(home), run_kopt),
         "recipes": Reader(80, inputs.recipe_lines(), run_a_recipe),

@@ -21,10 +21,10 @@ import kopt
 from kopt import data, report, schedules
 from kopt import models as nets
 from kopt.report import run_writer
+from kopt.training.checkpoint import packing
 from kopt.training.checkpoint.content import Content
 from kopt.training.checkpoint.files import write_file
 from kopt.tuning.search.journal import Journal
-from kopt.tuning.trial.snapshot import write_snapshot
 from kopt.values import to_json
 
 CANARY = "kopt_canary"  # a module that no input may get imported
@@ -201,11 +201,8 @@ PROGRESS = json.dumps(
     {
         "of": {"epochs": 3},
         "values": {"units": 3},
-        "finished": [{"loss": 0.5}],
-        "epochs": [{"loss": 1.0, "accuracy": 0.5}],
-        "last": "last-1",
-        "best_before": 0.5,
-        "best": 0.4,
+        "finished": [{"loss": 0.5, "accuracy": 0.5}],
+        "best": 0.5,
     }
 ).encode()
 
@@ -292,21 +289,21 @@ def checkpoints() -> some.SearchStrategy[bytes]:
     return bytes_of(written(lambda path: write_file(path, content), "step-000000000001.safetensors"))
 
 
-def snapshots() -> some.SearchStrategy[bytes]:
-    """Damaged snapshots of training, and arrays that hold pickles."""
-    state = {"callbacks": [["A", {"wait": 2}]], "seeds": [np.arange(2)], "random": {"a": (1, 2.5)}}
-    whole = written(lambda path: write_snapshot(state, path), "last-1.npz")
-    hostile = io.BytesIO()
-    np.savez(hostile, arr_0=np.array([Payload()], dtype=object))
-    form = str(np.load(io.BytesIO(whole))["arr_0"])
+class Counts(keras.callbacks.Callback):
+    """A callback of a user's that declares no state."""
 
-    def with_text(text: str) -> bytes:
-        content = io.BytesIO()
-        np.savez(content, np.array(text.encode("utf-8", "replace").decode()), np.arange(2))
-        return content.getvalue()
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.wait = epoch
 
-    texts = some.lists(JSON, max_size=3).map(json.dumps) | some.integers(0, len(form)).map(lambda end: form[:end])
-    return damaged(whole) | repacked(whole) | texts.map(with_text) | some.just(hostile.getvalue())
+
+def trials() -> some.SearchStrategy[tuple[bytes, list[Any]]]:
+    """Damaged checkpoints of a trial, and states of a callback."""
+    names = some.sampled_from(["wait", "on_epoch_end", "__class__", "set_model", "model", "_model", *TEXTS])
+    attributes = some.dictionaries(names, some.integers() | some.text(max_size=3), max_size=2)
+    packs = attributes.map(lambda one: json.dumps(packing.packed(one, [])))
+    packs |= texts_of(json.dumps(packing.packed({"wait": 2}, [])))
+    state = some.tuples(some.sampled_from(["Counts", "Callback"]), packs, some.just([np.arange(2)]))
+    return some.tuples(checkpoints(), some.lists(state, min_size=1, max_size=1))
 
 
 # ---- names and command lines ----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as some
 
 TOTAL = int(os.environ.get("KOPT_FUZZ_EXAMPLES", "2000"))
-NAMES = ("values", "texts of values", "run folders", "models", "journals", "progress", "snapshots", "names", "kopt")
+NAMES = ("values", "texts of values", "run folders", "models", "journals", "progress", "trials", "names", "kopt")
 NAMES += ("recipes", "checkpoints")
 
 

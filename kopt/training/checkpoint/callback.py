@@ -18,10 +18,33 @@ from kopt.values.checks import is_among, is_whole, require
 from kopt.values.places import as_path
 from kopt.values.types import CallbackState, KerasCallback, KerasModel, Logs
 
-__all__ = ["Checkpoint", "Checkpointed"]
+__all__ = ["Checkpoint", "Checkpointed", "SavedInLoop"]
 
 
-class Checkpoint(Callback):
+class SavedInLoop(Callback):
+    """A callback that has `Loop` write checkpoints, and go on from the last one.
+
+    Example:
+        >>> SavedInLoop().in_loop
+        False
+    """
+
+    in_loop = False
+
+    def saver_in_loop(self, model: KerasModel) -> Unsaved:
+        """Return what writes the checkpoints of a fit of Loop.
+
+        Args:
+            model: The model.
+        """
+        return Unsaved()
+
+    def close(self) -> None:
+        super().close()
+        self.in_loop = False  # the next fit may be Keras' own
+
+
+class Checkpoint(SavedInLoop):
     """Write checkpoints to a folder, and go on from the last one when the same fit is run again.
 
     In `kopt.fit` and `Loop.fit`, where `checkpoint="folder"` is short for it, a run that was killed anywhere and is
@@ -88,7 +111,6 @@ class Checkpoint(Callback):
         require(is_among(on_error, "raise", "warn"), "on_error", "must be 'raise' or 'warn'", on_error)
         place = as_path(folder, "checkpoint")
         self.options = Options(place, Every.of(every), keep, keep_best, strict, Signals(signals).names, on_error)
-        self.in_loop = False
         self.saver: FitSaver | None = None
         self.batches = 0
 
@@ -121,9 +143,10 @@ class Checkpoint(Callback):
             self.saver.end()
             self.saver = None
 
-    def close(self) -> None:
-        super().close()
-        self.in_loop = False  # the next fit may be Keras' own
+    # In Loop
+
+    def saver_in_loop(self, model: KerasModel) -> Unsaved:
+        return Saver(self.options, model)
 
     def get_state(self) -> CallbackState:
         return {}
@@ -152,7 +175,7 @@ def saver_of(
     of_folder = checkpoint is not None and not isinstance(checkpoint, Checkpoint)
     rule = "must be given beside a folder of checkpoints, or to Checkpoint"
     require(every is None or of_folder, "every", rule, every)
-    asked = [one for one in callbacks if isinstance(one, Checkpoint)]
+    asked = [one for one in callbacks if isinstance(one, SavedInLoop)]
     found = list(asked)
     if isinstance(checkpoint, Checkpoint):
         found.append(checkpoint)
@@ -165,4 +188,4 @@ def saver_of(
     require(not others, "callbacks", "must not restore training beside a checkpoint", others)
     for one in asked:
         one.in_loop = True
-    return Saver(found[0].options, model)
+    return found[0].saver_in_loop(model)

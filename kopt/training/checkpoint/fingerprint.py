@@ -17,6 +17,8 @@ from kopt.values.types import Json, KerasModel, Nest, Step, TensorSpec
 
 ROWS = 64  # of each array that are in its checksum
 SHOWN = 4  # differences in an error
+# Raised by Keras for a user's layer without get_config, a lambda whose source is not a file, an object of another kind.
+NO_CONFIG = (NotImplementedError, OSError, TypeError, ValueError, AttributeError)
 UNSAID = ("name", "build_config", "registered_name", "module", "shared_object_id")  # of a configuration
 
 
@@ -43,7 +45,7 @@ def fingerprint(model: KerasModel, step: Step, sources: Mapping[str, Source]) ->
         found |= flat(f"layer {place}", described(layer))
     for place, optimizer in enumerate(training_optimizers(model)):
         found |= flat(f"optimizer {place}" if place else "optimizer", described(optimizer))
-    found |= flat("loss", keras.tree.map_structure(said, model.loss))
+    found |= flat("loss", keras.tree.map_structure(said, model.loss if model.compiled else None))
     if isinstance(step, TrainStep):
         parts = {"micro_batches": step.micro_batches, "clip": step.clip, "augment": step.augment, "sparse": step.sparse}
         found |= flat("step", parts)
@@ -76,10 +78,18 @@ def described(thing: Nest) -> Json:
     """
     kind = type(thing)
     own = kind.__module__.partition(".")[0] in ("keras", "kopt") and not isinstance(thing, keras.Model)
-    config = thing.get_config() if own else {}
+    config = config_of(thing) if own else {}
     if not isinstance(config.get("learning_rate"), Mapping):
         config.pop("learning_rate", None)
     return {"class": kind.__name__} | config
+
+
+def config_of(thing: Nest) -> Json:
+    """Return a configuration; {} where there is none, as of a wrapper around a user's layer that has none."""
+    try:
+        return thing.get_config()
+    except NO_CONFIG:
+        return {}
 
 
 def said(loss: Nest) -> Json:

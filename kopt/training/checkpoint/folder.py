@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from kopt.training.checkpoint.content import Content
 from kopt.training.checkpoint.files import UNFINISHED, Damaged, read_file, sync_folder, write_file
-from kopt.training.checkpoint.lock import locked
+from kopt.training.checkpoint.lock import LOCK, locked
 from kopt.values.checks import is_whole, require
 from kopt.values.places import as_path
 
@@ -164,3 +164,17 @@ class CheckpointFolder:
             Damaged: When it is not whole.
         """
         return read_file(self.folder / BEST) if self.has_best() else None
+
+    def remove(self) -> None:
+        """Remove the checkpoints, and the folder unless something else is in it too; call it when nothing trains there.
+
+        Example:
+            >>> CheckpointFolder("nowhere").remove()
+        """
+        if self.folder.is_symlink() or not self.folder.is_dir():
+            return
+        for name in os.listdir(self.folder):
+            if name in (BEST, LOCK) or STEP.fullmatch(name) or LEFT.fullmatch(name):
+                (self.folder / name).unlink()
+        with contextlib.suppress(OSError):  # files of the user are in it
+            self.folder.rmdir()

@@ -7,22 +7,20 @@ from collections.abc import Sequence
 
 import keras
 
-import kopt.keras_internals.resuming as randomness
 from kopt import distribute
 from kopt import keras_internals as internals
-from kopt.state import training_variables
 from kopt.training.checkpoint.best import Best
-from kopt.training.checkpoint.callback_states import restore_states, states_of
+from kopt.training.checkpoint.between_epochs import content_between_epochs, put_back_between_epochs
+from kopt.training.checkpoint.callback_states import restore_states
 from kopt.training.checkpoint.content import Content
 from kopt.training.checkpoint.every import Due
-from kopt.training.checkpoint.fingerprint import fingerprint, unlike
+from kopt.training.checkpoint.fingerprint import fingerprint
 from kopt.training.checkpoint.folder import CheckpointFolder
 from kopt.training.checkpoint.options import Options
-from kopt.training.checkpoint.saver import FORMAT, require_declared, require_kind, versions_of
-from kopt.training.checkpoint.state import described, differences, put_back, taken
+from kopt.training.checkpoint.saver import require_declared
 from kopt.training.checkpoint.writer import Writer
 from kopt.values.checks import require
-from kopt.values.types import KerasCallback, KerasModel, Logs, Variable
+from kopt.values.types import KerasCallback, KerasModel, Logs
 
 log = logging.getLogger("kopt")
 
@@ -78,18 +76,10 @@ class FitSaver:
 
     def restore(self, saved: Content) -> None:
         """Put the model back, and fit to the epoch; the History is put back when all callbacks have begun."""
-        values, place = saved.values, str(self.options.folder)
-        require_kind(saved, "model.fit", place)
-        unequal = unlike(values["fingerprint"], self.of)
-        require(not unequal, "checkpoint", f"must be of this run: {unequal}", place)
-        randomness.random_states()  # makes Keras' global seed
-        variables = self.variables
-        differ = differences(values["variables"], described(variables))
-        require(not differ, "checkpoint", f"must be of this model: {differ}", place)
+        values = saved.values
         own = [one for one in self.callbacks if one is not self.history]
-        restore_states(own, [one for one in values["callbacks"] if one[0] != "History"])
-        put_back(variables, saved.arrays)
-        randomness.set_random_states(values["random"])
+        states = [one for one in values.get("callbacks", ()) if one[0] != "History"]
+        put_back_between_epochs(saved, self.model, own, states, self.of, str(self.options.folder))
         self.best.value, self.steps = values["best"], values["steps"]
         epoch, stopped = values["moment"]
         internals.start_at(self.model, self.epochs if stopped else epoch)
@@ -100,12 +90,6 @@ class FitSaver:
         if self.saved is not None:
             restore_states([self.history], [one for one in self.saved.values["callbacks"] if one[0] == "History"])
             self.saved = None
-
-    @property
-    def variables(self) -> list[Variable]:
-        """The variables of training, without those of metrics, which begin anew with each epoch."""
-        metrics = {id(internals.raw(one)) for one in self.model.metrics_variables}
-        return [one for one in training_variables(self.model) if id(one) not in metrics]
 
     def epoch_ended(self, epoch: int, steps: int, logs: Logs) -> None:
         """Write a checkpoint where one is due or training ends.
@@ -129,26 +113,12 @@ class FitSaver:
 
     def content(self, epoch: int, stopped: bool, logs: Logs) -> Content:
         """Return what a checkpoint holds at the end of an epoch, which the History is yet to be told."""
-        random = randomness.random_states()  # before the variables, for it makes Keras' global seed
-        variables, history = self.variables, keras.callbacks.History()
+        history = keras.callbacks.History()
         history.epoch, before = [*self.history.epoch, epoch], self.history.history
         history.history = before | {name: [*before.get(name, ()), value] for name, value in (logs or {}).items()}
         callbacks = [history if one is self.history else one for one in self.callbacks]
-        return Content(
-            taken(variables),
-            {
-                "format": FORMAT,
-                "versions": versions_of(),
-                "of": "model.fit",
-                "moment": [epoch + 1, stopped],
-                "variables": described(variables),
-                "callbacks": states_of(callbacks),
-                "fingerprint": self.of,
-                "random": random,
-                "best": self.best.value,
-                "steps": self.steps,
-            },
-        )
+        more = {"best": self.best.value, "steps": self.steps}
+        return content_between_epochs(self.model, callbacks, self.of, epoch + 1, stopped=stopped, **more)
 
     def end(self) -> None:
         """Wait for what is written, and leave fit and the folder as they were."""

@@ -92,12 +92,16 @@ class Saver(Unsaved):
 
     def check(self, run: Run) -> None:
         self.run, self.of = run, fingerprint(run.model, run.step, run.sources)
-        require_declared(run.callbacks, self.options.strict)
+        self.require_declared(run.callbacks)
         if self.saved is None:
             return
         unequal = unlike(self.saved.values["fingerprint"], self.of)
         require(not unequal, "checkpoint", f"must be of this run: {unequal}", str(self.options.folder))
         required_pairs(run.callbacks, self.saved.values["callbacks"])
+
+    def require_declared(self, callbacks: Sequence[KerasCallback]) -> None:
+        """Name the callbacks whose state is not saved, or refuse them."""
+        require_declared(callbacks, self.options.strict)
 
     def restore(self, run: Run) -> None:
         self.due.begin()

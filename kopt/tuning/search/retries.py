@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kopt.tuning.search.folder import SearchFolder
 from kopt.tuning.search.locks import Locks
 from kopt.tuning.search.records import TrialRecord, is_surplus, place_of, tried_again
-from kopt.tuning.trial.checkpoints import discard
+from kopt.tuning.trial.progress import Progress, discard
 from kopt.values.moved_names import moved_names
 
 __all__ = ["RETRIES", "Retries", "queue_again"]
@@ -91,7 +91,7 @@ class Retries:
 
     def again(self, number: int, retries: int, *, raised: bool = False) -> bool:
         """Queue a trial again unless it was tried too often; keep its reports where a checkpoint to go on from is."""
-        goes_on = (self.folder.trial(number) / "progress.json").exists()
+        goes_on = Progress(self.folder.trial(number)).begun
         return queue_again(self.study, self.trial(number), retries, goes_on=goes_on, raised=raised)
 
     # ---- trials of the study ------------------------------------------------------------------------------------

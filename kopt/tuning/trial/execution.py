@@ -11,15 +11,17 @@ import keras_tuner
 import optuna
 
 from kopt.keras_internals.resuming import called_last, seeds_made
+from kopt.training.checkpoint.between_epochs import FIT
 from kopt.tuning.search.oracle import StudyOracle
 from kopt.tuning.space.hypermodel import HyperModel
 from kopt.tuning.space.seeded import seed_of
-from kopt.tuning.trial.checkpoints import Checkpoint, Progress
+from kopt.tuning.trial.checkpoints import TrialCheckpoint
 from kopt.tuning.trial.folds import folds_of, take
 from kopt.tuning.trial.input_specs import inputs_of
 from kopt.tuning.trial.objectives import best_epoch, directions
-from kopt.tuning.trial.snapshot import StartAnew
+from kopt.tuning.trial.progress import Progress, StartAnew
 from kopt.values.types import (
+    CallbackState,
     FitArgument,
     HyperModelLike,
     HyperParameters,
@@ -99,6 +101,12 @@ class Forward(keras.callbacks.Callback):
         self.tuner.on_epoch_end(self.trial, self.model, epoch, logs=logs)
         if epoch + 1 >= ((self.params or {}).get("epochs") or self.epochs or float("inf")):
             self.tuner.oracle.stop(self.trial, None)  # a trial that reached its last epoch was not stopped
+
+    def get_state(self) -> CallbackState:
+        return {}
+
+    def set_state(self, state: CallbackState) -> None:
+        pass
 
     def require_running(self) -> None:
         """Raise `Stopped` when the trial was stopped: the loop does not obey `model.stop_training`."""
@@ -186,7 +194,7 @@ def execute(
     args: Sequence[FitArgument],
     named: dict[str, FitArgument],
 ) -> TrialResults:
-    """Build and train one model of a trial; resume after its last epoch when another process has begun it.
+    """Build and train one model of a trial; go on from its checkpoint when another process has begun it.
 
     Args:
         tuner: The tuner, for its hypermodel and hooks.
@@ -227,7 +235,9 @@ def trained(
 ) -> TrialResults:
     """Train as `execute` does, or raise StartAnew when training cannot be resumed."""
     hp, fit = trial.hyperparameters, tuner.hypermodel.fit
-    if progress.last and not takes(fit, "initial_epoch"):
+    saved = progress.last()
+    between = saved is not None and saved.values.get("of") == FIT  # else Loop puts itself back, into an epoch too
+    if between and not takes(fit, "initial_epoch"):
         raise StartAnew("its fit takes no initial_epoch")
     if tuner.seed is not None:
         keras.utils.set_random_seed(seed_of(tuner.seed, tuner.oracle.retries.order(int(trial.trial_id)), execution))
@@ -237,11 +247,11 @@ def trained(
         require_size(tuner, trial, model)
         tuner.oracle.tell_drawn(trial)
         progress.require_values(hp.values)
-        first = named.get("initial_epoch", 0) + len(progress.epochs)
-        checkpoint = Checkpoint(progress, tuner.oracle.objective, first=first, made=made)
+        first = saved.values["moment"][0] if saved is not None and between else named.get("initial_epoch", 0)
+        checkpoint = TrialCheckpoint(progress, tuner.oracle.objective, saved=saved, first=first, made=made)
         others = [*tuner.copied(callbacks, trial, execution), forward(tuner, trial, named.get("epochs"))]
         checkpoint.beside = others
-        given = named | {"callbacks": [*others, checkpoint]} | ({"initial_epoch": first} if first else {})
+        given = named | {"callbacks": [*others, checkpoint]} | ({"initial_epoch": first} if between else {})
         with called_last(checkpoint):
             try:
                 result = fit(hp, model, *args, **given)

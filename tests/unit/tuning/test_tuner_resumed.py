@@ -1,7 +1,13 @@
 """A trial that is lost and gone on with ends as one that is not, to the bit, on one device."""
 
+import collections
 import dataclasses
+import json
 import pathlib
+import shutil
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import keras
@@ -15,6 +21,7 @@ from kopt import rules
 from kopt.callbacks import SWA
 from kopt.optimizers import Decayed, Optimizer
 from kopt.tuning import HyperModel, Range, Tuner
+from kopt.tuning.trial import checkpoints
 
 random = np.random.default_rng(0)
 X = random.normal(size=(40, 3)).astype("float32")
@@ -87,12 +94,15 @@ class Lost(keras.callbacks.Callback):
 
     def __init__(self, nth: int | None):
         super().__init__()
-        self.left = None if nth is None else iter(range(nth))  # no plain value, which would be gone on with
+        # No plain values, which would be gone on with.
+        self.left = None if nth is None else iter(range(nth))
+        self.begun: collections.deque[int] = collections.deque()
 
     def __deepcopy__(self, memo):
         return self  # one for all executions
 
     def on_epoch_begin(self, epoch, logs=None):
+        self.begun.append(epoch)
         if self.left is not None and next(self.left, None) is None:
             raise KeyboardInterrupt
 
@@ -188,17 +198,42 @@ class Ignores(WithACallback):
         return model.fit(*args, **named)
 
 
+class Loop(WithACallback):
+    """A loop of one's own over a model that is not compiled."""
+
+    def build(self, hp):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dropout(0.3), keras.layers.Dense(1)])
+        model.optimizer = keras.optimizers.Adam(0.05)
+        return model
+
+    def fit(self, hp, model, x, y, callbacks, epochs, initial_epoch=0, **named):
+        called = keras.callbacks.CallbackList(callbacks, model=model)
+        called.on_train_begin()
+        for epoch in range(initial_epoch, epochs):
+            called.on_epoch_begin(epoch)
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
+            weights = model.trainable_variables
+            model.optimizer.apply(tape.gradient(loss, weights), weights)
+            called.on_epoch_end(epoch, {"loss": loss})
+        return float(loss)
+
+
+GO_ON = (WithACallback, Loop)
+
+
 @pytest.mark.parametrize(
-    ("kind", "at"), [(WithACallback, 3), (WithoutInitialEpoch, 2), (TwoFits, 2), (TwoFits, 4), (Ignores, 2)]
+    ("kind", "at"), [(WithACallback, 3), (Loop, 2), (WithoutInitialEpoch, 2), (TwoFits, 2), (TwoFits, 4), (Ignores, 2)]
 )
 def test_a_fit_of_ones_own_goes_on_or_begins_anew(kind: Any, at: int, tmp_path, caplog) -> None:
     fit = {"epochs": 2 * EPOCHS} if kind is WithACallback else {}
     whole, lost = (search(tmp_path, name, kind(), when, fit=fit) for name, when in (("a", None), ("b", at)))
     require_same(whole, lost)
-    assert ("anew" in caplog.text) == (kind is not WithACallback)
+    assert ("anew" in caplog.text) == (kind not in GO_ON)
 
 
-def test_a_recipe_goes_on_with_its_average_augmentation_and_patience(tmp_path, caplog) -> None:
+def test_a_recipe_goes_on_with_its_average_augmentation_and_patience(tmp_path, caplog, monkeypatch) -> None:
+    monkeypatch.setattr(checkpoints, "EVERY", "1 epoch")
     training = dataclasses.replace(RECIPE.training, patience=2, micro_batches=2)
     recipe = dataclasses.replace(
         RECIPE, training=training, model=dataclasses.replace(RECIPE.model, dropout=0.3), average=SWA(0.4)
@@ -211,9 +246,56 @@ def test_a_recipe_goes_on_with_its_average_augmentation_and_patience(tmp_path, c
             with pytest.raises(KeyboardInterrupt):
                 Kept(hypermodel, "val_loss", **how).search(callbacks=[Lost(lost)], verbose=0)
         found.append(Kept(hypermodel, "val_loss", **how))
-        found[-1].search(callbacks=[Lost(None)], verbose=0)
+        found[-1].search(callbacks=[last := Lost(None)], verbose=0)
     require_same(*found)
-    assert "anew" not in caplog.text
+    assert "anew" not in caplog.text and last.begun[0] > 0
+
+
+@pytest.mark.parametrize("kind", ["recipe", "fit"])
+def test_a_trial_that_is_killed_in_mid_epoch_goes_on_there(kind: str, tmp_path) -> None:
+    """Where kopt trains it: 2 steps at most are trained again, with the same bits."""
+    whole, ended = str(tmp_path / "whole"), str(tmp_path / "ended")
+    jobs = json.dumps([[whole, 0], [ended, 4], [ended, 14], [ended, 0]])
+    command = [sys.executable, str(pathlib.Path(__file__).with_name("killed_search.py")), kind, jobs]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    one, first, second, other = json.loads(done.stdout)
+    assert (first, second) == (-signal.SIGKILL, -signal.SIGKILL), done.stderr
+    assert one[0] == other[0] and (one[1], other[1]) == (20, 8) and "anew" not in done.stderr
+    assert not list((tmp_path / "ended").rglob("last")) and not list((tmp_path / "ended").rglob("progress*"))
+
+
+def test_a_trial_that_an_older_version_began_begins_anew(tmp_path, caplog) -> None:
+    build = lambda hp: MODELS["momentum"]()
+    whole = search(tmp_path, "a", build, None)
+    with pytest.raises(KeyboardInterrupt):
+        fit = {"epochs": EPOCHS, "verbose": 0, "batch_size": 20, "callbacks": [Lost(2)]}
+        Kept(build, "loss", max_trials=1, directory=tmp_path, project_name="b").search(X, Y, **fit)
+    folder = tmp_path / "b" / "trial_0"
+    shutil.rmtree(folder / "last")
+    fields = {"of": {}, "values": {}, "finished": [], "epochs": [{"loss": 1.0}], "last": "last-1", "best": 1.0}
+    (folder / "progress.json").write_text(json.dumps(fields | {"best_before": None}))
+    for name in ("last-1.npz", "last-1.weights.h5"):
+        (folder / name).write_bytes(b"of kopt 0.1")
+    lost = search(tmp_path, "b", build, None)
+    require_same(whole, lost)
+    assert "trial 1 begins anew: an older version of kopt began it" in caplog.text
+    assert sorted(path.name for path in (tmp_path / "b" / "trial_1").iterdir()) == [
+        "build_config.json",
+        "checkpoint.weights.h5",
+    ]
+
+
+def test_a_trial_with_other_callbacks_begins_anew_and_says_why(tmp_path, caplog) -> None:
+    build = lambda hp: MODELS["momentum"]()
+    whole = search(tmp_path, "a", build, None)
+    with pytest.raises(KeyboardInterrupt):
+        fit = {"epochs": EPOCHS, "verbose": 0, "batch_size": 20, "callbacks": [*watchers(), Lost(2)]}
+        Kept(build, "loss", max_trials=1, directory=tmp_path, project_name="b").search(X, Y, **fit)
+    require_same(whole, search(tmp_path, "b", build, None))
+    assert (
+        "trial 1 begins its execution 0 anew: callbacks must be those of the checkpoint: [0] was EarlySt" in caplog.text
+    )
 
 
 def test_a_trial_does_not_go_on_under_other_terms(tmp_path, caplog) -> None:
@@ -240,7 +322,7 @@ def test_a_trial_does_not_go_on_under_other_terms(tmp_path, caplog) -> None:
     assert again.study.best_trial.intermediate_values == whole.study.best_trial.intermediate_values
 
 
-@pytest.mark.parametrize("damage", ["progress.json", "last-2.npz", "last-2.weights.h5"])
+@pytest.mark.parametrize("damage", ["progress.json", "last/step-000000000002.safetensors"])
 def test_a_broken_checkpoint_is_not_gone_on_from(damage: str, tmp_path, caplog) -> None:
     build = lambda hp: MODELS["momentum"]()
     whole = search(tmp_path, "a", build, None)

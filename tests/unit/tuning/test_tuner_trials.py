@@ -155,8 +155,7 @@ def test_a_lost_trial_goes_on_from_its_last_epoch(tmp_path) -> None:
         tuner.search(**DATA, epochs=4, callbacks=[Diary(True)])
     assert sorted(path.name for path in (tmp_path / "a" / "trial_0").iterdir()) == [
         "checkpoint.weights.h5",
-        "last-2.npz",
-        "last-2.weights.h5",
+        "last",
         "progress.json",
     ]
     again = Tuner(build, "val_loss", max_trials=1, directory=tmp_path, project_name="a")

@@ -8,6 +8,7 @@ import tensorflow as tf
 import kopt
 from kopt.callbacks import Checkpoint
 from kopt.state import training_variables
+from kopt.training.checkpoint.fingerprint import fingerprint
 from kopt.training.checkpoint.folder import CheckpointFolder
 
 X = np.random.default_rng(0).normal(size=(50, 4)).astype("float32")
@@ -137,3 +138,54 @@ def test_arguments_are_checked_before_any_work(how: dict, says: str, tmp_path) -
     with pytest.raises(ValueError, match=says):
         Checkpoint(tmp_path / "none", **how)
     assert not (tmp_path / "none").exists()
+
+
+class Two(keras.Model):
+    """Two optimizers, and a layer that draws by Keras' global seed."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = keras.layers.Dense(4), keras.layers.Dense(1)
+        self.others = [keras.optimizers.Adam(0.05), keras.optimizers.SGD(0.05, momentum=0.9)]
+
+    def call(self, x, training=False):
+        x = self.first(x)
+        return self.second(x + keras.random.normal(keras.ops.shape(x)) if training else x)
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((self(x, training=True) - y) ** 2)
+        parts = [self.first.trainable_variables, self.second.trainable_variables]
+        for optimizer, part, gradients in zip(self.others, parts, tape.gradient(loss, parts)):
+            optimizer.apply(gradients, part)
+        return {"loss": loss}
+
+
+def test_several_optimizers_and_keras_global_seed_go_on(tmp_path) -> None:
+    """The seed is made, and optimizers are built, in the first step: neither is there when a run goes on."""
+    found = []
+    for folder, ends in (("whole", (4,)), ("ended", (2, 4))):
+        for epochs in ends:
+            keras.utils.set_random_seed(3)
+            model = Two()
+            model(X[:1])
+            model.compile(loss="mse")
+            checkpoint = Checkpoint(tmp_path / folder, every="1 epoch")
+            history = model.fit(X, Y, epochs=epochs, shuffle=False, verbose=0, callbacks=[checkpoint]).history
+        found.append((history, [tf.convert_to_tensor(one).numpy().tobytes() for one in training_variables(model)]))
+    assert found[0] == found[1] and len(found[0][0]["loss"]) == 4
+
+
+class Ones(keras.layers.Layer):
+    def __init__(self, what: object):
+        super().__init__()
+        self.what = what
+
+
+def test_a_layer_without_a_configuration_is_told_by_its_class() -> None:
+    layer = keras.layers.TimeDistributed(Ones(object()))
+    with pytest.raises(NotImplementedError):
+        layer.get_config()
+    model = keras.Sequential([keras.Input((2, 3)), layer])
+    assert fingerprint(model, model.train_step, {})["layer 2.class"] == "TimeDistributed"

@@ -389,3 +389,22 @@ def test_a_kill_at_any_moment_leaves_the_newest_that_was_written(child, tmp_path
         folder.write(last + 1, of(last + 1))
     names = {"best.safetensors", "lock", folder.path(last).name, folder.path(last + 1).name}
     assert set(os.listdir(tmp_path)) | {"best.safetensors"} == names
+
+
+def test_what_is_not_of_the_folder_stays_when_it_is_removed(tmp_path) -> None:
+    folder = CheckpointFolder(tmp_path / "mine")
+    folder.remove()  # it is not there
+    for kept in (["note.txt"], []):
+        with folder.locked():
+            folder.write(1, of(1), best=True)
+            (folder.folder / f".step-{1:012}.safetensors.7-0a.unfinished").touch()
+        for name in kept:
+            (folder.folder / name).touch()
+        folder.remove()
+        assert sorted(path.name for path in tmp_path.rglob("*")) == (["mine", *kept] if kept else [])
+        (folder.folder / "note.txt").unlink(missing_ok=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "lock").touch()
+    (tmp_path / "mine").symlink_to(tmp_path / "other")
+    folder.remove()
+    assert (tmp_path / "other" / "lock").exists()
