@@ -145,8 +145,9 @@ def curve(axes: matplotlib.axes.Axes, name: str, history: Mapping[str, Sequence[
             epochs, last = np.arange(1, len(values) + 1), f"{label} {values[-1]:.4f}"
             axes.plot(epochs, values, color=color, linewidth=2, marker="o", markersize=3, label=last)
     if (best := best_epoch(name, validation := drawable(history.get(f"val_{name}", ())))) is not None:
-        value, ring = validation[best - 1], {"markersize": 9, "markerfacecolor": "none", "linestyle": "none"}
-        axes.plot(best, value, "o", color=VALIDATION, label=f"best {value:.4f}, epoch {best}", **ring)
+        label = f"best {validation[best - 1]:.4f}, epoch {best}"
+        (ring,) = axes.plot(best, validation[best - 1], "o", color=VALIDATION, markersize=9, label=label)
+        ring.set(markerfacecolor="none", linestyle="none")
     if name == "loss" and spans_decades([*history[name], *history.get("val_loss", ())]):
         axes.set_yscale("log")
     else:
