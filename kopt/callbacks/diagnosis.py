@@ -157,7 +157,7 @@ def ended(rates: Sequence[float]) -> bool:
 
 def advised_otherwise(verdict: Verdict) -> Verdict:
     """Return a verdict with the advice for a run whose rate has already decayed."""
-    return verdict._replace(advice=AFTER_DECAY.get(verdict.finding, verdict.advice))
+    return Verdict(verdict.finding, verdict.evidence, AFTER_DECAY.get(verdict.finding, verdict.advice))
 
 
 @dataclass(frozen=True)
