@@ -14,7 +14,8 @@ from kopt.data.electricity import Electricity
 from kopt.data.movielens import Likes, Ratings
 from kopt.data.reviews import ChineseReviews, Reviews
 from kopt.data.summary import Summary, summary
-from kopt.data.user_data import CSV, Arrays, arrays, csv
+from kopt.data.tables import CSV, Frame, Parquet, csv, frame, parquet
+from kopt.data.user_data import Arrays, arrays
 from kopt.values.moved_names import moved_names
 
 for one in pkgutil.iter_modules(__path__):
@@ -31,8 +32,10 @@ __all__ = [
     "Diamonds",
     "Digits",
     "Electricity",
+    "Frame",
     "Likes",
     "MNIST",
+    "Parquet",
     "Ratings",
     "Reviews",
     "Split",
@@ -40,6 +43,8 @@ __all__ = [
     "Summary",
     "arrays",
     "csv",
+    "frame",
+    "parquet",
     "registry",
     "summary",
 ]

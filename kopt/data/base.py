@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -68,6 +69,32 @@ class Data(Value):
         """Return the kind that each column and y was read as, when the source does not state kinds."""
         return {}
 
+    @property
+    def imputes(self) -> bool:
+        """Whether inputs may have missing values (NaN, or an empty text) because the model imputes them."""
+        return False
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what was inferred or left out when the data were read, a sentence each."""
+        return ()
+
+    def name_in_source(self, name: str) -> str:
+        """Return the name in the source of the column that became an input."""
+        return name
+
+    def columns_of(self, rows: ArrayLike) -> Inputs:
+        """Return raw rows of later use as inputs, in the very form that `load` gives.
+
+        Args:
+            rows: An array of numbers, texts, or columns by name.
+
+        Returns:
+            Inputs: an array, or columns by name.
+        """
+        if isinstance(rows, Mapping):
+            return {str(name): as_input(column) for name, column in rows.items()}
+        return as_input(rows)
+
     def score(self) -> keras.metrics.Metric:
         """Return a fresh Keras metric, by which runs on these data are judged."""
         return score_of(self.task)
@@ -106,6 +133,12 @@ class Data(Value):
         metric = self.score()
         metric.update_state(keras.ops.convert_to_tensor(y), keras.ops.convert_to_tensor(outputs))
         return float(metric.result())
+
+
+def as_input(values: ArrayLike) -> np.ndarray:
+    """Return texts as Python's, and floating-point numbers as float32."""
+    array = np.asarray(values)
+    return array.astype(object if array.dtype.kind in "UST" else "float32" if array.dtype.kind == "f" else array.dtype)
 
 
 def checksum(*arrays: np.ndarray) -> str:
