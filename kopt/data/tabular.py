@@ -24,6 +24,7 @@ from kopt.values.types import ArrayLike
 __all__ = ["Tabular"]
 
 READ_AS = {"i": "whole numbers", "f": "numbers", "b": "true or false", "O": "texts"}  # by a NumPy type's kind
+PARTS = ("date", "time", "words")  # kinds whose inputs have another ending: .year, .words
 SAME = ({"number", "flag"}, {"date", "time"}, {"text", "words"})  # kinds that give inputs of one kind
 
 
@@ -142,7 +143,11 @@ class Tabular(Columnar):
         return (*self.reading().notes, *([way] if way else []))
 
     def name_in_source(self, name: str) -> str:
-        return next((one for one in self.input_kinds() if layer_name(one) == name), name)
+        base = name.rpartition(".")[0]
+        for source, kind in self.input_kinds().items():
+            if layer_name(source) == (base if kind in PARTS and layer_name(source) != name else name):
+                return source
+        return name
 
     def baseline(self, splits: Splits) -> Baseline:
         return boosting(self, splits)

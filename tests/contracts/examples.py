@@ -111,7 +111,9 @@ DATA = [
     data.Electricity(every=48, examples=100),
     data.Diamonds(examples=500),
     data.arrays(np.random.default_rng(0).normal(size=(200, 3)), np.arange(200) % 3, names=("a", "b", "c")),
-    data.CSV(str(pathlib.Path(__file__).with_name("plants.csv")), target="kind", ignore=("number",)),
+    data.CSV(str(pathlib.Path(__file__).with_name("plants.csv")), "kind", ignore=("number",)),
+    data.Parquet(str(pathlib.Path(__file__).with_name("plants.parquet")), "kind", ignore=("number",)),
+    data.frame({"size": np.arange(90.0), "name": np.array(["a", "b", "c"] * 30), "kind": np.arange(90) % 3}, "kind"),
 ]
 AUGMENTATIONS = [
     augment.Crop(1),

@@ -1,14 +1,18 @@
 """What holds of every data set."""
 
+import importlib.util
+
 import numpy as np
 import pytest
-from examples import DATA
+from examples import DATA as EXAMPLES
 
-from kopt.data import Data, Split, summary
+from kopt.data import Data, Parquet, Split, summary
 from kopt.data.shuffled import Shuffled
 from kopt.tasks.task import better
 from kopt.values import paths, replace
 
+# Parquet files need pyarrow, which the extra [parquet] installs.
+DATA = [data for data in EXAMPLES if not isinstance(data, Parquet) or importlib.util.find_spec("pyarrow")]
 every_data = pytest.mark.parametrize("data", DATA)
 SHUFFLED = [data for data in DATA if isinstance(data, Shuffled)]
 
@@ -78,7 +82,8 @@ def test_the_baseline_beats_guessing(data: Data) -> None:
 def test_the_summary_has_rows_and_columns(data: Data) -> None:
     splits, found = data.load(), summary(data)
     assert found.rows == tuple(len(part.y) for part in splits[:3])
-    assert len(found.columns) == len(columns(splits.train)) and str(found).count("\n") == len(found.columns) + 2
+    assert len(found.columns) == len(columns(splits.train))
+    assert str(found).count("\n") == len(found.columns) + 2 + len(found.notes) + len(found.warnings)
     assert found.targets.startswith("y: ")
 
 
