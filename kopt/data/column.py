@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, NoReturn
 import numpy as np
 
 from kopt.data.dates import are_iso, has_times, parsed_dates
+from kopt.data.table import RowNumbers
 from kopt.values.checks import require
 from kopt.values.texts import clipped
 
@@ -20,8 +21,10 @@ NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", re.ASCII)
 DIGITS = re.compile(r"[-+0-9.eE\s]*", re.ASCII)  # what numbers are made of
 WHOLE = re.compile(r"\s*[-+]?\d+\s*", re.ASCII)
 CODE = re.compile(r"\s*[-+]?0\d+\s*", re.ASCII)  # 007: a number would lose its zeros
+CODES = re.compile(r"^\s*[-+]?0\d+\s*$", re.ASCII | re.MULTILINE)  # one in many lines
 DATE = re.compile(r"\s*\d{4}-\d\d-\d\d([T ].*)?\s*", re.ASCII)
 BOOLEANS = ({"True", "False"}, {"TRUE", "FALSE"}, {"true", "false"})
+LONG = 15  # digits that a float holds
 ODD_SHARE = 0.02  # of the cells of a column that may be no numbers, nor mean missing, before it is refused
 WORDS, DIFFERENT = 3, 50  # a text has as many words on average, of a column with more different ones: no categories
 
@@ -37,7 +40,7 @@ class Asked(NamedTuple):
     """
 
     name: str
-    lines: Sequence[int]
+    lines: RowNumbers
     unit: str = "line"
     kind: str | None = None  # when it is known: a Kind, or "dates" for one of the two
     named: bool = False  # whether the user named the column: then 007 is a number, and "n/a" among texts a text
@@ -101,14 +104,33 @@ def column_of(cells: Sequence[str] | np.ndarray, asked: Asked) -> Column:
         cells = as_texts(cells)
     if asked.kind == "text" and asked.named:
         return Column("text", np.array(cells, object), mask(cells, {""}))
+    return (plain_numbers(cells) if asked.kind in (None, "number") else None) or of_texts(cells, asked)
+
+
+def plain_numbers(cells: Sequence[str]) -> Column | None:
+    """Return a column in which every cell is a number or empty and none needs a closer look, else None.
+
+    It looks at all cells as one text, and not at each.
+    """
+    lacks = "" in cells
+    filled = [cell or "0" for cell in cells] if lacks else cells
+    lines = "\n".join(filled)
+    if not DIGITS.fullmatch(lines) or CODES.search(lines) or not any(cells):
+        return None
+    if max(map(len, filled)) > LONG and any(len(cell) > LONG and "." not in cell for cell in filled):
+        return None
+    try:
+        values = np.fromiter(map(float, filled), "float64", len(filled))
+    except ValueError:
+        return None
+    whole = not any(mark in lines for mark in ".eE")
+    values = values.astype("int64") if whole else values
+    return Column("number", values, mask(cells, {""} if lacks else set())) if np.isfinite(values).all() else None
+
+
+def of_texts(cells: Sequence[str], asked: Asked) -> Column:
+    """Return a column whose cells are not all plain numbers."""
     different = set(cells)
-    if asked.kind in (None, "number") and all_numbers(different):
-        return of_numbers(cells, asked, different, set())
-    return of_texts(cells, asked, different)
-
-
-def of_texts(cells: Sequence[str], asked: Asked, different: set[str]) -> Column:
-    """Return a column whose cells are not all numbers."""
     gaps = {cell for cell in different if cell.strip().lower() in MISSING}
     present = different - gaps
     kind = asked.kind or kind_of(present, asked)
@@ -149,21 +171,9 @@ def is_odd(cell: str) -> bool:
     return bool(DATE.fullmatch(cell)) or any(map(str.isdigit, cell)) and not any(map(str.isalpha, cell))
 
 
-def all_numbers(different: Collection[str]) -> bool:
-    """Return whether all cells are numbers, faster than by a pattern for each."""
-    if not different or not DIGITS.fullmatch("".join(different)):
-        return False
-    try:
-        for cell in different:
-            float(cell)
-    except ValueError:
-        return False
-    return True
-
-
 def of_numbers(cells: Sequence[str], asked: Asked, present: set[str], gaps: set[str]) -> Column:
     """Return a column of numbers; gaps and a few other cells are missing when that is allowed."""
-    odd = set() if not gaps and all_numbers(present) else {cell for cell in present if not NUMBER.fullmatch(cell)}
+    odd = {cell for cell in present if not NUMBER.fullmatch(cell)}
     rule = "must be of numbers alone" + ("" if asked.named else ", or be named in texts")
     notes = gap_notes(cells, gaps, asked)
     if asked.strict:
@@ -172,7 +182,7 @@ def of_numbers(cells: Sequence[str], asked: Asked, present: set[str], gaps: set[
         notes = (*notes, odd_note(cells, odd, gaps, asked, rule))
     numbers = present - odd
     if asked.kind is None and not asked.named:
-        codes = {cell for cell in numbers if cell.lstrip()[:1] in "0+-" and CODE.fullmatch(cell)}
+        codes = {cell for cell in numbers if CODE.fullmatch(cell)}
         asked.refuse_any(codes, "begins with 0, and must be named in texts or in numbers", cells)
     lacking = mask(cells, gaps | odd)
     there = cells if not gaps | odd else ["0" if lacks else cell for cell, lacks in zip(cells, lacking)]
@@ -192,11 +202,10 @@ def odd_note(cells: Sequence[str], odd: set[str], gaps: set[str], asked: Asked, 
 
 def as_numbers(there: Sequence[str], cells: Sequence[str], numbers: set[str], asked: Asked) -> np.ndarray:
     """Return int64 when all cells are whole numbers, else float64; refuse numbers that would be rounded."""
-    long = {cell for cell in numbers if len(cell) > 15}
     joined = "".join(numbers)
     whole = not any(mark in joined for mark in ".eE")
     power = 63 if whole else 53
-    long = {cell for cell in long if WHOLE.fullmatch(cell) and len(cell.strip()) > 15}
+    long = {cell for cell in numbers if len(cell.strip()) > LONG and WHOLE.fullmatch(cell)}
     large = {cell for cell in long if len(cell.strip()) > 20 or not -(2**power) <= int(cell) < 2**power}
     asked.refuse_any(large, f"must be of whole numbers below 2 ** {power}, or be named in texts", cells)
     if whole:
@@ -214,7 +223,8 @@ def of_dates(cells: Sequence[str], asked: Asked, present: set[str], gaps: set[st
     rule = f"must be of dates as 2026-01-31, or have their pattern in dates=('{clipped(asked.name)}=%d/%m/%Y',)"
     asked.refuse_any(present - set(points), rule, cells)
     never = np.datetime64("NaT", "us")
-    values = np.array([points.get(cell, never) for cell in cells], "datetime64[us]")
+    known = {cell: points[cell].astype("int64") for cell in points} | dict.fromkeys(gaps, never.astype("int64"))
+    values = np.fromiter(map(known.__getitem__, cells), "int64", len(cells)).view("datetime64[us]")
     return dated(values, asked, gap_notes(cells, gaps, asked))
 
 
@@ -271,5 +281,5 @@ def of_flags(cells: Sequence[str], asked: Asked, present: set[str], gaps: set[st
     """Return a column of true and false, or refuse cells that are neither."""
     bad = {cell for cell in present if cell.strip().lower() not in ("true", "false")}
     asked.refuse_any(bad, "must be of true and false alone", cells)
-    values = np.array([cell.strip().lower() == "true" for cell in cells])
+    values = mask(cells, {cell for cell in present if cell.strip().lower() == "true"})
     return Column("flag", values, mask(cells, gaps), gap_notes(cells, gaps, asked))

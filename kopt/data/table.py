@@ -1,25 +1,33 @@
 """Tables: the cells of a CSV file as texts, column by column. Nothing is guessed."""
 
-import array
 import csv
 import hashlib
 import io
 import itertools
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, NoReturn, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, NoReturn, Protocol, TypeAlias
 
 import numpy as np
 
 from kopt.values.checks import require
 from kopt.values.texts import clipped
 
-__all__ = ["Cells", "Table", "file_digest", "read_table"]
+__all__ = ["Cells", "RowNumbers", "Table", "file_digest", "read_table"]
 
-CHUNK = 8192  # rows that are turned into columns at a time
+NUL = "\0"
+CHUNK = 512  # rows that are turned into columns at a time: too few lists for Python to collect garbage
 REPEATED = 4096  # different cells of a column up to which equal cells are one object
 
 Cells: TypeAlias = list[str] | np.ndarray  # texts as in a file, or an array of a frame
+
+
+class RowNumbers(Protocol):
+    """The number of each row in its source."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> int: ...
 
 
 class Table(NamedTuple):
@@ -27,7 +35,7 @@ class Table(NamedTuple):
 
     names: list[str]
     columns: list[Cells]
-    lines: Sequence[int]
+    lines: RowNumbers
     unit: str = "line"
 
 
@@ -59,9 +67,16 @@ def read_table(path: pathlib.Path) -> Table:
     """
     with opened(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
         try:
-            return parsed(str(path), file)
+            table = parsed(path, csv.reader(file, strict=True))
         except UnicodeDecodeError as error:
             refuse_bytes(path, error)
+        except csv.Error:
+            table = None
+    if table is None:  # read again, row by row: only so the line is known
+        for _ in numbered(path):
+            pass
+        raise ValueError(f"path must be of a file that does not change while it is read, got {str(path)!r}.")
+    return table
 
 
 def file_digest(path: pathlib.Path) -> str:
@@ -93,47 +108,61 @@ def opened(path: pathlib.Path) -> io.BufferedReader:
         raise ValueError(f"path must be of a file that can be read, got {str(path)!r} ({error.strerror}).") from error
 
 
-def parsed(path: str, file: Iterable[str]) -> Table:
-    """Return the table of the lines of a file."""
-    lines = array.array("q")
-    rows = rows_of(path, file, lines)
-    names = next(rows, [])
+def parsed(path: pathlib.Path, reader: Iterator[list[str]]) -> Table | None:
+    """Return the table of the rows of a file, or None when they are not equally long or have a NUL."""
+    names = next((row for row in reader if row), [])
     require(len(names) >= 2, "path", "must be of a CSV file with two columns or more, commas between", clipped(names))
     columns: list[list[str]] = [[] for _ in names]
     memories: list[dict[str, str]] = [{} for _ in names]
-    while chunk := list(itertools.islice(rows, CHUNK)):
-        for column, memory, cells in zip(columns, memories, zip(*chunk)):
+    while chunk := list(itertools.islice(reader, CHUNK)):
+        rows = list(filter(None, chunk))
+        if rows and set(map(len, rows)) != {len(names)} or NUL in "".join(map("".join, rows)):
+            return None
+        for column, memory, cells in zip(columns, memories, zip(*rows)):
             column.extend(map(memory.setdefault, cells, cells) if len(memory) < REPEATED else cells)
-    return Table(names, list(columns), lines[1:])
+    return None if NUL in "".join(names) else Table(names, list(columns), Lines(path, len(columns[0])))
 
 
-def rows_of(path: str, file: Iterable[str], lines: "array.array[int]") -> Iterator[list[str]]:
-    """Yield the rows of a file that are not empty, the names first, and note the line of each."""
-    reader = csv.reader(without_nul(path, file), strict=True)
-    begin, width = 1, 0
-    try:
-        for row in reader:
-            if row:
-                if width and len(row) != width:
-                    refuse(path, begin, f"has {len(row)} cells for {width} columns")
-                width = len(row)
-                lines.append(begin)
-                yield row
-            begin = reader.line_num + 1
-    except csv.Error as error:
-        refuse(path, begin, str(error))
+class Lines:
+    """The line of each row of a file, for errors: the file is read again for it."""
+
+    def __init__(self, path: pathlib.Path, rows: int):
+        self.path, self.count = path, rows
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, row: int) -> int:
+        return next(itertools.islice(numbered(self.path), row + 1, None))[0]
 
 
-def without_nul(path: str, file: Iterable[str]) -> Iterator[str]:
+def numbered(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line and the cells of each row that is not empty, the names first; refuse a row that is none."""
+    with opened(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
+        reader = csv.reader(without_nul(path, file), strict=True)
+        begin, width = 1, 0
+        try:
+            for row in reader:
+                if row:
+                    if width and len(row) != width:
+                        refuse(path, begin, f"has {len(row)} cells for {width} columns")
+                    width = len(row)
+                    yield begin, row
+                begin = reader.line_num + 1
+        except csv.Error as error:
+            refuse(path, begin, str(error))
+
+
+def without_nul(path: pathlib.Path, file: Iterable[str]) -> Iterator[str]:
     """Yield the lines of a file, and refuse a NUL."""
     for number, line in enumerate(file, 1):
-        if "\0" in line:
+        if NUL in line:
             refuse(path, number, "has a NUL")
         yield line
 
 
-def refuse(path: str, line: int, why: str) -> NoReturn:
-    raise ValueError(f"path must be of a CSV file with equal rows of cells, got {path!r} (line {line} {why}).")
+def refuse(path: pathlib.Path, line: int, why: str) -> NoReturn:
+    raise ValueError(f"path must be of a CSV file with equal rows of cells, got {str(path)!r} (line {line} {why}).")
 
 
 def refuse_bytes(path: pathlib.Path, error: UnicodeDecodeError) -> NoReturn:
