@@ -1,8 +1,8 @@
 """Vectors of a table's cells, from Keras' own layers and operations: numbers, names, whole numbers, bags of words."""
 
 import collections
-from collections.abc import Sequence
-from typing import NewType
+from collections.abc import Iterable, Sequence
+from typing import NewType, TypeVar
 
 import numpy as np
 from keras import layers, ops
@@ -14,6 +14,7 @@ __all__ = ["Words", "bag", "names", "numbers", "whole"]
 MOST_WORDS = 2000  # of a column
 LEAST_WIDTH = 1e-6  # of a bin: two equal edges are a step
 
+Cell = TypeVar("Cell", str, int)
 Words = NewType("Words", list[str])
 
 
@@ -126,7 +127,7 @@ def bag(texts: Words, given: Tensor) -> Tensor:
     return vector(ops.squeeze(given, -1))
 
 
-def by_frequency(values: object) -> list:
+def by_frequency(values: Iterable[Cell]) -> list[Cell]:
     """Return the different values, the most frequent first."""
     counted = collections.Counter(values)
     return sorted(counted, key=lambda value: (counted[value], value), reverse=True)
