@@ -62,7 +62,7 @@ def warnings_of(source: str, column: np.ndarray) -> list[str]:
         return [f"{called} is another value in each row, as an identifier is: {ignore}"]
     if texts and len(kinds) > CATEGORIES:
         what = f"{called} has {len(kinds):,} different texts, an input each"
-        return [f"{what}: join the rare ones, or {ignore}, or words=({called},) when the words in them count"]
+        return [f"{what}: join the rare ones, or {ignore}, or words=({called},)"]
     return []
 
 

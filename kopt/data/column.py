@@ -4,7 +4,8 @@ import collections
 import math
 import re
 from collections.abc import Collection, Sequence
-from typing import Literal, NamedTuple, NoReturn
+from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from kopt.data.table import RowNumbers
 from kopt.values.checks import require
 from kopt.values.texts import clipped
 
-__all__ = ["MISSING", "Asked", "Column", "Kind", "column_of"]
+__all__ = ["KINDS", "MISSING", "Asked", "Column", "column_of"]
 
 # Texts that mean that a value is missing, in any case and with blanks around, but for columns that `texts` names.
 MISSING = ("", "n/a", "na", "nan", "null", "none", "-", "?")
@@ -28,10 +29,11 @@ LONG = 15  # digits that a float holds
 ODD_SHARE = 0.02  # of the cells of a column that may be no numbers, nor mean missing, before it is refused
 WORDS, DIFFERENT = 3, 50  # a text has as many words on average, of a column with more different ones: no categories
 
-Kind = Literal["number", "flag", "text", "words", "date", "time"]  # "time" is a date whose hour counts
+KINDS = ("number", "flag", "text", "words", "date", "time")  # "time" is a date whose hour counts
 
 
-class Asked(NamedTuple):
+@dataclass(frozen=True)
+class Asked:
     """How a column is to be read: its name, the line of each row, and what the user or an earlier reading says.
 
     Example:
@@ -42,7 +44,7 @@ class Asked(NamedTuple):
     name: str
     lines: RowNumbers
     unit: str = "line"
-    kind: str | None = None  # when it is known: a Kind, or "dates" for one of the two
+    kind: str | None = None  # when it is known: one of KINDS, or "dates" for one of the two
     named: bool = False  # whether the user named the column: then 007 is a number, and "n/a" among texts a text
     strict: bool = True  # whether cells that mean missing are refused among numbers
     target: bool = False
@@ -63,10 +65,16 @@ class Asked(NamedTuple):
             self.refuse(bad, rule, cells)
 
 
-class Column(NamedTuple):
-    """The values of a column, where they are missing, and what was inferred."""
+@dataclass(frozen=True)
+class Column:
+    """The values of a column, where they are missing, and what was inferred.
 
-    kind: Kind
+    Example:
+        >>> Column("number", np.array([1, 0]), np.array([False, True])).notes
+        ()
+    """
+
+    kind: str  # one of KINDS
     values: np.ndarray  # int64, float64, bool, object or datetime64[us]; anything where it is missing
     missing: np.ndarray
     notes: tuple[str, ...] = ()
@@ -95,8 +103,9 @@ def column_of(cells: Sequence[str] | np.ndarray, asked: Asked) -> Column:
         >>> column_of(["1", "n/a"], Asked("size", [2, 3]))
         Traceback (most recent call last):
         ValueError: column 'size' must be of numbers alone, or be named in texts, got 'n/a' in line 3.
-        >>> column_of(["1", "n/a"], Asked("size", [2, 3], strict=False))[1:]
-        (array([1, 0]), array([False,  True]), ("column 'size': 'n/a' (1) taken as missing",))
+        >>> found = column_of(["1", "n/a"], Asked("size", [2, 3], strict=False))
+        >>> found.missing, found.notes
+        (array([False,  True]), ("column 'size': 'n/a' (1) taken as missing",))
     """
     if isinstance(cells, np.ndarray):
         if asked.kind not in ("text", "words") or cells.dtype.kind == "O":
@@ -150,7 +159,7 @@ def of_texts(cells: Sequence[str], asked: Asked) -> Column:
     return Column("words" if kind == "words" else "text", values, lacking, notes)
 
 
-def kind_of(present: Collection[str], asked: Asked) -> Kind:
+def kind_of(present: Collection[str], asked: Asked) -> str:
     """Return the kind of the different cells that are not missing."""
     if not asked.target and are_words(present):
         return "words"
@@ -230,7 +239,7 @@ def of_dates(cells: Sequence[str], asked: Asked, present: set[str], gaps: set[st
 
 def dated(values: np.ndarray, asked: Asked, notes: tuple[str, ...] = ()) -> Column:
     """Return a column of points in time, and say that it is one when nobody did."""
-    kind: Kind = "time" if asked.kind == "time" or asked.kind != "date" and has_times(values) else "date"
+    kind = "time" if asked.kind == "time" or asked.kind != "date" and has_times(values) else "date"
     parts = "year, month, weekday and days since 1970" + (", and hour" if kind == "time" else "")
     notes = notes if asked.kind or asked.named else (*notes, f"{asked.called}: dates, taken as {parts}")
     return Column(kind, values, np.isnat(values), notes)

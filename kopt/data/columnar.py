@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from kopt.data.column import Asked, Column, column_of
+from kopt.data.column import KINDS, Asked, Column, column_of
 from kopt.data.shuffled import Shuffled
 from kopt.data.splitting import SplitKind
 from kopt.data.table import Table
@@ -90,8 +90,8 @@ class Columnar(Shuffled):
         both = sorted({name for name in named if named.count(name) > 1})
         others = ", and dates and words too" if self.dates or self.words else ""
         require(not both, "texts and numbers", f"must name different columns{others}", both)
-        pairs = all(len(pair) == 2 for pair in self.kinds)
-        require(pairs, "kinds", "must be pairs of a column and its kind", self.kinds)
+        pairs = all(len(pair) == 2 and pair[1] in KINDS for pair in self.kinds)
+        require(pairs, "kinds", f"must be pairs of a column and one of {', '.join(KINDS)}", self.kinds)
         self.check_split()
 
     def check_split(self) -> None:

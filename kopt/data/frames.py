@@ -142,7 +142,7 @@ def read_parquet(path: pathlib.Path) -> Table:
         ValueError: path must be of a file, got 'no.parquet'.
 
     Source:
-        https://parquet.apache.org
+        https://parquet.apache.org.
     """
     require(path.is_file(), "path", "must be of a file", str(path))
     arrow, parquet = needs("pyarrow", "parquet"), needs("pyarrow.parquet", "parquet")

@@ -46,7 +46,8 @@ class Shuffled(Data):
     def load(self) -> Splits:
         x, y, digest = self.rows()
         order = np.random.default_rng(self.seed).permutation(len(y))[: self.examples]
-        return Splits(*(Split(take(x, rows), y[rows]) for rows in self.cuts(order, y)), checksum=digest)
+        training, validating, testing = (Split(take(x, rows), y[rows]) for rows in self.cuts(order, y))
+        return Splits(training, validating, testing, digest)
 
 
 def require_shares(validation: Number, test: Number) -> None:

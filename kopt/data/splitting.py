@@ -67,15 +67,18 @@ def split_rows(
 
 
 def stratified(order: np.ndarray, values: np.ndarray, validation: float, test: float) -> Cuts:
-    """Cut the rows of each value by the shares."""
+    """Take rows at equal distances out of the rows sorted by value: of each value the share, up to one row."""
     codes = np.unique(values, return_inverse=True)[1]
-    parts: list[list[np.ndarray]] = [[], [], []]
-    for code in range(codes.max() + 1):
-        rows = np.flatnonzero(codes == code)
-        tests, validations = round(test * len(rows)), round(validation * len(rows))
-        for part, chosen in zip(parts, (rows[tests + validations :], rows[tests : tests + validations], rows[:tests])):
-            part.append(chosen)
-    return Cuts(*(order[np.sort(np.concatenate(part))] for part in parts))
+    places = np.argsort(codes, kind="stable")
+    tested = at_equal_distances(len(places), test)
+    tests, others = places[tested], places[~tested]
+    validated = at_equal_distances(len(others), validation / (1 - test))
+    return Cuts(*(order[np.sort(part)] for part in (others[~validated], others[validated], tests)))
+
+
+def at_equal_distances(count: int, share: float) -> np.ndarray:
+    """Return which of some places are taken."""
+    return np.diff(np.floor(np.arange(count + 1) * share + 0.5)) > 0
 
 
 def by_time(order: np.ndarray, values: np.ndarray, validation: float, test: float) -> Cuts:

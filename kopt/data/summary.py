@@ -77,10 +77,10 @@ def summary(data: Data) -> Summary:
     counts = len(splits.train.y), len(splits.validation.y), len(splits.test.y)
     kinds = data.read_as()
     lines = [described(*column, kinds.get(column[0])) for column in columns]
-    repeated = repetitions([column for _, column in columns])
+    validation, test = repetitions([column for _, column in columns])
     targets = balance(data, [part.y for part in parts], kinds.get("y"))
     warnings = (*column_warnings(data, dict(columns)), *class_warnings(data, [part.y for part in parts]))
-    return Summary(counts, lines, targets, *repeated, data.notes(), warnings)
+    return Summary(counts, lines, targets, validation, test, data.notes(), warnings)
 
 
 def described(name: str, columns: list[np.ndarray], read_as: str | None = None) -> str:
@@ -121,14 +121,15 @@ def balance(data: Data, targets: list[np.ndarray], read_as: str | None) -> str:
     return f"y: {targets[0].dtype}{origin}, {len(kinds)} classes: {listed}{lacking}"
 
 
-def repetitions(columns: Sequence[list[np.ndarray]]) -> list[int]:
+def repetitions(columns: Sequence[list[np.ndarray]]) -> tuple[int, int]:
     """Return how many rows of the validation and test splits are equal to a row of the training split."""
     codes = np.zeros(sum(map(len, columns[0])), "int64")
     for parts in columns:
         new = codes_of(np.concatenate(parts))
         codes = np.unique(codes * (new.max() + 1) + new, return_inverse=True)[1]
     train, validation, _ = np.cumsum([len(part) for part in columns[0]])
-    return [int(np.isin(part, codes[:train]).sum()) for part in (codes[train:validation], codes[validation:])]
+    seen = np.isin(codes, codes[:train])
+    return int(seen[train:validation].sum()), int(seen[validation:].sum())
 
 
 def codes_of(column: np.ndarray) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 import os
 import pathlib
-from typing import Any, ClassVar
+from typing import ClassVar
+
+import numpy as np
 
 from kopt.data.base import registry
 from kopt.data.frames import read_parquet, table_digest, table_of
@@ -12,7 +14,7 @@ from kopt.tasks.task import PlainTask
 from kopt.values.checks import require
 from kopt.values.places import as_path
 from kopt.values.texts import clipped
-from kopt.values.types import ArrayLike
+from kopt.values.types import ArrayLike, FieldValue
 
 __all__ = ["CSV", "Frame", "Parquet", "csv", "frame", "parquet"]
 
@@ -109,7 +111,7 @@ class Parquet(CSV):
         ValueError: path must be of a file, got 'no.parquet'.
 
     Source:
-        https://parquet.apache.org
+        https://parquet.apache.org.
     """
 
     def table(self) -> Table:
@@ -153,10 +155,10 @@ class Frame(Tabular):
 
     def table(self) -> Table:
         held = HELD[self.digest()]
-        return held._replace(columns=list(held.columns))
+        return Table(held.names, list(held.columns), held.lines, held.unit)
 
 
-def csv(path: str, target: str, *, task: PlainTask | None = None, **fields: Any) -> CSV:
+def csv(path: str, target: str, *, task: PlainTask | None = None, **fields: FieldValue) -> CSV:
     """Make a data set of a CSV file, for a recipe.
 
     Args:
@@ -188,7 +190,7 @@ def csv(path: str, target: str, *, task: PlainTask | None = None, **fields: Any)
     return CSV(str(path), target, **fields).resolved(task)
 
 
-def parquet(path: str, target: str, *, task: PlainTask | None = None, **fields: Any) -> Parquet:
+def parquet(path: str, target: str, *, task: PlainTask | None = None, **fields: FieldValue) -> Parquet:
     """Make a data set of a Parquet file, for a recipe.
 
     Args:
@@ -210,12 +212,12 @@ def parquet(path: str, target: str, *, task: PlainTask | None = None, **fields: 
         ValueError: path must be of a file, got 'no.parquet'.
 
     Source:
-        https://parquet.apache.org
+        https://parquet.apache.org.
     """
     return Parquet(str(path), target, **fields).resolved(task)
 
 
-def frame(rows: ArrayLike, target: str, *, task: PlainTask | None = None, **fields: Any) -> Frame:
+def frame(rows: ArrayLike, target: str, *, task: PlainTask | None = None, **fields: FieldValue) -> Frame:
     """Make a data set of a frame in memory, for a recipe; its name is the sha256 of the frame.
 
     A copy of the frame is kept until the process ends.
@@ -240,8 +242,8 @@ def frame(rows: ArrayLike, target: str, *, task: PlainTask | None = None, **fiel
     Source:
         `pandas.DataFrame`.
     """
-    held = table_of(rows)
-    held = held._replace(columns=[column if isinstance(column, list) else column.copy() for column in held.columns])
+    given = table_of(rows)
+    held = Table(given.names, [np.array(column) for column in given.columns], given.lines, given.unit)
     digest = table_digest(held)
     HELD[digest] = held
     return Frame(digest, target, **fields).resolved(task)

@@ -10,7 +10,7 @@ import numpy as np
 from kopt.data.base import Baseline, Inputs, Splits
 from kopt.data.baselines import boosting
 from kopt.data.coercion import as_inputs, as_targets, looks_like_classes
-from kopt.data.column import Kind, column_of
+from kopt.data.column import column_of
 from kopt.data.columnar import Columnar, Reading, remember
 from kopt.data.dates import date_numbers
 from kopt.data.frames import table_of
@@ -53,12 +53,12 @@ class Tabular(Columnar):
         reading = self.reading()
         y = reading.values(self.target)
         task = task or ("classification" if looks_like_classes(y) else "regression")
-        kinds = tuple((name, str(column.kind)) for name, column in reading.columns.items())
+        kinds = tuple((name, column.kind) for name, column in reading.columns.items())
         found = dataclasses.replace(self, task=task, kinds=kinds, names=as_targets(y, task)[1])
         remember(found.key(), reading)
         return found
 
-    def input_kinds(self) -> dict[str, Kind]:
+    def input_kinds(self) -> dict[str, str]:
         """Return the kind of each column that the model gets, from the source when `kinds` does not say it."""
         kinds = dict(self.kinds) or {name: column.kind for name, column in self.reading().columns.items()}
         out = {self.target, self.group, *self.ignore} | ({self.by} if self.split in ("group", "given") else set())
@@ -103,15 +103,16 @@ class Tabular(Columnar):
         require(not absent, "rows", "must have all columns of the inputs", absent)
         columns = {}
         for name, kind in kinds.items():
-            asked = self.asked(name, table)._replace(kind=kind, strict=False)
+            asked = dataclasses.replace(self.asked(name, table), kind=kind, strict=False)
             columns[name] = found = column_of(table.columns[table.names.index(name)], asked)
-            fits = found.kind == kind or any({found.kind, kind} <= same for same in SAME) or found.missing.all()
+            alike = found.kind == kind or any({found.kind, kind} <= same for same in SAME)
+            fits = alike or bool(found.missing.all())
             require(fits, asked.called, f"must be of the kind {kind!r} as in training", found.kind)
             lacking = np.flatnonzero(found.missing)
             rule = "must have no missing value, for the model imputes only with missing='impute'"
             where = [f"{table.unit} {table.lines[row]}" for row in lacking[:3]]
             require(self.imputes or not where, asked.called, rule, where)
-            columns[name] = found._replace(kind=kind)
+            columns[name] = dataclasses.replace(found, kind=kind)
         return self.inputs(Reading(columns, np.arange(len(table.lines)), ()))
 
     def cuts(self, order: np.ndarray, y: np.ndarray) -> Cuts:

@@ -53,7 +53,7 @@ def model_card(run: Run, evidence: Evidence, pictures: Sequence[str]) -> str:
     rows += [("target", metrics["target"])] if metrics["target"] is not None else []
     table = "\n".join(f"| {in_markdown(name)} | {value:.4f} |" for name, value in rows)
     findings = "\n".join(f"- {in_markdown(finding)}" for finding in [*gap(run), *diagnose(run.history)])
-    notes = as_list("What was inferred or left out when the data were read:", run.recipe.data.notes())
+    notes = as_list("What was inferred or left out when the data were read:", evidence.notes)
     shown = "\n\n".join(f"![{PICTURES[name]}](plots/{name}.png)" for name in pictures)
     return f"""# {run.recipe.name}, {run.folder.name}
 
