@@ -8,9 +8,11 @@ import pkgutil
 
 from kopt.data.base import Baseline, Data, Split, Splits, registry
 from kopt.data.characters import Characters
+from kopt.data.datasets import Datasets, tfdata
 from kopt.data.diamonds import Diamonds
 from kopt.data.digits import MNIST, Digits
 from kopt.data.electricity import Electricity
+from kopt.data.files import Images, Texts, images, texts
 from kopt.data.movielens import Likes, Ratings
 from kopt.data.reviews import ChineseReviews, Reviews
 from kopt.data.summary import Summary, summary
@@ -29,10 +31,12 @@ __all__ = [
     "Characters",
     "ChineseReviews",
     "Data",
+    "Datasets",
     "Diamonds",
     "Digits",
     "Electricity",
     "Frame",
+    "Images",
     "Likes",
     "MNIST",
     "Parquet",
@@ -41,12 +45,16 @@ __all__ = [
     "Split",
     "Splits",
     "Summary",
+    "Texts",
     "arrays",
     "csv",
     "frame",
+    "images",
     "parquet",
     "registry",
     "summary",
+    "texts",
+    "tfdata",
 ]
 
 __getattr__ = moved_names(__name__, {"Look": "Summary", "look": "summary"})

@@ -332,7 +332,8 @@ def test_the_summary_warns_and_says_what_to_do(tmp_path) -> None:
     assert found == (
         "'size' is another value in each row, as an identifier is: ignore=('size',)",
         "'user_id' is another value in each row, as an identifier is: ignore=('user_id',)",
-        "'street' has 60 different texts, an input each: join the rare ones, or ignore=('street',), or words=('street',)",
+        "'street' has 60 different texts, an input each: join the rare ones, or ignore=('street',), or words=("
+        "'street',)",
         "'same' is 1 in 99.2 % of the rows, which says little: ignore=('same',)",
         "fewer than 5 rows are there of class rare (4), too few to learn and to test on: join or drop it",
     )
