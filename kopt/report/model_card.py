@@ -116,7 +116,8 @@ def call(evidence: Evidence) -> str:
 def tensor(column: np.ndarray) -> str:
     """Return the code of a tensor with the first two cells of a column."""
     if column.dtype.kind != "O":
-        return f"tf.constant([{', '.join(f'{value:.4g}' for value in column[:2])}])"
+        cells = [f"{value:.4g}" if value == value else 'float("nan")' for value in column[:2]]
+        return f"tf.constant([{', '.join(cells)}])"
     return f"tf.constant({[text[:30] for text in column[:2]]})"
 
 

@@ -14,6 +14,9 @@ from kopt.data.columnar import READ
 from kopt.data.splitting import split_rows
 from kopt.experiment.recipe import Recipe
 from kopt.experiment.serving import encoded
+from kopt.report.evidence import Evidence
+from kopt.report.model_card import model_card
+from kopt.report.run import Run
 from kopt.values import from_json, replace, to_json
 
 ROWS = 120
@@ -386,3 +389,16 @@ def test_an_older_recipe_without_kinds_loads(tmp_path) -> None:
     older = from_json(form % given.path)
     for part, same in zip(older.load()[:3], given.load()[:3]):
         assert texts(part.x) == texts(same.x)
+
+
+def test_the_model_card_says_what_was_inferred_and_shows_code_that_runs() -> None:
+    given = data.frame({"a b": ["n/a", "1"] * 30, "y": np.arange(60.0)}, "y", missing="impute")
+    recipe = Recipe("table", given, model=models.MLP((2,), 1, task="regression"), schedule=schedules.Constant(0.1))
+    metrics = {"metric": "rmse", "value": 1.0, "baseline_name": "trees", "baseline": 2.0, "target": None}
+    run = Run(
+        pathlib.Path("run"), recipe, {"loss": [1.0]}, metrics | {"parameters": 3, "seconds": 1.0, "devices": "cpu"}
+    )
+    x = {"a_b": np.array([np.nan, 1.0], "float32")}
+    card = model_card(run, Evidence("regression", x, np.zeros(2), np.zeros((2, 1)), notes=given.notes()), [])
+    assert "- column 'a b': 'n/a' (30) taken as missing\n- missing values that the model imputes: a b 30\n" in card
+    assert 'tf.constant([float("nan"), 1])' in card
