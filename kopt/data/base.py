@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import numpy as np
 
+from kopt.data.coercion import Framed, as_inputs
 from kopt.tasks.directions import better
 from kopt.tasks.metrics import Direction
 from kopt.tasks.task import Task, score_of
@@ -91,9 +92,11 @@ class Data(Value):
         Returns:
             Inputs: an array, or columns by name.
         """
-        if isinstance(rows, Mapping):
-            return {str(name): as_input(column) for name, column in rows.items()}
-        return as_input(rows)
+        if isinstance(rows, (Framed, Mapping)):
+            return as_inputs(rows)
+        array = np.asarray(rows)
+        kinds = {"U": "object", "S": "object", "T": "object", "f": "float32"}
+        return array.astype(kinds.get(array.dtype.kind, array.dtype))
 
     def score(self) -> keras.metrics.Metric:
         """Return a fresh Keras metric, by which runs on these data are judged."""
@@ -133,12 +136,6 @@ class Data(Value):
         metric = self.score()
         metric.update_state(keras.ops.convert_to_tensor(y), keras.ops.convert_to_tensor(outputs))
         return float(metric.result())
-
-
-def as_input(values: ArrayLike) -> np.ndarray:
-    """Return texts as Python's, and floating-point numbers as float32."""
-    array = np.asarray(values)
-    return array.astype(object if array.dtype.kind in "UST" else "float32" if array.dtype.kind == "f" else array.dtype)
 
 
 def checksum(*arrays: np.ndarray) -> str:

@@ -52,6 +52,9 @@ class Datasets(Data):
         require(self.sha256 in HELD, "sha256", rule, self.sha256)
         return Splits(*HELD[self.sha256], self.sha256)
 
+    def columns_of(self, rows: ArrayLike) -> Inputs:
+        return as_inputs(rows)
+
     def baseline(self, splits: Splits) -> Baseline:
         return boosting(self, splits) if isinstance(splits.train.x, dict) else ridge(self, splits)
 

@@ -4,35 +4,20 @@ import datetime
 import decimal
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
 
 import numpy as np
 
 from kopt.data.base import checksum
+from kopt.data.coercion import Framed
 from kopt.data.table import Cells, Table, read_table
 from kopt.values.checks import needs, require
 from kopt.values.places import as_path
 from kopt.values.types import ArrayLike
 
-__all__ = ["Framed", "read_parquet", "table_digest", "table_of"]
+__all__ = ["read_parquet", "table_digest", "table_of"]
 
 SINGLE = (str, bool, int, float, decimal.Decimal, datetime.date, np.generic)
-
-
-@runtime_checkable
-class Framed(Protocol):
-    """A frame of pandas or polars, as far as it is read."""
-
-    columns: Iterable[str]
-
-    def __getitem__(self, name: str) -> "Series": ...
-
-
-class Series(Protocol):
-    """A column of a frame."""
-
-    def to_numpy(self) -> np.ndarray: ...
 
 
 def table_of(rows: ArrayLike, name: str = "frame") -> Table:

@@ -42,7 +42,9 @@ class Tabular(Columnar):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return self.names or as_targets(self.reading().values(self.target), self.task)[1]
+        if self.names or self.task != "classification":
+            return self.names
+        return as_targets(self.reading().values(self.target), self.task)[1]
 
     @property
     def imputes(self) -> bool:

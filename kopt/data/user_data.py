@@ -8,8 +8,8 @@ import numpy as np
 
 from kopt.data.base import Baseline, Inputs, Splits, checksum, registry
 from kopt.data.baselines import boosting, ridge
-from kopt.data.coercion import as_inputs, as_plain, as_targets, looks_like_classes
-from kopt.data.frames import Framed, table_of
+from kopt.data.coercion import Framed, as_inputs, as_plain, as_targets, looks_like_classes
+from kopt.data.frames import table_of
 from kopt.data.shuffled import Shuffled
 from kopt.data.splitting import Cuts, SplitKind, require_apart, split_rows
 from kopt.data.tables import Frame, frame
@@ -78,6 +78,9 @@ class Arrays(Shuffled):
 
     def rows(self) -> tuple[Inputs, np.ndarray, str]:
         return *self.held()[:2], self.sha256
+
+    def columns_of(self, rows: ArrayLike) -> Inputs:
+        return as_inputs(rows)
 
     def cuts(self, order: np.ndarray, y: np.ndarray) -> Cuts:
         held = self.held()

@@ -95,6 +95,19 @@ def test_labels_name_every_class_or_item(data: Data) -> None:
 
 
 @every_data
+def test_later_rows_become_inputs_as_those_of_training(data: Data) -> None:
+    """Inputs are rows, too: what is made of them is themselves."""
+    x = data.load().test.x
+    if isinstance(x, dict) and any(name not in x for name in data.read_as() if name != "y"):
+        return  # dates and words have several inputs or another name
+    found = data.columns_of(x)
+    for name in x if isinstance(x, dict) else [None]:
+        one, same = (x, found) if name is None else (x[name], found[name])
+        assert one.dtype == same.dtype and one.shape == same.shape
+        np.testing.assert_array_equal(one, same)
+
+
+@every_data
 @pytest.mark.parametrize(
     ("field", "value"), [("validation", 0), ("validation", 1), ("test", 0.9), ("examples", 5), ("seed", "a")]
 )
