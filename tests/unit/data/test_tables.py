@@ -347,7 +347,7 @@ def test_the_summary_warns_and_says_what_to_do(tmp_path) -> None:
 def test_equal_rows_of_two_splits_are_counted() -> None:
     x = {"a": [1.0, np.nan, 3.0, 4.0, 5.0] * 24, "b": ["u", "", "v", "w"] * 30, "c": [0.0, 1.0, 2.0] * 40}
     given = data.frame(x | {"y": np.arange(120) / 7}, "y", missing="impute")
-    train, validation, test = ([row for row in zip(*texts(part.x).values())] for part in given.load()[:3])
+    train, validation, test = (list(zip(*texts(part.x).values())) for part in given.load()[:3])
     found = data.summary(given)
     assert found.repeated_in_validation == sum(row in train for row in validation) < 18
     assert found.repeated_in_test == sum(row in train for row in test) < 24
