@@ -1,28 +1,13 @@
 """Tables as people have them, from the CSV file over summary and splits to the vectors that a network gets."""
 
-import importlib.util
-import pathlib
-from types import ModuleType
-
 import keras
+import messy_tables
 import numpy as np
 import pytest
 
 from kopt import data
 from kopt.data.base import Splits
 from kopt.models.columns import columns_encoder
-
-
-def makers() -> ModuleType:
-    """The makers of the tables, which stand beside this file."""
-    spec = importlib.util.spec_from_file_location("messy", pathlib.Path(__file__).with_name("messy.py"))
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-messy = makers()
 
 
 def encoded(splits: Splits) -> list[np.ndarray]:
@@ -43,7 +28,7 @@ def error(vectors: list[np.ndarray], splits: Splits) -> float:
 
 
 def test_a_table_of_mixed_types(tmp_path) -> None:
-    path = messy.write(tmp_path / "houses.csv", messy.houses())
+    path = messy_tables.write(tmp_path / "houses.csv", messy_tables.houses())
     with pytest.raises(ValueError, match=r"^columns must have no missing values in .*, got \{'area \(m2\)': 6, 'dist"):
         data.csv(path, "price")
     with pytest.raises(ValueError, match="^column 'zip' begins with 0, and must be named in texts or in numbers, got "):
@@ -73,7 +58,7 @@ def test_a_table_of_mixed_types(tmp_path) -> None:
 
 
 def test_a_table_by_time(tmp_path) -> None:
-    given = data.csv(messy.write(tmp_path / "sales.csv", messy.sales()), "sold", split="time", by="when")
+    given = data.csv(messy_tables.write(tmp_path / "sales.csv", messy_tables.sales()), "sold", split="time", by="when")
     splits = given.load()
     hours = [part.x["when.days"] * 24 for part in splits[:3]]
     assert hours[0].max() < hours[1].min() and hours[1].max() < hours[2].min()
@@ -88,10 +73,10 @@ def test_a_table_by_time(tmp_path) -> None:
 
 
 def test_a_table_by_groups(tmp_path) -> None:
-    path = messy.write(tmp_path / "patients.csv", messy.patients())
+    path = messy_tables.write(tmp_path / "patients.csv", messy_tables.patients())
     given = data.csv(path, "diagnosis", missing="impute", split="group", by="patient", ignore=("part",))
     assert given.labels == ("healthy", "ill", "unclear") and set(given.load().train.x) == {"first", "second"}
-    rows = {(first, y) for first, y in zip(messy.patients()["first"], messy.patients()["patient"])}
+    rows = {(first, y) for first, y in zip(messy_tables.patients()["first"], messy_tables.patients()["patient"])}
     patient = {np.float32(first): one for first, one in rows}
     groups = [{patient[first] for first in part.x["first"]} for part in given.load()[:3]]
     assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
