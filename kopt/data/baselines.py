@@ -11,6 +11,7 @@ from kopt.values.columns import WORDS
 __all__ = ["boosting", "ridge"]
 
 CATEGORIES = 200  # of a column; scikit-learn's trees take up to 255, and put the rarest into one
+FEW_ROWS = 10_000
 MOST_WORDS = 100  # of a column of words
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
@@ -61,8 +62,11 @@ def boosting(data: Data, splits: Splits) -> Baseline:
     stops = "auto" if not classifies or np.bincount(splits.train.y)[np.unique(splits.train.y)].min() > 1 else False
     how_long = {"max_iter": 300, "early_stopping": stops, "random_state": 0}
 
+    threads = 1 if len(x) < FEW_ROWS else None  # of few rows, threads wait for each other most of the time
+
     def predicted(y: np.ndarray) -> np.ndarray:
-        return machine(categorical_features=categories, **how_long).fit(x, y).predict(test)
+        with needs("threadpoolctl", "recipes").threadpool_limits(threads, user_api="openmp"):
+            return machine(categorical_features=categories, **how_long).fit(x, y).predict(test)
 
     if classifies:
         outputs = np.eye(classes_of(splits))[predicted(splits.train.y).astype(int)]

@@ -15,9 +15,12 @@ from kopt.data.splitting import Cuts, SplitKind, require_apart, split_rows
 from kopt.data.tables import Frame, frame
 from kopt.tasks.task import PlainTask
 from kopt.values.checks import require, unknown
+from kopt.values.moved_names import moved_names
 from kopt.values.types import ArrayLike
 
 __all__ = ["Arrays", "arrays"]
+
+__getattr__ = moved_names(__name__, {"CSV": "kopt.data.tables.CSV", "csv": "kopt.data.tables.csv"})
 
 OPTIONS = ("validation", "test", "seed", "names", "examples", "split")
 OF_FRAMES = ("missing", "dates", "words", "texts", "numbers", "ignore")
