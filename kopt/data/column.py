@@ -154,7 +154,7 @@ def of_texts(cells: Sequence[str], asked: Asked) -> Column:
         return of_flags(cells, asked, present, gaps)
     notes, lacking = gap_notes(cells, gaps, asked), mask(cells, gaps)
     values = np.array(["" if lacks else cell for cell, lacks in zip(cells, lacking)] if gaps else cells, object)
-    if kind == "words" and asked.kind is None:
+    if kind == "words" and not asked.named:
         notes = (*notes, f"{asked.called}: texts of several words, taken as a bag of words")
     return Column("words" if kind == "words" else "text", values, lacking, notes)
 
@@ -241,7 +241,7 @@ def dated(values: np.ndarray, asked: Asked, notes: tuple[str, ...] = ()) -> Colu
     """Return a column of points in time, and say that it is one when nobody did."""
     kind = "time" if asked.kind == "time" or asked.kind != "date" and has_times(values) else "date"
     parts = "year, month, weekday and days since 1970" + (", and hour" if kind == "time" else "")
-    notes = notes if asked.kind or asked.named else (*notes, f"{asked.called}: dates, taken as {parts}")
+    notes = notes if asked.named else (*notes, f"{asked.called}: dates, taken as {parts}")
     return Column(kind, values, np.isnat(values), notes)
 
 

@@ -135,8 +135,10 @@ def test_words_are_found_or_named(tmp_path) -> None:
 def test_later_rows_are_read_as_the_first(tmp_path) -> None:
     """Also in another process, where the file is no more: the value knows the kinds."""
     path = table(tmp_path, size=but("size", "n/a"), when=[f"{day} 06:30" for day in COLUMNS["when"]])
-    given = from_json(to_json(data.csv(path, "price", missing="impute")))
-    assert isinstance(given, data.CSV)
+    first = data.csv(path, "price", missing="impute")
+    said, given = first.notes(), from_json(to_json(first))
+    READ.clear()
+    assert isinstance(given, data.CSV) and given.notes() == said and "dates" in str(said)
     x, _, _ = given.rows()
     READ.clear()
     raw = pandas.read_csv(path, dtype=str, keep_default_na=False)
