@@ -8,13 +8,16 @@ import pkgutil
 
 from kopt.data.base import Baseline, Data, Split, Splits, registry
 from kopt.data.characters import Characters
+from kopt.data.datasets import Datasets, tfdata
 from kopt.data.diamonds import Diamonds
 from kopt.data.digits import MNIST, Digits
 from kopt.data.electricity import Electricity
+from kopt.data.files import Images, Texts, images, texts
 from kopt.data.movielens import Likes, Ratings
 from kopt.data.reviews import ChineseReviews, Reviews
 from kopt.data.summary import Summary, summary
-from kopt.data.user_data import CSV, Arrays, arrays, csv
+from kopt.data.tables import CSV, Frame, Parquet, csv, frame, parquet
+from kopt.data.user_data import Arrays, arrays
 from kopt.values.moved_names import moved_names
 
 for one in pkgutil.iter_modules(__path__):
@@ -28,20 +31,30 @@ __all__ = [
     "Characters",
     "ChineseReviews",
     "Data",
+    "Datasets",
     "Diamonds",
     "Digits",
     "Electricity",
+    "Frame",
+    "Images",
     "Likes",
     "MNIST",
+    "Parquet",
     "Ratings",
     "Reviews",
     "Split",
     "Splits",
     "Summary",
+    "Texts",
     "arrays",
     "csv",
+    "frame",
+    "images",
+    "parquet",
     "registry",
     "summary",
+    "texts",
+    "tfdata",
 ]
 
 __getattr__ = moved_names(__name__, {"Look": "Summary", "look": "summary"})

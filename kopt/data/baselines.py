@@ -1,13 +1,18 @@
 """Baselines for any table: gradient boosting, ridge regression."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from kopt.data.base import Baseline, Data, Split, Splits
 from kopt.values.checks import needs
+from kopt.values.columns import WORDS
 
 __all__ = ["boosting", "ridge"]
 
 CATEGORIES = 200  # of a column; scikit-learn's trees take up to 255, and put the rarest into one
+FEW_ROWS = 10_000
+MOST_WORDS = 100  # of a column of words
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
 
@@ -34,8 +39,10 @@ def boosting(data: Data, splits: Splits) -> Baseline:
         `sklearn.ensemble.HistGradientBoostingRegressor`, with 300 trees.
     """
     ensemble, encoding = needs("sklearn.ensemble", "recipes"), needs("sklearn.preprocessing", "recipes")
-    named = [name for name, column in splits.train.x.items() if column.dtype.kind == "O"]
-    numbers = [name for name in splits.train.x if name not in named]
+    texts = [name for name, column in splits.train.x.items() if column.dtype.kind == "O"]
+    named = [name for name in texts if not name.endswith(WORDS)]
+    numbers = [name for name in splits.train.x if name not in texts]
+    bags = {name: bag(splits.train.x[name]) for name in texts if name not in named}
     how = {"handle_unknown": "use_encoded_value", "unknown_value": np.nan, "max_categories": CATEGORIES}
     encoder = encoding.OrdinalEncoder(**how)
     if named:
@@ -44,15 +51,22 @@ def boosting(data: Data, splits: Splits) -> Baseline:
     def table(part: Split) -> np.ndarray:
         columns = [part.x[name] for name in numbers]
         texts = [encoder.transform(np.stack([part.x[name] for name in named], 1))] if named else []
-        return np.column_stack([*columns, *texts])
+        words = [bags[name](part.x[name]) for name in bags]
+        return np.column_stack([*columns, *texts, *words])
 
     categories = list(range(len(numbers), len(numbers) + len(named)))
     classifies = data.task == "classification"
     machine = ensemble.HistGradientBoostingClassifier if classifies else ensemble.HistGradientBoostingRegressor
     x, test = table(splits.train), table(splits.test)
+    # With more than 10,000 rows scikit-learn holds some out, of each class: a class of one row cannot be cut.
+    stops = "auto" if not classifies or np.bincount(splits.train.y)[np.unique(splits.train.y)].min() > 1 else False
+    how_long = {"max_iter": 300, "early_stopping": stops, "random_state": 0}
+
+    threads = 1 if len(x) < FEW_ROWS else None  # of few rows, threads wait for each other most of the time
 
     def predicted(y: np.ndarray) -> np.ndarray:
-        return machine(max_iter=300, categorical_features=categories, random_state=0).fit(x, y).predict(test)
+        with needs("threadpoolctl", "recipes").threadpool_limits(threads, user_api="openmp"):
+            return machine(categorical_features=categories, **how_long).fit(x, y).predict(test)
 
     if classifies:
         outputs = np.eye(classes_of(splits))[predicted(splits.train.y).astype(int)]
@@ -60,6 +74,13 @@ def boosting(data: Data, splits: Splits) -> Baseline:
         targets = splits.train.y.reshape(len(splits.train.y), -1)
         outputs = np.stack([predicted(column) for column in targets.T], 1).reshape(splits.test.y.shape)
     return Baseline("gradient boosting", data.scored(splits.test.y, outputs))
+
+
+def bag(texts: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what turns texts into a column for each of the most frequent words: how often it is in the text."""
+    needed = needs("sklearn.feature_extraction.text", "recipes")
+    counter = needed.CountVectorizer(max_features=MOST_WORDS, token_pattern=r"\S+").fit(texts)
+    return lambda texts: counter.transform(texts).toarray().astype("float32")
 
 
 def ridge(data: Data, splits: Splits) -> Baseline:

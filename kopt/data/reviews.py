@@ -131,10 +131,14 @@ def logistic_regression(data: Shuffled, splits: Splits, name: str, **arguments: 
     vectorizer = needs("sklearn.feature_extraction.text", "recipes").TfidfVectorizer(**arguments)
     regression = needs("sklearn.linear_model", "recipes").LogisticRegression
     train = vectorizer.fit_transform(splits.train.x)
+    classes, seen = max(int(part.y.max()) for part in splits[:3]) + 1, np.unique(splits.train.y)
 
     def scored(machine: object, part: object) -> float:
         distance = machine.decision_function(vectorizer.transform(part.x))  # type: ignore[attr-defined]
-        return data.scored(part.y, np.stack([np.zeros_like(distance), distance], 1))  # type: ignore[attr-defined]
+        found = distance if distance.ndim == 2 else np.stack([np.zeros_like(distance), distance], 1)
+        outputs = np.full((len(found), classes), -1e9)
+        outputs[:, seen] = found
+        return data.scored(part.y, outputs)  # type: ignore[attr-defined]
 
     machines = [regression(C=strength, max_iter=2000).fit(train, splits.train.y) for strength in (1.0, 3.0, 10.0, 30.0)]
     return Baseline(name, scored(max(machines, key=lambda one: scored(one, splits.validation)), splits.test))

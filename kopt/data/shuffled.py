@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY
 import numpy as np
 
 from kopt.data.base import Data, Inputs, Split, Splits, take
+from kopt.data.splitting import Cuts, split_rows
 from kopt.values.checks import require
 from kopt.values.fields import Number
 
@@ -38,14 +39,14 @@ class Shuffled(Data):
     def rows(self) -> tuple[Inputs, np.ndarray, str]:
         """Return all inputs, all targets, and the sha256 of the source."""
 
+    def cuts(self, order: np.ndarray, y: np.ndarray) -> Cuts:
+        """Return the rows of each split, given the numbers of rows in shuffled order and all targets."""
+        return split_rows(order, "random", None, validation=self.validation, test=self.test)
+
     def load(self) -> Splits:
         x, y, digest = self.rows()
         order = np.random.default_rng(self.seed).permutation(len(y))[: self.examples]
-        tests, validations = round(self.test * len(order)), round(self.validation * len(order))
-        cuts = order[:tests], order[tests : tests + validations], order[tests + validations :]
-        for name, rows in zip(("test", "validation", "train"), cuts):
-            require(len(rows) > 0, f"the {name} split", "must not be empty", len(y))
-        testing, validating, training = (Split(take(x, rows), y[rows]) for rows in cuts)
+        training, validating, testing = (Split(take(x, rows), y[rows]) for rows in self.cuts(order, y))
         return Splits(training, validating, testing, digest)
 
 

@@ -1,10 +1,12 @@
 """Summaries of data: shapes, types, missing values, class balance, rows that are in two splits."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from kopt.data.base import Data, Split
+from kopt.data.advice import class_warnings, column_warnings
+from kopt.data.base import Data
 from kopt.values.moved_names import moved_names
 from kopt.values.texts import clipped, printable
 
@@ -29,12 +31,16 @@ class Summary(NamedTuple):
     targets: str
     repeated_in_validation: int
     repeated_in_test: int
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         train, validation, test = (f"{count:,}" for count in self.rows)
         repeated = f"{self.repeated_in_validation} of validation, {self.repeated_in_test} of test"
         lines = [f"rows: {train} to train, {validation} to validate, {test} to test on", *self.columns, self.targets]
-        return "\n".join([*lines, f"inputs that are in training too: {repeated}"])
+        said = [f"note: {printable(note)}" for note in self.notes]
+        said += [f"look: {printable(warning)}" for warning in self.warnings]
+        return "\n".join([*lines, f"inputs that are in training too: {repeated}", *said])
 
 
 def summary(data: Data) -> Summary:
@@ -45,7 +51,9 @@ def summary(data: Data) -> Summary:
 
     Returns:
         The number of rows of each split; a line for each column with type, shape, range and missing values; the balance
-        or range of the targets; and how many rows of the other splits have inputs that the training split has too.
+        or range of the targets; how many rows of the other splits have inputs that the training split has too; notes,
+        which say what was inferred or left out when the data were read; and warnings, which say what to look at and
+        what to do: identifiers, near-constant columns, columns of many categories, classes of few rows.
 
     Raises:
         ImportError: When the data's package is not installed.
@@ -66,12 +74,13 @@ def summary(data: Data) -> Summary:
     parts = (splits.train, splits.validation, splits.test)
     names = list(splits.train.x) if isinstance(splits.train.x, dict) else ["x"]
     columns = [(name, [part.x[name] if isinstance(part.x, dict) else part.x for part in parts]) for name in names]
-    seen = set(keys(splits.train))
-    repeated = [sum(key in seen for key in keys(part)) for part in (splits.validation, splits.test)]
     counts = len(splits.train.y), len(splits.validation.y), len(splits.test.y)
     kinds = data.read_as()
     lines = [described(*column, kinds.get(column[0])) for column in columns]
-    return Summary(counts, lines, balance(data, [part.y for part in parts], kinds.get("y")), *repeated)
+    validation, test = repetitions([column for _, column in columns])
+    targets = balance(data, [part.y for part in parts], kinds.get("y"))
+    warnings = (*column_warnings(data, dict(columns)), *class_warnings(data, [part.y for part in parts]))
+    return Summary(counts, lines, targets, validation, test, data.notes(), warnings)
 
 
 def described(name: str, columns: list[np.ndarray], read_as: str | None = None) -> str:
@@ -86,7 +95,7 @@ def described(name: str, columns: list[np.ndarray], read_as: str | None = None) 
             sizes = f"{np.median(lengths):.0f} characters at the median, {lengths.count(0)} empty"
             return f"{name}: texts, {len(kinds):,} different, {sizes}"
         percents = [f"{100 * count / len(column):.1f} %" for count in counts]
-        shares = ", ".join(f"{clipped(kind, SHORT)} {percent}" for kind, percent in zip(kinds, percents))
+        shares = ", ".join(f"{clipped(kind, SHORT) or 'missing'} {percent}" for kind, percent in zip(kinds, percents))
         return f"{name}: texts, {shares}"
     numbers = column.astype("float64")
     missing = int(np.isnan(numbers).sum())
@@ -112,8 +121,23 @@ def balance(data: Data, targets: list[np.ndarray], read_as: str | None) -> str:
     return f"y: {targets[0].dtype}{origin}, {len(kinds)} classes: {listed}{lacking}"
 
 
-def keys(part: Split) -> list[object]:
-    """Return a key for each row; equal rows have equal keys."""
-    if isinstance(part.x, dict):
-        return [tuple(map(str, row)) for row in zip(*part.x.values())]  # as texts: nan is not itself
-    return [row if isinstance(row, str) else np.ascontiguousarray(row).tobytes() for row in part.x]
+def repetitions(columns: Sequence[list[np.ndarray]]) -> tuple[int, int]:
+    """Return how many rows of the validation and test splits are equal to a row of the training split."""
+    codes = np.zeros(sum(map(len, columns[0])), "int64")
+    for parts in columns:
+        new = codes_of(np.concatenate(parts))
+        codes = np.unique(codes * (new.max() + 1) + new, return_inverse=True)[1]
+    train, validation, _ = np.cumsum([len(part) for part in columns[0]])
+    seen = np.isin(codes, codes[:train])
+    return int(seen[train:validation].sum()), int(seen[validation:].sum())
+
+
+def codes_of(column: np.ndarray) -> np.ndarray:
+    """Return a number for each row; equal rows, and those that are NaN in the same places, have equal numbers."""
+    if column.dtype.kind == "O":
+        known: dict[str, int] = {}
+        return np.fromiter((known.setdefault(text, len(known)) for text in column), "int64", len(column))
+    if column.ndim == 1:
+        return np.unique(column, return_inverse=True)[1]
+    rows = np.ascontiguousarray(column.reshape(len(column), -1))
+    return codes_of(np.array([row.tobytes() for row in rows], object))

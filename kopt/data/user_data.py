@@ -1,28 +1,41 @@
-"""Data of the user's: arrays in memory, and CSV files."""
+"""Data of the user's: arrays in memory."""
 
-import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import KW_ONLY
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kopt.data.base import Baseline, Inputs, Splits, checksum, registry
 from kopt.data.baselines import boosting, ridge
-from kopt.data.coercion import as_inputs, as_plain, as_targets, looks_like_classes
+from kopt.data.coercion import Framed, as_inputs, as_plain, as_targets, looks_like_classes
+from kopt.data.frames import table_of
 from kopt.data.shuffled import Shuffled
-from kopt.data.table import Table, column_of, read_table
+from kopt.data.splitting import Cuts, SplitKind, require_apart, split_rows
+from kopt.data.tables import Frame, frame
 from kopt.tasks.task import PlainTask
 from kopt.values.checks import require, unknown
-from kopt.values.places import as_path
-from kopt.values.texts import clipped
+from kopt.values.moved_names import moved_names
 from kopt.values.types import ArrayLike
 
-__all__ = ["CSV", "Arrays", "arrays", "csv"]
+__all__ = ["Arrays", "arrays"]
 
-KINDS = {"i": "whole numbers", "f": "numbers", "b": "true or false", "O": "texts"}  # by a NumPy type's kind
-HELD: dict[str, tuple[Inputs, np.ndarray]] = {}  # by sha256, because a value holds no arrays
+__getattr__ = moved_names(__name__, {"CSV": "kopt.data.tables.CSV", "csv": "kopt.data.tables.csv"})
+
+OPTIONS = ("validation", "test", "seed", "names", "examples", "split")
+OF_FRAMES = ("missing", "dates", "words", "texts", "numbers", "ignore")
+
+
+class Held(NamedTuple):
+    """Arrays that the user gave: inputs, targets, and by what rows are split and must stay apart."""
+
+    x: Inputs
+    y: np.ndarray
+    by: np.ndarray | None = None
+    group: np.ndarray | None = None
+
+
+HELD: dict[str, Held] = {}  # by sha256, because a value holds no arrays
 
 
 @registry.register
@@ -33,6 +46,7 @@ class Arrays(Shuffled):
         sha256: The sha256 of the arrays.
         task: "classification", "regression" or "forecast".
         names: Names of the classes; empty for their numbers.
+        split: How rows are split: see `data.arrays`.
         validation: The share of rows to validate on, in (0, 1).
         test: The share of rows to test on, in (0, 1 - validation).
         seed: Seed of the shuffle before the split.
@@ -54,140 +68,44 @@ class Arrays(Shuffled):
     _: KW_ONLY
     task: PlainTask = "classification"
     names: tuple[str, ...] = ()
+    split: SplitKind = "random"
 
     @property
     def labels(self) -> tuple[str, ...]:
         return self.names
 
-    def rows(self) -> tuple[Inputs, np.ndarray, str]:
+    def held(self) -> Held:
         rule = "must be of arrays that data.arrays(x, y) was given in this process"
         require(self.sha256 in HELD, "sha256", rule, self.sha256)
-        return *HELD[self.sha256], self.sha256
+        return HELD[self.sha256]
+
+    def rows(self) -> tuple[Inputs, np.ndarray, str]:
+        return *self.held()[:2], self.sha256
+
+    def columns_of(self, rows: ArrayLike) -> Inputs:
+        return as_inputs(rows)
+
+    def cuts(self, order: np.ndarray, y: np.ndarray) -> Cuts:
+        held = self.held()
+        values = y if held.by is None and self.split == "stratified" else held.by
+        cuts = split_rows(order, self.split, values, validation=self.validation, test=self.test)
+        if held.group is not None:
+            require_apart(cuts, held.group, "group")
+        return cuts
 
     def baseline(self, splits: Splits) -> Baseline:
         return boosting(self, splits) if isinstance(splits.train.x, dict) else ridge(self, splits)
 
 
-@registry.register
-class CSV(Shuffled):
-    """A table in a CSV file: columns of numbers and of texts, one of them the target.
-
-    x: float32 and texts by column; y: (n,) int32, the number of the class in sorted order, or float32. In names of
-    columns every character but letters, digits, dots and hyphens becomes "_", because layers get these names. Nothing
-    is guessed: a column holds numbers (1, -2.5, 1e3), or True and False, or texts. Dates, 1,5, a number with a leading
-    zero (007) and a word among numbers (NA) are refused with their line, unless `texts`, `numbers` or `ignore` names
-    the column. Empty cells are missing values.
-
-    Args:
-        path: A file in UTF-8, whose first line has the names of the columns.
-        target: The name of the column to predict, as in the file.
-        task: "classification" or "regression".
-        ignore: Columns to leave out, such as row numbers.
-        texts: Columns that are read as texts, such as postal codes: they become one-hot.
-        numbers: Columns that are read as numbers, though some begin with 0.
-        missing: Whether rows with a missing value are refused or dropped.
-        validation: The share of rows to validate on, in (0, 1).
-        test: The share of rows to test on, in (0, 1 - validation).
-        seed: Seed of the shuffle before the split.
-        examples: Number of rows to use, for a quick try; None for all.
-
-    Raises:
-        ValueError: When loaded, when there is no such file or column, rows are not of equal length, a column is not of
-            one kind, or a value is missing.
-
-    Example:
-        >>> CSV("no.csv", target="price").load()
-        Traceback (most recent call last):
-        ValueError: path must be of a file, got 'no.csv'.
-
-    Source:
-        Python's module csv.
-    """
-
-    path: str
-    _: KW_ONLY
-    target: str
-    task: PlainTask = "classification"
-    ignore: tuple[str, ...] = ()
-    texts: tuple[str, ...] = ()
-    numbers: tuple[str, ...] = ()
-    missing: Literal["refuse", "drop"] = "refuse"
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return as_targets(self.columns([self.target])[self.target], self.task)[1]
-
-    def check(self) -> None:
-        super().check()
-        require(self.target not in self.ignore, "target", "must not be ignored", self.target)
-        both = sorted(set(self.texts) & set(self.numbers))
-        require(not both, "texts and numbers", "must name different columns", both)
-
-    def columns(self, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Return columns by name, or all used columns for None, with the rows that are used."""
-        table = self.table()
-        places = self.places(table)
-        rows = self.whole(table, places)
-        lines = [table.lines[row] for row in rows]
-        found = {}
-        for name in places if names is None else names:
-            cells = [table.rows[row][places[name]] for row in rows]
-            found[name] = column_of(name, cells, lines, text=name in self.texts, number=name in self.numbers)
-        return found
-
-    def table(self) -> Table:
-        path = as_path(self.path, "path")
-        require(os.path.isfile(path), "path", "must be of a file", clipped(self.path))  # a name may be too long to ask
-        return read_table(path)
-
-    def places(self, table: Table) -> dict[str, int]:
-        """Return the name and position of each used column."""
-        asked = {"target": [self.target], "ignore": self.ignore, "texts": self.texts, "numbers": self.numbers}
-        for kind, names in asked.items():
-            for name in names:
-                if name not in table.names:
-                    raise unknown(kind, name, map(clipped, table.names))
-        used = [name for name in table.names if name not in self.ignore]
-        rule = "must have names that differ, and no empty one, but for those that ignore names"
-        again = sorted({name for name in used if not name.strip() or used.count(name) > 1})
-        require(not again, f"columns of {self.path}", rule, again)
-        return {name: place for place, name in enumerate(table.names) if name not in self.ignore}
-
-    def whole(self, table: Table, places: Mapping[str, int]) -> list[int]:
-        """Return the numbers of the rows without a missing value."""
-        lacking = {name: sum(row[place] == "" for row in table.rows) for name, place in places.items()}
-        lacking = {name: count for name, count in lacking.items() if count}
-        empty = [name for name, count in lacking.items() if count == len(table.rows)]
-        require(not empty, "ignore", f"must name the columns of {self.path} that are empty", empty)
-        rule = f"must have no missing values in {self.path}, or missing='drop' must be given"
-        require(self.missing == "drop" or not lacking, "columns", rule, lacking)
-        rows = [place for place, row in enumerate(table.rows) if all(row[place] for place in places.values())]
-        require(len(rows) >= 30, "path", "must be of a file with >= 30 whole rows", len(rows))
-        return rows
-
-    def rows(self) -> tuple[Inputs, np.ndarray, str]:
-        columns = self.columns()
-        y, _ = as_targets(columns.pop(self.target), self.task)
-        nameless = [clipped(name) for name in columns if not layer_name(name)]
-        require(not nameless, "columns", "must have letters or digits in their names, or be ignored", nameless)
-        names = [layer_name(name) for name in columns]
-        require(len(set(names)) == len(names), "columns", "must differ in letters and digits", list(columns))
-        return as_inputs(dict(zip(names, columns.values()))), y, self.table().sha256
-
-    def read_as(self) -> dict[str, str]:
-        found = self.columns()
-        target = {"y": KINDS[found.pop(self.target).dtype.kind]}
-        return {layer_name(name): KINDS[column.dtype.kind] for name, column in found.items()} | target
-
-    def baseline(self, splits: Splits) -> Baseline:
-        return boosting(self, splits)
-
-
-def layer_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_")
-
-
-def arrays(x: ArrayLike, y: ArrayLike, *, task: PlainTask | None = None, **fields: Any) -> Arrays:
+def arrays(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    task: PlainTask | None = None,
+    by: ArrayLike | None = None,
+    group: ArrayLike | None = None,
+    **fields: Any,
+) -> Arrays | Frame:
     """Make a data set of arrays, for a recipe; its name is the sha256 of the arrays.
 
     A copy of the arrays is kept until the process ends.
@@ -197,7 +115,10 @@ def arrays(x: ArrayLike, y: ArrayLike, *, task: PlainTask | None = None, **field
         y: (n,) or (n, k). Texts, booleans and up to 20 different whole numbers are classes, numbered in sorted order;
             `labels` has their names. Other numbers are regression targets.
         task: "classification", "regression", or "forecast" for (n, k) coming values; None to choose by y.
-        **fields: `validation`, `test`, `seed`, `names`: see `Arrays`.
+        by: (n,), by which rows are split with `split`: see `kopt.data.splitting.split_rows`.
+        group: (n,), whose values must not be in two splits, else the data are refused.
+        **fields: `validation`, `test`, `seed`, `names`, `split`: see `Arrays`. For columns by name `missing`, `dates`,
+            `words`, `texts`, `numbers`, `ignore` too: they are then the columns of a `data.frame`, with y as one more.
 
     Returns:
         The data set; `data.summary` describes it.
@@ -213,60 +134,51 @@ def arrays(x: ArrayLike, y: ArrayLike, *, task: PlainTask | None = None, **field
     Source:
         `keras.Model.fit`.
     """
+    if isinstance(x, (Framed, Mapping)) and set(fields) & set(OF_FRAMES):
+        return with_target(x, y, task, {"by": by, "group": group}, fields)
     for name in fields:
         if name not in OPTIONS:
             raise unknown("argument", name, OPTIONS)
     x, y = as_inputs(x), as_plain(y, "y")
+    others = {name: as_plain(values, name) for name, values in (("by", by), ("group", group)) if values is not None}
     counts = sorted({len(column) for column in (x.values() if isinstance(x, dict) else [x])} | {len(y)})
     require(len(counts) == 1 and counts[0] >= 30, "x and y", "must have the same number of rows, >= 30", counts)
+    for name, values in others.items():
+        require(values.shape == (len(y),), name, "must be (n,), a value for each row of x", values.shape)
     task = task or ("classification" if looks_like_classes(y) else "regression")
     y, names = as_targets(y, task)
     given = tuple(fields.pop("names", names))
     require(len(set(given)) == len(names), "names", f"must be {len(names)} different ones, one a class", given)
-    digest = of_arrays(x, y)
-    HELD[digest] = x, y
+    require_by(fields.get("split", "random"), task, others)
+    digest = of_arrays(x, y, others)
+    HELD[digest] = Held(x, y, **others)
     return Arrays(digest, **{"task": task, "names": given} | fields)
 
 
-OPTIONS = ("validation", "test", "seed", "names", "examples")
+def require_by(split: SplitKind, task: PlainTask, others: Mapping[str, np.ndarray]) -> None:
+    """Refuse a way of splitting without what it splits by, and the reverse."""
+    if split == "stratified" and task == "classification":
+        return
+    fits = ("by" in others) == (split != "random")
+    require(fits, "by", f"must be {'left out' if split == 'random' else 'given'} for split={split!r}", None)
 
 
-def csv(path: str, *, target: str, task: PlainTask | None = None, **fields: Any) -> CSV:
-    """Make a data set of a CSV file, for a recipe.
-
-    Args:
-        path: A file in UTF-8, whose first line has the names of the columns.
-        target: The column to predict.
-        task: "classification" or "regression"; None to choose by the target: texts, booleans and up to 20
-            different whole numbers are classes.
-        **fields: `ignore`, `texts`, `numbers`, `missing`, `validation`, `test`, `seed`: see `CSV`.
-
-    Returns:
-        The data set; `data.summary` describes it.
-
-    Raises:
-        ValueError: When there is no such file or column, rows are not of equal length, a column is not of one kind, or
-            a value is missing.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
-        ...     _ = file.write("size,kind,price\\n" + "\\n".join(f"{n},{'ab'[n % 2]},{n / 3}" for n in range(100)))
-        ...     file.flush()
-        ...     csv(file.name, target="price").task
-        'regression'
-
-    Source:
-        Python's module csv.
-    """
-    place = str(path)
-    given = CSV(place, target=target, **fields)
-    looks = "classification" if looks_like_classes(given.columns([target])[target]) else "regression"
-    return CSV(place, target=target, **{"task": task or looks} | fields)
+def with_target(
+    x: ArrayLike, y: ArrayLike, task: PlainTask | None, others: Mapping[str, ArrayLike], fields: dict[str, Any]
+) -> Frame:
+    """Return columns and targets as one frame."""
+    table = table_of(x, "x")
+    columns = dict(zip(table.names, table.columns))
+    target = next(name for name in ("y", "target", "the target") if name not in columns)
+    named = {name: given if isinstance(given, str) else f"split {name}" for name, given in others.items()}
+    added = {named[name]: given for name, given in others.items() if not isinstance(given, (str, type(None)))}
+    chosen = {name: named[name] for name, given in others.items() if given is not None}
+    return frame({**columns, **added, target: as_plain(y, "y")}, target, task=task, **chosen, **fields)
 
 
-def of_arrays(x: Inputs, y: np.ndarray) -> str:
+def of_arrays(x: Inputs, y: np.ndarray, others: Mapping[str, np.ndarray]) -> str:
     """Return the sha256 of arrays with their names, shapes and types."""
     columns = list(x.items()) if isinstance(x, dict) else [(None, x)]
-    structure = repr([(name, column.shape, column.dtype.name) for name, column in [*columns, ("y", y)]])
-    return checksum(np.array([structure]), *(column for _, column in columns), y)
+    every = [*columns, ("y", y), *others.items()]
+    structure = repr([(name, column.shape, column.dtype.name) for name, column in every])
+    return checksum(np.array([structure]), *(column for _, column in every))

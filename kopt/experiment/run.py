@@ -282,6 +282,7 @@ def evidence_of(recipe: Recipe, model: keras.Model, raw: Split, part: Split) -> 
         raw.y[rows],
         Loop(model).predict(part.x[rows], verbose=0),
         recipe.data.labels,
+        recipe.data.notes(),
     )
 
 

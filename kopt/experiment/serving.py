@@ -38,7 +38,10 @@ def encoded(recipe: Recipe, splits: Splits) -> tuple[keras.Model | None, Splits]
     """
     for part, rows in zip(("training", "validation", "test"), splits[:3]):
         for name, array in columns(rows):
-            missing = 0 if array.dtype.kind in "OUS" else int(np.sum(~np.isfinite(array)))
+            imputed = recipe.data.imputes and array is not rows.y
+            missing = (
+                0 if array.dtype.kind in "OUS" else int(np.sum(np.isinf(array) if imputed else ~np.isfinite(array)))
+            )
             require(missing == 0, f"{name} of the {part} split", "must be finite", f"{missing} that are not")
     kind = kind_of(splits.train.x)
     takes = recipe.model.takes

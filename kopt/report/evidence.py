@@ -16,7 +16,9 @@ FEW = 5  # items that are named
 
 
 class Evidence(NamedTuple):
-    """The test split and the outputs of a model: raw inputs, targets, outputs, and names of classes or items.
+    """The test split and the outputs of a model: raw inputs, targets, outputs, names of classes or items, and notes.
+
+    The notes say what was inferred or left out when the data were read.
 
     Example:
         >>> found = Evidence("regression", np.array([[1.0], [2.0]]), np.array([1.0, 2.0]), np.array([[1.5], [2.0]]))
@@ -29,6 +31,7 @@ class Evidence(NamedTuple):
     y: np.ndarray
     outputs: np.ndarray
     labels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def called(self, number: int) -> str:
         """Return the name of a class or an item."""

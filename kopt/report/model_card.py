@@ -53,6 +53,7 @@ def model_card(run: Run, evidence: Evidence, pictures: Sequence[str]) -> str:
     rows += [("target", metrics["target"])] if metrics["target"] is not None else []
     table = "\n".join(f"| {in_markdown(name)} | {value:.4f} |" for name, value in rows)
     findings = "\n".join(f"- {in_markdown(finding)}" for finding in [*gap(run), *diagnose(run.history)])
+    notes = as_list("What was inferred or left out when the data were read:", evidence.notes)
     shown = "\n\n".join(f"![{PICTURES[name]}](plots/{name}.png)" for name in pictures)
     return f"""# {run.recipe.name}, {run.folder.name}
 
@@ -68,7 +69,7 @@ What the curves say:
 
 {shown}
 
-{"" if "worst" in pictures else worst_table(evidence)}The recipe:
+{notes}{"" if "worst" in pictures else worst_table(evidence)}The recipe:
 
 ```python
 {in_code(written_recipe(run.recipe))}
@@ -83,6 +84,12 @@ run = kopt.report.read_run(".")
 {in_code(call(evidence))}
 ```
 """
+
+
+def as_list(heading: str, sentences: Sequence[str]) -> str:
+    """Return sentences as a list with a heading, or an empty text when there are none."""
+    lines = "\n".join(f"- {in_markdown(sentence)}" for sentence in sentences)
+    return f"{heading}\n\n{lines}\n\n" if lines else ""
 
 
 def trained(run: Run) -> str:
@@ -109,7 +116,8 @@ def call(evidence: Evidence) -> str:
 def tensor(column: np.ndarray) -> str:
     """Return the code of a tensor with the first two cells of a column."""
     if column.dtype.kind != "O":
-        return f"tf.constant([{', '.join(f'{value:.4g}' for value in column[:2])}])"
+        cells = [f"{value:.4g}" if value == value else 'float("nan")' for value in column[:2]]
+        return f"tf.constant([{', '.join(cells)}])"
     return f"tf.constant({[text[:30] for text in column[:2]]})"
 
 

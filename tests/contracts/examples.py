@@ -1,8 +1,10 @@
 """One example of every registered class; a class without one fails the contracts."""
 
 import pathlib
+import tempfile
 
 import numpy as np
+import tensorflow as tf
 
 from kopt import augment, callbacks, data, models, regularizers, rules, schedules, select
 from kopt.callbacks import EMA
@@ -99,7 +101,37 @@ MODELS = [
     models.ForecastMLP((9, 2), 3, units=(4,), dropout=0.1),
     models.ForecastTCN((9, 2), 3, filters=4, levels=2),
 ]
+FILES = tempfile.TemporaryDirectory()  # removed at the end of the process
+
+
+def folder(name: str, classes: dict[str, list], ending: str) -> str:
+    """A folder with a folder for each class, and a file for each thing."""
+    for kind, things in classes.items():
+        place = pathlib.Path(FILES.name) / name / kind
+        place.mkdir(parents=True)
+        for number, thing in enumerate(things):
+            content = thing.encode() if isinstance(thing, str) else tf.io.encode_png(thing).numpy()
+            (place / f"{number}{ending}").write_bytes(content)
+    return str(pathlib.Path(FILES.name) / name)
+
+
+def squares(bright: int) -> list[np.ndarray]:
+    """40 images of 6 x 6, of which one half is brighter."""
+    found = np.random.default_rng(bright).integers(0, 100, (40, 6, 6, 3)).astype("uint8")
+    found[:, :3] += np.uint8(bright)
+    return list(found)
+
+
+IMAGES = folder("images", {"dark": squares(0), "light": squares(100)}, ".png")
+TEXTS = folder(
+    "texts", {kind: [f"{word} {n}" for n in range(40)] for kind, word in (("a", "no"), ("b", "yes"))}, ".txt"
+)
+NUMBERS = np.random.default_rng(1).normal(size=(3, 60, 2)).astype("float32")
+PAIRS = [tf.data.Dataset.from_tensor_slices((x, (x[:, 0] > 0).astype("int32"))).batch(16) for x in NUMBERS]
 DATA = [
+    data.images(IMAGES, size=(5, 5)),
+    data.texts(TEXTS, split="stratified"),
+    data.tfdata(*PAIRS),
     data.Digits(),
     data.Digits(examples=100, seed=3),
     data.MNIST(examples=300),
@@ -111,7 +143,9 @@ DATA = [
     data.Electricity(every=48, examples=100),
     data.Diamonds(examples=500),
     data.arrays(np.random.default_rng(0).normal(size=(200, 3)), np.arange(200) % 3, names=("a", "b", "c")),
-    data.CSV(str(pathlib.Path(__file__).with_name("plants.csv")), target="kind", ignore=("number",)),
+    data.CSV(str(pathlib.Path(__file__).with_name("plants.csv")), "kind", ignore=("number",)),
+    data.Parquet(str(pathlib.Path(__file__).with_name("plants.parquet")), "kind", ignore=("number",)),
+    data.frame({"size": np.arange(90.0), "name": np.array(["a", "b", "c"] * 30), "kind": np.arange(90) % 3}, "kind"),
 ]
 AUGMENTATIONS = [
     augment.Crop(1),

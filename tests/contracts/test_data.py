@@ -1,14 +1,18 @@
 """What holds of every data set."""
 
+import importlib.util
+
 import numpy as np
 import pytest
-from examples import DATA
+from examples import DATA as EXAMPLES
 
-from kopt.data import Data, Split, summary
+from kopt.data import Data, Parquet, Split, summary
 from kopt.data.shuffled import Shuffled
 from kopt.tasks.task import better
 from kopt.values import paths, replace
 
+# Parquet files need pyarrow, which the extra [parquet] installs.
+DATA = [data for data in EXAMPLES if not isinstance(data, Parquet) or importlib.util.find_spec("pyarrow")]
 every_data = pytest.mark.parametrize("data", DATA)
 SHUFFLED = [data for data in DATA if isinstance(data, Shuffled)]
 
@@ -78,7 +82,8 @@ def test_the_baseline_beats_guessing(data: Data) -> None:
 def test_the_summary_has_rows_and_columns(data: Data) -> None:
     splits, found = data.load(), summary(data)
     assert found.rows == tuple(len(part.y) for part in splits[:3])
-    assert len(found.columns) == len(columns(splits.train)) and str(found).count("\n") == len(found.columns) + 2
+    assert len(found.columns) == len(columns(splits.train))
+    assert str(found).count("\n") == len(found.columns) + 2 + len(found.notes) + len(found.warnings)
     assert found.targets.startswith("y: ")
 
 
@@ -87,6 +92,19 @@ def test_labels_name_every_class_or_item(data: Data) -> None:
     if data.labels:
         counted = {"classification": lambda part: int(part.y.max()) + 1, "ranking": lambda part: part.y.shape[1]}
         assert len(set(data.labels)) > 1 and len(data.labels) == counted[data.task](data.load().train)
+
+
+@every_data
+def test_later_rows_become_inputs_as_those_of_training(data: Data) -> None:
+    """Inputs are rows, too: what is made of them is themselves."""
+    x = data.load().test.x
+    if isinstance(x, dict) and any(name not in x for name in data.read_as() if name != "y"):
+        return  # dates and words have several inputs or another name
+    found = data.columns_of(x)
+    for name in x if isinstance(x, dict) else [None]:
+        one, same = (x, found) if name is None else (x[name], found[name])
+        assert one.dtype == same.dtype and one.shape == same.shape
+        np.testing.assert_array_equal(one, same)
 
 
 @every_data

@@ -46,7 +46,7 @@ BROKEN = {
     "only a header": ({"rows": []}, "must be of a file with >= 30 whole rows, got 0."),
 }
 ALONE = "must be of numbers alone, or be named in texts, got"
-SUCH = "must be of numbers such as 1.5, or be named in texts or ignore, got"
+SUCH = "must be of numbers such as 1.5, or be named in texts, dates or ignore, got"
 CELLS = {
     "a word among numbers": (changed(4, "n/a,a,2"), f"column 'size' {ALONE} 'n/a' in line 4."),
     "NA among numbers": (changed(4, "NA,a,2"), f"column 'size' {ALONE} 'NA' in line 4."),
@@ -57,8 +57,12 @@ CELLS = {
     "a decimal comma": (changed(4, '"1,5",a,2'), f"column 'size' {ALONE} '1,5' in line 4."),
     "decimal commas": ([f'"{row[0]},5",a,2' for row in ROWS], f"column 'size' {SUCH} '0,5' in line 2."),
     "thousands": ([f'"1,00{row[0]}",a,2' for row in ROWS], f"column 'size' {SUCH} '1,000' in line 2."),
-    "dates": ([f"2026-01-{n % 30 + 1:02},a,2" for n in range(60)], f"column 'size' {SUCH} '2026-01-01' in line 2."),
-    "times": (["2026-01-01T10:00:00,a,2"] * 60, f"column 'size' {SUCH} '2026-01-01T10:00:00' in line 2."),
+    "dates as people write them": (
+        [f"{n % 30 + 1}.1.2026,a,2" for n in range(60)],
+        f"column 'size' {SUCH} '1.1.2026' in",
+    ),
+    "a day on no calendar": (["2026-02-31,a,2"] * 60, f"column 'size' {SUCH} '2026-02-31' in line 2."),
+    "times of another zone": (["2026-01-01T10:00:00+01:00,a,2"] * 60, f"column 'size' {SUCH} '2026-01-01T10:00:00+01:"),
     "shares": (["5 %,a,2"] * 60, f"column 'size' {SUCH} '5 %' in line 2."),
     "underscores": (changed(4, "1_000,a,2"), f"column 'size' {ALONE} '1_000' in line 4."),
     "other digits": (changed(4, "\u0665,a,2"), f"column 'size' {ALONE} '\u0665' in line 4."),

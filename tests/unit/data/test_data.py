@@ -36,7 +36,7 @@ def rows(*shape: int) -> np.ndarray:
         (X, Y[:50], {}, "x and y must have the same number of rows, >= 30, got [50, 100]."),
         (X[:20], Y[:20], {}, "x and y must have the same number of rows, >= 30, got [20]."),
         (X, Y, {"task": "ordering"}, "task must be "),
-        (X, Y, {"testt": 0.1}, "argument must be one of examples, names, seed, test, validation, got 'testt'"),
+        (X, Y, {"testt": 0.1}, "argument must be one of examples, names, seed, split, test, validation, got"),
         (X, Y, {"names": ("a", "b")}, "names must be 3 different ones, one a class, got ('a', 'b')."),
         (X, Y, {"names": ("a", "b", "a")}, "names must be 3 different ones, one a class, got ('a', 'b', 'a')."),
         (X, np.zeros(100, int), {}, "y must have two classes or more, got ['0']."),
@@ -218,7 +218,7 @@ def test_files_that_are_no_tables_are_refused(tmp_path) -> None:
 def test_names_of_columns_become_names_of_layers_and_codes_texts(tmp_path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("price (USD),zip,kind\n" + "".join(f"{n},{n % 5},NA\n{n},2,b\n" for n in range(40)))
-    given = data.csv(str(path), target="kind", texts=("zip",))
+    given = data.csv(str(path), "kind", texts=("zip", "kind"))
     x = given.load().train.x
     assert set(x) == {"price_USD", "zip"} and x["zip"].dtype == object and given.labels == ("NA", "b")
 
