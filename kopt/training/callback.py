@@ -50,8 +50,9 @@ class Callback(keras.callbacks.Callback):
         needs: The parts of an update that `on_update` reads: "before", "gradients", "loss", "examples".
         changes_weights: Whether `on_update` changes weights; such callbacks come before those that only look.
         arrays: The variables that `on_update` changes besides weights, by name; `build` makes them by `add_array`.
-        trace_key: A hashable value of all that `on_update` reads of the callback besides `arrays`. Callbacks of a class
-            with equal keys share one traced program; None shares with no other.
+        steers_rate: Whether the callback sets the learning rate, which no other may write then.
+        trace_key: A hashable value of all that `on_update` reads besides `arrays`. Callbacks of a class with equal keys
+            share one traced program; None shares with no other.
         optimizer: The attribute of the model that is the only optimizer it is for; None for all.
 
     Example:
@@ -88,6 +89,7 @@ class Callback(keras.callbacks.Callback):
     needs: frozenset[Need] = frozenset()
     changes_weights: bool = False
     arrays: Mapping[str, Variable] = {}
+    steers_rate: bool = False
     trace_key: Hashable = None
     optimizer: str | None = None
     received: Received | None = None
