@@ -96,6 +96,8 @@ def run(
     require(isinstance(recipe, Recipe), "recipe", "must be a kopt.Recipe", recipe)
     recipe = recipe if devices is None else replace(recipe, {"devices": devices})
     asked = callback_list(callbacks)
+    rates = [one for one in asked if isinstance(one, LearningRate) and one.optimizer is None]
+    require(not rates, "callbacks", "must leave the rate to recipe.schedule", rates)
     require_one_rate([LearningRate(recipe.schedule), *asked])
     resumed = None if resume is None else resumable(resume, folder, recipe)
     recipe = recipe if resumed is None else going_on(recipe, resumed)

@@ -10,6 +10,7 @@ from kopt.data import Split, Splits
 from kopt.data.base import Inputs
 from kopt.experiment.recipe import Recipe
 from kopt.experiment.resolving import chosen, kind_of, model_of, resolved, said_of
+from kopt.models import OfFunction
 from kopt.values.checks import require
 from kopt.values.types import Nest
 
@@ -80,6 +81,8 @@ def prepared(recipe: Recipe, raw: Splits) -> tuple[keras.Model | None, Splits, R
     whole = chosen(recipe, raw)
     encoder, splits = encoded(whole, raw)
     sized = resolved(whole, splits)
+    if isinstance(whole.model, OfFunction):
+        keras.utils.set_random_seed(recipe.seed)  # the function has drawn weights, which are not used
     for sentence in said_of(recipe, whole, sized):
         log.info("model: %s", sentence)
     return encoder, splits, sized

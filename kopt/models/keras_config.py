@@ -24,6 +24,7 @@ class Mine(kopt.models.Model):
 """
 OF_LOGITS = ("classification", "language", "ranking")  # tasks whose losses and reports take logits
 WHOLE = ("Sequential", "Functional")
+FUNCTIONS = ("Softmax", "Sigmoid", "ReLU", "Relu", "LeakyReLU", "ELU", "PReLU")  # layers and operations
 # What `adapt` finds is no part of a layer's config; what to give in its place.
 ADAPTED = {
     "Normalization": "mean",
@@ -142,8 +143,13 @@ def ending(form: Config) -> Config:
     else:
         outputs = config["output_layers"]
         name = outputs[0] if isinstance(outputs[0], str) else outputs[0][0]
-        last = next(entry for entry in config["layers"] if entry["config"].get("name") == name)
+        last = next(entry for entry in config["layers"] if name_of(entry) == name)
     return ending(last) if last["class_name"] in WHOLE else last
+
+
+def name_of(entry: Config) -> Json:
+    """Return the name of a layer or an operation in a model's config."""
+    return entry.get("name") or entry["config"].get("name")
 
 
 def ends_in(form: Config) -> str:
@@ -163,7 +169,7 @@ def ends_in(form: Config) -> str:
         The arguments of Keras' layers.
     """
     last = ending(form)
-    if last["class_name"] in ("Softmax", "ReLU", "LeakyReLU", "ELU", "PReLU"):
+    if last["class_name"] in FUNCTIONS:
         return str(last["class_name"]).lower()
     activation = last["config"].get("activation") or "linear"
     return activation if isinstance(activation, str) else str(activation.get("registered_name") or "another")
@@ -216,9 +222,9 @@ def in_logits(form: Config, task: Task) -> tuple[Config, str]:
 
 def take_off(entry: Config) -> None:
     """Make a layer's activation the identity."""
-    if entry["class_name"] == "Softmax":
-        kept = {name: entry["config"].get(name) for name in ("name", "trainable", "dtype")}
-        entry |= {"class_name": "Activation", "config": kept}
+    if entry["class_name"] in FUNCTIONS:
+        same = {"module": "keras.layers", "registered_name": None, "build_config": entry.get("build_config")}
+        entry |= same | {"class_name": "Activation", "config": {"name": name_of(entry)}}
     entry["config"]["activation"] = "linear"
 
 

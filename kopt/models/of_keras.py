@@ -122,7 +122,7 @@ class OfFunction(Given):
         >>> def build(inputs, outputs):
         ...     return keras.Sequential([keras.Input(inputs), keras.layers.Dense(outputs)])
         >>> as_model(build, "ranking")
-        OfFunction('...build', task='ranking')
+        OfFunction(task='ranking', function='...build')
 
     Source:
         The `build` functions of KerasTuner.
