@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pathlib
 
 import keras
 import numpy as np
@@ -10,6 +11,8 @@ from keras import layers, ops
 
 import kopt
 from kopt import data, models
+from kopt.experiment.ablation import Trial, trial
+from kopt.experiment.serving import prepared
 from kopt.models import of_keras
 from kopt.models.keras_config import EXAMPLE
 from kopt.models.of_keras import as_model
@@ -34,6 +37,13 @@ def ran(model, tmp_path, of=DIGITS, **fields) -> kopt.report.Run:
     return kopt.run(recipe(model, of, **fields), folder=tmp_path, verbose=False)
 
 
+def trained(model, of=DIGITS, **fields) -> Trial:
+    """Train without a folder, a baseline and a report."""
+    whole = recipe(model, of, **fields)
+    _, splits, whole = prepared(whole, whole.data.load())
+    return trial(whole, splits)
+
+
 def build(inputs, outputs):
     return dense(layers.Dense(outputs, "softmax", name="out"), inputs=inputs)
 
@@ -55,19 +65,24 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_the_loss_is_from_logits_however_the_model_ends(end: str, tmp_path, monkeypatch) -> None:
+def test_the_loss_is_from_logits_however_the_model_ends(end: str) -> None:
     """All train alike: as a model that ends in logits, and not with a softmax of a softmax."""
-    expected = LOGITS.setdefault("run", None) or LOGITS.update(run=ran(ENDS["logits"](), tmp_path)) or LOGITS["run"]
-    found = ran(ENDS[end](), tmp_path)
-    assert found.history["loss"] == pytest.approx(expected.history["loss"], rel=1e-5)
-    assert found.metrics["value"] == expected.metrics["value"]
-    saved = json.loads((found.folder / "recipe.json").read_text())["recipe"]["config"]["model"]["config"]
-    assert saved["inputs"] == [8, 8, 1] and saved["outputs"] == 10
-    assert saved["ended"] == ("linear" if end == "logits" else "softmax")
-    assert kopt.load_model(found.folder / "model.keras").output_shape == (None, 10)
+    if "logits" not in TRAINED:
+        TRAINED["logits"] = trained(ENDS["logits"]())
+    found, expected = trained(ENDS[end]()), TRAINED["logits"]
+    np.testing.assert_allclose(found.history["loss"], expected.history["loss"], rtol=1e-5)
+    assert found.test == pytest.approx(expected.test, rel=1e-5)
 
 
-LOGITS: dict = {}
+TRAINED: dict[str, Trial] = {}
+
+
+def test_the_folder_has_the_config_and_the_model(tmp_path) -> None:
+    done = ran(build, tmp_path)
+    saved = json.loads((done.folder / "recipe.json").read_text())["recipe"]["config"]["model"]["config"]
+    assert saved["inputs"] == [8, 8, 1] and saved["outputs"] == 10 and saved["ended"] == "softmax"
+    assert kopt.load_model(done.folder / "model.keras").output_shape == (None, 10)
+    assert kopt.report.read_run(done.folder).recipe == done.recipe
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", None])
@@ -79,7 +94,7 @@ def test_one_output_is_the_logits_of_two_classes(activation, tmp_path) -> None:
     np.testing.assert_allclose(ops.softmax(logits)[:, 1:], theirs, atol=1e-6)
     own = float(keras.losses.BinaryCrossentropy()(y[:, None], theirs))
     assert float(value.loss()(y, logits)) == pytest.approx(own, rel=1e-5)
-    assert value.outputs == 2 and ran(model, tmp_path, TWO).history["val_loss"]
+    assert value.outputs == 2 and np.isfinite(trained(model, TWO).test["loss"])
 
 
 def saved_weights(model, folder):
@@ -164,18 +179,15 @@ def test_what_has_no_config_is_refused_and_shown_the_model_value(make, why: str)
     assert sentence.endswith(".") and code == EXAMPLE and len(EXAMPLE.strip().splitlines()) == 7
 
 
-def test_the_seven_lines_are_a_model_of_a_recipe(python) -> None:
-    """In a process of its own, for they register a class."""
-    code = f"import keras, kopt, tempfile\n{EXAMPLE}\ndigits = kopt.data.Digits(examples=60)\n"
-    code += "recipe = kopt.Recipe('mine', digits, model=Mine(), training=kopt.Training(epochs=1))\nwith tempfile.TemporaryDirectory() as root:\n"
-    code += "    print(kopt.run(recipe, folder=root, verbose=False).recipe.model)"
-    assert python("-c", code).stdout.splitlines()[-1] == "Mine((8, 8, 1), outputs=10)"
+def test_the_seven_lines_are_those_that_the_docs_run() -> None:
+    page = pathlib.Path(kopt.__file__).resolve().parent.parent / "docs" / "own_data.md"
+    assert f"```python{EXAMPLE}" in page.read_text()
 
 
-def test_weights_are_fresh_by_the_seed_and_it_is_said(tmp_path, capsys, caplog) -> None:
+def test_weights_are_fresh_by_the_seed_and_it_is_said(caplog) -> None:
     model = dense(layers.Dense(10))
     caplog.set_level(logging.INFO, logger="kopt")
-    first, again, other = (ran(model, tmp_path, seed=seed).history["loss"] for seed in (0, 0, 1))
+    first, again, other = (trained(model, seed=seed).history["loss"].tolist() for seed in (0, 0, 1))
     assert first == again != other
     said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("model: the weights")]
     assert "fresh, by the recipe's seed: those of the model that was given are not used" in said[0]
@@ -196,7 +208,7 @@ def test_a_trained_model_must_say_what_becomes_of_its_weights(tmp_path) -> None:
     x = DIGITS.load().test.x
     np.testing.assert_allclose(ops.softmax(value.build()(x)), model(x), atol=1e-6)
     assert value.notes()[0].startswith("the weights are those of ")
-    assert ran(value, tmp_path).history["loss"][0] < ran(of_keras(model, weights="fresh"), tmp_path).history["loss"][0]
+    assert trained(value).history["loss"][0] < trained(of_keras(model, weights="fresh")).history["loss"][0]
 
 
 def test_it_survives_json_and_a_config_with_foreign_code_is_refused(tmp_path, monkeypatch) -> None:
@@ -216,24 +228,24 @@ def test_it_survives_json_and_a_config_with_foreign_code_is_refused(tmp_path, mo
     assert imported == []
 
 
-def test_layers_with_dtypes_of_their_own_refuse_another_precision(tmp_path) -> None:
+def test_layers_with_dtypes_of_their_own_refuse_another_precision() -> None:
     mixed = recipe(dense(layers.Dense(10)), training=kopt.Training(epochs=1, precision="mixed_bfloat16"))
     with pytest.raises(ValueError, match="^precision must be 'float32' for a Keras model, .*, got 'mixed_bfloat16'"):
-        kopt.run(mixed, folder=tmp_path, verbose=False)
+        trained(mixed.model, training=mixed.training)
 
 
-def test_wrong_shapes_of_a_keras_model_are_refused_with_both(tmp_path) -> None:
+def test_wrong_shapes_of_a_keras_model_are_refused_with_both() -> None:
     with pytest.raises(ValueError, match=r"^model.inputs must be \(8, 8, 1\) for these data, got \(4,\)"):
-        ran(keras.Sequential([keras.Input((4,)), layers.Dense(10)]), tmp_path)
+        trained(keras.Sequential([keras.Input((4,)), layers.Dense(10)]))
     with pytest.raises(ValueError, match="^model.outputs must be >= 10, the classes of these data, got 3"):
-        ran(dense(layers.Dense(3)), tmp_path)
+        trained(dense(layers.Dense(3)))
     any_size = dense(layers.Reshape((8, 8, 1)), layers.Conv2D(4, 3), layers.GlobalMaxPooling2D(), layers.Dense(10))
     assert of_keras(any_size).inputs == (8, 8, 1)
     free = keras.Sequential([keras.Input((None, None, 1)), layers.GlobalMaxPooling2D(), layers.Dense(10)])
-    assert of_keras(free).inputs == (None, None, 1) and ran(free, tmp_path).metrics["value"] >= 0
+    assert of_keras(free).inputs == (None, None, 1) and trained(free).test["accuracy"] >= 0
 
 
-def test_functions(tmp_path) -> None:
+def test_functions() -> None:
     value = as_model(build, "classification")
     assert as_model(build, "classification") == value and recipe(build).model == value
 
@@ -248,9 +260,9 @@ def test_functions(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"^model must be a function of \(inputs, outputs\), got .*lambda"):
         as_model(lambda inputs: None, "classification")
     with pytest.raises(ValueError, match="^model must be a function that returns a Keras model, .*, got None"):
-        ran(lambda inputs, outputs: None, tmp_path)
+        trained(lambda inputs, outputs: None)
     with pytest.raises(ValueError, match="^model must be a function that was given to a recipe in this process"):
-        ran(models.OfFunction("nowhere.build"), tmp_path)
+        trained(models.OfFunction("nowhere.build"))
     with pytest.raises(ValueError, match="^model must be built by a recipe, whose data give"):
         value.build()
     with pytest.raises(ValueError, match="^model must be a Model or None, got "):
