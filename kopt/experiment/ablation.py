@@ -82,13 +82,17 @@ def ablate(
     raw = recipe.data.load() if splits is None else splits
     recipe = chosen(recipe, raw)
     data = encoded(recipe, raw)[1]
+
+    def tried(changes: Mapping[str, Json]) -> Trial:
+        changed = replace(recipe, changes)
+        same = changed.model == recipe.model  # else its encoder may be another: that of more bins
+        return trial(changed, data if same else encoded(changed, raw)[1])
+
     for name, settings in variants.items():
-        tried = [trial(replace(recipe, changes), data) for changes in settings]
-        best = min(range(len(settings)), key=lambda place: tried[place].validation["loss"])
+        first = [tried(changes) for changes in settings]
+        best = min(range(len(settings)), key=lambda place: first[place].validation["loss"])
         others = [{**settings[best], "seed": recipe.seed + more} for more in range(1, seeds)]
-        yield Variant(
-            name, settings[best], [tried[best], *(trial(replace(recipe, changes), data) for changes in others)]
-        )
+        yield Variant(name, settings[best], [first[best], *map(tried, others)])
 
 
 def trial(recipe: Recipe, splits: Splits) -> Trial:

@@ -8,6 +8,7 @@ import pytest
 
 import kopt
 from kopt import data, models
+from kopt.experiment.ablation import ablate
 from kopt.experiment.resolving import chosen, resolved
 from kopt.models.base import choices
 from kopt.values.field_paths import replace
@@ -78,6 +79,12 @@ def test_sizes_that_are_given_and_wrong_are_refused_with_both_numbers() -> None:
         with pytest.raises(ValueError) as caught:
             resolved(recipe, named.load())
         assert str(caught.value) == message
+
+
+def test_variants_of_a_recipe_have_encoders_of_their_own() -> None:
+    recipe = kopt.Recipe("mine", data.arrays(TABLE, Y), training=kopt.Training(epochs=1))
+    found = list(ablate(recipe, {"as it is": [{}], "fewer bins": [{"model.bins": 2}]}, seeds=1))
+    assert found[0].trials[0].test["loss"] != found[1].trials[0].test["loss"]
 
 
 def test_the_default_schedule_fits_runs_of_any_length() -> None:

@@ -83,6 +83,9 @@ def test_the_folder_has_the_config_and_the_model(tmp_path) -> None:
     assert saved["inputs"] == [8, 8, 1] and saved["outputs"] == 10 and saved["ended"] == "softmax"
     assert kopt.load_model(done.folder / "model.keras").output_shape == (None, 10)
     assert kopt.report.read_run(done.folder).recipe == done.recipe
+    assert len((done.folder / "README.md").read_text()) < 4000 < len(done.recipe.model.config) * 4
+    # A run that is begun anew from its folder does not call the function, which has drawn weights.
+    assert done.history["loss"] == trained(done.recipe.model).history["loss"].tolist()
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", None])
