@@ -11,7 +11,7 @@ from kopt.tasks.task import Task
 from kopt.values.checks import require, shown
 from kopt.values.types import Config, Json, KerasModel
 
-__all__ = ["EXAMPLE", "config_of", "ends_in", "in_logits", "revived"]
+__all__ = ["EXAMPLE", "config_of", "ends_in", "in_logits", "plain", "revived"]
 
 EXAMPLE = """
 @kopt.models.registry.register
@@ -135,14 +135,32 @@ def revived(form: Config) -> KerasModel:
     return saving.deserialize_keras_object(json.loads(json.dumps(form)), safe_mode=True)
 
 
+def plain(model: KerasModel) -> KerasModel:
+    """Return a model of one input and one output, which have no names and no structure.
+
+    Args:
+        model: A functional model, or a Sequential one, which has no `input` until it is called.
+
+    Returns:
+        A functional model of the same layers.
+
+    Example:
+        >>> plain(keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])).input.shape
+        (None, 2)
+
+    Source:
+        Keras' guide, The Functional API.
+    """
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+
+
 def ending(form: Config) -> Config:
     """Return the entry of the layer that gives the outputs; that of a model in the model is followed."""
     config = form["config"]
     if form["class_name"] == "Sequential":
         last = config["layers"][-1]
     else:
-        outputs = config["output_layers"]
-        name = outputs[0] if isinstance(outputs[0], str) else outputs[0][0]
+        name = keras.tree.flatten(config["output_layers"])[0]
         last = next(entry for entry in config["layers"] if name_of(entry) == name)
     return ending(last) if last["class_name"] in WHOLE else last
 
@@ -170,7 +188,8 @@ def ends_in(form: Config) -> str:
     """
     last = ending(form)
     if last["class_name"] in FUNCTIONS:
-        return str(last["class_name"]).lower()
+        axis = last["config"].get("axis", -1)
+        return str(last["class_name"]).lower() + (f" over axis {axis}" if axis not in (-1, None) else "")
     activation = last["config"].get("activation") or "linear"
     return activation if isinstance(activation, str) else str(activation.get("registered_name") or "another")
 
@@ -204,11 +223,15 @@ def in_logits(form: Config, task: Task) -> tuple[Config, str]:
     if task not in OF_LOGITS:
         return form, activation
     network = revived(form)
-    single = task == "classification" and network.output_shape[-1] == 1
+    single = task == "classification" and network.outputs[0].shape[-1] == 1
     known = ("linear", "sigmoid") if single else ("linear", "softmax")
     rule = f"must end in logits or in {known[1]} for {task}, whose losses take logits"
-    require(activation in known, "model", rule, f"{activation} over {network.output_shape[-1]}")
+    require(activation in known, "model", rule, f"{activation} over {network.outputs[0].shape[-1]}")
     if activation != "linear":
+        calls = len(ending(form).get("inbound_nodes") or ())
+        require(
+            calls <= 1, "model", f"must end in a layer that is called once for its {activation} to be taken off", calls
+        )
         take_off(ending(form))
         network = revived(form)
     hidden = "must end in logits, or in an activation of its last layer, and not in probabilities by another way"
@@ -236,7 +259,7 @@ def gives_probabilities(network: KerasModel) -> bool:
     shape = (32, *(size or 8 for size in network.inputs[0].shape[1:]))
     whole = not keras.backend.is_float_dtype(network.inputs[0].dtype)
     x = ops.zeros(shape, network.inputs[0].dtype) if whole else keras.random.normal(shape, seed=0) * 10
-    outputs = ops.convert_to_numpy(ops.cast(network(x, training=False), "float32"))
+    outputs = ops.convert_to_numpy(ops.cast(plain(network)(x, training=False), "float32"))
     sums = outputs.sum(-1)
     if outputs.shape[-1] == 1:
         return bool(((outputs >= 0) & (outputs <= 1)).all()) and float(outputs.max()) > 0.0 and not whole

@@ -12,7 +12,7 @@ import numpy as np
 
 from kopt.models.base import Model, registry
 from kopt.models.columns import columns_encoder
-from kopt.models.keras_config import config_of, in_logits, require_adapted, revived
+from kopt.models.keras_config import config_of, in_logits, plain, require_adapted, revived
 from kopt.tasks.task import Task
 from kopt.values.checks import require
 from kopt.values.types import ArrayLike, FieldValue, KerasModel
@@ -89,8 +89,7 @@ class OfKeras(Given):
         if self.weights is not None:
             require(os.path.isfile(self.weights), "weights", "must be a file of save_weights", self.weights)
             model.load_weights(self.weights)
-        # A Sequential model that was never called has no `input`, which a served model is made from.
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+        return plain(model)
 
     def sized(self, x: np.ndarray, outputs: int) -> "OfKeras":
         return self

@@ -60,6 +60,7 @@ ENDS = {
     "an operation": lambda: operation(dense(layers.Dense(10))),
     "in a model": lambda: dense(keras.Sequential([keras.Input((64,)), layers.Dense(10, "softmax")])),
     "functional": lambda: (lambda one: keras.Model(one.inputs[0], one.outputs[0]))(dense(layers.Dense(10, "softmax"))),
+    "a named output": lambda: (lambda one: keras.Model(one.inputs[0], {"kind": one.outputs[0]}))(ENDS["softmax"]()),
     "a function": lambda: build,
 }
 
@@ -123,9 +124,15 @@ REFUSED = [
         lambda: keras.Sequential([keras.Input((4,)), layers.Normalization(), layers.Dense(3)]),
         "give Normalization its mean=",
     ),
+    (lambda: on_four(layers.Softmax(axis=1)), "must end in logits .*, got 'softmax over axis 1 over 4'"),
+    (lambda: on_four(twice(layers.Dense(4, "softmax"))), "must end in a layer that is called once .*, got 2"),
     (lambda: keras.Sequential([layers.Dense(3)]), "must be built: let it begin with keras.Input"),
     (lambda: keras.Model([keras.Input((4,)), (x := keras.Input((4,)))], x), r"must have one input .*, got \(2, 1\)"),
 ]
+
+
+def twice(layer):
+    return lambda x: layer(layer(x))
 
 
 def on_four(rest):
