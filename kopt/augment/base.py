@@ -32,6 +32,8 @@ class Augmentation(Value):
         Crop(3).then(MixUp(0.4))
     """
 
+    in_fit = "kopt.training.TrainStep(model, augment={})"
+
     @abstractmethod
     def make(self) -> Change:
         """Make the layers, and return the function that applies them to a batch.

@@ -21,6 +21,8 @@ class Averaging(Value):
         EMA(0.99)
     """
 
+    in_fit = "kopt.callbacks.Average({})"
+
     def share(self, count: Scalar) -> Scalar:
         """Return the weight of the newest weights when `count` were averaged before: the same for each."""
         return 1.0 / (count + 1.0)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from kopt.callbacks.base import registry
-from kopt.select import Selector, parameters
+from kopt.select import SelectorLike, as_selectors, parameters
 from kopt.state.slots import held_slots
 from kopt.training.arguments import is_count
 from kopt.training.callback import Callback
@@ -30,7 +30,7 @@ class LayerRates(Callback):
     A change of multipliers needs no retrace; they are saved with the optimizer.
 
     Args:
-        rates: Selector -> multiplier >= 0; 0 freezes.
+        rates: Selector, or a pattern of paths such as "base/*" -> multiplier >= 0; 0 freezes.
         depth_decay: The multiplier of each layer in terms of the one after it, in (0, 1].
         unfreeze: Epochs after which one more layer is trained, from the output on, >= 1; None trains all.
 
@@ -40,11 +40,10 @@ class LayerRates(Callback):
 
     Example:
         >>> import keras, numpy as np
-        >>> from kopt import select
         >>> body, head = (keras.layers.Dense(1, name=name, kernel_initializer="ones") for name in ("body", "head"))
         >>> model = keras.Sequential([keras.Input((1,)), body, head])
         >>> model.compile(keras.optimizers.SGD(0.1), "mse")
-        >>> rates = LayerRates({select.path("body/*"): 0.1})
+        >>> rates = LayerRates({"body/*": 0.1})
         >>> _ = model.fit(np.ones((1, 1)), np.zeros((1, 1)), callbacks=[rates], verbose=0)
         >>> [round(float(layer.kernel[0, 0]), 3) for layer in (body, head)]  # both have the gradient 2
         [0.98, 0.8]
@@ -60,19 +59,19 @@ class LayerRates(Callback):
 
     def __init__(
         self,
-        rates: Mapping[Selector, float] | None = None,
+        rates: Mapping[SelectorLike, float] | None = None,
         *,
         depth_decay: float = 1.0,
         unfreeze: int | None = None,
     ):
         super().__init__()
-        for selector, rate in (rates or {}).items():
-            require(isinstance(selector, Selector), "rates", "must have selectors as keys", selector)
+        self.rates = as_selectors(rates or {}, "rates")
+        for rate in self.rates.values():
             number = isinstance(rate, (int, float)) and 0 <= rate < float("inf")
             require(number, "rates", "must have finite numbers >= 0 as values", rate)
         require(0 < depth_decay <= 1, "depth_decay", "must be in (0, 1]", depth_decay)
         require(unfreeze is None or is_count(unfreeze), "unfreeze", "must be a whole number >= 1 of epochs", unfreeze)
-        self.rates, self.depth_decay, self.unfreeze = dict(rates or {}), float(depth_decay), unfreeze
+        self.depth_decay, self.unfreeze = float(depth_decay), unfreeze
 
     @property
     def spans_epochs(self) -> bool:  # type: ignore[override]

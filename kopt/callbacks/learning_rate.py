@@ -1,5 +1,6 @@
 """LearningRate: a schedule inside the training program."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,10 @@ from keras import ops
 from kopt import schedules
 from kopt.callbacks.base import optimizer_name, registry
 from kopt.callbacks.clock import Clock, Unit, read, require_schedule, require_unit
-from kopt.keras_internals import LiveRate, install_rate, installed_rate, retrace
+from kopt.keras_internals import LiveRate, called_with, install_rate, installed_rate, retrace
 from kopt.schedules import Schedule
 from kopt.state.knob import Knob, held_knob
+from kopt.training.arguments import require_one_rate
 from kopt.training.callback import Callback
 from kopt.training.steps.installing import own_step
 from kopt.values.checks import require
@@ -63,6 +65,7 @@ class LearningRate(Callback):
     """
 
     any_chunk = True
+    steers_rate = True
 
     def __init__(
         self,
@@ -130,6 +133,8 @@ class LearningRate(Callback):
         return {name: steered.live.variable.value for name, steered in self.steered.items()}
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        with contextlib.suppress(LookupError):  # a user's loop may call it without a list
+            require_one_rate(called_with(self))
         for steered in self.steered.values():
             owner = installed_rate(steered.optimizer).owner  # type: ignore[union-attr]
             require(owner is steered, "callbacks", "must hold one that sets the learning rate", [owner, steered])

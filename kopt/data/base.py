@@ -3,7 +3,7 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -60,6 +60,9 @@ class Data(Value):
     def task(self) -> Task:
         """The kind of the targets: integer classes, numbers, the next values of a series, items, or characters."""
         return "classification"
+
+    # The kind of raw inputs, as `models.base.Kind` names it, where an array does not tell it: "pairs" of user and item.
+    kind: ClassVar[str | None] = None
 
     @property
     def labels(self) -> tuple[str, ...]:

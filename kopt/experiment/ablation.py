@@ -9,7 +9,9 @@ import numpy as np
 from kopt import distribute
 from kopt.data import Splits
 from kopt.experiment.recipe import Recipe
-from kopt.experiment.run import build, encoded, train
+from kopt.experiment.resolving import chosen
+from kopt.experiment.run import build, train
+from kopt.experiment.serving import encoded
 from kopt.training import Loop
 from kopt.values.checks import require
 from kopt.values.field_paths import replace
@@ -77,14 +79,20 @@ def ablate(
     require(seeds >= 1, "seeds", "must be >= 1", seeds)
     for name, settings in variants.items():
         require(len(settings) >= 1, f"variants[{name!r}]", "must have a setting", len(settings))
-    data = encoded(recipe, recipe.data.load() if splits is None else splits)[1]
+    raw = recipe.data.load() if splits is None else splits
+    recipe = chosen(recipe, raw)
+    data = encoded(recipe, raw)[1]
+
+    def tried(changes: Mapping[str, Json]) -> Trial:
+        changed = replace(recipe, changes)
+        same = changed.model == recipe.model  # else its encoder may be another: that of more bins
+        return trial(changed, data if same else encoded(changed, raw)[1])
+
     for name, settings in variants.items():
-        tried = [trial(replace(recipe, changes), data) for changes in settings]
-        best = min(range(len(settings)), key=lambda place: tried[place].validation["loss"])
+        first = [tried(changes) for changes in settings]
+        best = min(range(len(settings)), key=lambda place: first[place].validation["loss"])
         others = [{**settings[best], "seed": recipe.seed + more} for more in range(1, seeds)]
-        yield Variant(
-            name, settings[best], [tried[best], *(trial(replace(recipe, changes), data) for changes in others)]
-        )
+        yield Variant(name, settings[best], [first[best], *map(tried, others)])
 
 
 def trial(recipe: Recipe, splits: Splits) -> Trial:

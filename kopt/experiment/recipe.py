@@ -13,10 +13,11 @@ from kopt.augment import Augmentation
 from kopt.callbacks.averaging import Averaging
 from kopt.data import Data
 from kopt.models import Model
+from kopt.models.of_keras import as_model
 from kopt.regularizers import Regularizer
 from kopt.report import find_if_any
 from kopt.rules import Adam, Rule
-from kopt.schedules import Schedule
+from kopt.schedules import Cosine, Schedule
 from kopt.training.steps.clips import GradientClip
 from kopt.values.checks import require
 from kopt.values.field_paths import replace
@@ -78,8 +79,11 @@ class Recipe(Named):
         name: The name of the recipe and of its folder.
         data: The data set.
         augment: Random changes of training batches; None for no changes.
-        model: The model.
-        schedule: The learning rate over epochs; an open duration ends with the run.
+        model: The model: a value; or a built Keras model, or a function of (inputs, outputs) that builds one, kept by
+            its Keras config (`models.of_keras`). Sizes that are left out are found in the data; None takes the usual
+            model for the task and the kind of the data (`models.base.choices`).
+        schedule: The learning rate over epochs; an open duration ends with the run. By default the cosine from 0.001
+            to 0, after a rise over half an epoch.
         rule: The update rule.
         clip: The bound of gradients before the update; None for no bound.
         regularizer: The penalty of kernels that is added to the loss; None for no penalty.
@@ -106,8 +110,8 @@ class Recipe(Named):
     data: Data
     _: KW_ONLY
     augment: Augmentation | None = None
-    model: Model
-    schedule: Schedule
+    model: Model | None = None
+    schedule: Schedule = Cosine(1e-3).warmup(0.5)
     rule: Rule = Adam()
     clip: GradientClip | None = None
     regularizer: Regularizer | None = None
@@ -118,15 +122,17 @@ class Recipe(Named):
     seed: int = 0
     target: Number | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.data, Data):
+            object.__setattr__(self, "model", as_model(self.model, self.data.task))
+        super().__post_init__()
+
     def check(self) -> None:
         require(self.name.isidentifier(), "name", "must be letters, digits and underscores", self.name)
         require(0 <= self.seed < 2**32, "seed", "must be in [0, 2 ** 32)", self.seed)
-        require(
-            self.model.task == self.data.task,
-            "model.task",
-            f"must be {self.data.task!r} for these data",
-            self.model.task,
-        )
+        if self.model is not None:
+            same, task = self.model.task == self.data.task, self.data.task
+            require(same, "model.task", f"must be {task!r} for these data", self.model.task)
         self.schedule.resolve(float(self.training.epochs))  # refuses a schedule that is longer than the run
 
 

@@ -11,17 +11,18 @@ from typing import NamedTuple
 
 from kopt import distribute
 from kopt.experiment.recipe import Recipe
+from kopt.models import OfFunction
 from kopt.report import find_if_any, find_unfinished, reopened_folder, run_folder, write_start
 from kopt.report.run_folder import CHECKPOINT, has_checkpoint, takes_locks
 from kopt.report.unfinished import AUTO, Unfinished, is_finished
 from kopt.training.checkpoint.callback import Checkpoint
 from kopt.values.checks import require
-from kopt.values.field_paths import paths
+from kopt.values.field_paths import paths, replace
 from kopt.values.fields import Value
 from kopt.values.texts import printable
 from kopt.values.types import FieldValue, Strategy
 
-__all__ = ["Begun", "begin", "open_folder", "remove_checkpoint", "resumable", "saved_recipe", "say_new"]
+__all__ = ["Begun", "begin", "going_on", "open_folder", "remove_checkpoint", "resumable", "saved_recipe", "say_new"]
 
 log = logging.getLogger("kopt")
 
@@ -85,7 +86,7 @@ def resumable(
     differing = [
         f"{path} was {before.get(path, ABSENT)!r} and is {now.get(path, ABSENT)!r}"
         for path in {**before, **now}
-        if differs(path, before.get(path, ABSENT), now.get(path, ABSENT))
+        if not is_open(recipe, path) and differs(path, before.get(path, ABSENT), now.get(path, ABSENT))
     ]
     rule = f"must be that of the run that is resumed: {'; '.join(differing)}"
     require(not differing, "recipe", rule, str(found.folder))
@@ -105,6 +106,35 @@ def say_new(asked: str | os.PathLike[str] | None, resumed: Unfinished | None, pl
     """
     if asked == AUTO and resumed is None:
         log.info("resume: no unfinished run is in %s, a new one begins", printable(place))
+
+
+def is_open(recipe: Recipe, path: str) -> bool:
+    """Return whether the field at a path is left to the data of a recipe: all of its model, or a size of it."""
+    model, (part, _, name) = recipe.model, path.partition(".")
+    whole = model is None or isinstance(model, OfFunction)
+    return part == "model" and (whole or (model is not None and name in model.open_sizes()))
+
+
+def going_on(recipe: Recipe, resumed: Unfinished) -> Recipe:
+    """Return the recipe of a run that goes on, with the model that its data gave it when it began.
+
+    Args:
+        recipe: The recipe that was asked for.
+        resumed: The run, which `resumable` has found to be of that recipe.
+
+    Returns:
+        The recipe.
+
+    Example:
+        >>> from kopt import data, models
+        >>> before = Recipe("digits", data.Digits(), model=models.ConvNet((8, 8, 1), 10))
+        >>> going_on(Recipe("digits", data.Digits()), Unfinished(pathlib.Path("run"), before, None, ())).model
+        ConvNet((8, 8, 1), outputs=10)
+    """
+    found = resumed.recipe
+    if not isinstance(found, Recipe) or found.model is None or not is_open(recipe, "model"):
+        return recipe
+    return replace(recipe, {"model": found.model})
 
 
 def differs(path: str, before: FieldValue, now: FieldValue) -> bool:
@@ -165,6 +195,19 @@ class Begun(NamedTuple):
         lacking = write_start(self.folder, self.recipe, checksum or self.checksum, self.resumed)
         for name, why in lacking.items():
             log.warning("%s could not be written (%s): a killed run could not be gone on with", name, why)
+
+    def with_recipe(self, recipe: Recipe, checksum: str) -> "Begun":
+        """Return the run with a recipe that its data have made whole, and note it.
+
+        Args:
+            recipe: The recipe.
+            checksum: The sha256 of the data.
+        """
+        if recipe == self.recipe:
+            return self
+        whole = self._replace(recipe=recipe)
+        whole.note(checksum)
+        return whole
 
     def require_data(self, checksum: str) -> None:
         """Raise ValueError unless the data are those that the run began with; note them.

@@ -14,16 +14,20 @@ from kopt import distribute, regularizers
 from kopt.callbacks import Average, EpochTime, LearningRate
 from kopt.data import Baseline, Split, Splits
 from kopt.data.base import take
+from kopt.experiment.own_callbacks import beside_schedule
 from kopt.experiment.recipe import Recipe
-from kopt.experiment.resuming import Begun, begin, open_folder, remove_checkpoint, resumable, say_new
-from kopt.experiment.serving import encoded, served
+from kopt.experiment.resolving import model_of, resolved
+from kopt.experiment.resuming import Begun, begin, going_on, open_folder, remove_checkpoint, resumable, say_new
+from kopt.experiment.serving import encoded as encoded  # the name that it had here
+from kopt.experiment.serving import prepared, served
 from kopt.experiment.signals import SignalStop
 from kopt.keras_internals import enable_determinism
 from kopt.optimizers import Optimizer
-from kopt.report import Evidence, Run, console_log, write_metrics, write_report, write_result
+from kopt.report import EventLogs, Evidence, Run, console_log, write_metrics, write_report, write_result
 from kopt.training import Loop, TrainStep
 from kopt.training.feed.placement import Jit
-from kopt.values.checks import require
+from kopt.values.checks import require, shown
+from kopt.values.field_paths import replace
 from kopt.values.texts import clipped, printable
 from kopt.values.types import Json, KerasCallback, Strategy
 
@@ -35,6 +39,8 @@ __all__ = ["build", "run", "train"]
 def run(
     recipe: Recipe,
     *,
+    callbacks: Sequence[KerasCallback] = (),
+    devices: str | None = None,
     folder: str | os.PathLike[str] = "saved_models",
     verbose: bool = True,
     resume: str | os.PathLike[str] | None = None,
@@ -48,8 +54,14 @@ def run(
     A checkpoint is written every 30 s, and when a signal ends the run: it goes on by `resume`, after a kill too, and
     ends with the same weights and history as one that was not ended.
 
+    The events for TensorBoard are in the run's folder from the end of the first epoch on: `tensorboard --logdir
+    saved_models` shows runs at work too.
+
     Args:
         recipe: The recipe to run.
+        callbacks: Callbacks of Keras or of kopt, called after the recipe's own: the rate and the scores of an epoch are
+            in their logs. They are no part of the recipe, nor of its folder.
+        devices: The devices in place of the recipe's, as for `distribute.choose`; None for the recipe's.
         folder: The folder with a folder for each recipe.
         verbose: Whether to print the choices, the progress and the result.
         resume: The folder of an unfinished run of this recipe that goes on, or "latest" for the newest one; the recipe
@@ -64,7 +76,7 @@ def run(
         NotWritten: When the trained model could not be written anywhere.
         ValueError: When the folder cannot be written to, a device is not there, data and model do not fit, or nothing
             says whether more of the data's score is better; when the run to resume is finished, at work, none, or of
-            another recipe or other data.
+            another recipe or other data; when a callback is none, or sets the rate beside the schedule.
 
     Example:
         >>> import tempfile
@@ -83,17 +95,20 @@ def run(
         nanoGPT's train.py, which reads in the order it runs.
     """
     require(isinstance(recipe, Recipe), "recipe", "must be a kopt.Recipe", recipe)
+    recipe = recipe if devices is None else replace(recipe, {"devices": devices})
+    asked = beside_schedule(recipe, callbacks)
     resumed = resumable(resume, folder, recipe)
+    recipe = recipe if resumed is None else going_on(recipe, resumed)
     # First: a worker of a cluster must find the others before TensorFlow starts.
-    devices = distribute.choose(recipe.devices, collectives=recipe.collectives)
+    placed = distribute.choose(recipe.devices, collectives=recipe.collectives)
     direction = recipe.data.direction  # refused here, when it is not known, and not after the training
     require(direction in ("max", "min"), "data.direction", "must be 'max' or 'min'", direction)
-    chief = distribute.is_chief(devices.strategy)
+    chief = distribute.is_chief(placed.strategy)
     place = open_folder(folder, recipe, resumed) if chief else contextlib.nullcontext((None, None))
     with SignalStop() as stop, place as places, console_log(verbose and chief) as log:
-        log.info("devices: %s", devices.reason)
+        log.info("devices: %s", placed.reason)
         say_new(resume, resumed, os.path.join(folder, recipe.name))
-        begun = begin(devices.strategy, places, recipe, resumed)
+        begun = begin(placed.strategy, places, recipe, resumed)
         keras.utils.set_random_seed(recipe.seed)
         if recipe.training.deterministic:
             enable_determinism()  # before anything is traced
@@ -101,13 +116,14 @@ def run(
         log.info("data: %r, %s examples to train, validate, test on", recipe.data, "/".join(sizes(raw)))
         begun.require_data(raw.checksum)
         baseline = recipe.data.baseline(raw)
-        encoder, splits = encoded(recipe, raw)
-        model = build(recipe, splits, devices.strategy)
-        log.info("model: %r, %s parameters", recipe.model, f"{model.count_params():,}")
+        encoder, splits, recipe = prepared(recipe, raw)
+        begun = begun.with_recipe(recipe, raw.checksum)
+        model = build(recipe, splits, placed.strategy)
+        log.info("model: %s, %s parameters", shown(recipe.model), f"{model.count_params():,}")
         log.info("update: %r by %r, penalty %r", recipe.schedule, recipe.rule, recipe.regularizer)
         with stop.deferred():
-            trained = train_until_stopped(begun, model, splits, stop, verbose)
-            results = results_of(begun, model, baseline, trained, devices.reason)
+            trained = train_until_stopped(begun, model, splits, stop, verbose, asked)
+            results = results_of(begun, model, baseline, trained, placed.reason)
             done = Run(begun.final, recipe, trained.history, results)
             if begun.folder is not None and trained.updates:
                 done = write_result(begun.folder, done, served(recipe, model, encoder), splits.checksum)
@@ -115,7 +131,7 @@ def run(
                 raise trained.error
         done = score_and_report(begun, done, model, raw, splits)
         log_result(done, log)
-    distribute.from_chief(devices.strategy, [0])  # a worker that ends before the folder is there would end the chief
+    distribute.from_chief(placed.strategy, [0])  # a worker that ends before the folder is there would end the chief
     return done
 
 
@@ -123,7 +139,7 @@ def build(recipe: Recipe, splits: Splits, strategy: Strategy) -> keras.Model:
     """Build and compile the network of a recipe under a strategy, with its regularizer.
 
     Args:
-        recipe: The recipe.
+        recipe: The recipe; sizes of its model that are left out are found in the data.
         splits: The data as `encoded` returns them, to check shapes.
         strategy: The distribution strategy of its variables.
 
@@ -133,27 +149,16 @@ def build(recipe: Recipe, splits: Splits, strategy: Strategy) -> keras.Model:
     Raises:
         ValueError: When data and model do not fit.
     """
-    shape, classes = splits.train.x.shape[1:], 0
-    require(shape == recipe.model.inputs, "model.inputs", f"must be {shape} for these data", recipe.model.inputs)
-    outputs = recipe.model.outputs
-    if recipe.data.task == "classification":
-        classes = int(max(part.y.max() for part in splits[:3])) + 1
-        require(outputs >= classes, "model.outputs", f"must be >= {classes}, the classes of these data", outputs)
-    elif recipe.data.task == "language":
-        most = int(max(part.x.max() for part in splits[:3]))
-        require(most < outputs, "data", f"must be numbers below {outputs} for this model", most)
-    else:
-        wide = splits.train.y.shape[1] if splits.train.y.ndim > 1 else 1
-        require(outputs == wide, "model.outputs", f"must be {wide} for these data", outputs)
+    whole = model_of(resolved(recipe, splits))
     if recipe.augment is not None:
-        recipe.augment.require_fit(recipe.data.task, splits.train.x, outputs)
+        recipe.augment.require_fit(recipe.data.task, splits.train.x, whole.outputs or 0)
     with strategy.scope(), precision(recipe.training.precision):
-        model = recipe.model.build()
+        model = whole.build()
         optimizer = Optimizer(recipe.rule)
         if recipe.training.precision == "mixed_float16":
             # Keras would wrap it too, but would not save that, and the model's file could not be loaded.
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        model.compile(optimizer, recipe.model.loss(), metrics=[recipe.data.score()])
+        model.compile(optimizer, whole.loss(), metrics=[recipe.data.score()])
         model.optimizer.build(model.trainable_variables)  # so that weights files restore it before the first step
         if recipe.regularizer is not None:
             regularizers.attach(model, recipe.regularizer)
@@ -222,14 +227,23 @@ class Trained(NamedTuple):
     error: BaseException | None
 
 
-def train_until_stopped(begun: Begun, model: keras.Model, splits: Splits, stop: SignalStop, verbose: bool) -> Trained:
+def train_until_stopped(
+    begun: Begun,
+    model: keras.Model,
+    splits: Splits,
+    stop: SignalStop,
+    verbose: bool,
+    callbacks: Sequence[KerasCallback],
+) -> Trained:
     """Train; return an error instead of raising it, because the training before it is kept."""
     recipe, checkpoint = begun.recipe, begun.checkpoint
-    stops = [] if checkpoint is not None else [stop]  # what writes checkpoints stops training too, after the last one
+    # What writes checkpoints stops training too, after the last one.
+    stops: list[KerasCallback] = [] if checkpoint is not None else [stop]
+    logs: list[KerasCallback] = [] if begun.folder is None else [EventLogs(begun.folder / "logs")]
     started = time.perf_counter()
     error: BaseException | None = None
     try:
-        train(recipe, model, splits, callbacks=stops, verbose=verbose, checkpoint=checkpoint)
+        train(recipe, model, splits, callbacks=[*stops, *callbacks, *logs], verbose=verbose, checkpoint=checkpoint)
     except BaseException as raised:  # it is raised after the result is written
         error = raised
     updates = int(keras.ops.convert_to_numpy(model.optimizer.iterations))

@@ -1,5 +1,7 @@
 """Serving: the encoder of raw inputs, which is applied before training and is inside the saved model."""
 
+import logging
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,10 +9,14 @@ import tensorflow as tf
 from kopt.data import Split, Splits
 from kopt.data.base import Inputs
 from kopt.experiment.recipe import Recipe
+from kopt.experiment.resolving import chosen, kind_of, model_of, resolved, said_of
+from kopt.models import OfFunction
 from kopt.values.checks import require
 from kopt.values.types import Nest
 
-__all__ = ["encoded", "served"]
+__all__ = ["encoded", "prepared", "served"]
+
+log = logging.getLogger("kopt")
 
 
 def encoded(recipe: Recipe, splits: Splits) -> tuple[keras.Model | None, Splits]:
@@ -43,14 +49,46 @@ def encoded(recipe: Recipe, splits: Splits) -> tuple[keras.Model | None, Splits]
                 0 if array.dtype.kind in "OUS" else int(np.sum(np.isinf(array) if imputed else ~np.isfinite(array)))
             )
             require(missing == 0, f"{name} of the {part} split", "must be finite", f"{missing} that are not")
-    kind = kind_of(splits.train.x)
-    takes = recipe.model.takes
-    require(kind in takes, "model", f"must take {kind}, and not {' or '.join(takes)}, for these data", recipe.model)
-    encoder = recipe.model.encoder(splits.train.x)
+    kind, model = kind_of(splits.train.x), model_of(recipe)
+    rule = f"must take {kind}, and not {' or '.join(model.takes)}, for these data"
+    require(kind in model.takes, "model", rule, model)
+    encoder = model.encoder(splits.train.x)
     if encoder is None:
         return None, splits
     parts = [Split(encoder.predict(as_tensors(part.x), batch_size=1024, verbose=0), part.y) for part in splits[:3]]
     return encoder, Splits(parts[0], parts[1], parts[2], splits.checksum)
+
+
+def prepared(recipe: Recipe, raw: Splits) -> tuple[keras.Model | None, Splits, Recipe]:
+    """Choose and size the model of a recipe by its data, and encode these; the log says what was chosen and found.
+
+    Args:
+        recipe: The recipe.
+        raw: Its data.
+
+    Returns:
+        The encoder, or None; the encoded splits; and the recipe with a whole model.
+
+    Raises:
+        ValueError: When data and model do not fit, or there is no usual model for such data.
+
+    Example:
+        >>> from kopt import data
+        >>> recipe = Recipe("digits", data.Digits(examples=60))
+        >>> prepared(recipe, recipe.data.load())[2].model
+        ConvNet((8, 8, 1), outputs=10)
+
+    Source:
+        See `resolving`.
+    """
+    whole = chosen(recipe, raw)
+    encoder, splits = encoded(whole, raw)
+    sized = resolved(whole, splits)
+    if isinstance(whole.model, OfFunction):
+        keras.utils.set_random_seed(recipe.seed)  # the function has drawn weights, which are not used
+    for sentence in said_of(recipe, whole, sized):
+        log.info("model: %s", sentence)
+    return encoder, splits, sized
 
 
 def served(recipe: Recipe, model: keras.Model, encoder: keras.Model | None) -> keras.Model:
@@ -81,11 +119,6 @@ def served(recipe: Recipe, model: keras.Model, encoder: keras.Model | None) -> k
     whole = keras.Model(encoder.input, network(encoder.output), name=f"{encoder.name}_{model.name}")
     whole.compile(model.optimizer, model.loss, metrics=[recipe.data.score()])
     return whole
-
-
-def kind_of(x: Inputs) -> str:
-    """Return the kind of raw inputs: "columns", "texts" or "numbers"."""
-    return "columns" if isinstance(x, dict) else "texts" if x.dtype.kind == "O" else "numbers"
 
 
 def columns(part: Split) -> list[tuple[str, np.ndarray]]:

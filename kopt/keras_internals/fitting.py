@@ -1,8 +1,9 @@
 """Private parts of fit: its data, its metrics, its logs."""
 
 import gc
+import inspect
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import keras
@@ -131,11 +132,25 @@ def called_with(callback: keras.callbacks.Callback) -> list[keras.callbacks.Call
     Raises:
         LookupError: When no fit calls it.
     """
-    lists = [one for one in gc.get_objects() if isinstance(one, keras.callbacks.CallbackList)]
-    found = [one.callbacks for one in lists if any(other is callback for other in one.callbacks)]
+    # A list that calls it now is on the stack; all objects are looked through, in 0.07 s, where none is.
+    found = lists_with(callback, calling_now())[:1] or lists_with(callback, gc.get_objects())
     if not found:
         raise LookupError(f"{type(callback).__name__} is in no list of callbacks")
     return list(found[-1])
+
+
+def calling_now() -> Iterator[object]:
+    """Yield the objects whose methods are being called, the innermost first."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        yield frame.f_locals.get("self")
+        frame = frame.f_back
+
+
+def lists_with(callback: keras.callbacks.Callback, objects: Iterable[object]) -> list[list[keras.callbacks.Callback]]:
+    """Return the callbacks of each list of callbacks among objects that holds a callback."""
+    lists = [one.callbacks for one in objects if isinstance(one, keras.callbacks.CallbackList)]
+    return [one for one in lists if any(other is callback for other in one)]
 
 
 def epoch_logs(model: PrivateModel, logs: Nest) -> Config:

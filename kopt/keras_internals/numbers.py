@@ -69,7 +69,9 @@ class LiveRate(tf.__internal__.types.Tensor):
 
     def assign(self, value: Tensor) -> None:
         """Set the rate, as Keras' setter does; raise ValueError while the owner sets it."""
-        require(not self.owner.steers, "learning_rate", f"must be left to {self.owner}, whose run has not ended", value)
+        beside = "kopt.callbacks.ReduceOnPlateau goes together with it"
+        rule = f"must be left to {self.owner}, whose run has not ended ({beside})"
+        require(not self.owner.steers, "learning_rate", rule, value)
         self.variable.assign(value)
 
     dtype = property(lambda self: self.variable.dtype)

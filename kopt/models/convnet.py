@@ -21,8 +21,8 @@ class ConvNet(Model):
     For small images. Each stage is (convolution, batch normalization, ReLU) twice and a 2 x 2 maximum.
 
     Args:
-        inputs: (height, width, channels) of one image.
-        outputs: Number of classes, >= 2.
+        inputs: (height, width, channels) of one image; None in a recipe, whose data give it.
+        outputs: Number of classes, >= 2; None in a recipe, whose data give it.
         width: Number of channels of the first stage, >= 1.
         stages: Number of stages, >= 1; the image must be at least 2 ** stages wide and high.
         residual: Whether a 1 x 1 convolution of each stage's input is added to the output of its convolutions.
@@ -41,8 +41,9 @@ class ConvNet(Model):
         He et al., Deep Residual Learning, 2016, for the residual stages.
     """
 
-    inputs: tuple[int, ...]
-    outputs: int
+    suits = {("images", "classification"): {}}
+    inputs: tuple[int, ...] | None = None
+    outputs: int | None = None
     _: KW_ONLY
     width: int = 16
     stages: int = 2
@@ -51,20 +52,18 @@ class ConvNet(Model):
     scale: Number = 1.0
 
     def check(self) -> None:
-        image = len(self.inputs) == 3 and min(self.inputs) >= 1
-        require(image, "inputs", "must be (height, width, channels)", self.inputs)
-        require(self.outputs >= 2, "outputs", "must be >= 2", self.outputs)
+        require(self.outputs is None or self.outputs >= 2, "outputs", "must be >= 2", self.outputs)
         require(self.width >= 1, "width", "must be >= 1", self.width)
         require(self.stages >= 1, "stages", "must be >= 1", self.stages)
-        require(
-            min(self.inputs[:2]) >= 2**self.stages,
-            "inputs",
-            f"must be >= {2**self.stages} pixels each way",
-            self.inputs,
-        )
+        if self.inputs is not None:
+            image = len(self.inputs) == 3 and min(self.inputs) >= 1
+            require(image, "inputs", "must be (height, width, channels)", self.inputs)
+            large, rule = min(self.inputs[:2]) >= 2**self.stages, f"must be >= {2**self.stages} pixels each way"
+            require(large, "inputs", rule, self.inputs)
         require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
 
     def build(self) -> keras.Model:
+        self.require_sizes("inputs", "outputs")
         layers = keras.layers
         inputs = keras.Input(self.inputs)
         x = layers.Rescaling(self.scale)(inputs)

@@ -22,8 +22,8 @@ class Forecaster(Model):
     the model works at levels that the training data do not have.
 
     Args:
-        inputs: (length, channels) of a window; the first channel is forecast.
-        outputs: Number of values to forecast, >= 1.
+        inputs: (length, channels) of a window, whose first channel is forecast; None in a recipe, whose data give it.
+        outputs: Number of values to forecast, >= 1; None in a recipe, whose data give it.
         dropout: Share dropped in training, in [0, 1).
 
     Example:
@@ -31,8 +31,8 @@ class Forecaster(Model):
         (None, 48)
     """
 
-    inputs: tuple[int, ...]
-    outputs: int
+    inputs: tuple[int, ...] | None = None
+    outputs: int | None = None
     _: KW_ONLY
     dropout: Number = 0.0
 
@@ -41,12 +41,13 @@ class Forecaster(Model):
         return "forecast"
 
     def check(self) -> None:
-        window = len(self.inputs) == 2 and min(self.inputs) >= 1
+        window = self.inputs is None or (len(self.inputs) == 2 and min(self.inputs) >= 1)
         require(window, "inputs", "must be (length, channels), each >= 1", self.inputs)
-        require(self.outputs >= 1, "outputs", "must be >= 1", self.outputs)
+        require(self.outputs is None or self.outputs >= 1, "outputs", "must be >= 1", self.outputs)
         require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
 
     def build(self) -> keras.Model:
+        self.require_sizes("inputs", "outputs")
         window = keras.Input(self.inputs)
         mean = ops.mean(window, axis=1, keepdims=True)
         deviation = ops.sqrt(ops.var(window, axis=1, keepdims=True) + 1e-6)
@@ -63,8 +64,8 @@ class ForecastMLP(Forecaster):
     """Dense layers over the whole window.
 
     Args:
-        inputs: (length, channels) of a window; the first channel is forecast.
-        outputs: Number of values to forecast, >= 1.
+        inputs: (length, channels) of a window, whose first channel is forecast; None in a recipe, whose data give it.
+        outputs: Number of values to forecast, >= 1; None in a recipe, whose data give it.
         dropout: Share of each layer's outputs dropped in training, in [0, 1).
         units: Width of each hidden layer, each >= 1.
 
@@ -80,6 +81,7 @@ class ForecastMLP(Forecaster):
     """
 
     _: KW_ONLY
+    suits = {("windows", "forecast"): {}}
     units: tuple[int, ...] = (256, 128)
 
     def check(self) -> None:
@@ -99,8 +101,8 @@ class ForecastTCN(Forecaster):
     """Causal convolutions of width 3 with residuals, whose dilation doubles with each layer; the last position counts.
 
     Args:
-        inputs: (length, channels) of a window; the first channel is forecast.
-        outputs: Number of values to forecast, >= 1.
+        inputs: (length, channels) of a window, whose first channel is forecast; None in a recipe, whose data give it.
+        outputs: Number of values to forecast, >= 1; None in a recipe, whose data give it.
         dropout: Share of each layer's outputs dropped in training, in [0, 1).
         filters: Number of filters of each layer, >= 1.
         levels: Number of layers, >= 1; the receptive field has 2 ** (levels + 1) - 1 positions.

@@ -2,8 +2,10 @@
 
 from abc import abstractmethod
 from dataclasses import KW_ONLY
+from typing import ClassVar
 
 import keras
+import numpy as np
 from keras import layers
 
 from kopt.models.base import Model, registry
@@ -11,7 +13,7 @@ from kopt.models.layers import Positions, transformer_block
 from kopt.tasks.task import Task
 from kopt.values.checks import require
 from kopt.values.fields import Number
-from kopt.values.types import Tensor
+from kopt.values.types import FieldValue, Tensor
 
 __all__ = ["CharGRU", "CharTransformer", "Language"]
 
@@ -20,7 +22,7 @@ class Language(Model):
     """A model that predicts the next byte at every position of a window, from that byte and those before it.
 
     Args:
-        length: Bytes of a window, >= 1.
+        length: Bytes of a window, >= 1; None in a recipe, whose data give it.
         width: Width of a byte's vector, >= 1.
         layers: Number of layers, >= 1.
         dropout: Share dropped in training, in [0, 1).
@@ -30,16 +32,17 @@ class Language(Model):
         (None, 16, 256)
     """
 
-    length: int
+    length: int | None = None
     _: KW_ONLY
     width: int = 128
     layers: int = 2
     dropout: Number = 0.1
     outputs = 256
+    from_data: ClassVar[tuple[str, ...]] = ("length",)
 
     @property
-    def inputs(self) -> tuple[int, ...]:
-        return (self.length,)
+    def inputs(self) -> tuple[int, ...] | None:
+        return None if self.length is None else (self.length,)
 
     @property
     def task(self) -> Task:
@@ -47,10 +50,14 @@ class Language(Model):
 
     def check(self) -> None:
         for name in ("length", "width", "layers"):
-            require(getattr(self, name) >= 1, name, "must be >= 1", getattr(self, name))
+            require(getattr(self, name) is None or getattr(self, name) >= 1, name, "must be >= 1", getattr(self, name))
         require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
 
+    def sizes_in(self, x: np.ndarray, outputs: int) -> dict[str, FieldValue]:
+        return {"length": x.shape[1]}
+
     def build(self) -> keras.Model:
+        self.require_sizes("length")
         inputs = keras.Input((self.length,), dtype="int32")
         x = layers.Embedding(256, self.width)(inputs)
         # In float32 under any policy: bfloat16 is too coarse for a loss over 256 classes.
@@ -67,7 +74,7 @@ class CharGRU(Language):
     """Gated recurrent layers, as wide as a byte's vector.
 
     Args:
-        length: Bytes of a window, >= 1.
+        length: Bytes of a window, >= 1; None in a recipe, whose data give it.
         width: Width of a byte's vector and of each layer, >= 1.
         layers: Number of layers, >= 1.
         dropout: Share dropped in training after each layer, in [0, 1).
@@ -83,6 +90,8 @@ class CharGRU(Language):
         Cho et al., Learning Phrase Representations, 2014; Karpathy, char-rnn, 2015.
     """
 
+    suits = {("numbers", "language"): {}}
+
     def features(self, x: Tensor) -> Tensor:
         for _ in range(self.layers):
             x = layers.Dropout(self.dropout)(layers.GRU(self.width, return_sequences=True)(x))
@@ -94,7 +103,7 @@ class CharTransformer(Language):
     """Causal transformer blocks.
 
     Args:
-        length: Bytes of a window, >= 1.
+        length: Bytes of a window, >= 1; None in a recipe, whose data give it.
         width: Width of a byte's vector, >= 1, a multiple of `heads`.
         layers: Number of blocks, >= 1.
         dropout: Share of each branch's output dropped in training, in [0, 1).
@@ -121,6 +130,7 @@ class CharTransformer(Language):
         )
 
     def features(self, x: Tensor) -> Tensor:
+        assert self.length is not None
         x = Positions(self.length)(x)
         for _ in range(self.layers):
             x = transformer_block(x, heads=self.heads, dropout=self.dropout, causal=True)

@@ -1,6 +1,7 @@
 """Recommenders: factorization of ratings, two towers, a denoising autoencoder."""
 
 from dataclasses import KW_ONLY
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from kopt.models.layers import HideSeen, Items
 from kopt.tasks.task import Task
 from kopt.values.checks import require
 from kopt.values.fields import Number
-from kopt.values.types import ArrayLike, KerasLayer
+from kopt.values.types import ArrayLike, FieldValue, KerasLayer
 
 __all__ = ["Autoencoder", "Factorization", "TwoTower"]
 
@@ -23,8 +24,8 @@ class Factorization(Model):
     The encoder numbers the users and items of the training split; all others are 0, whose vector is never trained.
 
     Args:
-        users: Number of different users, >= 1.
-        items: Number of different items, >= 1.
+        users: Number of different users, >= 1; None in a recipe, whose data give it.
+        items: Number of different items, >= 1; None in a recipe, whose data give it.
         width: Width of the vectors of users and items, >= 1.
         dropout: Share of both vectors dropped in training, in [0, 1).
         penalty: Strength of the squares of a rating's vectors and biases in its loss, >= 0. So a user with many ratings
@@ -42,8 +43,10 @@ class Factorization(Model):
         Koren, Bell and Volinsky, Matrix Factorization Techniques for Recommender Systems, 2009, equation 4.
     """
 
-    users: int
-    items: int
+    from_data: ClassVar[tuple[str, ...]] = ("users", "items")
+    suits = {("pairs", "regression"): {}}
+    users: int | None = None
+    items: int | None = None
     _: KW_ONLY
     width: int = 16
     dropout: Number = 0.0
@@ -58,21 +61,29 @@ class Factorization(Model):
 
     def check(self) -> None:
         for name in ("users", "items", "width"):
-            require(getattr(self, name) >= 1, name, "must be >= 1", getattr(self, name))
+            require(getattr(self, name) is None or getattr(self, name) >= 1, name, "must be >= 1", getattr(self, name))
         require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
         require(self.penalty >= 0, "penalty", "must be >= 0", self.penalty)
+
+    def sizes_in(self, x: np.ndarray, outputs: int) -> dict[str, FieldValue]:
+        users, items = (int(number) for number in x.max(0))  # the encoder has numbered them from 1 on
+        return {"users": users, "items": items}
 
     def encoder(self, x: ArrayLike) -> keras.Model:
         pairs_of = x.ndim == 2 and x.shape[1] == 2 and np.all(x == np.floor(x))
         require(bool(pairs_of), "x", "must be pairs of whole numbers, user and item, (n, 2)", x.shape)
         found = [np.unique(column).astype("int64") for column in np.asarray(x).T]
         for name, most, numbers in zip(("users", "items"), (self.users, self.items), found):
-            require(len(numbers) <= most, f"model.{name}", f"must be >= {len(numbers)} for these data", most)
+            require(
+                most is None or len(numbers) <= most, f"model.{name}", f"must be >= {len(numbers)} for these data", most
+            )
         pairs = keras.Input((2,), dtype="int64")
         places = [layers.IntegerLookup(vocabulary=one)(pairs[:, place]) for place, one in enumerate(found)]
         return keras.Model(pairs, ops.stack(places, 1), name="numbers")
 
     def build(self) -> keras.Model:
+        self.require_sizes("users", "items")
+        assert self.users is not None and self.items is not None
         inputs = keras.Input((2,), dtype="int64")
         users, items = inputs[:, 0], inputs[:, 1]
         vectors = [self.table(self.users, self.width, "user")(users), self.table(self.items, self.width, "item")(items)]
@@ -95,7 +106,7 @@ class Autoencoder(Model):
     scores = W2 tanh(W1 dropout(x / |x|) + b1) + b2; with `linear` no tanh. At inference known items score -1e9.
 
     Args:
-        items: Number of items, >= 1.
+        items: Number of items, >= 1; None in a recipe, whose data give it.
         width: Width of the hidden layer, >= 1.
         dropout: Share of the known items hidden in training, in [0, 1).
         linear: Whether the hidden layer is linear.
@@ -112,18 +123,20 @@ class Autoencoder(Model):
         don't overfit towards the Identity, 2020, for the linear one.
     """
 
-    items: int
+    from_data: ClassVar[tuple[str, ...]] = ("items",)
+    suits = {("numbers", "ranking"): {}}
+    items: int | None = None
     _: KW_ONLY
     width: int = 200
     dropout: Number = 0.5
     linear: bool = False
 
     @property
-    def inputs(self) -> tuple[int, ...]:
-        return (self.items,)
+    def inputs(self) -> tuple[int, ...] | None:
+        return None if self.items is None else (self.items,)
 
     @property
-    def outputs(self) -> int:
+    def outputs(self) -> int | None:
         return self.items
 
     @property
@@ -131,11 +144,15 @@ class Autoencoder(Model):
         return "ranking"
 
     def check(self) -> None:
-        require(self.items >= 1, "items", "must be >= 1", self.items)
+        require(self.items is None or self.items >= 1, "items", "must be >= 1", self.items)
         require(self.width >= 1, "width", "must be >= 1", self.width)
         require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
 
+    def sizes_in(self, x: np.ndarray, outputs: int) -> dict[str, FieldValue]:
+        return {"items": x.shape[1]}
+
     def build(self) -> keras.Model:
+        self.require_sizes("items")
         known = keras.Input((self.items,))
         x = layers.Dropout(self.dropout)(layers.UnitNormalization(dtype="float32")(known))
         x = layers.Dense(self.width, None if self.linear else "tanh")(x)
@@ -150,7 +167,7 @@ class TwoTower(Model):
     bias of the item. The items' vectors can be computed once and searched. At inference known items score -1e9.
 
     Args:
-        items: Number of items, >= 1.
+        items: Number of items, >= 1; None in a recipe, whose data give it.
         width: Width of the towers' vectors, >= 1.
         hidden: Width of the user tower's hidden layer, >= 1.
         dropout: Share of the known items hidden in training, in [0, 1).
@@ -166,18 +183,19 @@ class TwoTower(Model):
         Covington, Adams and Sargin, Deep Neural Networks for YouTube Recommendations, 2016.
     """
 
-    items: int
+    from_data: ClassVar[tuple[str, ...]] = ("items",)
+    items: int | None = None
     _: KW_ONLY
     width: int = 64
     hidden: int = 128
     dropout: Number = 0.5
 
     @property
-    def inputs(self) -> tuple[int, ...]:
-        return (self.items,)
+    def inputs(self) -> tuple[int, ...] | None:
+        return None if self.items is None else (self.items,)
 
     @property
-    def outputs(self) -> int:
+    def outputs(self) -> int | None:
         return self.items
 
     @property
@@ -186,10 +204,15 @@ class TwoTower(Model):
 
     def check(self) -> None:
         for name in ("items", "width", "hidden"):
-            require(getattr(self, name) >= 1, name, "must be >= 1", getattr(self, name))
+            require(getattr(self, name) is None or getattr(self, name) >= 1, name, "must be >= 1", getattr(self, name))
         require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
 
+    def sizes_in(self, x: np.ndarray, outputs: int) -> dict[str, FieldValue]:
+        return {"items": x.shape[1]}
+
     def build(self) -> keras.Model:
+        self.require_sizes("items")
+        assert self.items is not None
         known = keras.Input((self.items,))
         x = layers.Dropout(self.dropout)(layers.UnitNormalization(dtype="float32")(known))
         user = layers.Dense(self.width, "tanh")(layers.Dense(self.hidden, "relu")(x))

@@ -21,7 +21,7 @@ class Text(Model):
     """A classifier of texts: the encoder splits them into tokens and numbers these; 0 is padding.
 
     Args:
-        outputs: Number of classes, >= 2.
+        outputs: Number of classes, >= 2; None in a recipe, whose data give it.
         vocabulary: Number of known tokens, the most frequent ones, >= 3.
         length: Tokens of a text that are read, >= 1; the rest is cut off.
         split: "words" in lower case without punctuation, or "characters", for Chinese.
@@ -35,7 +35,8 @@ class Text(Model):
     """
 
     takes = ("texts",)
-    outputs: int
+    from_data: ClassVar[tuple[str, ...]] = ("outputs",)
+    outputs: int | None = None
     _: KW_ONLY
     vocabulary: int = 20_000
     length: int = 256
@@ -50,7 +51,7 @@ class Text(Model):
         return (self.length,)
 
     def check(self) -> None:
-        require(self.outputs >= 2, "outputs", "must be >= 2", self.outputs)
+        require(self.outputs is None or self.outputs >= 2, "outputs", "must be >= 2", self.outputs)
         require(self.vocabulary >= 3, "vocabulary", "must be >= 3", self.vocabulary)
         for name in ("length", "ngrams", "width"):
             require(getattr(self, name) >= 1, name, "must be >= 1", getattr(self, name))
@@ -68,6 +69,7 @@ class Text(Model):
         return keras.Model(texts, tokens(texts), name="tokens")
 
     def build(self) -> keras.Model:
+        self.require_sizes("outputs")
         inputs = keras.Input((self.length,), dtype="int64")
         x = layers.Embedding(self.vocabulary, self.width, mask_zero=self.masked)(inputs)
         x = layers.Dropout(self.dropout)(self.features(x))
@@ -84,7 +86,7 @@ class TextBag(Text):
     """The mean of the token vectors, a bag of words; with `ngrams=2` pairs of words count too. The first one to try.
 
     Args:
-        outputs: Number of classes, >= 2.
+        outputs: Number of classes, >= 2; None in a recipe, whose data give it.
         vocabulary: Number of known tokens, the most frequent ones, >= 3.
         length: Tokens of a text that are read, >= 1; the rest is cut off.
         split: "words" in lower case without punctuation, or "characters", for Chinese.
@@ -103,6 +105,8 @@ class TextBag(Text):
         Joulin et al., Bag of Tricks for Efficient Text Classification, 2017.
     """
 
+    suits = {("texts", "classification"): {"ngrams": 2}}
+
     def features(self, x: Tensor) -> Tensor:
         return layers.GlobalAveragePooling1D()(x)
 
@@ -112,7 +116,7 @@ class TextConv(Text):
     """Convolutions over the token vectors and the maximum of each filter, which detects short runs of words.
 
     Args:
-        outputs: Number of classes, >= 2.
+        outputs: Number of classes, >= 2; None in a recipe, whose data give it.
         vocabulary: Number of known tokens, the most frequent ones, >= 3.
         length: Tokens of a text that are read, >= 1; the rest is cut off.
         split: "words" in lower case without punctuation, or "characters", for Chinese.
@@ -156,7 +160,7 @@ class TextTransformer(Text):
     """Transformer blocks over token vectors and positions, and the mean of their outputs: words in context.
 
     Args:
-        outputs: Number of classes, >= 2.
+        outputs: Number of classes, >= 2; None in a recipe, whose data give it.
         vocabulary: Number of known tokens, the most frequent ones, >= 3.
         length: Tokens of a text that are read, >= 1; the rest is cut off.
         split: "words" in lower case without punctuation, or "characters", for Chinese.

@@ -7,7 +7,7 @@ import keras
 
 from kopt.keras_internals import WrappingOptimizer, decay_before_updates, rated_optimizers
 from kopt.optimizers.optimizer import Optimizer
-from kopt.select import Selector, kernels
+from kopt.select import SelectorLike, as_selector, kernels
 from kopt.state.knob import Knob
 from kopt.values.checks import require
 from kopt.values.field_paths import number_paths, read
@@ -32,7 +32,7 @@ class Decayed(WrappingOptimizer):
         rate: The share of a parameter that an update subtracts (at learning rate 1, unless independent), >= 0. The
             attribute `rate` is a Knob: set it or schedule it (`callbacks.Scheduled`) without a retrace.
         to: The parameters to decay; kernels by default, without biases, norms and embeddings. A selector by layers
-            (paths, types, depths) must be bound: `to=select.path("head/*").bind(model)`.
+            (paths, types, depths) must be bound: `to=select.path("head/*").bind(model)`, and so must a pattern.
         independent: Whether the decay does not depend on the learning rate.
         name: The name of this optimizer.
 
@@ -55,20 +55,19 @@ class Decayed(WrappingOptimizer):
         self,
         optimizer: KerasOptimizer | str,
         rate: float,
-        to: Selector = kernels,
+        to: SelectorLike = kernels,
         *,
         independent: bool = False,
         name: str | None = None,
     ):
         known = isinstance(optimizer, keras.optimizers.Optimizer) or str(optimizer).lower() in names()
         require(known, "optimizer", "must be a Keras optimizer or the name of one", optimizer)
-        inner = keras.optimizers.get(optimizer)
-        require(isinstance(to, Selector), "to", "must be a selector, such as kopt.select.kernels", to)
+        inner, selector = keras.optimizers.get(optimizer), as_selector(to)
         number = isinstance(rate, (int, float)) and not isinstance(rate, bool) and 0 <= rate < float("inf")
         require(number, "rate", "must be a finite number >= 0", rate)
         require(isinstance(independent, bool), "independent", "must be True or False", independent)
         super().__init__(inner, name)
-        self.to, self.independent = to, independent
+        self.to, self.independent = selector, independent
         self.rate = Knob(rate, "float64", name="weight_decay")
         self.refuse_second_decay()
 

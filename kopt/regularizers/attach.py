@@ -17,7 +17,7 @@ log = logging.getLogger("kopt")
 
 
 def attach(
-    model: KerasModel, regularizer: Regularizer | str, to: select.Selector = select.kernels, *, report: bool = True
+    model: KerasModel, regularizer: Regularizer | str, to: select.SelectorLike = select.kernels, *, report: bool = True
 ) -> list[str]:
     """Regularize the chosen weights of a built model, whether it is compiled or trained or not.
 
@@ -30,7 +30,8 @@ def attach(
     Args:
         model: A built Keras model.
         regularizer: The regularizer, or a text as for `get`.
-        to: The weights to regularize; kernels by default, without biases, norms and embeddings.
+        to: The weights to regularize, by a selector or a pattern of paths; kernels by default, without biases, norms
+            and embeddings.
         report: Whether the logs of fit and evaluate hold "penalty", the sum for the weights after the last update:
             val_loss - val_penalty is the loss on the data alone. It is a metric, so `evaluate` of a model compiled
             without metrics returns [loss, penalty] and not a number; with report=False it returns a number.
@@ -72,7 +73,7 @@ def attach(
     return paths_of(chosen)
 
 
-def detach(model: KerasModel, to: select.Selector = select.everything) -> list[str]:
+def detach(model: KerasModel, to: select.SelectorLike = select.everything) -> list[str]:
     """Remove regularizers from a model, those of `attach` and those of its layers' arguments.
 
     Args:
@@ -103,7 +104,7 @@ def detach(model: KerasModel, to: select.Selector = select.everything) -> list[s
     return paths_of(found)
 
 
-def require_saved(chosen: list[PenaltyPlace], to: select.Selector) -> None:
+def require_saved(chosen: list[PenaltyPlace], to: select.SelectorLike) -> None:
     for place in chosen:
         rule = f"must leave out {', '.join(paths_of([place]))}: its layer saves no penalty"
         require(hasattr(place.layer, place.attribute), "to", rule, to)

@@ -30,6 +30,8 @@ class Regularizer(Value, keras.regularizers.Regularizer):
         0.25
     """
 
+    in_fit = "kopt.regularizers.attach(model, {})"
+
     @abstractmethod
     def penalty(self, weights: Tensor) -> Tensor:
         """Return the penalty of one weight tensor: the formula."""

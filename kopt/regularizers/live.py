@@ -119,7 +119,7 @@ def parts(penalty: keras.regularizers.Regularizer) -> tuple[tuple[float, float],
     return terms(penalty) or (0.0, 0.0), factors
 
 
-def strength(model: KerasModel, to: select.Selector = select.everything) -> Knob:
+def strength(model: KerasModel, to: select.SelectorLike = select.everything) -> Knob:
     """Return the live factor of a model's weight penalties, 1 at first; set or schedule it without a retrace.
 
     penalty * factor, for the penalties that `attach` or the arguments of layers have put on the weights. Where several
@@ -150,6 +150,7 @@ def strength(model: KerasModel, to: select.Selector = select.everything) -> Knob
     Source:
         Folklore: penalties that are phased in or out.
     """
+    to = select.as_selector(to)
     found = [place for place in places(model, to) if place.regularizer is not None]
     require(bool(found), "to", "must choose weights that have a penalty", to)
     name = "kopt_penalty" + ("" if to == select.everything else "_" + re.sub(r"\W+", "_", repr(to)).strip("_"))

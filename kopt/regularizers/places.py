@@ -6,7 +6,7 @@ from typing import NamedTuple
 from keras.regularizers import Regularizer as KerasRegularizer
 
 from kopt.keras_internals import regularizer_place
-from kopt.select import Parameter, Selector, parameters
+from kopt.select import Parameter, Selector, SelectorLike, as_selector, parameters
 from kopt.select.kinds import adapted
 from kopt.values.checks import require
 from kopt.values.moved_names import moved_names
@@ -48,7 +48,7 @@ class PenaltyPlace(NamedTuple):
                 setattr(owner, attribute, regularizer)
 
 
-def places(model: KerasModel, to: Selector) -> list[PenaltyPlace]:
+def places(model: KerasModel, to: SelectorLike) -> list[PenaltyPlace]:
     """Group the chosen weights of a model by the place that saves their regularizer.
 
     Args:
@@ -68,7 +68,7 @@ def places(model: KerasModel, to: Selector) -> list[PenaltyPlace]:
         >>> [place.attribute for place in places(model, select.everything)]
         ['kernel_regularizer', 'bias_regularizer']
     """
-    require(isinstance(to, Selector), "to", "must be a selector, such as kopt.select.kernels", to)
+    to = as_selector(to)
     wanted = {id(parameter.variable) for parameter in to.choose(model)}
     found: dict[tuple[int, str], list[Parameter]] = {}
     layers: dict[int, KerasLayer] = {}

@@ -2,6 +2,7 @@
 
 from kopt.report.compare import compare_figure, differences
 from kopt.report.console import console_log
+from kopt.report.event_logs import EventLogs
 from kopt.report.evidence import Evidence
 from kopt.report.plots import history_figure, plot, schedule_figure
 from kopt.report.run import Run
@@ -13,6 +14,7 @@ from kopt.report.unfinished import find_if_any, find_unfinished
 from kopt.values.moved_names import moved_names
 
 __all__ = [
+    "EventLogs",
     "Evidence",
     "NotWritten",
     "Run",

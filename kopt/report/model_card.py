@@ -12,6 +12,7 @@ from kopt.values.texts import in_markdown, printable
 
 __all__ = ["model_card"]
 
+LONGEST = 1000  # characters of an argument of the recipe
 PICTURES = {
     "curves": "Loss, score and learning rate by epoch",
     "confusion": "Targets and outputs of the test split, class by class",
@@ -143,4 +144,10 @@ def in_code(text: str) -> str:
 
 
 def written_recipe(recipe: Named) -> str:
-    return "Recipe(\n" + "".join(f"    {argument},\n" for argument in written_arguments(recipe)) + ")"
+    """Return a recipe as code; an argument as long as a Keras config is cut, for recipe.json has it whole."""
+    return "Recipe(\n" + "".join(f"    {cut(argument)},\n" for argument in written_arguments(recipe)) + ")"
+
+
+def cut(text: str) -> str:
+    """Return a text without its middle when it is long."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"

@@ -16,6 +16,7 @@ import matplotlib.figure
 import tensorflow as tf
 
 from kopt.keras_internals import is_deterministic
+from kopt.report.event_logs import write_logs
 from kopt.report.evidence import Evidence
 from kopt.report.model_card import model_card
 from kopt.report.pictures import PICTURES, evidence_figure, worst_images
@@ -138,7 +139,7 @@ def write_metrics(
 
 
 def write_report(folder: pathlib.Path, run: Run, evidence: Evidence) -> Run:
-    """Write logs for TensorBoard, plots and the model card; a file that cannot be written is left out.
+    """Write plots, the model card, and logs for TensorBoard if there are none; what cannot be written is left out.
 
     Args:
         folder: The folder with the result.
@@ -154,7 +155,9 @@ def write_report(folder: pathlib.Path, run: Run, evidence: Evidence) -> Run:
         "worst": lambda: worst_images(evidence),
     }
     pictures = {name: f"plots/{name}.png" for name in figures}
-    parts: dict[str, Writer] = {"logs": lambda path: write_logs(path, run.history)}
+    parts: dict[str, Writer] = {}
+    if not (folder / "logs").is_dir():  # they were not written while it was trained
+        parts["logs"] = lambda path: write_logs(path, run.history)
     parts |= {pictures[name]: functools.partial(write_figure, draw) for name, draw in figures.items()}
     lacking = write_parts(folder, parts)
     shown = [name for name, path in pictures.items() if (folder / path).is_file()]
@@ -216,18 +219,6 @@ def write_history(path: pathlib.Path, history: Mapping[str, list[float]]) -> Non
         rows = csv.writer(file)
         rows.writerow(["epoch", *history])
         rows.writerows([epoch, *values] for epoch, values in enumerate(zip(*history.values()), 1))
-
-
-def write_logs(folder: pathlib.Path, history: Mapping[str, list[float]]) -> None:
-    """Write the history for TensorBoard, training and validation as two runs of one chart."""
-    for run, prefix in (("train", ""), ("validation", "val_")):
-        writer = tf.summary.create_file_writer(str(folder / run))
-        with writer.as_default():
-            for name, values in history.items():
-                if name.startswith("val_") == bool(prefix):
-                    for epoch, value in enumerate(values):
-                        tf.summary.scalar(f"epoch_{name.removeprefix(prefix)}", value, step=epoch)
-        writer.close()
 
 
 def environment() -> dict[str, Json]:

@@ -33,6 +33,8 @@ class Rule(Value):
         [-0.2]
     """
 
+    in_fit = "kopt.optimizers.Optimizer({}) in compile"
+
     def bind(self, variables: Sequence[Variable]) -> "Rule":
         """Return the rule for these variables, with names and selectors turned into positions in the list."""
         return self

@@ -33,6 +33,8 @@ class Schedule(Value, keras.optimizers.schedules.LearningRateSchedule):
         array([0.   , 0.1  , 0.2  , 0.195], dtype=float32)
     """
 
+    in_fit = "kopt.callbacks.LearningRate({})"
+
     @abstractmethod
     def formula(self, t: Tensor) -> Tensor:
         """Return the values at float64 times; each number among the fields is a float or a float64 scalar tensor."""

@@ -1,8 +1,8 @@
 """Selector: a set of parameters of a model, and the operations on such sets."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias, Union
 
 import keras
 
@@ -10,11 +10,12 @@ from kopt.keras_internals import has_weights, owned_variables
 from kopt.values.checks import require
 from kopt.values.fields import Value
 from kopt.values.registry import Registry
-from kopt.values.types import KerasLayer, KerasModel, Variable
+from kopt.values.types import Argument, KerasLayer, KerasModel, Variable
 
-__all__ = ["Parameter", "Selector", "parameters", "registry"]
+__all__ = ["Parameter", "Selector", "SelectorLike", "as_selector", "as_selectors", "parameters", "registry"]
 
 registry: Registry["Selector"] = Registry("selectors")
+SelectorLike: TypeAlias = Union["Selector", str]  # a selector, or the pattern of `select.path`
 
 
 class Parameter(NamedTuple):
@@ -72,6 +73,8 @@ def path_in(model: KerasModel, layers: Sequence[KerasLayer], variable: Variable)
 class Selector(Value):
     """A set of parameters of any model, given by their properties; combine sets by `&`, `|` and `~`.
 
+    Wherever a selector is taken, a text with a "/" or a "*" is the pattern of `select.path`.
+
     Example:
         >>> from kopt import select
         >>> layers = [keras.Input((2,)), keras.layers.Dense(3, name="body"), keras.layers.Dense(1, name="head")]
@@ -121,14 +124,66 @@ class Selector(Value):
             require(alone, "selector", f"must choose all variables named {parameter.variable.path!r} or none", self)
         return Named(names)
 
-    def __and__(self, other: "Selector") -> "Selector":
-        return Both(self, other)
+    def __and__(self, other: SelectorLike) -> "Selector":
+        return Both(self, as_selector(other, "selector"))
 
-    def __or__(self, other: "Selector") -> "Selector":
-        return Either(self, other)
+    def __or__(self, other: SelectorLike) -> "Selector":
+        return Either(self, as_selector(other, "selector"))
 
     def __invert__(self) -> "Selector":
         return Without(self)
+
+
+def as_selector(given: Argument, name: str = "to") -> Selector:
+    """Return a selector; a text is the pattern of `select.path`.
+
+    Args:
+        given: A selector, or a pattern such as "base/*", with a "/" or a wildcard in it.
+        name: The name of the argument in errors.
+
+    Returns:
+        The selector.
+
+    Raises:
+        ValueError: When it is neither.
+
+    Example:
+        >>> as_selector("base/*")
+        path('base/*')
+
+    Source:
+        The patterns of `fnmatch`.
+    """
+    pattern = isinstance(given, str) and any(mark in given for mark in "/*?[")
+    rule = "must be a selector, such as kopt.select.kernels, or a pattern of paths, such as 'base/*'"
+    require(isinstance(given, Selector) or pattern, name, rule, given)
+    return registry.make("path", given) if isinstance(given, str) else given
+
+
+def as_selectors(given: Mapping[Argument, Argument], name: str) -> dict[Selector, Argument]:
+    """Return a mapping with selectors as keys; texts among them are patterns of paths.
+
+    Args:
+        given: Selector or pattern -> anything.
+        name: The name of the argument in errors.
+
+    Returns:
+        Selector -> the same, in the same order.
+
+    Raises:
+        ValueError: When a key is neither, or two keys are the same selector.
+
+    Example:
+        >>> as_selectors({"base/*": 0.1}, "rates")
+        {path('base/*'): 0.1}
+
+    Source:
+        As `as_selector`.
+    """
+    require(isinstance(given, Mapping), name, "must be a mapping from selectors", given)
+    found = {as_selector(one, f"a key of {name}"): value for one, value in given.items()}
+    require(len(found) == len(given), name, "must have different selectors as keys", list(given))
+    return found
 
 
 @registry.register

@@ -6,22 +6,21 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from kopt.select.base import Selector, parameters
-from kopt.values.checks import require
+from kopt.select.base import SelectorLike, as_selector, parameters
 from kopt.values.types import KerasModel
 
 __all__ = ["show"]
 
 
-def show(model: KerasModel, selector: Selector) -> None:
+def show(model: KerasModel, selector: SelectorLike) -> None:
     """Print a table of the parameters of a built model, and mark those that a selector chooses.
 
     Args:
         model: A built Keras model.
-        selector: The selector.
+        selector: The selector, or a pattern of paths.
 
     Raises:
-        ValueError: When the model is not built, the selector is not a selector, or nothing is chosen.
+        ValueError: When the model is not built, the selector is neither a selector nor a pattern, or nothing is chosen.
 
     Example:
         >>> import keras
@@ -35,7 +34,7 @@ def show(model: KerasModel, selector: Selector) -> None:
         -       head/bias    (1,)          1  yes
         (kernels & depth(0)): 1 of 4 parameters, 6 of 13 numbers
     """
-    require(isinstance(selector, Selector), "selector", "must be a selector, such as kopt.select.kernels", selector)
+    selector = as_selector(selector, "selector")
     chosen = {id(parameter.variable) for parameter in selector.choose(model)}
     table = Table(box=None, pad_edge=False, header_style="")
     for title in ("chosen", "path", "shape", "numbers", "trains"):

@@ -5,10 +5,17 @@ from collections.abc import Collection, Mapping
 import keras
 import numpy as np
 
+from kopt.training.callback import Callback
 from kopt.training.execute.base import Executor
 from kopt.values.checks import is_among, is_finite, is_whole, require
+from kopt.values.fields import Value
 from kopt.values.types import Argument, KerasCallback
 
+# Keras' callbacks that write the rate, the first of them hours after the start, and what to use beside LearningRate.
+RATE_WRITERS = {
+    keras.callbacks.ReduceLROnPlateau: "kopt.callbacks.ReduceOnPlateau goes together with it",
+    keras.callbacks.LearningRateScheduler: "give LearningRate the whole schedule",
+}
 HOOKS = [name for name in vars(keras.callbacks.Callback) if name.startswith(("on_", "set_"))]
 
 
@@ -76,9 +83,21 @@ def callback_list(callbacks: Argument) -> list[KerasCallback]:
     asked = callbacks.callbacks if isinstance(callbacks, keras.callbacks.CallbackList) else callbacks
     found = [] if asked is None else keras.tree.flatten(asked)
     for one in found:
+        code = one.written_for_fit() if isinstance(one, Value) else ""
+        require(not code, "callbacks", f"must be Keras callbacks: use {code}", one)
         hooks = not isinstance(one, type) and all(callable(getattr(one, hook, None)) for hook in HOOKS)
         require(hooks, "callbacks", "must be a Keras callback or a list of them", one)
     return found
+
+
+def require_one_rate(callbacks: Collection[KerasCallback]) -> None:
+    """Raise ValueError when a callback of Keras writes the rate beside one that steers it."""
+    steers = [type(one).__name__ for one in callbacks if isinstance(one, Callback) and one.steers_rate]
+    for one in callbacks if steers else ():
+        for kind, instead in RATE_WRITERS.items():
+            writes = isinstance(one, kind) and not isinstance(one, Callback)
+            rule = f"must hold no {kind.__name__} beside {steers[0]}, which alone sets the rate: {instead}"
+            require(not writes, "callbacks", rule, one)
 
 
 def is_count(value: Argument) -> bool:

@@ -48,16 +48,16 @@ class Callback(keras.callbacks.Callback):
         chief_only: Whether only the chief of several workers calls the callback.
         wants_times: Whether `Loop` passes the times of an epoch when nothing is watched.
         needs: The parts of an update that `on_update` reads: "before", "gradients", "loss", "examples".
-        changes_weights: Whether `on_update` changes weights; such callbacks come before those that only look.
+        changes_weights: Whether `on_update` changes weights; such callbacks come before those that look.
         arrays: The variables that `on_update` changes besides weights, by name; `build` makes them by `add_array`.
-        trace_key: A hashable value of all that `on_update` reads of the callback besides `arrays`. Callbacks of a class
-            with equal keys share one traced program; None shares with no other.
+        steers_rate: Whether the callback sets the learning rate, which no other may write.
+        trace_key: A hashable value of all that `on_update` reads besides `arrays`. Callbacks of a class with equal keys
+            share one traced program; None shares with no other.
         optimizer: The attribute of the model that is the only optimizer it is for; None for all.
 
     Example:
         >>> class Distance(Callback):
         ...     '''Log the length of the way that the weights have gone in a run.'''
-        ...
         ...     needs = frozenset({"before"})
         ...
         ...     def build(self, model):
@@ -88,6 +88,7 @@ class Callback(keras.callbacks.Callback):
     needs: frozenset[Need] = frozenset()
     changes_weights: bool = False
     arrays: Mapping[str, Variable] = {}
+    steers_rate: bool = False
     trace_key: Hashable = None
     optimizer: str | None = None
     received: Received | None = None

@@ -8,7 +8,14 @@ import keras
 
 from kopt import keras_internals as internals
 from kopt.distribute import is_chief
-from kopt.training.arguments import callback_list, require_fit, require_loop, require_shuffle, require_sizes
+from kopt.training.arguments import (
+    callback_list,
+    require_fit,
+    require_loop,
+    require_one_rate,
+    require_shuffle,
+    require_sizes,
+)
 from kopt.training.belonging import require_own_optimizer, require_own_step
 from kopt.training.callback import Callback
 from kopt.training.callback_needs import for_worker, spans_epochs, steps_a_call
@@ -183,6 +190,7 @@ class Loop:
         require_class_weight(class_weight)
         require(self.model.compiled, "model", "must be compiled", self.model.name)
         asked, held_out = callback_list(callbacks), parts_of(validation_data)
+        require_one_rate(asked)
         epochs = min(epochs, keras.config.max_epochs() or epochs)
         if validation_split and held_out is None:
             require_data("x", x, y, sample_weight)

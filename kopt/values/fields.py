@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Mapping
-from typing import Self, dataclass_transform, get_type_hints
+from typing import TYPE_CHECKING, ClassVar, Self, dataclass_transform, get_type_hints
 
 from kopt.values.annotations import Number, canonical, conforms, describe
 from kopt.values.checks import require, shown, unknown
@@ -18,6 +18,7 @@ from kopt.values.serialization import registered_name, revive
 from kopt.values.types import Annotation, Config, FieldValue, Json
 
 __all__ = ["Named", "Number", "Value", "from_json", "to_json"]
+CALLBACK_METHODS = ("on_", "set_model", "set_params")  # how names begin that Keras' fit asks a callback for
 DEEPEST = 100  # levels of JSON that are read; a wrapped schedule has two a wrapper
 
 __getattr__ = moved_names(
@@ -52,6 +53,8 @@ class Value(abc.ABC):
         Cosine(0.1, duration=90)
     """
 
+    in_fit: ClassVar[str] = ""  # the code that makes a value, written "{}", work in fit, for it is no callback
+
     def __init_subclass__(cls, **arguments: object) -> None:
         super().__init_subclass__(**arguments)
         dataclasses.dataclass(frozen=True, repr=False)(cls)
@@ -62,6 +65,19 @@ class Value(abc.ABC):
             require(conforms(value, hint), name, f"must be {describe(hint)}", value)
             object.__setattr__(self, name, value)
         self.check()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> None:
+            """Raise AttributeError; when Keras' fit takes the value for a callback, the error says what to write."""
+            said = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if self.in_fit and name.startswith(CALLBACK_METHODS):
+                said = f"callbacks must be Keras callbacks: use {self.written_for_fit()}, got {self!r}."
+            raise AttributeError(said, name=name, obj=self)
+
+    def written_for_fit(self) -> str:
+        """Return the code that makes the value work in fit; empty when there is none."""
+        return self.in_fit.replace("{}", repr(self))
 
     def check(self) -> None:
         """Raise ValueError when a field is out of range, by `checks.require`."""

@@ -3,6 +3,7 @@
 import pathlib
 import tempfile
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -100,6 +101,16 @@ MODELS = [
     models.TwoTower(12, width=4, hidden=6),
     models.ForecastMLP((9, 2), 3, units=(4,), dropout=0.1),
     models.ForecastTCN((9, 2), 3, filters=4, levels=2),
+    models.of_keras(keras.Sequential([keras.Input((5,)), keras.layers.Dense(3, "softmax", name="out")], name="given")),
+    models.of_keras(
+        keras.Sequential([keras.Input((5,)), keras.layers.Dense(1, name="out")], name="given"), task="regression"
+    ),
+]
+UNSIZED = [
+    models.OfFunction("a.build", task="regression", bins=3),
+    models.MLP(),
+    models.CharGRU(),
+    models.Autoencoder(),
 ]
 FILES = tempfile.TemporaryDirectory()  # removed at the end of the process
 
@@ -193,7 +204,7 @@ EXAMPLES: dict[str, tuple[registry.Registry, list]] = {
     "schedules": (schedules.registry, SCHEDULES),
     "rules": (rules.registry, RULES),
     "regularizers": (regularizers.registry, REGULARIZERS),
-    "models": (models.registry, MODELS),
+    "models": (models.registry, MODELS + UNSIZED),
     "data": (data.registry, DATA),
     "augmentations": (augment.registry, AUGMENTATIONS),
     "selectors": (select.registry, SELECTORS),

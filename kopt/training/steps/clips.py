@@ -26,6 +26,8 @@ class GradientClip(Value):
         [0.6 0.8]
     """
 
+    in_fit = "kopt.training.TrainStep(model, clip={})"
+
     @abstractmethod
     def __call__(self, gradients: Sequence[Tensor], parameters: Sequence[Tensor], scale: Scalar = 1.0) -> list[Tensor]:
         """Return the clipped gradients.

@@ -11,6 +11,7 @@ from kopt import distribute
 from kopt.data import Data, Splits
 from kopt.data.base import Inputs, Split, take
 from kopt.experiment.recipe import Recipe
+from kopt.experiment.resolving import chosen
 from kopt.experiment.run import build, train
 from kopt.experiment.serving import encoded
 from kopt.models import Model
@@ -35,7 +36,7 @@ class HyperModel(keras_tuner.HyperModel):
     `tuner.search()` without data. A model value is compiled with Adam at 0.001 and fitted to the data of `search`.
 
     Args:
-        value: A recipe or a model value.
+        value: A recipe, whose model may leave sizes to its data or be left out; or a model value with its sizes.
         ranges: Path -> `Range` or `Choice`, as for `Space`.
         jit: Whether a recipe's step is compiled with XLA, as for `Loop`; "auto" or True is worth it for trials that
             last minutes. Each trial compiles a new program: it takes 2 to 4 seconds, and 17 MB that TensorFlow never
@@ -59,10 +60,16 @@ class HyperModel(keras_tuner.HyperModel):
     def __init__(self, value: Recipe | Model, ranges: Mapping[str, Allowed], *, jit: Jit = False):
         require(isinstance(value, (Recipe, Model)), "value", "must be a recipe or a model value", value)
         require(is_among(jit, "auto", True, False), "jit", "must be 'auto', True or False", jit)
-        self.jit = jit
+        self.jit, self.splits = jit, None
+        if isinstance(value, Recipe):
+            splits = value.data.load() if value.model is None or not moves_data(ranges) else None
+            value = value if splits is None else chosen(value, splits)  # so that its model's fields can be searched
+            self.splits = None if moves_data(ranges) else splits
+        else:
+            open_sizes = value.open_sizes()
+            require(not open_sizes, "value", f"must have its {' and '.join(open_sizes)}, for it brings no data", value)
         self.space: Space[FieldValue] = Space(value, ranges)  # it fills in a recipe, or a model value
-        self.splits = value.data.load() if isinstance(value, Recipe) and not moves_data(ranges) else None
-        self.last: tuple[tuple[Data, Model, FoldOf | None], Splits] | None = None
+        self.last: tuple[tuple[Data, Model | None, FoldOf | None], Splits] | None = None
         super().__init__()
 
     def build(self, hp: HyperParameters) -> keras.Model:

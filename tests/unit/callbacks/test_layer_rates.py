@@ -107,7 +107,10 @@ def test_under_a_schedule(network, points) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LayerRates({"dense": 1.0}), "rates must have selectors as keys, got 'dense'"),
+        (
+            lambda: LayerRates({"dense": 1.0}),
+            r"a key of rates must be a selector, .*, or .*, got 'dense'",
+        ),
         (lambda: LayerRates({select.kernels: -1.0}), "rates must have finite numbers >= 0 as values, got -1.0"),
         (lambda: LayerRates(depth_decay=0.0), r"depth_decay must be in \(0, 1\], got 0.0"),
         (lambda: LayerRates(unfreeze=0), "unfreeze must be a whole number >= 1 of epochs, got 0"),

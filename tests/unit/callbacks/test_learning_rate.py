@@ -318,9 +318,12 @@ def test_what_cannot_work_is_refused_before_the_first_step(network, points) -> N
 
 
 def test_setting_the_rate_while_it_is_steered_is_refused(network, points) -> None:
-    callbacks = [LearningRate(Constant(0.1)), keras.callbacks.LearningRateScheduler(lambda epoch: 0.2)]
+    own = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: setattr(model.optimizer, "learning_rate", 0.2)
+    )
+    model, callbacks = network("sgd"), [LearningRate(Constant(0.1)), own]
     with pytest.raises(
         ValueError,
         match=r"^learning_rate must be left to LearningRate\(Constant\(0.1\), unit='step'\), whose run has not ended",
     ):
-        network("sgd").fit(*points, epochs=2, callbacks=callbacks, verbose=0)
+        model.fit(*points, epochs=2, callbacks=callbacks, verbose=0)

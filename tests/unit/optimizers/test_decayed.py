@@ -202,7 +202,7 @@ def test_a_loss_is_not_scaled_twice() -> None:
         (lambda: Decayed("sgd", True), "rate must be a finite number >= 0, got True."),
         (
             lambda: Decayed("sgd", 0.1, to="kernels"),
-            "to must be a selector, such as kopt.select.kernels, got 'kernels'.",
+            "to must be a selector, such as kopt.select.kernels, or a pattern of paths, such as 'base/*', got",
         ),
         (lambda: Decayed(None, 0.1), "optimizer must be a Keras optimizer or the name of one, got None."),
         (lambda: Decayed("sgd", 0.1, independent=1), "independent must be True or False, got 1."),

@@ -6,6 +6,10 @@ import pytest
 from keras import layers
 
 from kopt import select
+from kopt.callbacks import LayerRates
+from kopt.optimizers import Decayed
+from kopt.regularizers import L2, attach, detach
+from kopt.regularizers.live import strength
 from kopt.select import parameters
 
 
@@ -208,3 +212,37 @@ def test_show_prints_what_is_reached_and_what_is_left(model, capsys) -> None:
     assert lines[-1].startswith("kernels: 6 of 15 parameters, ") and lines[-1].endswith(f" of {total:,} numbers")
     with pytest.raises(ValueError, match="^selector must choose something"):
         select.show(model, select.path("nothing"))
+
+
+def test_a_pattern_of_paths_stands_for_its_selector_wherever_one_is_taken(model, capsys) -> None:
+    assert select.as_selector("head/*") == select.path("head/*")
+    assert select.as_selector(select.kernels) is select.kernels
+    assert select.kernels & "head/*" == select.kernels & select.path("head/*")
+    assert select.kernels | "head/*" == select.kernels | select.path("head/*")
+    assert attach(model, L2(0.1), to="head/*") == ["head/kernel", "head/bias"]
+    assert float(strength(model, "head/*")) == 1.0 and strength(model, "head/*") is not None
+    assert detach(model, "head/k*") == ["head/kernel"]
+    assert list(LayerRates({"head/*": 0.5, select.norms: 0.1}).rates) == [select.path("head/*"), select.norms]
+    assert Decayed("sgd", 0.1, to="head/*").to == select.path("head/*")
+    select.show(model, "head/*")
+    assert capsys.readouterr().out.endswith("path('head/*'): 2 of 15 parameters, 52 of 260 numbers\n")
+
+
+@pytest.mark.parametrize("bad", ["kernels", "", 3, None, ["head/*"], b"head/*"])
+def test_what_is_neither_a_selector_nor_a_pattern_is_refused(bad, model) -> None:
+    """A name such as 'kernels' would be a pattern that matches no path."""
+    for take in (
+        lambda: attach(model, L2(0.1), to=bad),
+        lambda: detach(model, to=bad),
+        lambda: Decayed("sgd", 0.1, to=bad),
+        lambda: select.show(model, bad),
+        lambda: select.kernels & bad,
+        lambda: select.kernels | bad,
+    ):
+        with pytest.raises(ValueError, match="must be a selector, such as kopt.select.kernels, or a pattern of paths"):
+            take()
+    for rates, message in (({"kernels": 1.0}, "a key of rates must be a selector"), ("a/*", "rates must be a mapping")):
+        with pytest.raises(ValueError, match=message):
+            LayerRates(rates)
+    with pytest.raises(ValueError, match="rates must have different selectors as keys"):
+        LayerRates({"head/*": 1.0, select.path("head/*"): 2.0})

@@ -1,0 +1,102 @@
+"""run(recipe, callbacks=, devices=, resume=), and the events for TensorBoard while a run is at work."""
+
+import json
+import pathlib
+
+import keras
+import pytest
+import tensorflow as tf
+
+import kopt
+from kopt import data, models, schedules
+from kopt.callbacks import EMA, LearningRate
+
+RECIPE = kopt.Recipe(
+    "mine", data.Digits(examples=100), model=models.MLP(units=(8,), scale=1 / 16), training=kopt.Training(epochs=4)
+)
+
+
+def events(folder: pathlib.Path) -> dict[str, list[int]]:
+    """Tag -> the epochs that have an event, in the order of the files."""
+    found: dict[str, list[int]] = {}
+    for path in sorted(folder.rglob("events*")):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                found.setdefault(f"{path.parent.name} {value.tag}", []).append(event.step)
+    return found
+
+
+class Watch(keras.callbacks.Callback):
+    """Reads what is on the disk, while the run is at work; interrupts it if asked."""
+
+    def __init__(self, root: pathlib.Path, stop: int | None = None):
+        super().__init__()
+        self.root, self.stop, self.seen, self.rates = root, stop, [], []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.seen.append(events(self.root).get("train epoch_loss", []))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.rates.append(logs["learning_rate"])
+        if epoch == self.stop:
+            raise KeyboardInterrupt
+
+
+def test_events_are_there_while_it_trains_one_an_epoch(tmp_path) -> None:
+    watch = Watch(tmp_path)
+    done = kopt.run(RECIPE, callbacks=[watch], devices="cpu", folder=tmp_path, verbose=False)
+    assert watch.seen == [list(range(epoch)) for epoch in range(4)]
+    assert watch.rates == done.history["learning_rate"] and done.recipe.devices == "cpu"
+    found = events(done.folder)
+    assert {f"train epoch_{name}" for name in ("loss", "accuracy", "learning_rate", "seconds")} <= set(found)
+    assert {"validation epoch_loss", "validation epoch_accuracy"} <= set(found)
+    assert all(epochs == [0, 1, 2, 3] for epochs in found.values())
+    assert json.loads((done.folder / "recipe.json").read_text())["recipe"]["config"]["devices"] == "cpu"
+
+
+def test_a_run_that_goes_on_has_each_epoch_once_and_its_model_from_before(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("kopt.experiment.resuming.EVERY", "1 epoch")
+    open_recipe = kopt.Recipe("mine", RECIPE.data, training=RECIPE.training)  # its model is chosen, its sizes found
+    whole = kopt.run(open_recipe, folder=tmp_path / "whole", verbose=False)
+    with pytest.raises(KeyboardInterrupt):
+        kopt.run(open_recipe, callbacks=[Watch(tmp_path, stop=2)], folder=tmp_path, verbose=False)
+    watch = Watch(tmp_path / "mine")
+    done = kopt.run(open_recipe, callbacks=[watch], resume="latest", folder=tmp_path, verbose=False)
+    assert done.history["loss"] == whole.history["loss"] and done.recipe == whole.recipe
+    assert all(epochs == [0, 1, 2, 3] for epochs in events(done.folder).values())
+    assert 0 < len(watch.rates) < 4
+
+
+def test_a_folder_of_events_that_cannot_be_written_is_said_and_training_goes_on(tmp_path, monkeypatch, caplog) -> None:
+    def fails(*arguments, **named):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("kopt.report.event_logs.Events.flush", fails)
+    done = kopt.run(RECIPE, folder=tmp_path, verbose=False)
+    assert "logs could not be written: No space left on device" in caplog.text
+    assert all(epochs == [0, 1, 2, 3] for epochs in events(done.folder).values()), "written at the end"
+    assert len(done.history["loss"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        ([keras.callbacks.ReduceLROnPlateau()], "callbacks must hold no ReduceLROnPlateau beside LearningRate, "),
+        ([EMA(0.9)], "callbacks must be Keras callbacks: use kopt.callbacks.Average(EMA(0.9)), got EMA(0.9)."),
+        ([LearningRate(schedules.Constant(0.1))], "callbacks must leave the rate to recipe.schedule, got"),
+        (["early"], "callbacks must be a Keras callback or a list of them, got 'early'."),
+    ],
+)
+def test_what_is_no_callback_of_a_run_is_refused_before_any_work(
+    callbacks, message: str, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(data.Digits, "load", lambda self: pytest.fail("work was done"))
+    with pytest.raises(ValueError) as caught:
+        kopt.run(RECIPE, callbacks=callbacks, folder=tmp_path, verbose=False)
+    assert str(caught.value).startswith(message) and list(tmp_path.iterdir()) == []
+
+
+def test_devices_that_are_not_there_are_refused(tmp_path) -> None:
+    with pytest.raises(ValueError, match="^devices must be one of"):
+        kopt.run(RECIPE, devices="gpu:7", folder=tmp_path, verbose=False)
