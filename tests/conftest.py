@@ -8,6 +8,7 @@ os.environ["KOPT_CACHE"] = "off"  # not the user's, whatever it holds: tests wou
 
 import gc  # noqa: E402
 import pathlib  # noqa: E402
+import re  # noqa: E402
 import signal  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
@@ -57,8 +58,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
-    """Call a test by the value that it is of."""
-    return repr(val)[:60] if isinstance(val, Value) else None
+    """Call a test by the value that it is of; without folders, which are others in each process."""
+    return re.sub(r"'[^']*/", "'", repr(val))[:60] if isinstance(val, Value) else None
 
 
 @pytest.fixture(autouse=True)
