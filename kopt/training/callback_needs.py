@@ -51,8 +51,13 @@ def for_worker(callbacks: Sequence[KerasCallback], chief: bool) -> list[KerasCal
     """Return the callbacks that a worker calls: all for the chief, for others those that write no files."""
     if chief:
         return list(callbacks)
-    kept = [one for one in callbacks if not isinstance(one, WRITERS) and not flag(one, "chief_only")]
+    kept = [one for one in callbacks if not is_of_chief(one)]
     return [Restoring(one) if isinstance(one, keras.callbacks.BackupAndRestore) else one for one in kept]
+
+
+def is_of_chief(callback: KerasCallback) -> bool:
+    """Return whether only the chief of several workers calls a callback, such as one that writes files."""
+    return isinstance(callback, WRITERS) or flag(callback, "chief_only")
 
 
 def needs_every_batch(callback: KerasCallback) -> bool:

@@ -1,7 +1,7 @@
 """What a search keeps in memory: resident megabytes after every tenth of 100 trials of small models.
 
 Command   python recipes/benchmarks/tuner_memory.py
-          python recipes/benchmarks/tuner_memory.py --recipe [--jit]
+          python recipes/benchmarks/tuner_memory.py --recipe [--jit auto]
 Target    after 100 trials at most 1.10 times what it is after 10
 Time      2 to 4 minutes on 2 cores
 
@@ -18,7 +18,7 @@ trains recipes without XLA unless it is told to, and with it is one for `kopt la
 import dataclasses
 import pathlib
 import tempfile
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -34,6 +34,7 @@ RECIPE = kopt.Recipe(
     schedule=kopt.schedules.Cosine(0.01),
     training=kopt.Training(epochs=3, batch_size=64),
 )
+JIT: dict[str, Any] = {"off": False, "auto": "auto", "on": True}
 
 
 @dataclasses.dataclass
@@ -41,7 +42,7 @@ class Options:
     """The options of the command line."""
 
     recipe: bool = False
-    jit: bool = False  # whether XLA compiles the recipe's step
+    jit: Literal["off", "auto", "on"] = "off"  # whether XLA compiles the recipe's step
     trials: int = 100
 
 
@@ -65,7 +66,7 @@ class Measured(kopt.tuning.Tuner):
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     x = np.random.default_rng(0).normal(size=(64, 10)).astype("float32")
-    searched = HyperModel(RECIPE, {"schedule.rate": Range(1e-4, 0.1, log=True)}, jit=options.jit)
+    searched = HyperModel(RECIPE, {"schedule.rate": Range(1e-4, 0.1, log=True)}, jit=JIT[options.jit])
     with tempfile.TemporaryDirectory() as folder:
         how: dict[str, Any] = {"max_trials": options.trials, "sampler": "random", "directory": folder}
         tuner = Measured(searched if options.recipe else build, "loss", **how)

@@ -30,6 +30,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 RIGHT = {
     "model": lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, kernel_regularizer="l2")]),
     "selector": lambda: select.kernels,
+    "given": lambda: select.kernels,
+    "name": lambda: "to",
     "regularizer": lambda: regularizers.L2(0.1),
     "identifier": lambda: "l2",
     "pattern": lambda: "head/*",
@@ -50,7 +52,10 @@ TAKEN: dict[str, tuple[type, ...]] = {
     "rate": (int, float),
     "numbers": (list,),
 }
-SAID = {"identifier": "regularizer"}  # as what Keras' `get` calls an identifier is known here
+SAID = {
+    "identifier": "regularizer",  # as what Keras' `get` calls an identifier is known here
+    "given": "to must be",  # the argument of which it is the value
+}
 
 
 def takes(hint: Any, name: str, wrong: Any) -> bool:
@@ -106,8 +111,8 @@ SCHEDULE = Constant(0.1)
 @pytest.mark.parametrize(
     ("make", "name"),
     [
-        (lambda wrong: select.kernels & wrong, "right"),
-        (lambda wrong: select.kernels | wrong, "right"),
+        (lambda wrong: select.kernels & wrong, "selector"),
+        (lambda wrong: select.kernels | wrong, "selector"),
         (lambda wrong: select.kernels.choose(wrong), "model"),
         (lambda wrong: select.kernels.bind(wrong), "model"),
         (lambda wrong: SCHEDULE * wrong, "factor"),

@@ -48,7 +48,9 @@ def main(folder: pathlib.Path, epochs: int, sent: str = "SIGKILL") -> None:
     signal.alarm(200)  # a worker that waits for ever fails the test
     with distribute.strategy("multi-worker").scope():
         model = model_of()
-    callbacks = [] if again or number == 0 else [Killed(folder, signal.Signals[sent])]
+    # Of both workers, but only the chief calls it, for it writes a file: its state is in the checkpoint all the same.
+    callbacks: list[keras.callbacks.Callback] = [keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True)]
+    callbacks += [] if again or number == 0 else [Killed(folder, signal.Signals[sent])]
     # The first start is endless but for the kill: whoever ends it is the launcher, or TensorFlow.
     epochs = epochs if again else 10**6
     every = "1 steps" if sent == "SIGKILL" else "1h"

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import kopt.keras_internals.resuming as randomness
 from kopt import distribute
+from kopt.training.callback_needs import is_of_chief
 from kopt.training.checkpoint.best import Best
 from kopt.training.checkpoint.callback_states import required_pairs, restore_states, states_of, without_state
 from kopt.training.checkpoint.content import Content
@@ -27,7 +28,7 @@ from kopt.training.feed.position import Position
 from kopt.training.feed.saved_iterators import PREFIX
 from kopt.training.signals import Signals, exception_of
 from kopt.values.checks import require
-from kopt.values.types import KerasCallback, KerasModel
+from kopt.values.types import CallbackState, KerasCallback, KerasModel
 from kopt.values.version import __version__
 
 log = logging.getLogger("kopt")
@@ -97,7 +98,7 @@ class Saver(Unsaved):
             return
         unequal = unlike(self.saved.values["fingerprint"], self.of)
         require(not unequal, "checkpoint", f"must be of this run: {unequal}", str(self.options.folder))
-        required_pairs(run.callbacks, self.saved.values["callbacks"])
+        required_pairs(run.callbacks, self.states(self.saved))
 
     def require_declared(self, callbacks: Sequence[KerasCallback]) -> None:
         """Name the callbacks whose state is not saved, or refuse them."""
@@ -131,7 +132,7 @@ class Saver(Unsaved):
         variables = run.variables
         differ = differences(values["variables"], described(variables))
         require(not differ, "checkpoint", f"must be of this model: {differ}", str(self.options.folder))
-        restore_states(run.callbacks, values["callbacks"])
+        restore_states(run.callbacks, self.states(saved))
         put_back(variables, saved.arrays)
         put_parts_back(variables, saved.arrays, self.strategy)
         randomness.set_random_states(values["random"], but=drawn)
@@ -170,6 +171,7 @@ class Saver(Unsaved):
                 "resident": {name: source.is_resident for name, source in run.sources.items()},
                 "variables": described(variables),
                 "callbacks": states_of(run.callbacks),
+                "of_chief": [place for place, one in enumerate(run.callbacks) if is_of_chief(one)],
                 "decisions": run.programs.decisions(),
                 "steps": self.steps,
                 "replicas": self.strategy.num_replicas_in_sync,
@@ -180,6 +182,11 @@ class Saver(Unsaved):
                 "best": self.best.value,
             },
         )
+
+    def states(self, saved: Content) -> list[tuple[str, CallbackState | None]]:
+        """Return the saved states of the callbacks that this worker calls."""
+        left_out = () if distribute.is_chief(self.strategy) else saved.values["of_chief"]
+        return [state for place, state in enumerate(saved.values["callbacks"]) if place not in left_out]
 
     def agreed(self, due: bool) -> tuple[bool, int | None]:
         """Return whether a checkpoint is due, and the signal that a worker has received: the same on all workers."""
