@@ -155,7 +155,8 @@ def is_progress(found: Json) -> bool:
         return False
     finished, best = found.get("finished", []), found.get("best")
     return (
-        all(isinstance(found.get(name) or {}, dict) for name in ("of", "values"))
+        isinstance(found.get("of", {}), dict)
+        and isinstance(found.get("values"), (dict, type(None)))
         and (best is None or is_number(best))
         and isinstance(finished, list)
         and all(map(are_metrics, finished))
