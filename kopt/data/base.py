@@ -2,11 +2,13 @@
 
 import hashlib
 from abc import abstractmethod
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 
+from kopt.data.coercion import Framed, as_inputs
 from kopt.tasks.directions import better
 from kopt.tasks.metrics import Direction
 from kopt.tasks.task import Task, score_of
@@ -59,6 +61,9 @@ class Data(Value):
         """The kind of the targets: integer classes, numbers, the next values of a series, items, or characters."""
         return "classification"
 
+    # The kind of raw inputs, as `models.base.Kind` names it, where an array does not tell it: "pairs" of user and item.
+    kind: ClassVar[str | None] = None
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of the classes or items; when empty, reports show their numbers."""
@@ -67,6 +72,34 @@ class Data(Value):
     def read_as(self) -> dict[str, str]:
         """Return the kind that each column and y was read as, when the source does not state kinds."""
         return {}
+
+    @property
+    def imputes(self) -> bool:
+        """Whether inputs may have missing values (NaN, or an empty text) because the model imputes them."""
+        return False
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what was inferred or left out when the data were read, a sentence each."""
+        return ()
+
+    def name_in_source(self, name: str) -> str:
+        """Return the name in the source of the column that became an input."""
+        return name
+
+    def columns_of(self, rows: ArrayLike) -> Inputs:
+        """Return raw rows of later use as inputs, in the very form that `load` gives.
+
+        Args:
+            rows: An array of numbers, texts, or columns by name.
+
+        Returns:
+            Inputs: an array, or columns by name.
+        """
+        if isinstance(rows, (Framed, Mapping)):
+            return as_inputs(rows)
+        array = np.asarray(rows)
+        kinds = {"U": "object", "S": "object", "T": "object", "f": "float32"}
+        return array.astype(kinds.get(array.dtype.kind, array.dtype))
 
     def score(self) -> keras.metrics.Metric:
         """Return a fresh Keras metric, by which runs on these data are judged."""

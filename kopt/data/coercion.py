@@ -1,22 +1,38 @@
 """Coercion of the user's data to float32, texts and class numbers; other data are refused."""
 
 import re
+from collections.abc import Iterable, Mapping
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from kopt.data.base import Inputs
 from kopt.tasks.task import PlainTask
 from kopt.values.checks import require
 from kopt.values.texts import clipped
 from kopt.values.types import ArrayLike
 
-__all__ = ["as_inputs", "as_plain", "as_targets", "looks_like_classes"]
+__all__ = ["Framed", "as_inputs", "as_plain", "as_targets", "looks_like_classes"]
 
 FEW = 20  # the most different whole numbers that count as classes
 WHOLE = 2**24  # float32 does not hold all whole numbers beyond
 
 
-def as_inputs(x: ArrayLike) -> Inputs:
+@runtime_checkable
+class Framed(Protocol):
+    """A frame of pandas or polars, as far as it is read."""
+
+    columns: Iterable[str]
+
+    def __getitem__(self, name: str) -> "Series": ...
+
+
+class Series(Protocol):
+    """A column of a frame."""
+
+    def to_numpy(self) -> np.ndarray: ...
+
+
+def as_inputs(x: ArrayLike) -> ArrayLike:
     """Return inputs as float32 and texts.
 
     Args:
@@ -35,9 +51,9 @@ def as_inputs(x: ArrayLike) -> Inputs:
     Source:
         The inputs of `keras.Model.fit`.
     """
-    if hasattr(x, "columns") and hasattr(x, "items"):
-        x = dict(x.items())
-    if isinstance(x, dict):
+    if isinstance(x, Framed):
+        x = {name: x[name].to_numpy() for name in x.columns}
+    if isinstance(x, Mapping):
         require(len(x) > 0, "x", "must have columns", x)
         return {as_name(name): as_column(column, f"column {name!r} of x") for name, column in x.items()}
     x = as_plain(x, "x")

@@ -41,6 +41,8 @@ class Ratings(Shuffled):
         for research, not for commerce.
     """
 
+    kind = "pairs"
+
     @property
     def task(self) -> Task:
         return "regression"
