@@ -13,7 +13,7 @@ import numpy as np
 from kopt.data import Data
 from kopt.data.base import Inputs
 from kopt.data.coercion import Framed
-from kopt.values.checks import require
+from kopt.values.checks import needs, require
 from kopt.values.places import as_path
 from kopt.values.texts import clipped
 from kopt.values.types import ArrayLike
@@ -176,11 +176,20 @@ def is_columns(rows: ArrayLike) -> bool:
 
 def say_left_out(data: Data, given: ArrayLike, inputs: Sequence[str]) -> None:
     """Log the columns that are given and are no inputs."""
-    names = list(given.columns) if isinstance(given, Framed) else list(given) if isinstance(given, Mapping) else []
     used = {data.name_in_source(name) for name in inputs} | set(inputs)
-    others = [clipped(name) for name in names if name not in used]
+    others = [clipped(name) for name in names_of(given) if name not in used]
     if others:
         log.info("columns that are no inputs are left out: %s", ", ".join(others))
+
+
+def names_of(given: ArrayLike) -> list[str]:
+    """Return the names of columns; of a file only the names are read."""
+    if not isinstance(given, str):
+        return list(given.columns if isinstance(given, Framed) else given)
+    if given.lower().endswith(".csv"):
+        with open(given, newline="", encoding="utf-8-sig", errors="replace") as file:
+            return next(csv.reader(file), [])
+    return list(needs("pyarrow.parquet", "parquet").read_schema(given).names)
 
 
 def require_inputs(model: keras.Model, data: Data, x: Inputs) -> Inputs:

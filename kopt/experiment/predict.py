@@ -22,10 +22,10 @@ from kopt.values.types import ArrayLike
 __all__ = ["evaluate", "model_of", "predict", "predictions", "recipe_of"]
 
 Place = Run | str | os.PathLike[str]
-BATCH = 1024
+OF_TABLES, OF_OTHERS = 8192, 256  # rows of a batch: of columns, and of arrays and texts, of which a row may be large
 
 
-def predict(run: Place, rows: ArrayLike, *, batch_size: int = BATCH, top: int = 10) -> ArrayLike:
+def predict(run: Place, rows: ArrayLike, *, batch_size: int | None = None, top: int = 10) -> ArrayLike:
     """Predict rows by the model of a run, in the names of its data.
 
     A model that was used is kept in memory, two at most, so that calls for a few rows each take milliseconds.
@@ -35,7 +35,7 @@ def predict(run: Place, rows: ArrayLike, *, batch_size: int = BATCH, top: int = 
         rows: What the data of the run took: a pandas frame or columns by name, as in the source, in any order; an
             array; texts; the path of a .csv, .parquet, .npy, .npz or .txt file, of an image or of a folder of images or
             texts; several paths of images.
-        batch_size: Number of rows that are computed at a time, >= 1.
+        batch_size: Number of rows that are computed at a time, >= 1; None for 8,192 of a table and 256 of others.
         top: Number of items that are recommended, for a run that ranks items, >= 1.
 
     Returns:
@@ -66,7 +66,7 @@ def predict(run: Place, rows: ArrayLike, *, batch_size: int = BATCH, top: int = 
     return pandas.DataFrame(found, index=rows.index if isinstance(rows, pandas.DataFrame) else None)
 
 
-def predictions(run: Place, rows: ArrayLike, *, batch_size: int = BATCH, top: int = 10) -> dict[str, np.ndarray]:
+def predictions(run: Place, rows: ArrayLike, *, batch_size: int | None = None, top: int = 10) -> dict[str, np.ndarray]:
     """Predict rows as `predict` does, without pandas.
 
     Args:
@@ -89,17 +89,17 @@ def predictions(run: Place, rows: ArrayLike, *, batch_size: int = BATCH, top: in
     Source:
         See `predict`.
     """
-    require(is_whole(batch_size) and batch_size >= 1, "batch_size", "must be a whole number >= 1", batch_size)
     require(is_whole(top) and top >= 1, "top", "must be a whole number >= 1", top)
     recipe, task = recipe_of(run), recipe_of(run).data.task
     require(task != "language", "run", "must not be of a language model, which has no value for a row", recipe.name)
     model = model_of(run)
-    outputs = model.predict(inputs_for(model, recipe.data, rows), batch_size=batch_size, verbose=0)
+    size = rows_at_a_time(model, batch_size)
+    outputs = model.predict(inputs_for(model, recipe.data, rows), batch_size=size, verbose=0)
     return with_names(recipe.data, final(outputs, task), top)
 
 
 def evaluate(
-    run: Place, rows: ArrayLike, y: ArrayLike | None = None, *, batch_size: int = BATCH
+    run: Place, rows: ArrayLike, y: ArrayLike | None = None, *, batch_size: int | None = None
 ) -> dict[str, float | int]:
     """Score the model of a run on rows with targets, by the loss and the score of the run.
 
@@ -108,7 +108,7 @@ def evaluate(
         rows: As for `predict`, with the targets where `y` is None: the target's column, `y` in a .npz file, or the
             folders of images or texts, one a class.
         y: The targets: names of classes, or numbers of classes where these have no names; numbers.
-        batch_size: Number of rows that are computed at a time, >= 1.
+        batch_size: As for `predict`.
 
     Returns:
         "rows", "loss" and the score by its name.
@@ -125,11 +125,12 @@ def evaluate(
         `keras.Model.evaluate`.
     """
     recipe, model = recipe_of(run), model_of(run)
+    size = rows_at_a_time(model, batch_size)
     x = inputs_for(model, recipe.data, rows)
     count = len(next(iter(x.values())) if isinstance(x, dict) else x)
     targets = targets_for(recipe.data, targets_in(recipe.data, rows) if y is None else y)
     require(len(targets) == count, "y", f"must be of {count} rows, as many as there are", len(targets))
-    logs = model.evaluate(x, targets, batch_size=batch_size, verbose=0, return_dict=True)
+    logs = model.evaluate(x, targets, batch_size=size, verbose=0, return_dict=True)
     name = recipe.data.score().name
     return {"rows": count, name: float(logs[name]), "loss": float(logs["loss"])}
 
@@ -178,6 +179,12 @@ def model_of(run: Place) -> keras.Model:
 def loaded(path: pathlib.Path, changed: int) -> keras.Model:
     """Return the model of a file that was last changed at a time."""
     return load_model(path)
+
+
+def rows_at_a_time(model: keras.Model, given: int | None) -> int:
+    """Return the size of a batch, as given or by what a row is."""
+    require(given is None or (is_whole(given) and given >= 1), "batch_size", "must be a whole number >= 1", given)
+    return given or (OF_TABLES if isinstance(model.input, dict) else OF_OTHERS)
 
 
 def with_names(data: Data, outputs: np.ndarray, top: int) -> dict[str, np.ndarray]:

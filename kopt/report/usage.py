@@ -37,7 +37,7 @@ def usage(run: Run, evidence: Evidence) -> str:
         >>> import pathlib
         >>> found = Evidence("regression", np.ones((2, 3), "float32"), np.zeros(2), np.zeros((2, 1)))
         >>> print(usage(Run(pathlib.Path("run"), None, {}, {}), found))
-        The model takes raw input. `outputs[i, j]` is the predicted value of target `j` for row `i`.
+        The model takes raw input. `outputs[i, 0]` is the predicted value of the target for row `i`.
         ...
         model = keras.saving.load_model("inference.keras")
         x = np.array([[1, 1, 1], [1, 1, 1]], "float32")
@@ -57,7 +57,10 @@ def usage(run: Run, evidence: Evidence) -> str:
         alone = f"There is no `inference.keras` ({in_markdown(why)}). `model.keras` needs kopt and gives logits:"
     lines = [needs, "import numpy as np", "", f'model = keras.saving.load_model("{name}")', f"x = {literal(evidence)}"]
     code = in_code("\n".join([*lines, "outputs = model.predict(x)", *best(evidence)]))
-    said = f"The model takes raw input. {OUTPUTS[evidence.task]}{named(evidence)}. {frame}"
+    meaning = OUTPUTS[evidence.task]
+    if evidence.task == "regression" and np.shape(evidence.outputs)[1:] == (1,):
+        meaning = "`outputs[i, 0]` is the predicted value of the target for row `i`"
+    said = f"The model takes raw input. {meaning}{named(evidence)}. {frame}"
     return f"{said}\n\n{alone}\n\n```python\n{code}\n```\n{training(why)}"
 
 
