@@ -25,7 +25,7 @@ CLASSES = ("flat", "house")
 
 def rows_of_table(count: int, seed: int = 0) -> pandas.DataFrame:
     random = np.random.default_rng(seed)
-    area, garden = random.normal(100, 30, count).round(2), random.choice(["big", "none", "small"], count)
+    area, garden = random.normal(100, 30, count).round(2), random.choice(["big", "small", "tiny"], count)
     kind = np.where((area > 100) | (garden == "big"), "house", "flat")
     return pandas.DataFrame({"number": np.arange(count), "area": area, "garden": garden, "kind": kind})
 
