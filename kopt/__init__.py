@@ -38,6 +38,7 @@ from kopt.values.version import __version__ as __version__  # noqa: E402
 if TYPE_CHECKING:
     from kopt import report, tuning
     from kopt.experiment.exit_codes import exit_codes
+    from kopt.experiment.predict import predict
     from kopt.experiment.recipe_cli import run_command
     from kopt.experiment.run import run
     from kopt.report import plot
@@ -60,6 +61,7 @@ __all__ = [
     "models",
     "optimizers",
     "plot",
+    "predict",
     "regularizers",
     "report",
     "rules",
@@ -77,6 +79,7 @@ LATE_MODULES = ("report", "tuning")
 LATE_NAMES = {
     "exit_codes": "kopt.experiment.exit_codes",
     "plot": "kopt.report",
+    "predict": "kopt.experiment.predict",
     "run": "kopt.experiment.run",
     "run_command": "kopt.experiment.recipe_cli",
 }

@@ -15,6 +15,7 @@ from kopt import distribute
 from kopt.distribute.launch import launch, launch_tuners
 from kopt.distribute.processes import GRACE
 from kopt.experiment.exit_codes import exit_codes
+from kopt.experiment.predict_cli import evaluate_file, predict_file
 from kopt.experiment.recipe_cli import resume_run
 from kopt.report import Run, compare_figure, differences, found_runs, read_run, read_runs
 from kopt.training.execute.program_files import ProgramFiles, place
@@ -114,6 +115,27 @@ def resume(run: tyro.conf.Positional[str], epochs: int | None = None) -> None:
     resume_run(run, epochs)
 
 
+def predict(run: tyro.conf.Positional[str], file: tyro.conf.Positional[str], output: str = "-") -> None:
+    """Predict the rows of a file by the model of a run, in the names of its data.
+
+    Args:
+        run: saved_models/<recipe>/<run>.
+        file: A .csv, .parquet, .npy, .npz or .txt file, an image, a folder of images or texts; - for standard input.
+        output: A .csv or .jsonl file; - for standard output.
+    """
+    predict_file(run, file, output)
+
+
+def evaluate(run: tyro.conf.Positional[str], file: tyro.conf.Positional[str]) -> None:
+    """Print the score and the loss of a run's model on the rows of a file that has the targets too.
+
+    Args:
+        run: saved_models/<recipe>/<run>.
+        file: A .csv, .parquet or .npz file, or a folder with a folder for each class; - for standard input.
+    """
+    evaluate_file(run, file)
+
+
 def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table of texts from files, without markup and control characters."""
     plain = lambda text: rich.text.Text(clipped(text))
@@ -195,7 +217,9 @@ def main(args: Sequence[str] | None = None) -> None:
         "cache": cache,
         "compare": compare,
         "devices": devices,
+        "evaluate": evaluate,
         "launch": cluster,
+        "predict": predict,
         "resume": resume,
         "runs": runs,
         "show": show,

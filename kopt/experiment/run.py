@@ -14,6 +14,7 @@ from kopt import distribute, regularizers
 from kopt.callbacks import Average, EpochTime, LearningRate
 from kopt.data import Baseline, Split, Splits
 from kopt.data.base import take
+from kopt.experiment.inference import inference_writer
 from kopt.experiment.own_callbacks import beside_schedule
 from kopt.experiment.recipe import Recipe
 from kopt.experiment.resolving import model_of, resolved
@@ -89,7 +90,7 @@ def run(
         >>> with tempfile.TemporaryDirectory() as root:
         ...     done = run(line, folder=root, verbose=False)
         ...     sorted(path.name for path in done.folder.iterdir())
-        ['README.md', 'environment.json', 'history.csv', 'logs', 'metrics.json', 'model.keras', 'plots', 'recipe.json']
+        ['README.md', 'environment.json', 'history.csv', 'inference.keras', 'logs', 'metrics.json', 'model.keras', ...]
 
     Source:
         nanoGPT's train.py, which reads in the order it runs.
@@ -126,7 +127,8 @@ def run(
             results = results_of(begun, model, baseline, trained, placed.reason)
             done = Run(begun.final, recipe, trained.history, results)
             if begun.folder is not None and trained.updates:
-                done = write_result(begun.folder, done, served(recipe, model, encoder), splits.checksum)
+                copies = inference_writer(recipe.data.task, model, encoder, raw.test.x)
+                done = write_result(begun.folder, done, served(recipe, model, encoder), splits.checksum, copies)
             if trained.error is not None:
                 raise trained.error
         done = score_and_report(begun, done, model, raw, splits)

@@ -1,20 +1,35 @@
 """Layers and blocks that several models share."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from kopt.values.registry import Registry
 from kopt.values.types import Config, Tensor
 
-__all__ = ["HideSeen", "Items", "PiecewiseLinear", "Positions", "registry", "transformer_block"]
+__all__ = ["HideSeen", "Items", "OwnLayer", "PiecewiseLinear", "Positions", "registry", "transformer_block"]
 
-registry: Registry[keras.layers.Layer] = Registry("layers")
+registry: Registry["OwnLayer"] = Registry("layers")
+
+
+class OwnLayer(keras.layers.Layer):
+    """A layer that Keras does not have, and the same inference by layers and operations of Keras.
+
+    Example:
+        >>> PiecewiseLinear([0.0, 1.0, 4.0]).plain(keras.Input((1,))).shape
+        (None, 2)
+    """
+
+    @abstractmethod
+    def plain(self, inputs: Tensor) -> Tensor:
+        """Return the outputs at inference of Keras' own layers, with the weights of this one."""
 
 
 @registry.register
-class Positions(keras.layers.Layer):
+class Positions(OwnLayer):
     """A layer that adds a learned vector for each position: output = input + table[position].
 
     Args:
@@ -42,13 +57,18 @@ class Positions(keras.layers.Layer):
         """Add the first rows of the table."""
         return x + ops.cast(self.table[: ops.shape(x)[1]], x.dtype)
 
+    def plain(self, inputs: Tensor) -> Tensor:
+        # Of what adds an array, only this layer hands on the mask of its input.
+        table = ops.convert_to_numpy(self.table)[: inputs.shape[1]]
+        return layers.Rescaling(1.0, table, dtype=self.dtype_policy, name=self.name)(inputs)
+
     def get_config(self) -> Config:
         """Return the arguments of the constructor."""
         return {**super().get_config(), "length": self.length}
 
 
 @registry.register
-class PiecewiseLinear(keras.layers.Layer):
+class PiecewiseLinear(OwnLayer):
     """Encodes a number by the share of each bin below it: output_k = (x - edge_k) / (edge_k+1 - edge_k), in [0, 1].
 
     A bin between two equal edges is a step. A linear layer over the output is a piecewise linear function.
@@ -77,13 +97,18 @@ class PiecewiseLinear(keras.layers.Layer):
         widths = ops.maximum(edges[1:] - edges[:-1], 1e-6)
         return ops.clip((ops.cast(x, "float32") - edges[:-1]) / widths, 0.0, 1.0)
 
+    def plain(self, inputs: Tensor) -> Tensor:
+        edges = np.asarray(self.edges, "float32")
+        widths = np.maximum(edges[1:] - edges[:-1], np.float32(1e-6))
+        return ops.clip(ops.divide(ops.subtract(ops.cast(inputs, "float32"), edges[:-1]), widths), 0.0, 1.0)
+
     def get_config(self) -> Config:
         """Return the arguments of the constructor."""
         return {**super().get_config(), "edges": self.edges}
 
 
 @registry.register
-class HideSeen(keras.layers.Layer):
+class HideSeen(OwnLayer):
     """Sets the scores of items that a user already has to -1e9 at inference, so that new items are recommended.
 
     It computes in float32 under any policy, because -1e9 is out of the range of float16.
@@ -107,9 +132,13 @@ class HideSeen(keras.layers.Layer):
         scores, seen = inputs
         return scores if training else ops.where(seen > 0, -1e9, scores)
 
+    def plain(self, inputs: Sequence[Tensor]) -> Tensor:
+        scores, seen = inputs
+        return ops.where(ops.greater(seen, 0), -1e9, ops.cast(scores, "float32"))
+
 
 @registry.register
-class Items(keras.layers.Layer):
+class Items(OwnLayer):
     """Scores of every item for a vector: output = vector . tower(table of items)^T / sqrt(width) + bias of the item.
 
     The tower is one dense layer, tanh(table W + b).
@@ -143,6 +172,13 @@ class Items(keras.layers.Layer):
         """Return the scores of all items."""
         towers = ops.tanh(ops.matmul(self.table, self.kernel) + self.tower_bias)
         return ops.matmul(vectors, ops.transpose(towers)) / self.width**0.5 + self.bias
+
+    def plain(self, inputs: Tensor) -> Tensor:
+        towers = ops.tanh(ops.matmul(self.table, self.kernel) + self.tower_bias)
+        scores = layers.Dense(self.items, dtype=self.dtype_policy, name=self.name)
+        found = scores(inputs)
+        scores.set_weights([ops.transpose(towers) / self.width**0.5, self.bias])
+        return found
 
     def get_config(self) -> Config:
         """Return the arguments of the constructor."""

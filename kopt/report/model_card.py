@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from kopt.callbacks import diagnose
 from kopt.report.evidence import Evidence, worst
 from kopt.report.run import Run
+from kopt.report.usage import usage
 from kopt.values.fields import Named, written_arguments
-from kopt.values.texts import in_markdown, printable
+from kopt.values.texts import in_code, in_markdown
 
 __all__ = ["model_card"]
 
@@ -76,15 +75,7 @@ What the curves say:
 {in_code(written_recipe(run.recipe))}
 ```
 
-The model takes raw input. Load it with kopt installed:
-
-```python
-import keras, kopt, tensorflow as tf
-model = keras.saving.load_model("model.keras")
-run = kopt.report.read_run(".")
-{in_code(call(evidence))}
-```
-"""
+{usage(run, evidence)}"""
 
 
 def as_list(heading: str, sentences: Sequence[str]) -> str:
@@ -103,25 +94,6 @@ def trained(run: Run) -> str:
     return f"{line} It was stopped and resumed {how_often}: {', '.join(map(in_markdown, times))}."
 
 
-def call(evidence: Evidence) -> str:
-    """Return a line of code that predicts for two raw examples, or for an array of numbers."""
-    x = evidence.x
-    if isinstance(x, dict):
-        columns = ", ".join(f'"{name}": {tensor(column)}' for name, column in sorted(x.items()))
-        return f"outputs = model.predict({{{columns}}})"
-    if x.dtype.kind == "O":
-        return f"outputs = model.predict({tensor(x)})"
-    return f"outputs = model.predict(x)  # {x.dtype}, (n, {', '.join(map(str, x.shape[1:]))})"
-
-
-def tensor(column: np.ndarray) -> str:
-    """Return the code of a tensor with the first two cells of a column."""
-    if column.dtype.kind != "O":
-        cells = [f"{value:.4g}" if value == value else 'float("nan")' for value in column[:2]]
-        return f"tf.constant([{', '.join(cells)}])"
-    return f"tf.constant({[text[:30] for text in column[:2]]})"
-
-
 def gap(run: Run) -> list[str]:
     """Return a line about the final difference of training and validation in the score."""
     name, history = run.metrics["metric"], run.history
@@ -136,11 +108,6 @@ def worst_table(evidence: Evidence) -> str:
     rows = [[*map(in_markdown, words), f"{error:.3f}"] for *words, error in worst(evidence)]
     lines = ["| input | target | output | error |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "The largest errors on the test split:\n\n" + "\n".join(lines) + "\n\n"
-
-
-def in_code(text: str) -> str:
-    """Return text as code in Markdown, its backticks as Python escapes, so that the block does not end early."""
-    return "\n".join(printable(line) for line in text.replace("`", "\\x60").split("\n"))
 
 
 def written_recipe(recipe: Named) -> str:

@@ -10,6 +10,7 @@ import pathlib
 import platform
 import shutil
 import tempfile
+import types
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.figure
@@ -32,6 +33,7 @@ PACKAGES = ("kopt", "keras", "tensorflow", "keras-tuner", "optuna", "numpy", "sc
 LACKING = "not_written"  # key of metrics.json: the files that could not be written, and why
 
 Writer = Callable[[pathlib.Path], object]
+NO_COPIES: Mapping[str, Writer] = types.MappingProxyType({})
 
 
 class NotWritten(OSError):
@@ -80,14 +82,17 @@ def parts_of_start(recipe: Named, checksum: str | None, resumed: Sequence[str]) 
     }
 
 
-def write_result(folder: pathlib.Path, run: Run, model: KerasModel, checksum: str) -> Run:
-    """Write the result of training: model, recipe, environment, history, and the results so far.
+def write_result(
+    folder: pathlib.Path, run: Run, model: KerasModel, checksum: str, copies: Mapping[str, Writer] = NO_COPIES
+) -> Run:
+    """Write the result of training: model, recipe, environment, history, copies, and the results so far.
 
     Args:
         folder: The folder of the run.
         run: The run; its `folder` is the final name.
         model: The trained model.
         checksum: The sha256 of the data.
+        copies: Name -> the writer of a copy of the model in another form.
 
     Returns:
         The run; its results name the files that could not be written.
@@ -98,7 +103,7 @@ def write_result(folder: pathlib.Path, run: Run, model: KerasModel, checksum: st
     lacking = write_parts(folder, {"model.keras": model.save})
     parts = parts_of_start(run.recipe, checksum, run.metrics.get("resumed", ()))
     parts |= {"history.csv": lambda path: write_history(path, run.history)}
-    lacking |= write_parts(folder, parts)
+    lacking |= write_parts(folder, parts) | write_parts(folder, copies)
     done = write_metrics(folder, run, {}, lacking)
     if "model.keras" in lacking:
         done = write_metrics(folder, done, {}, {"model.keras": saved_elsewhere(model, lacking["model.keras"])})

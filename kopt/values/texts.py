@@ -2,7 +2,7 @@
 
 import html
 
-__all__ = ["clipped", "in_markdown", "in_picture", "printable"]
+__all__ = ["clipped", "in_code", "in_markdown", "in_picture", "printable"]
 
 MOST = 300  # characters of a text that are kept
 
@@ -56,6 +56,22 @@ def in_markdown(text: object) -> str:
     """
     line = html.escape(printable(" ".join(str(text).split())), quote=False)
     return "".join(f"\\{one}" if one in "\\`*_[]|" else one for one in line)
+
+
+def in_code(text: str) -> str:
+    """Return text as code in Markdown, its backticks as Python escapes, so that the block does not end early.
+
+    Args:
+        text: Python code; a backtick in it is inside a text.
+
+    Returns:
+        The code, of as many lines.
+
+    Example:
+        >>> in_code('name = "`"')
+        'name = "\\\\x60"'
+    """
+    return "\n".join(printable(line) for line in text.replace("`", "\\x60").split("\n"))
 
 
 def in_picture(text: object) -> str:

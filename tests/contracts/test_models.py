@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from examples import MODELS
 
+from kopt.experiment.inference import classes_of_others, final, inference_writer
 from kopt.models import Model
 from kopt.training import Loop
 from kopt.values.field_paths import replace
@@ -51,6 +52,16 @@ def test_trains_with_its_loss_and_metrics_and_survives_saving(value: Model, tmp_
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(model(x, training=False), loaded(x, training=False))
+
+
+@every_model
+def test_its_inference_copy_is_of_keras_alone_and_gives_the_same(value: Model, tmp_path) -> None:
+    model, x = value.build(), batch(value)[0]
+    for name, write in inference_writer(value.task, model, None, x).items():
+        write(tmp_path / name)  # refuses a copy with other outputs than the model's
+        copy = keras.saving.load_model(tmp_path / name)
+    np.testing.assert_allclose(copy(x), final(np.asarray(model(x)), value.task), rtol=1e-5, atol=1e-6)
+    assert list(classes_of_others(keras.saving.serialize_keras_object(copy))) == []
 
 
 @every_model

@@ -3,22 +3,28 @@
 `several_devices` starts itself once for each choice of devices.
 """
 
+import functools
 import importlib.util
 import pathlib
 import re
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 import kopt
 from kopt.__main__ import main as kopt_main
-from kopt.report import read_run
+from kopt.experiment.inference import final
+from kopt.experiment.serving import as_tensors
+from kopt.report import Run, read_run
 
 FOLDER = pathlib.Path(kopt.__file__).resolve().parent.parent / "recipes"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.py"))
+MODELS = [name for name in RECIPES if "run_command" in (FOLDER / f"{name}.py").read_text()]  # these give one model
 
 
 @pytest.fixture(autouse=True)
@@ -48,18 +54,98 @@ def test_a_recipe_fits_on_a_page(name: str) -> None:
     assert len((FOLDER / f"{name}.py").read_text().splitlines()) <= 80
 
 
+Quick = Callable[[str], Run | None]
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory) -> Quick:
+    """Run the documented command of a recipe with --quick, once."""
+    root = tmp_path_factory.mktemp("quick")
+
+    @functools.cache
+    def run(name: str) -> Run | None:
+        module = load(name)
+        command = re.search(r"^Command +(python .*)$", module.__doc__ or "", re.M)
+        assert command
+        arguments = shlex.split(command[1])[2:]
+        done = module.main([*arguments, "--quick", "--folder", str(root)])
+        folders = list((root / name).iterdir())
+        assert len(folders) == 1 and any(folders[0].rglob("*.png"))
+        return done if isinstance(done, Run) else None
+
+    return run
+
+
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_documented_command_runs(name: str, tmp_path, capsys) -> None:
-    module = load(name)
-    command = re.search(r"^Command +(python .*)$", module.__doc__ or "", re.M)
-    assert command
-    arguments = shlex.split(command[1])[2:]
-    done = module.main([*arguments, "--quick", "--folder", str(tmp_path)])
-    assert str(tmp_path) in capsys.readouterr().out
-    folders = list((tmp_path / name).iterdir())
-    assert len(folders) == 1 and any(folders[0].rglob("*.png"))
-    if isinstance(done, kopt.report.Run):
-        assert read_run(done.folder).recipe == done.recipe
+def test_the_documented_command_runs(name: str, quick: Quick, tmp_path_factory, capsys) -> None:
+    done = quick(name)
+    assert str(tmp_path_factory.getbasetemp()) in capsys.readouterr().out and (done is not None) == (name in MODELS)
+    if done is not None:
+        assert read_run(done.folder).recipe == done.recipe and "not_written" not in done.metrics
+
+
+# Runs the code of each card in a process in which kopt cannot be imported, and then the model for the rows of a file.
+PLAIN = r"""
+import os, re, sys
+
+class Nothing:
+    def find_spec(self, name, *rest):
+        if name.split(".")[0] == "kopt":
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Nothing())
+import numpy as np
+
+for folder in sys.argv[1:]:
+    os.chdir(folder)
+    code = re.findall(r"```python\n(import keras.*?)```", open("README.md", encoding="utf-8").read(), re.S)
+    names = {}
+    exec(code[0], names)
+    assert len(code) == 1 and len(names["outputs"]) == 2
+    there = np.load("rows.npz")
+    x = {name: there[name].astype(object) if there[name].dtype.kind == "U" else there[name] for name in there}
+    expected = x.pop("outputs")
+    found = names["model"].predict(x.get("of one array", x), verbose=0)
+    seen = expected > -1e8
+    scale = max(1.0, abs(expected[seen]).max())
+    off = abs(found[seen] - expected[seen]).max() / scale
+    assert off <= 1e-6 and (seen == (found > -1e8)).all(), (folder, off)
+    print(f"{os.path.basename(os.path.dirname(folder))}: off by {off:.1e}")
+assert "kopt" not in sys.modules
+"""
+
+
+def test_every_model_loads_without_kopt_by_the_code_of_its_card(quick: Quick, python) -> None:
+    """The outputs of the copy are those of `model.keras`, for the whole test split."""
+    runs = [run for run in map(quick, MODELS) if run is not None]
+    for run in runs:
+        x = run.recipe.data.load().test.x
+        outputs = kopt.load_model(run.folder / "model.keras", compile=False).predict(as_tensors(x), verbose=0)
+        rows = x if isinstance(x, dict) else {"of one array": x}
+        texts = {name: column.astype("U") if column.dtype.kind == "O" else column for name, column in rows.items()}
+        np.savez(run.folder / "rows.npz", outputs=final(outputs, run.recipe.data.task), **texts)
+    said = python("-c", PLAIN, *(str(run.folder) for run in runs)).stdout
+    assert len(runs) == len(MODELS) and all(f"{run.recipe.name}: off by" in said for run in runs)
+
+
+LITERT = """
+import sys
+import keras
+import tensorflow as tf
+
+for path in sys.argv[1:]:
+    model = keras.saving.load_model(path)
+    network = model.layers[-1] if model.layers[-1].name == "network" else model
+    converter = tf.lite.TFLiteConverter.from_keras_model(network)
+    if "language" in path:  # a recurrent layer over a batch of any size has lists of tensors
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    print("converted", len(converter.convert()))
+"""
+
+
+def test_every_network_converts_to_litert(quick: Quick, python) -> None:
+    paths = [str(run.folder / "inference.keras") for run in map(quick, MODELS) if run is not None]
+    assert python("-c", LITERT, *paths).stdout.count("converted") == len(paths)
 
 
 def test_any_field_is_set_by_its_path(tmp_path) -> None:

@@ -43,6 +43,7 @@ def test_the_folder_is_whole(done) -> None:
         "README.md",
         "environment.json",
         "history.csv",
+        "inference.keras",
         "metrics.json",
         "model.keras",
         "plots/confusion.png",

@@ -1,0 +1,127 @@
+"""The commands `kopt predict` and `kopt evaluate`: from a file to a file, without pandas."""
+
+import contextlib
+import csv
+import json
+import logging
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import IO
+
+import numpy as np
+
+from kopt.experiment.predict import evaluate, model_of, predictions, recipe_of
+from kopt.values.checks import require
+from kopt.values.places import as_path
+from kopt.values.texts import clipped, printable
+
+__all__ = ["evaluate_file", "predict_file"]
+
+
+def predict_file(run: str, file: str, output: str = "-") -> None:
+    """Predict the rows of a file, and write a line for each.
+
+    Args:
+        run: The folder of a run.
+        file: As `rows` of `predict`; "-" for the standard input, in CSV for tables and with a text a line for texts.
+        output: A file that ends in .csv or .jsonl; "-" for the standard output, in CSV.
+
+    Raises:
+        ValueError: As for `predict`, or when the output cannot be written.
+
+    Example:
+        >>> predict_file("nowhere", "rows.csv")
+        Traceback (most recent call last):
+        ValueError: folder must be a run's, with a recipe.json, got 'nowhere'.
+
+    Source:
+        See `predict`.
+    """
+    target = None if output == "-" else as_path(output, "output")
+    fits = target is None or (target.suffix in (".csv", ".jsonl") and target.parent.is_dir())
+    require(fits, "output", "must be - or a .csv or .jsonl file in a folder that is there", output)
+    with said_aside(), given_file(run, file) as path:
+        found = predictions(run, path)
+    if target is None:
+        write_csv(sys.stdout, found)
+        return
+    try:
+        with open(target, "w", newline="", encoding="utf-8") as place:
+            (write_csv if target.suffix == ".csv" else write_jsonl)(place, found)
+    except OSError as error:
+        raise ValueError(f"output must be one that can be written, got {output!r} ({error.strerror}).") from error
+    print(f"{len(next(iter(found.values())))} rows: {printable(target)}")
+
+
+def evaluate_file(run: str, file: str) -> None:
+    """Print the score and the loss of a run's model on the rows of a file.
+
+    Args:
+        run: The folder of a run.
+        file: As `rows` of `evaluate`; "-" for the standard input.
+
+    Raises:
+        ValueError: As for `evaluate`.
+
+    Example:
+        >>> evaluate_file("nowhere", "rows.csv")
+        Traceback (most recent call last):
+        ValueError: folder must be a run's, with a recipe.json, got 'nowhere'.
+
+    Source:
+        See `evaluate`.
+    """
+    with said_aside(), given_file(run, file) as path:
+        found = evaluate(run, path)
+    for name, value in found.items():
+        print(f"{clipped(name):14} {value if isinstance(value, int) else f'{value:.6g}'}")
+
+
+@contextlib.contextmanager
+def given_file(run: str, file: str) -> Iterator[str]:
+    """Give the path of a file; of a temporary one with what is read from the standard input for "-"."""
+    if file != "-":
+        yield file
+        return
+    table = isinstance(model_of(run).input, Mapping) or recipe_of(run).data.get_config().get("text") is not None
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / ("rows.csv" if table else "rows.txt")
+        path.write_bytes(sys.stdin.buffer.read())
+        yield os.fspath(path)
+
+
+@contextlib.contextmanager
+def said_aside() -> Iterator[None]:
+    """Print kopt's log lines on the standard error within the block, beside the rows on the standard output."""
+    log, handler = logging.getLogger("kopt"), logging.StreamHandler(sys.stderr)
+    level = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+def write_csv(file: IO[str], columns: Mapping[str, np.ndarray]) -> None:
+    """Write columns as CSV; numbers with six digits."""
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(columns)
+    rows.writerows(zip(*(map(cell, column.tolist()) for column in columns.values())))
+
+
+def write_jsonl(file: IO[str], columns: Mapping[str, np.ndarray]) -> None:
+    """Write columns as a JSON object a line; a number that is none is null."""
+    for row in zip(*(column.tolist() for column in columns.values())):
+        cells = {name: None if one != one else one for name, one in zip(columns, row)}
+        file.write(json.dumps(cells, ensure_ascii=False) + "\n")
+
+
+def cell(one: object) -> str:
+    if one is None or one != one:
+        return ""
+    return f"{one:.6g}" if isinstance(one, float) else str(one)
