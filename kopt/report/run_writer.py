@@ -103,11 +103,12 @@ def write_result(
     lacking = write_parts(folder, {"model.keras": model.save})
     parts = parts_of_start(run.recipe, checksum, run.metrics.get("resumed", ()))
     parts |= {"history.csv": lambda path: write_history(path, run.history)}
-    lacking |= write_parts(folder, parts) | write_parts(folder, copies)
+    lacking |= write_parts(folder, parts)
     done = write_metrics(folder, run, {}, lacking)
     if "model.keras" in lacking:
         done = write_metrics(folder, done, {}, {"model.keras": saved_elsewhere(model, lacking["model.keras"])})
-    return done
+    lacking = write_parts(folder, copies)  # last: a run that is ended here has its whole result
+    return write_metrics(folder, done, {}, lacking) if lacking else done
 
 
 def saved_elsewhere(model: KerasModel, why: str) -> str:
