@@ -27,6 +27,7 @@ DATE = re.compile(r"\s*\d{4}-\d\d-\d\d([T ].*)?\s*", re.ASCII)
 BOOLEANS = ({"True", "False"}, {"TRUE", "FALSE"}, {"true", "false"})
 LONG = 15  # digits that a float holds
 ODD_SHARE = 0.02  # of the cells of a column that may be no numbers, nor mean missing, before it is refused
+LATER_SHARE = 0.5  # the same of later rows, which may be a few
 WORDS, DIFFERENT = 3, 50  # a text has as many words on average, of a column with more different ones: no categories
 
 KINDS = ("number", "flag", "text", "words", "date", "time")  # "time" is a date whose hour counts
@@ -49,6 +50,7 @@ class Asked:
     strict: bool = True  # whether cells that mean missing are refused among numbers
     target: bool = False
     pattern: str = ""  # of dates
+    later: bool = False  # whether later rows are read as the first were, perhaps a few
 
     @property
     def called(self) -> str:
@@ -202,7 +204,7 @@ def odd_note(cells: Sequence[str], odd: set[str], gaps: set[str], asked: Asked, 
     """Return what to say about a few cells that are no numbers, and refuse the column when there are many."""
     counts = collections.Counter(cell for cell in cells if cell in odd)
     count, total = counts.total(), sum(cell not in gaps for cell in cells)
-    if count > ODD_SHARE * total:
+    if count > (LATER_SHARE if asked.later else ODD_SHARE) * total:
         asked.refuse(odd, rule, cells)
     examples = ", ".join(repr(clipped(cell, 20)) for cell, _ in counts.most_common(3))
     share = f"{100 * (1 - count / total):.1f} %"

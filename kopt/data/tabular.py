@@ -1,6 +1,7 @@
 """Tables as data: columns become inputs, for training and for later prediction, and rows three splits."""
 
 import dataclasses
+import logging
 import re
 from collections.abc import Iterator
 from typing import Self
@@ -22,6 +23,8 @@ from kopt.values.texts import clipped
 from kopt.values.types import ArrayLike
 
 __all__ = ["Tabular"]
+
+log = logging.getLogger("kopt")
 
 READ_AS = {"i": "whole numbers", "f": "numbers", "b": "true or false", "O": "texts"}  # by a NumPy type's kind
 PARTS = ("date", "time", "words")  # kinds whose inputs have another ending: .year, .words
@@ -105,7 +108,7 @@ class Tabular(Columnar):
         require(not absent, "rows", "must have all columns of the inputs", absent)
         columns = {}
         for name, kind in kinds.items():
-            asked = dataclasses.replace(self.asked(name, table), kind=kind, strict=False)
+            asked = dataclasses.replace(self.asked(name, table), kind=kind, strict=False, later=True)
             columns[name] = found = column_of(table.columns[table.names.index(name)], asked)
             alike = found.kind == kind or any({found.kind, kind} <= same for same in SAME)
             fits = alike or bool(found.missing.all())
@@ -114,6 +117,8 @@ class Tabular(Columnar):
             rule = "must have no missing value, for the model imputes only with missing='impute'"
             where = [f"{table.unit} {table.lines[row]}" for row in lacking[:3]]
             require(self.imputes or not where, asked.called, rule, where)
+            for note in found.notes:
+                log.warning("%s", note)
             columns[name] = dataclasses.replace(found, kind=kind)
         return self.inputs(Reading(columns, np.arange(len(table.lines)), ()))
 

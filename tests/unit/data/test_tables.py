@@ -132,7 +132,7 @@ def test_words_are_found_or_named(tmp_path) -> None:
         data.csv(table(tmp_path), "price", words=("kind",), texts=("kind",))
 
 
-def test_later_rows_are_read_as_the_first(tmp_path) -> None:
+def test_later_rows_are_read_as_the_first(tmp_path, caplog) -> None:
     """Also in another process, where the file is no more: the value knows the kinds."""
     path = table(tmp_path, size=but("size", "n/a"), when=[f"{day} 06:30" for day in COLUMNS["when"]])
     first = data.csv(path, "price", missing="impute")
@@ -148,6 +148,9 @@ def test_later_rows_are_read_as_the_first(tmp_path) -> None:
     one = given.columns_of([{"size": None, "kind": "never seen", "when": "2030-02-03", "more": 1}])
     assert one["when.hour"] == [0] and one["kind"] == ["never seen"] and np.isnan(one["size"]) and "more" not in one
     assert given.columns_of({"size": 1, "kind": "a", "when": None})["when.days"].shape == (1,)
+    few = given.columns_of({"size": ["1", "about 2", "3"], "kind": ["a"] * 3, "when": [None] * 3})["size"]
+    np.testing.assert_array_equal(few, [1, np.nan, 3])  # of a few rows one is more than 2 %
+    assert "the others (1) taken as missing: 'about 2'" in caplog.text
     for rows, message in (
         ({"size": [1.0], "when": ["2030-02-03"]}, r"rows must have all columns of the inputs, got \['kind'\]"),
         (
@@ -406,4 +409,4 @@ def test_the_model_card_says_what_was_inferred_and_shows_code_that_runs() -> Non
     x = {"a_b": np.array([np.nan, 1.0], "float32")}
     card = model_card(run, Evidence("regression", x, np.zeros(2), np.zeros((2, 1)), notes=given.notes()), [])
     assert "- column 'a b': 'n/a' (30) taken as missing\n- missing values that the model imputes: a b 30\n" in card
-    assert 'tf.constant([float("nan"), 1])' in card
+    assert 'np.array([np.nan, 1], "float32")' in card

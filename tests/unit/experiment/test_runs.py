@@ -101,8 +101,8 @@ def test_the_picture_is_drawn(done) -> None:
     assert pixels.shape[0] > 500 and len(np.unique(pixels[..., :3].reshape(-1, 3), axis=0)) > 20
     figure = kopt.plot(done)
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy", "learning rate"]
-    assert len(figure.axes[0].lines) == 2
-    np.testing.assert_allclose(figure.axes[2].lines[1].get_ydata(), done.history["learning_rate"])
+    assert len(figure.axes[0].lines) == 3  # the best epoch is marked
+    np.testing.assert_allclose(figure.axes[2].lines[-1].get_ydata(), done.history["learning_rate"])
 
 
 def test_plots_of_other_things(network, points) -> None:
