@@ -270,7 +270,8 @@ def of_floats(values: np.ndarray, asked: Asked) -> Column:
 
     A target of whole numbers with gaps is read as whole numbers, for pandas holds those as floats.
     """
-    gaps, endless, notes = np.isnan(values), np.isinf(values), ()
+    gaps, endless = np.isnan(values), np.isinf(values)
+    notes: tuple[str, ...] = ()
     if endless.any():
         rule = "must be of finite numbers"
         cells = as_texts(values)
