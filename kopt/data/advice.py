@@ -41,9 +41,16 @@ def column_warnings(data: Data, columns: Mapping[str, Sequence[np.ndarray]]) -> 
     for name, parts in columns.items():
         column = np.concatenate(parts)
         source = data.name_in_source(name)
-        if column.ndim == 1 and not name.endswith(WORDS) and not is_derived(source, name):
+        if has_none(parts[0]):
+            found += [f"{clipped(source)!r} has no value in the training split: ignore=({clipped(source)!r},)"]
+        elif column.ndim == 1 and not name.endswith(WORDS) and not is_derived(source, name):
             found += warnings_of(source, column)
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
+
+
+def has_none(column: np.ndarray) -> bool:
+    """Return whether all values of a column are missing."""
+    return column.ndim == 1 and bool(np.all(column == "" if column.dtype.kind == "O" else column != column))
 
 
 def warnings_of(source: str, column: np.ndarray) -> list[str]:

@@ -42,6 +42,7 @@ def boosting(data: Data, splits: Splits) -> Baseline:
     texts = [name for name, column in splits.train.x.items() if column.dtype.kind == "O"]
     named = [name for name in texts if not name.endswith(WORDS)]
     numbers = [name for name in splits.train.x if name not in texts]
+    known = [name for name in numbers if not np.isnan(splits.train.x[name]).all()]  # scikit-learn has no bins of none
     bags = {name: bag(splits.train.x[name]) for name in texts if name not in named}
     how = {"handle_unknown": "use_encoded_value", "unknown_value": np.nan, "max_categories": CATEGORIES}
     encoder = encoding.OrdinalEncoder(**how)
@@ -49,7 +50,7 @@ def boosting(data: Data, splits: Splits) -> Baseline:
         encoder.fit(np.stack([splits.train.x[name] for name in named], 1))
 
     def table(part: Split) -> np.ndarray:
-        columns = [part.x[name] for name in numbers]
+        columns = [part.x[name] if name in known else np.zeros(len(part.y)) for name in numbers]
         texts = [encoder.transform(np.stack([part.x[name] for name in named], 1))] if named else []
         words = [bags[name](part.x[name]) for name in bags]
         return np.column_stack([*columns, *texts, *words])

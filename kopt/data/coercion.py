@@ -11,7 +11,7 @@ from kopt.values.checks import require
 from kopt.values.texts import clipped
 from kopt.values.types import ArrayLike
 
-__all__ = ["Framed", "as_inputs", "as_plain", "as_targets", "looks_like_classes"]
+__all__ = ["WHOLE", "Framed", "as_inputs", "as_plain", "as_targets", "looks_like_classes"]
 
 FEW = 20  # the most different whole numbers that count as classes
 WHOLE = 2**24  # float32 does not hold all whole numbers beyond
@@ -186,6 +186,7 @@ def as_targets(y: np.ndarray, task: PlainTask) -> tuple[np.ndarray, tuple[str, .
     if task != "classification":
         require(y.dtype.kind != "O", "y", f"must be numbers for {task}", str(y[0]))
         require(y.ndim <= 2, "y", "must be (n,) or (n, k)", y.shape)
+        y = y.astype("float64")  # whole numbers too large for float32 are rounded, as other numbers are
         return as_floats(y[:, None] if task == "forecast" and y.ndim == 1 else y, "y"), ()
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     require(y.ndim == 1, "y", "must be (n,) for classification, one class a row", y.shape)

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from kopt.data.dates import are_iso, has_times, parsed_dates
+from kopt.data.dates import ZONED, are_iso, has_times, iso_dates, parsed_dates
 from kopt.data.table import RowNumbers
 from kopt.values.checks import require
 from kopt.values.texts import clipped
@@ -150,8 +150,11 @@ def of_texts(cells: Sequence[str], asked: Asked) -> Column:
     if kind in ("date", "time", "dates"):
         return of_dates(cells, asked, present, gaps)
     if kind == "text" and asked.kind is None:
-        rule = "must be of numbers such as 1.5, or be named in texts, dates or ignore"
-        asked.refuse_any({cell for cell in present if is_odd(cell)}, rule, cells)
+        rule, odd = "must be of numbers such as 1.5", {cell for cell in present if is_odd(cell)}
+        wrong = present - set(iso_dates(odd))
+        if wrong and 2 * len(wrong) < len(present):  # dates, but for these
+            rule, odd = "must be of dates as 2026-01-31 alone", wrong
+        asked.refuse_any(odd, f"{rule}, or be named in texts, dates or ignore", cells)
     if kind == "flag":
         return of_flags(cells, asked, present, gaps)
     notes, lacking = gap_notes(cells, gaps, asked), mask(cells, gaps)
@@ -236,7 +239,10 @@ def of_dates(cells: Sequence[str], asked: Asked, present: set[str], gaps: set[st
     never = np.datetime64("NaT", "us")
     known = {cell: points[cell].astype("int64") for cell in points} | dict.fromkeys(gaps, never.astype("int64"))
     values = np.fromiter(map(known.__getitem__, cells), "int64", len(cells)).view("datetime64[us]")
-    return dated(values, asked, gap_notes(cells, gaps, asked))
+    notes = gap_notes(cells, gaps, asked)
+    if any(map(ZONED.fullmatch, points)):
+        notes = (*notes, f"{asked.called}: times with a zone, taken in UTC")
+    return dated(values, asked, notes)
 
 
 def dated(values: np.ndarray, asked: Asked, notes: tuple[str, ...] = ()) -> Column:
@@ -258,17 +264,35 @@ def of_array(values: np.ndarray, asked: Asked) -> Column:
     never = np.zeros(len(values), bool)
     if values.dtype.kind == "b":
         return Column("flag", values, never)
-    if values.dtype.kind == "f":
-        lacking = np.isnan(values)
-        return Column("number", np.where(lacking, 0, values).astype("float64"), lacking)
-    return Column("number", values.astype("int64"), never)
+    return of_floats(values, asked) if values.dtype.kind == "f" else Column("number", values.astype("int64"), never)
+
+
+def of_floats(values: np.ndarray, asked: Asked) -> Column:
+    """Return floats of a frame as a column; infinities are no numbers, as in a file.
+
+    A target of whole numbers with gaps is read as whole numbers, for pandas holds those as floats.
+    """
+    gaps, endless = np.isnan(values), np.isinf(values)
+    notes: tuple[str, ...] = ()
+    if endless.any():
+        rule = "must be of finite numbers"
+        cells = as_texts(values)
+        if asked.strict:
+            asked.refuse(("inf", "-inf"), rule, cells)
+        notes = (odd_note(cells, {"inf", "-inf"}, {""}, asked, rule),)
+    lacking = gaps | endless
+    there = np.where(lacking, 0, values).astype("float64")
+    whole = asked.target and gaps.any() and bool(np.all(there == np.floor(there)) and np.abs(there).max() < 2**53)
+    return Column("number", there.astype("int64") if whole else there, lacking, notes)
 
 
 def as_texts(values: np.ndarray) -> list[str]:
     """Return the texts of an array; what is None or not a number is empty, and whole numbers have no point."""
-    if values.dtype.kind == "f":
-        return ["" if one != one else str(int(one)) if one.is_integer() else str(one) for one in values.tolist()]
-    return ["" if is_nothing(one) else one if isinstance(one, str) else str(one) for one in values.tolist()]
+    return ["" if is_nothing(one) else one if isinstance(one, str) else as_text(one) for one in values.tolist()]
+
+
+def as_text(one: object) -> str:
+    return str(int(one)) if isinstance(one, float) and one.is_integer() else str(one)
 
 
 def is_nothing(one: object) -> bool:

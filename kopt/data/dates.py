@@ -1,5 +1,6 @@
 """Dates of a table: texts become points in time, and these become numbers that a model can use."""
 
+import datetime
 import re
 from collections.abc import Collection, Sequence
 
@@ -7,14 +8,16 @@ import numpy as np
 
 from kopt.values.checks import needs
 
-__all__ = ["are_iso", "date_numbers", "has_times", "parsed_dates"]
+__all__ = ["ZONED", "are_iso", "date_numbers", "has_times", "iso_dates", "parsed_dates"]
 
-ISO = re.compile(r"\s*\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?\s*", re.ASCII)
+TIME = r"[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?"
+ISO = re.compile(rf"\s*\d{{4}}-\d\d-\d\d({TIME})?\s*", re.ASCII)
+ZONED = re.compile(rf"\s*\d{{4}}-\d\d-\d\d{TIME}(Z|[+-]\d\d:?\d\d)\s*", re.ASCII)
 DAY = np.timedelta64(1, "D")
 
 
 def are_iso(cells: Collection[str]) -> bool:
-    """Return whether all cells are dates as 2026-01-31, or with a time as 2026-01-31T10:00.
+    """Return whether all cells are dates as 2026-01-31, or with a time as 2026-01-31T10:00 or 2026-01-31T10:00+01:00.
 
     Args:
         cells: Different cells of a table.
@@ -26,17 +29,39 @@ def are_iso(cells: Collection[str]) -> bool:
         >>> are_iso(["2026-01-31", "2026-01-31 10:00"]), are_iso(["2026-02-31"]), are_iso(["31.01.2026"])
         (True, False, False)
     """
-    return bool(cells) and all(map(ISO.fullmatch, cells)) and len(iso_dates(cells)) == len(cells)
+    written = bool(cells) and all(ISO.fullmatch(cell) or ZONED.fullmatch(cell) for cell in cells)
+    return written and len(iso_dates(cells)) == len(cells)
 
 
 def iso_dates(cells: Collection[str]) -> dict[str, np.datetime64]:
-    """Return the point in time of each cell that is an ISO date."""
+    """Return the point in time of each cell that is an ISO date; with an offset, in UTC.
+
+    Args:
+        cells: Different cells.
+
+    Returns:
+        Cell -> datetime64 in microseconds, without the other cells.
+
+    Example:
+        >>> iso_dates(["2026-01-31T00:30+01:00", "about 2026"])
+        {'2026-01-31T00:30+01:00': np.datetime64('2026-01-30T23:30:00.000000')}
+    """
     written = [cell for cell in cells if ISO.fullmatch(cell)]
     try:
         points = list(np.array([cell.strip() for cell in written], "datetime64[us]"))
     except ValueError:  # one of them is on no calendar: 2026-02-31
         points = [point_of(cell.strip()) for cell in written]
-    return {cell: point for cell, point in zip(written, points) if point is not None}
+    found = {cell: point for cell, point in zip(written, points) if point is not None}
+    return found | {cell: point for cell in cells if ZONED.fullmatch(cell) and (point := zoned(cell)) is not None}
+
+
+def zoned(cell: str) -> np.datetime64 | None:
+    """Return the point in time, in UTC, of a text with an offset, or None when it is on no calendar."""
+    try:
+        point = datetime.datetime.fromisoformat(cell.strip())
+        return np.datetime64(point.astimezone(datetime.UTC).replace(tzinfo=None), "us")
+    except (ValueError, OverflowError):
+        return None
 
 
 def point_of(cell: str) -> np.datetime64 | None:

@@ -1,5 +1,6 @@
 """Files of the user's in a folder for each class: images, and texts, which may be the columns of a table too."""
 
+import collections
 import hashlib
 import os
 import pathlib
@@ -86,6 +87,9 @@ class Images(Classified):
     def files(self) -> dict[str, list[pathlib.Path]]:
         return files_of(self.folder, IMAGES, self.names)
 
+    def notes(self) -> tuple[str, ...]:
+        return (*super().notes(), *left_out(self.folder, IMAGES))
+
     def rows(self) -> tuple[np.ndarray, np.ndarray, str]:
         files = self.files()
         return self.columns_of([one for many in files.values() for one in many]), *targets_of(files, self.folder)
@@ -161,6 +165,9 @@ class Texts(Classified):
             return self.names
         return tuple(files_of(self.path, (".txt",), ())) if self.text is None else tuple(sorted(set(self.columns()[1])))
 
+    def notes(self) -> tuple[str, ...]:
+        return (*super().notes(), *(left_out(self.path, (".txt",)) if self.text is None else ()))
+
     def columns(self) -> tuple[list[str], list[str]]:
         """Return the texts and the classes of a table."""
         table = table_of(self.path, "path")
@@ -201,6 +208,19 @@ def files_of(folder: str, endings: Sequence[str], names: Sequence[str]) -> dict[
     require(len(found) >= 2, "folder", "must have two folders or more, one a class", list(found))
     require(not names or list(names) == list(found), "names", f"must be the folders in {folder}", tuple(names))
     return found
+
+
+def left_out(folder: str, endings: Sequence[str]) -> tuple[str, ...]:
+    """Return a sentence about what the folders of the classes hold beside files with these endings, or none."""
+    inner = [one for one in as_path(folder, "folder").iterdir() if one.is_dir() and not one.name.startswith(".")]
+    others = [file for one in inner for file in one.iterdir() if file.suffix.lower() not in endings]
+    kinds = collections.Counter(
+        "folders" if file.is_dir() else clipped(file.suffix, 20) or "no ending"
+        for file in others
+        if not file.name.startswith(".")
+    )
+    said = ", ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items()))
+    return (f"left out, as only {', '.join(endings)} in the folder of a class are read: {said}",) if said else ()
 
 
 def targets_of(files: Mapping[str, Sequence[pathlib.Path]], folder: str) -> tuple[np.ndarray, str]:

@@ -47,7 +47,8 @@ def table_of(rows: ArrayLike, name: str = "frame") -> Table:
         names = list(dict.fromkeys(key for row in rows for key in row))
         rows = {key: [row.get(key) for row in rows] for key in names}
     rule = "must be a pandas or polars frame, columns by name, a list of dicts, or the path of a CSV or Parquet file"
-    require(isinstance(rows, (Framed, Mapping)), name, rule, rows)
+    lazy = type(rows).__name__ == "LazyFrame"
+    require(not lazy and isinstance(rows, (Framed, Mapping)), name, rule, "a LazyFrame: collect() it" if lazy else rows)
     if isinstance(rows, Mapping):
         columns = {key: np.atleast_1d(as_array(column)) for key, column in rows.items()}
     else:

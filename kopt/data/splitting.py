@@ -99,6 +99,8 @@ def by_group(order: np.ndarray, values: np.ndarray, validation: float, test: flo
     kinds, first, codes, counts = np.unique(values, return_index=True, return_inverse=True, return_counts=True)
     require(len(kinds) >= 3, "by", "must be of a column of 3 groups or more", list(map(str, kinds)))
     groups = np.argsort(first)  # the rows are shuffled, and so are the groups
+    # Groups larger than both other splits come last: they are trained on, and are not what little else is tested by.
+    groups = groups[np.argsort(counts[groups] > max(validation, test) * len(order), kind="stable")]
     before = np.cumsum(counts[groups]) - counts[groups]
     middle = (before + counts[groups] / 2) / len(order)  # a group is where most of it is
     splits = np.where(middle < test, 2, np.where(middle < test + validation, 1, 0))

@@ -79,7 +79,8 @@ def summary(data: Data) -> Summary:
     lines = [described(*column, kinds.get(column[0])) for column in columns]
     validation, test = repetitions([column for _, column in columns])
     targets = balance(data, [part.y for part in parts], kinds.get("y"))
-    warnings = (*column_warnings(data, dict(columns)), *class_warnings(data, [part.y for part in parts]))
+    named = dict(columns) if isinstance(splits.train.x, dict) else {}  # nobody can ignore the only input
+    warnings = (*column_warnings(data, named), *class_warnings(data, [part.y for part in parts]))
     return Summary(counts, lines, targets, validation, test, data.notes(), warnings)
 
 

@@ -111,7 +111,11 @@ def opened(path: pathlib.Path) -> io.BufferedReader:
 def parsed(path: pathlib.Path, reader: Iterator[list[str]]) -> Table | None:
     """Return the table of the rows of a file, or None when they are not equally long or have a NUL."""
     names = next((row for row in reader if row), [])
-    require(len(names) >= 2, "path", "must be of a CSV file with two columns or more, commas between", clipped(names))
+    rule = "must be of a CSV file with two columns or more, commas between"
+    other = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), None)
+    if other is not None:
+        rule += f", or be given as data.frame(pandas.read_csv({clipped(path.name)!r}, sep={other!r}), ...)"
+    require(len(names) >= 2, "path", rule, clipped(names))
     columns: list[list[str]] = [[] for _ in names]
     memories: list[dict[str, str]] = [{} for _ in names]
     while chunk := list(itertools.islice(reader, CHUNK)):

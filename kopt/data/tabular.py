@@ -10,7 +10,7 @@ import numpy as np
 
 from kopt.data.base import Baseline, Inputs, Splits
 from kopt.data.baselines import boosting
-from kopt.data.coercion import as_inputs, as_targets, looks_like_classes
+from kopt.data.coercion import WHOLE, as_inputs, as_targets, looks_like_classes
 from kopt.data.column import column_of
 from kopt.data.columnar import Columnar, Reading, remember
 from kopt.data.dates import date_numbers
@@ -83,7 +83,7 @@ class Tabular(Columnar):
         require(len(names) > 0, "columns", "must be more than the target and those that are left out", names)
         nameless = [clipped(name) for name in names if not layer_name(name)]
         require(not nameless, "columns", "must have letters or digits in their names, or be ignored", nameless)
-        parts = [part for name in names for part in parts_of(name, reading)]
+        parts = [part for name in names for part in parts_of(name, reading, rounded=name in self.numbers)]
         found = dict(parts)
         require(len(found) == len(parts), "columns", "must differ in letters and digits", names)
         return as_inputs(found)
@@ -161,9 +161,14 @@ class Tabular(Columnar):
         return boosting(self, splits)
 
 
-def parts_of(name: str, reading: Reading) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the inputs of a column: one, or several of a date."""
+def parts_of(name: str, reading: Reading, *, rounded: bool = False) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the inputs of a column: one, or several of a date; large whole numbers only where they may be rounded."""
     values, kind, named = reading.values(name), reading.columns[name].kind, layer_name(name)
+    if values.dtype.kind == "i":
+        most = int(np.abs(values.astype("float64")).max(initial=0))
+        rule = f"must hold whole numbers up to {WHOLE}, or be named in numbers, which rounds them, in texts or ignore"
+        require(rounded or most <= WHOLE, f"column {clipped(name)!r}", rule, most)
+        values = values.astype("float64")
     if kind in ("date", "time"):
         points = values if values.dtype.kind == "M" else np.full(len(values), np.datetime64("NaT", "us"))
         yield from date_numbers(named, points, times=kind == "time").items()

@@ -93,6 +93,8 @@ class MLP(Model):
         """Return the model with the mean and the deviation of numbers to predict, which are seldom near 0 and 1."""
         if self.task == "classification":
             return self
+        endless = int(np.sum(~np.isfinite(y)))
+        require(endless == 0, "y of the training split", "must be finite", f"{endless} that are not")
         spread = float(f"{np.std(y):.3g}")
         return replace(self, {"start": float(f"{np.mean(y):.3g}"), "spread": spread if spread > 0 else 1.0})
 

@@ -201,8 +201,10 @@ def of_keras(
         require(os.path.isfile(path), "weights", "must be 'fresh' or a file that model.save_weights has written", path)
     form, ended = in_logits(form, task)
     made = revived(form)
-    shape, outputs = tuple(made.inputs[0].shape[1:]), int(made.outputs[0].shape[-1])
-    return OfKeras(json.dumps(form), shape, outputs, task=task, bins=bins, weights=path, ended=ended)
+    shape, outputs = tuple(made.inputs[0].shape[1:]), made.outputs[0].shape
+    flat = len(outputs) == 2 or task not in ("classification", "regression")
+    require(flat, "model", f"must have outputs of (rows, numbers) for {task}, as after keras.layers.Flatten()", outputs)
+    return OfKeras(json.dumps(form), shape, int(outputs[-1]), task=task, bins=bins, weights=path, ended=ended)
 
 
 def as_model(given: FieldValue, task: Task) -> FieldValue:

@@ -24,6 +24,7 @@ def test_images_are_those_of_the_files(tmp_path) -> None:
     (tmp_path / "cat" / "notes.txt").write_text("no image")
     given = data.images(tmp_path, size=(4, 6))
     x, y, digest = given.rows()
+    assert given.notes()[0].endswith("in the folder of a class are read: .txt (1)")
     np.testing.assert_array_equal(x, made)
     assert x.dtype == np.float32 and y.tolist() == [0] * 20 + [1] * 20 and given.labels == ("cat", "dog")
     assert data.images(tmp_path, size=(2, 3), channels=1).load().train.x.shape[1:] == (2, 3, 1)

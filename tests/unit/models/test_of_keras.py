@@ -255,6 +255,13 @@ def test_wrong_shapes_of_a_keras_model_are_refused_with_both() -> None:
     assert of_keras(free).inputs == (None, None, 1) and trained(free).test["accuracy"] >= 0
 
 
+def test_outputs_of_rows_of_rows_are_refused() -> None:
+    ends = [keras.layers.Reshape((4, 1)), keras.layers.Dense(3)]
+    for task in ("classification", "regression"):
+        with pytest.raises(ValueError, match=f"^model must have outputs of .rows, numbers. for {task}, as after keras"):
+            models.of_keras(keras.Sequential([keras.Input((4,)), *ends]), task=task)
+
+
 def test_functions() -> None:
     value = as_model(build, "classification")
     assert as_model(build, "classification") == value and recipe(build).model == value
