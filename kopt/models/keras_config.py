@@ -62,6 +62,8 @@ def config_of(model: KerasModel) -> Config:
         Keras' guide, Save, serialize, and export models.
     """
     require(isinstance(model, keras.Model), "model", "must be a Keras model", model)
+    if type(model).__name__ not in WHOLE:
+        raise refused("it is a subclass of keras.Model", model)
     require(model.built, "model", "must be built: let it begin with keras.Input", model.name)
     try:
         with warnings.catch_warnings():
@@ -69,8 +71,6 @@ def config_of(model: KerasModel) -> Config:
             form = json.loads(json.dumps(saving.serialize_keras_object(model)))
     except (AttributeError, NotImplementedError, OSError, TypeError, ValueError) as error:
         raise refused(f"its config cannot be made, by a {type(error).__name__}", model) from error
-    if form["class_name"] not in WHOLE:
-        raise refused("it is a subclass of keras.Model", model)
     for part in dicts(form):
         part.pop("compile_config", None)
     require_plain(form, model)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from kopt.values.annotations import members
-from kopt.values.checks import unknown
+from kopt.values.checks import require, unknown
 from kopt.values.fields import Value, hints
 from kopt.values.types import FieldValue
 
@@ -82,6 +82,9 @@ def read(value: Value, path: str) -> FieldValue:
     """
     found = paths(value)
     if path not in found:
+        owner = path.rpartition(".")[0]
+        is_none = owner in found and found[owner] is None
+        require(not is_none, "path", f"must be within a field that is set, and {owner!r} is None", path)
         raise unknown_path(path, list(found))
     return found[path]
 

@@ -176,6 +176,7 @@ UNSAVED = [
     (lambda: keras.Sequential([keras.Input((4,)), layers.Dense(3, lambda x: x)]), "holds no Python code"),
     (lambda: keras.Sequential([keras.Input((4,)), Own(), layers.Dense(3)]), "'Own' is not registered"),
     (subclass, "a subclass of keras.Model"),
+    (lambda: Subclass(), "a subclass of keras.Model"),  # whether it is built or not
 ]
 
 

@@ -73,6 +73,10 @@ def test_whole_values_are_options() -> None:
         (lambda: Space("digits", {"seed": Range(1, 2)}), "value must be a kopt value, got 'digits'."),
         (lambda: Space(RECIPE, {"schedule.rat": Range(1, 2)}), "path must be one of "),
         (
+            lambda: Space(replace(RECIPE, {"model": None}), {"model.units": ((4,), (8,))}),
+            "path must be within a field that is set, and 'model' is None, got 'model.units'.",
+        ),
+        (
             lambda: Space(RECIPE, {"schedule.rate": (0.1, 0.001)}),
             "schedule.rate must be Range(0.001, 0.1) for all numbers between, or Choice((0.1, 0.001)) for these two, "
             "got (0.1, 0.001).",
