@@ -38,9 +38,9 @@ class HyperModel(keras_tuner.HyperModel):
     Args:
         value: A recipe, whose model may leave sizes to its data or be left out; or a model value with its sizes.
         ranges: Path -> `Range` or `Choice`, as for `Space`.
-        jit: Whether a recipe's step is compiled with XLA, as for `Loop`; "auto" or True is worth it for trials that
-            last minutes. Each trial compiles a new program: it takes 2 to 4 seconds, and 17 MB that TensorFlow never
-            frees.
+        jit: Whether a recipe's step is compiled with XLA, as for `Loop`: with "auto" where it saves more of a trial's
+            time than it takes to compile. Models that differ in numbers alone share a program; one of another size
+            compiles its own, some 17 MB that TensorFlow never frees.
 
     Raises:
         ValueError: When the value is neither, or a range does not fit its field.
@@ -57,7 +57,7 @@ class HyperModel(keras_tuner.HyperModel):
         KerasTuner's guide, Tune hyperparameters in your custom training loop.
     """
 
-    def __init__(self, value: Recipe | Model, ranges: Mapping[str, Allowed], *, jit: Jit = False):
+    def __init__(self, value: Recipe | Model, ranges: Mapping[str, Allowed], *, jit: Jit = "auto"):
         require(isinstance(value, (Recipe, Model)), "value", "must be a recipe or a model value", value)
         require(is_among(jit, "auto", True, False), "jit", "must be 'auto', True or False", jit)
         self.jit, self.splits = jit, None
