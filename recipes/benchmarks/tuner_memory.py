@@ -15,8 +15,8 @@ A recipe on digits, whose rate is searched, after 10, 20 and 30 trials, and the 
     --jit auto   899    899           as off: 33 s for 20 trials, 37 s with off in the same minute
     --jit on    1189   1283   1277 MB   125 s
 
-Trials of three epochs do not pay for XLA, and "auto" takes none. With it memory grew by 17 MB a trial before equal models
-shared a program; now it stays. So searches train by "auto", as all else does.
+Trials of three epochs do not pay for XLA, and "auto" takes none. With it memory grew by 17 MB a trial before equal
+models shared a program; now it stays. So searches train by "auto", as all else does.
 """
 
 import dataclasses
