@@ -79,7 +79,8 @@ def quick(tmp_path_factory) -> Quick:
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_documented_command_runs(name: str, quick: Quick, tmp_path_factory, capsys) -> None:
     done = quick(name)
-    assert str(tmp_path_factory.getbasetemp()) in capsys.readouterr().out and (done is not None) == (name in MODELS)
+    assert str(tmp_path_factory.getbasetemp()) in capsys.readouterr().out
+    assert done is not None or name not in MODELS  # a search gives the run of its best recipe too
     if done is not None:
         assert read_run(done.folder).recipe == done.recipe and "not_written" not in done.metrics
 
