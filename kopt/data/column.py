@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from kopt.data.cell_texts import as_texts
 from kopt.data.dates import ZONED, are_iso, has_times, iso_dates, parsed_dates
 from kopt.data.table import RowNumbers
 from kopt.values.checks import require
@@ -112,6 +113,8 @@ def column_of(cells: Sequence[str] | np.ndarray, asked: Asked) -> Column:
     if isinstance(cells, np.ndarray):
         if asked.kind not in ("text", "words") or cells.dtype.kind == "O":
             return of_array(cells, asked)
+        is_date = cells.dtype.kind == "M"
+        require(not is_date, asked.called, "must hold texts, and no points in time, as in training", cells.dtype.name)
         cells = as_texts(cells)
     if asked.kind == "text" and asked.named:
         return Column("text", np.array(cells, object), mask(cells, {""}))
@@ -159,7 +162,7 @@ def of_texts(cells: Sequence[str], asked: Asked) -> Column:
         return of_flags(cells, asked, present, gaps)
     notes, lacking = gap_notes(cells, gaps, asked), mask(cells, gaps)
     values = np.array(["" if lacks else cell for cell, lacks in zip(cells, lacking)] if gaps else cells, object)
-    if kind == "words" and not asked.named:
+    if kind == "words" and not (asked.named or asked.later):
         notes = (*notes, f"{asked.called}: texts of several words, taken as a bag of words")
     return Column("words" if kind == "words" else "text", values, lacking, notes)
 
@@ -249,7 +252,7 @@ def dated(values: np.ndarray, asked: Asked, notes: tuple[str, ...] = ()) -> Colu
     """Return a column of points in time, and say that it is one when nobody did."""
     kind = "time" if asked.kind == "time" or asked.kind != "date" and has_times(values) else "date"
     parts = "year, month, weekday and days since 1970" + (", and hour" if kind == "time" else "")
-    notes = notes if asked.named else (*notes, f"{asked.called}: dates, taken as {parts}")
+    notes = notes if asked.named or asked.later else (*notes, f"{asked.called}: dates, taken as {parts}")
     return Column(kind, values, np.isnat(values), notes)
 
 
@@ -264,6 +267,8 @@ def of_array(values: np.ndarray, asked: Asked) -> Column:
     never = np.zeros(len(values), bool)
     if values.dtype.kind == "b":
         return Column("flag", values, never)
+    fits = values.dtype.kind != "u" or int(values.max(initial=0)) < 2**63
+    require(fits, asked.called, "must be of whole numbers below 2 ** 63, or of texts", values.dtype.name)
     return of_floats(values, asked) if values.dtype.kind == "f" else Column("number", values.astype("int64"), never)
 
 
@@ -284,20 +289,6 @@ def of_floats(values: np.ndarray, asked: Asked) -> Column:
     there = np.where(lacking, 0, values).astype("float64")
     whole = asked.target and gaps.any() and bool(np.all(there == np.floor(there)) and np.abs(there).max() < 2**53)
     return Column("number", there.astype("int64") if whole else there, lacking, notes)
-
-
-def as_texts(values: np.ndarray) -> list[str]:
-    """Return the texts of an array; what is None or not a number is empty, and whole numbers have no point."""
-    return ["" if is_nothing(one) else one if isinstance(one, str) else as_text(one) for one in values.tolist()]
-
-
-def as_text(one: object) -> str:
-    return str(int(one)) if isinstance(one, float) and one.is_integer() else str(one)
-
-
-def is_nothing(one: object) -> bool:
-    """Return whether an object stands for a missing value: None, NaN, pandas' NA and NaT."""
-    return one is None or type(one).__name__ in ("NAType", "NaTType") or isinstance(one, float) and one != one
 
 
 def mask(cells: Sequence[str], gaps: Collection[str]) -> np.ndarray:

@@ -98,7 +98,11 @@ def tfdata(
     ends = np.cumsum([len(part.y) for part in read])[:2]
     parts = [Split(part.x, one) for part, one in zip(read, np.split(targets, ends))]
     columns = [list(part.x.values()) if isinstance(part.x, dict) else [part.x] for part in parts]
-    digest = checksum(*(array for arrays, part in zip(columns, parts) for array in (*arrays, part.y)))
+    names_of = [list(part.x) if isinstance(part.x, dict) else None for part in parts]
+    structure = repr([names_of, [[(one.shape, one.dtype.str) for one in arrays] for arrays in columns]])
+    digest = checksum(
+        np.array([structure]), *(array for arrays, part in zip(columns, parts) for array in (*arrays, part.y))
+    )
     HELD[digest] = parts[0], parts[1], parts[2]
     return Datasets(digest, task=task, names=names or found)
 

@@ -106,7 +106,9 @@ def table_digest(given: Table) -> str:
     columns = [np.asarray(column) for column in given.columns]
     columns = [column.astype("int64") if column.dtype.kind == "M" else column for column in columns]
     structure = repr([(name, np.asarray(column).dtype.str) for name, column in zip(given.names, given.columns)])
-    return checksum(np.array([structure]), *columns)
+    # None and "None" have the same text: objects count with their types.
+    kinds = [" ".join(type(one).__name__ for one in column) for column in columns if column.dtype.kind == "O"]
+    return checksum(np.array([structure, *kinds]), *columns)
 
 
 def read_parquet(path: pathlib.Path) -> Table:

@@ -53,6 +53,7 @@ def split_rows(
     Source:
         `sklearn.model_selection`: StratifiedShuffleSplit, TimeSeriesSplit, GroupShuffleSplit.
     """
+    require(split == "random" or values is not None, "by", f"must be given for split={split!r}", None)
     if split == "random" or values is None:
         tests, validations = round(test * len(order)), round(validation * len(order))
         cuts = Cuts(order[tests + validations :], order[tests : tests + validations], order[:tests])

@@ -164,8 +164,8 @@ class Tabular(Columnar):
 def parts_of(name: str, reading: Reading, *, rounded: bool = False) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the inputs of a column: one, or several of a date; large whole numbers only where they may be rounded."""
     values, kind, named = reading.values(name), reading.columns[name].kind, layer_name(name)
-    if values.dtype.kind == "i":
-        most = int(np.abs(values.astype("float64")).max(initial=0))
+    if reading.columns[name].values.dtype.kind == "i":  # values with a gap are floats
+        most = int(np.nanmax(np.abs(values.astype("float64")), initial=0))
         rule = f"must hold whole numbers up to {WHOLE}, or be named in numbers, which rounds them, in texts or ignore"
         require(rounded or most <= WHOLE, f"column {clipped(name)!r}", rule, most)
         values = values.astype("float64")

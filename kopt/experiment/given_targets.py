@@ -96,9 +96,16 @@ def named_classes(array: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
     """Return the number of the class of each name."""
     places = {name: place for place, name in enumerate(labels)}
     names = [text_of(one) for one in array.ravel().tolist()]
+    names = [name if name in places else as_read(name, places) for name in names]
     other = [clipped(name) for name in dict.fromkeys(names) if name not in places]
     require(not other, "y", f"must be of the classes {labels[:20]}", other[:5])
     return np.array([places[name] for name in names], "int32")
+
+
+def as_read(name: str, places: Mapping[str, int]) -> str:
+    """Return the name of a class as a table's reader gives it: without blanks around, true and TRUE are True."""
+    plain = name.strip()
+    return plain.capitalize() if {*places} == {"False", "True"} else plain
 
 
 def text_of(one: object) -> str:

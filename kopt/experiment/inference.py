@@ -159,8 +159,8 @@ def inference_writer(
         expected = to_numpy(model(rows if encoder is None else encoder(rows)))
         coarse = {layer.compute_dtype for layer in flat_layers(model)} & {"float16", "bfloat16"}
         off = distance(to_numpy(copy(rows)), final(expected, task))
-        rule = "must give the outputs of model.keras, within 1e-6 of the largest"
-        require(off <= (ROUNDING if coarse else CLOSE), INFERENCE, rule, off)
+        bound = ROUNDING if coarse else CLOSE
+        require(off <= bound, INFERENCE, f"must give the outputs of model.keras, within {bound:g} of the largest", off)
         copy.save(path)
 
     return {INFERENCE: write}

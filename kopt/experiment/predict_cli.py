@@ -49,8 +49,10 @@ def predict_file(run: str, file: str, output: str = "-") -> None:
         write_csv(sys.stdout, found)
         return
     try:
-        with open(target, "w", newline="", encoding="utf-8") as place:
+        aside = target.with_name(f".{target.name}")  # so that the file is whole, or as it was
+        with open(aside, "w", newline="", encoding="utf-8") as place:
             (write_csv if target.suffix == ".csv" else write_jsonl)(place, found)
+        aside.replace(target)
     except OSError as error:
         raise ValueError(f"output must be one that can be written, got {output!r} ({error.strerror}).") from error
     print(f"{len(next(iter(found.values())))} rows: {printable(target)}")
@@ -108,7 +110,7 @@ def said_aside() -> Iterator[None]:
 
 
 def write_csv(file: IO[str], columns: Mapping[str, np.ndarray]) -> None:
-    """Write columns as CSV; numbers with six digits."""
+    """Write columns as CSV; numbers with nine digits, as many as float32 has."""
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(columns)
     rows.writerows(zip(*(map(cell, column.tolist()) for column in columns.values())))
@@ -124,4 +126,4 @@ def write_jsonl(file: IO[str], columns: Mapping[str, np.ndarray]) -> None:
 def cell(one: object) -> str:
     if one is None or one != one:
         return ""
-    return f"{one:.6g}" if isinstance(one, float) else str(one)
+    return f"{one:.9g}" if isinstance(one, float) else str(one)

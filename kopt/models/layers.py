@@ -71,7 +71,8 @@ class Positions(OwnLayer):
 class PiecewiseLinear(OwnLayer):
     """Encodes a number by the share of each bin below it: output_k = (x - edge_k) / (edge_k+1 - edge_k), in [0, 1].
 
-    A bin between two equal edges is a step. A linear layer over the output is a piecewise linear function.
+    A bin between two equal edges is a step. A linear layer over the output is a piecewise linear function. Encoders of
+    tables have it in Keras' own operations; this layer loads the models that were saved before.
 
     Args:
         edges: Two or more edges of the bins, in rising order.

@@ -113,8 +113,8 @@ class Progress:
         """Record the metrics of an execution that has ended, and begin the next one."""
         self.finished.append(metrics)
         self.best_before = self.best
+        self.checkpoints.remove()  # first: the next execution must not go on from it
         self.write()
-        self.checkpoints.remove()
 
     def begin_anew(self) -> None:
         """Discard the checkpoint of the running execution."""

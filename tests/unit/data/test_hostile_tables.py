@@ -1,13 +1,16 @@
 """Tables that people bring and that are easy to get wrong: infinities, time zones, one wrong date, one large group."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
 import pandas
 import polars
 import pytest
+import tensorflow as tf
 
 from kopt import data, models
+from kopt.data.frames import table_digest, table_of
 from kopt.data.splitting import split_rows
 
 ROWS = 60
@@ -136,3 +139,40 @@ def test_what_else_there_is_for_other_sources(tmp_path: pathlib.Path) -> None:
         data.csv(str(tmp_path / "a.csv"), "price")
     with pytest.raises(ValueError, match=r"^frame must be .* got 'a LazyFrame: collect\(\) it'"):
         data.frame(polars.LazyFrame({"size": [1.0], "price": [2.0]}), "price")
+
+
+def test_frames_that_only_look_alike_are_not_one() -> None:
+    given = [table_digest(table_of({"a": np.array([one] * 4, object)})) for one in (None, "None", True, "True", 1, "1")]
+    assert len(set(given)) == len(given)
+
+
+def test_datasets_with_other_names_are_not_one() -> None:
+    x, y = np.arange(12.0, dtype="float32"), np.arange(12) % 2
+    parts = lambda *names: [tf.data.Dataset.from_tensor_slices((dict.fromkeys(names, x), y)) for _ in range(3)]
+    one, other = data.tfdata(*parts("a", "b")), data.tfdata(*parts("c", "d"))
+    assert sorted(one.load().train.x) == ["a", "b"] and sorted(other.load().train.x) == ["c", "d"]
+
+
+def test_a_gap_does_not_hide_that_whole_numbers_are_large() -> None:
+    rows = {"id": ["", *(str(2**24 + row) for row in range(59))], "y": [str(row % 2) for row in range(60)]}
+    with pytest.raises(ValueError, match="^column 'id' must hold whole numbers up to 16777216, or be named in numbers"):
+        data.frame(rows, "y", missing="impute").load()
+
+
+def test_numbers_beyond_64_bits_with_a_sign_are_refused() -> None:
+    rows = {"id": np.full(60, 2**63 + 5, "uint64"), "y": np.arange(60) % 2}
+    with pytest.raises(ValueError, match="^column 'id' must be of whole numbers below 2 .. 63, or of texts, got "):
+        data.frame(rows, "y").load()
+
+
+def test_points_in_time_are_not_read_as_texts() -> None:
+    texts_of = {"sold": ["2024-01-01", "2024-01-02"] * 30, "y": [str(row % 2) for row in range(60)]}
+    given = data.frame(texts_of, "y", texts=("sold",))
+    with pytest.raises(ValueError, match="^column 'sold' must hold texts, and no points in time, as in training, got "):
+        given.columns_of({"sold": np.array(["2024-01-01"], "datetime64[ns]")})
+
+
+def test_arrays_are_not_split_by_what_they_lack() -> None:
+    given = data.arrays(np.arange(60.0), np.arange(60) % 2)
+    with pytest.raises(ValueError, match="^by must be given for split='time', got None"):
+        dataclasses.replace(given, split="time").load()

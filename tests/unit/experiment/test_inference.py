@@ -80,7 +80,7 @@ def test_a_wrong_copy_is_not_written(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(layers.HideSeen, "plain", lambda self, inputs: inputs[0])
     recipe = kopt.Recipe("films", data.Likes(examples=60), model=models.Autoencoder(2080, width=4), **QUICK)
     done = kopt.run(recipe, folder=tmp_path, verbose=False)
-    why = "ValueError: inference.keras must give the outputs of model.keras, within 1e-6 of the largest, got inf."
+    why = "ValueError: inference.keras must give the outputs of model.keras, within 1e-06 of the largest, got inf."
     assert done.metrics["not_written"] == {"inference.keras": why}
     assert not (done.folder / "inference.keras").exists() and (done.folder / "model.keras").exists()
     card = (done.folder / "README.md").read_text()

@@ -15,6 +15,7 @@ import pytest
 import kopt
 from kopt import data, models
 from kopt.__main__ import main
+from kopt.experiment.given_targets import named_classes
 from kopt.experiment.predict import evaluate, predictions, with_names
 from kopt.report import Run, read_run, run_writer
 from kopt.values.fields import Value
@@ -235,3 +236,11 @@ def test_what_cannot_be_predicted_or_scored_ends_with_a_sentence(table, tmp_path
     with pytest.raises(ValueError, match="^y must be of 1 rows, as many as there are, got 2.$"):
         evaluate(table, ROWS, ["flat", "flat"])
     assert read_run(house).metrics["value"] == table.metrics["value"]
+
+
+@pytest.mark.parametrize("spelt", [("FALSE", "TRUE"), ("false", "true"), (" False", "True ")])
+def test_classes_are_read_as_the_tables_reader_reads_them(spelt) -> None:
+    names = np.array([spelt[row % 2] for row in range(4)], object)
+    assert named_classes(names, ("False", "True")).tolist() == [0, 1, 0, 1]
+    with pytest.raises(ValueError, match="^y must be of the classes"):
+        named_classes(np.array(["maybe"], object), ("False", "True"))

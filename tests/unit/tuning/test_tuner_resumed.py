@@ -22,6 +22,7 @@ from kopt.callbacks import SWA
 from kopt.optimizers import Decayed, Optimizer
 from kopt.tuning import HyperModel, Range, Tuner
 from kopt.tuning.trial import checkpoints
+from kopt.tuning.trial.progress import Progress
 
 random = np.random.default_rng(0)
 X = random.normal(size=(40, 3)).astype("float32")
@@ -333,3 +334,12 @@ def test_a_broken_checkpoint_is_not_gone_on_from(damage: str, tmp_path, caplog) 
     lost = search(tmp_path, "b", build, None)
     require_same(whole, lost)
     assert "begins" in caplog.text and "anew" in caplog.text
+
+
+def test_an_ended_execution_leaves_nothing_for_the_next_to_go_on_from(tmp_path, monkeypatch) -> None:
+    """Whenever the process dies: an execution that is recorded as ended has no checkpoint any more."""
+    progress, order = Progress(tmp_path), []
+    monkeypatch.setattr(progress, "write", lambda: order.append("recorded"))
+    monkeypatch.setattr(progress.checkpoints, "remove", lambda: order.append("removed"))
+    progress.end_execution({"loss": 1.0})
+    assert order == ["removed", "recorded"]
