@@ -3,7 +3,7 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -63,6 +63,8 @@ class Data(Value):
 
     # The kind of raw inputs, as `models.base.Kind` names it, where an array does not tell it: "pairs" of user and item.
     kind: ClassVar[str | None] = None
+    # What `columns_of` reads from the paths of files itself.
+    reads: ClassVar[Literal["tables", "images"] | None] = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -81,6 +83,16 @@ class Data(Value):
     def notes(self) -> tuple[str, ...]:
         """Return what was inferred or left out when the data were read, a sentence each."""
         return ()
+
+    @property
+    def target_column(self) -> str | None:
+        """The name of the column of the targets, where the source has columns."""
+        return None
+
+    @property
+    def text_column(self) -> str | None:
+        """The name of the column of the texts, where the inputs are one column of them."""
+        return None
 
     def name_in_source(self, name: str) -> str:
         """Return the name in the source of the column that became an input."""

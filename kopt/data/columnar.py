@@ -63,6 +63,7 @@ class Columnar(Shuffled):
     group: str | None = None
     kinds: tuple[tuple[str, str], ...] = ()
     names: tuple[str, ...] = ()
+    reads = "tables"
     argument: ClassVar[str] = "path"  # that says where the table is
 
     if TYPE_CHECKING:  # a field of each table, after the one that says where it is
@@ -82,6 +83,10 @@ class Columnar(Shuffled):
     @abstractmethod
     def source(self) -> str:
         """What the source is called in errors."""
+
+    @property
+    def target_column(self) -> str:
+        return self.target
 
     def check(self) -> None:
         super().check()

@@ -72,6 +72,7 @@ class Images(Classified):
 
     folder: str
     _: KW_ONLY
+    reads = "images"
     size: tuple[int, int] = (64, 64)
     channels: int = 3
 
@@ -153,6 +154,14 @@ class Texts(Classified):
     _: KW_ONLY
     text: str | None = None
     target: str | None = None
+
+    @property
+    def text_column(self) -> str | None:
+        return self.text
+
+    @property
+    def target_column(self) -> str | None:
+        return self.target
 
     def check(self) -> None:
         super().check()

@@ -13,6 +13,8 @@ import numpy as np
 from kopt.data import Data
 from kopt.data.base import Inputs
 from kopt.data.coercion import Framed
+from kopt.data.files import IMAGES
+from kopt.data.frames import read_parquet
 from kopt.values.checks import needs, require
 from kopt.values.places import as_path
 from kopt.values.texts import clipped
@@ -20,7 +22,6 @@ from kopt.values.types import ArrayLike
 
 __all__ = ["TABLES", "content", "inputs_for", "require_inputs"]
 
-IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 TABLES = (".csv", ".parquet", ".pq")
 NEITHER = "must be a folder or a file that ends in .csv, .parquet, .npy, .npz, .txt or as images do, and is there"
 
@@ -122,7 +123,7 @@ def files_in(path: pathlib.Path, endings: Sequence[str]) -> list[pathlib.Path]:
 
 def of_images(model: keras.Model, data: Data, files: Sequence[pathlib.Path]) -> ArrayLike:
     """Return images as the model takes them, or the files when the data read and resize them as in training."""
-    if "channels" in data.get_config():
+    if data.reads == "images":
         return [str(one) for one in files]
     height, width, channels = model.input_shape[1:]
     size, mode = (height, width), {1: "grayscale", 3: "rgb"}.get(channels, "rgba")
@@ -132,22 +133,26 @@ def of_images(model: keras.Model, data: Data, files: Sequence[pathlib.Path]) -> 
 
 def of_table(data: Data, path: pathlib.Path, columns: bool) -> ArrayLike:
     """Return the columns of a table, its one column of texts, or the path when the data read tables themselves."""
-    fields = data.get_config()
-    if "kinds" in fields:
+    if data.reads == "tables":
         return str(path)
-    require(path.suffix.lower() == ".csv", "rows", "must be a .csv file for this run", str(path))
     found = cells_of(path)
     if columns:
         return found
-    name = fields.get("text") or (next(iter(found)) if len(found) == 1 else "text")
+    name = data.text_column or (next(iter(found)) if len(found) == 1 else "text")
     require(name in found, "rows", f"must have a column {clipped(name)!r}, of texts", list(found))
     return found[name]
 
 
-def cells_of(path: pathlib.Path) -> dict[str, list[str]]:
-    """Return the cells of a CSV file by column."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        names, *rows = [row for row in csv.reader(file, strict=True) if row] or [[]]
+def cells_of(path: pathlib.Path) -> dict[str, Sequence[str] | np.ndarray]:
+    """Return the cells of a CSV or Parquet file by column; of a CSV file one column is enough, as for texts."""
+    if path.suffix.lower() != ".csv":
+        table = read_parquet(path)
+        return dict(zip(table.names, table.columns))
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            names, *rows = [row for row in csv.reader(file, strict=True) if row] or [[]]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"rows must be a CSV file in UTF-8, got {str(path)!r} ({error}).") from error
     short = [number for number, row in enumerate(rows, 2) if len(row) != len(names)]
     require(bool(rows) and not short, "rows", f"must be rows of {len(names)} cells, in each line", short[:3])
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}

@@ -7,8 +7,9 @@ import numpy as np
 
 from kopt.data import Data
 from kopt.data.coercion import Framed
-from kopt.experiment.given_rows import IMAGES, cells_of, files_in, open_arrays
-from kopt.values.checks import needs, require
+from kopt.data.files import IMAGES
+from kopt.experiment.given_rows import TABLES, cells_of, files_in, open_arrays
+from kopt.values.checks import require
 from kopt.values.places import as_path
 from kopt.values.texts import clipped
 from kopt.values.types import ArrayLike
@@ -37,7 +38,7 @@ def targets_in(data: Data, rows: ArrayLike) -> ArrayLike:
     Source:
         `keras.utils.image_dataset_from_directory`, for folders.
     """
-    name = str(data.get_config().get("target") or "y")
+    name = data.target_column or "y"
     given = in_files(rows, name) if isinstance(rows, (str, os.PathLike)) else rows
     names = list(given.columns) if isinstance(given, Framed) else list(given) if isinstance(given, Mapping) else []
     shown = str(rows) if isinstance(rows, (str, os.PathLike)) else type(rows).__name__
@@ -49,12 +50,11 @@ def in_files(rows: str | os.PathLike[str], name: str) -> ArrayLike:
     """Return the columns or arrays of a file by name; for a folder, the name of each file's folder."""
     path = as_path(rows, "rows")
     if path.is_dir():
-        return {name: [one.parent.name for one in files_in(path, (*IMAGES, ".txt"))]}
-    if path.suffix.lower() == ".csv":
+        files = files_in(path, IMAGES) or files_in(path, (".txt",))
+        return {name: [one.parent.name for one in files]}
+    if path.suffix.lower() in TABLES:
         return cells_of(path)
-    if path.suffix.lower() == ".npz":
-        return open_arrays(path)
-    return needs("pandas", "recipes").read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else {}
+    return open_arrays(path) if path.suffix.lower() == ".npz" else {}
 
 
 def targets_for(data: Data, y: ArrayLike) -> np.ndarray:

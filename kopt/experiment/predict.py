@@ -196,7 +196,7 @@ def with_names(data: Data, outputs: np.ndarray, top: int) -> dict[str, np.ndarra
     numbers = outputs.reshape(len(outputs), -1)
     if data.task == "forecast":
         return {f"t+{step}": numbers[:, step - 1] for step in range(1, numbers.shape[1] + 1)}
-    name = str(data.get_config().get("target") or "value")
+    name = data.target_column or "value"
     names = [name] if numbers.shape[1] == 1 else [f"{name} {place + 1}" for place in range(numbers.shape[1])]
     return {one: numbers[:, place] for place, one in enumerate(names)}
 

@@ -88,7 +88,7 @@ def given_file(run: str, file: str) -> Iterator[str]:
     if file != "-":
         yield file
         return
-    table = isinstance(model_of(run).input, Mapping) or recipe_of(run).data.get_config().get("text") is not None
+    table = isinstance(model_of(run).input, Mapping) or recipe_of(run).data.text_column is not None
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / ("rows.csv" if table else "rows.txt")
         path.write_bytes(sys.stdin.buffer.read())

@@ -15,7 +15,7 @@ import pytest
 import kopt
 from kopt import data, models
 from kopt.__main__ import main
-from kopt.experiment.given_targets import named_classes
+from kopt.experiment.given_targets import named_classes, targets_in
 from kopt.experiment.predict import evaluate, predictions, with_names
 from kopt.report import Run, read_run, run_writer
 from kopt.values.fields import Value
@@ -147,6 +147,7 @@ class Of(Value):
 
     task: str
     labels: tuple[str, ...] = ()
+    target_column = None
 
 
 def test_the_columns_of_other_tasks() -> None:
@@ -244,3 +245,26 @@ def test_classes_are_read_as_the_tables_reader_reads_them(spelt) -> None:
     assert named_classes(names, ("False", "True")).tolist() == [0, 1, 0, 1]
     with pytest.raises(ValueError, match="^y must be of the classes"):
         named_classes(np.array(["maybe"], object), ("False", "True"))
+
+
+def test_tables_are_read_as_the_tables_reader_reads_them(texts, tmp_path) -> None:
+    """A run whose data read no tables: a sentence for files that are none, and Parquet without pandas."""
+    (tmp_path / "odd.csv").write_text('text\n"no end')
+    (tmp_path / "other.csv").write_bytes("text\nschön\n".encode("latin-1"))
+    for name in ("odd.csv", "other.csv"):
+        with pytest.raises(ValueError, match=f"^rows must be a CSV file in UTF-8, got .*{name}"):
+            predictions(texts, tmp_path / name)
+    rows = pandas.DataFrame({"text": ["good film", "bad film"], "y": ["1", "0"]})
+    rows.to_parquet(tmp_path / "rows.parquet")
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    found = [predictions(texts, tmp_path / f"rows.{ending}") for ending in ("parquet", "csv")]
+    assert found[0]["class"].tolist() == found[1]["class"].tolist() and len(found[0]["class"]) == 2
+    assert list(targets_in(texts.recipe.data, tmp_path / "rows.parquet")) == ["1", "0"]
+
+
+def test_targets_of_a_folder_are_those_of_its_images(images, tmp_path) -> None:
+    for name in ("3", "7"):
+        (tmp_path / name).mkdir()
+        keras.utils.save_img(tmp_path / name / "one.png", np.zeros((8, 8, 1)))
+    (tmp_path / "7" / "notes.txt").write_text("no image")
+    assert targets_in(images.recipe.data, tmp_path) == ["3", "7"]
