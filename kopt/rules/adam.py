@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from kopt.rules.base import Elementwise, TensorState, cast, registry
+from kopt.rules.base import Elementwise, TensorState, cast, missing_share, registry, running_mean
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Scalar, Tensor
@@ -49,10 +49,8 @@ class Adam(Elementwise):
         require(self.epsilon >= 0, "epsilon", "must be >= 0", self.epsilon)
 
     def correction(self, count: Scalar) -> Tensor:
-        """Return sqrt(1 - beta_2 ** count) / (1 - beta_1 ** count), in float64: a difference is as small as 0.001."""
-        time, *betas = (ops.convert_to_tensor(number, "float64") for number in (count, self.beta_1, self.beta_2))
-        bias_1, bias_2 = (1 - ops.power(beta, time) for beta in betas)
-        return ops.sqrt(bias_2) / bias_1
+        """Return sqrt(1 - beta_2 ** count) / (1 - beta_1 ** count), in float64."""
+        return ops.sqrt(missing_share(self.beta_2, count)) / missing_share(self.beta_1, count)
 
     def init_one(self, parameter: Tensor) -> TensorState:
         return {"momentum": ops.zeros_like(parameter), "velocity": ops.zeros_like(parameter)}
@@ -60,9 +58,8 @@ class Adam(Elementwise):
     def update_one(
         self, gradient: Tensor, state: TensorState, parameter: Tensor, rate: Scalar, count: Scalar
     ) -> tuple[Tensor, TensorState]:
-        momentum, velocity = state["momentum"], state["velocity"]
-        momentum = momentum + (gradient - momentum) * cast(1 - self.beta_1, parameter)
-        velocity = velocity + (ops.square(gradient) - velocity) * cast(1 - self.beta_2, parameter)
+        momentum = running_mean(state["momentum"], gradient, self.beta_1)
+        velocity = running_mean(state["velocity"], ops.square(gradient), self.beta_2)
         if self.corrected:
             rate = rate * cast(self.correction(count), parameter)
         update = -(momentum * rate) / (ops.sqrt(velocity) + cast(self.epsilon, parameter))

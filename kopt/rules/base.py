@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from keras import ops
 
@@ -10,7 +10,7 @@ from kopt.values.fields import Value
 from kopt.values.registry import Registry
 from kopt.values.types import Nest, Scalar, Tensor, Variable
 
-__all__ = ["Elementwise", "Rule", "TensorState", "cast", "registry"]
+__all__ = ["Elementwise", "Rule", "TensorState", "cast", "missing_share", "registry", "running_mean"]
 
 registry: Registry["Rule"] = Registry("rules")
 
@@ -34,6 +34,7 @@ class Rule(Value):
     """
 
     in_fit = "kopt.optimizers.Optimizer({}) in compile"
+    usual_rate: ClassVar[float] = 1e-3  # the learning rate to begin with
 
     def bind(self, variables: Sequence[Variable]) -> "Rule":
         """Return the rule for these variables, with names and selectors turned into positions in the list."""
@@ -89,6 +90,17 @@ class Elementwise(Rule):
             for gradient, one, parameter in zip(gradients, state, parameters, strict=True)
         ]
         return [update for update, _ in pairs], [one for _, one in pairs]
+
+
+def running_mean(mean: Tensor, new: Tensor, beta: Scalar) -> Tensor:
+    """Return beta * mean + (1 - beta) * new: in this form infinity stays, where mean + (new - mean) * ... makes NaN."""
+    return mean * cast(beta, mean) + new * cast(1 - beta, mean)
+
+
+def missing_share(beta: Scalar, count: Scalar) -> Tensor:
+    """Return 1 - beta ** count, in float64: what a running mean that began at 0 lacks after so many numbers."""
+    factor, time = ops.convert_to_tensor(beta, "float64"), ops.cast(count, "float64")
+    return 1 - ops.power(factor, time)
 
 
 def cast(number: Scalar, like: Tensor) -> Tensor:

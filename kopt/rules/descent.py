@@ -25,6 +25,8 @@ class GradientDescent(Elementwise):
         Cauchy, Methode generale pour la resolution des systemes d'equations simultanees, 1847.
     """
 
+    usual_rate = 0.01
+
     def update_one(
         self, gradient: Tensor, state: TensorState, parameter: Tensor, rate: Scalar, count: Scalar
     ) -> tuple[Tensor, TensorState]:
@@ -54,6 +56,7 @@ class Momentum(Elementwise):
     """
 
     momentum: Number = 0.9
+    usual_rate = 0.01
 
     def check(self) -> None:
         require(0 <= self.momentum < 1, "momentum", "must be in [0, 1)", self.momentum)
