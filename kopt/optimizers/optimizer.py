@@ -1,5 +1,6 @@
 """Optimizer: the Keras optimizer that runs any rule."""
 
+import logging
 import numbers
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
@@ -13,6 +14,8 @@ from kopt.values.field_paths import bind
 from kopt.values.types import ArrayLike, Config, DType, Json, Nest, Scalar, Tensor, Variable
 
 __all__ = ["Optimizer"]
+
+log = logging.getLogger("kopt")
 
 
 @keras.saving.register_keras_serializable(package="kopt")
@@ -48,6 +51,7 @@ class Optimizer(ListOptimizer):
     structure: Nest  # of the rule's state
     state_names: Sequence[str] = ()
     state_places: Sequence[int | None] = ()  # the position of the parameter that a state variable belongs to
+    evaluation_shown: Variable | None = None  # 1 while the model has the rule's evaluation weights; None without any
 
     def __init__(self, rule: Rule, learning_rate: Scalar = 0.001, **arguments: Json):
         require(isinstance(rule, Rule), "rule", "must be a kopt rule", rule)
@@ -76,6 +80,8 @@ class Optimizer(ListOptimizer):
                 self._state_variable(path, leaf, None if place is None else variables[place])
                 for (path, leaf), place in zip(leaves, self.state_places)
             ]
+            if self.bound.has_evaluation_weights:
+                self.evaluation_shown = self.add_variable((), "zeros", name="evaluation_shown")
 
     def _start(self, variables: Sequence[Variable]) -> Nest:
         """Return the rule's state before the first update."""
@@ -116,16 +122,41 @@ class Optimizer(ListOptimizer):
             tf.zeros_like(parameter) if gradient is None else tf.cast(gradient, parameter.dtype)
             for gradient, parameter in zip(gradients, parameters)
         ]
-        structured = keras.tree.pack_sequence_as(self.structure, list(state))
-        # A callback schedules numbers of the rule as functions of the count of past updates.
-        rule = bind(self.bound, {path: number(count - 1) for path, number in self.live.items()})
-        updates, new_state = rule.update(dense, structured, list(parameters), rate, count)
+        updates, new_state = self.rule_at(count).update(dense, self.structured(state), list(parameters), rate, count)
         new_parameters = [
             parameter + update if there else None for parameter, update, there in zip(parameters, updates, given)
         ]
         leaves = keras.tree.flatten(new_state)
         kept = [leaf if place is None or given[place] else None for leaf, place in zip(leaves, self.state_places)]
         return new_parameters, kept
+
+    def evaluate(self, parameters: Sequence[Tensor], state: Sequence[Tensor], count: Tensor) -> Sequence[Tensor]:
+        """Return the rule's evaluation weights for the parameters and the state after so many updates."""
+        return self.rule_at(count).evaluate(self.structured(state), list(parameters))
+
+    def restore(self, evaluated: Sequence[Tensor], state: Sequence[Tensor], count: Tensor) -> Sequence[Tensor]:
+        """Return the parameters of training that have these evaluation weights after so many updates."""
+        return self.rule_at(count).restore(self.structured(state), list(evaluated))
+
+    @property
+    def trained(self) -> Sequence[Variable]:
+        """The variables that the optimizer was built for, in the order of the rule's parameters."""
+        return self._trainable_variables
+
+    def structured(self, state: Sequence[Tensor]) -> Nest:
+        """Return the values of the state's variables as the rule takes them."""
+        return keras.tree.pack_sequence_as(self.structure, list(state))
+
+    def rule_at(self, count: Tensor) -> Rule:
+        """Return the rule of an update; a callback schedules its numbers as functions of the count of past updates."""
+        return bind(self.bound, {path: number(count - 1) for path, number in self.live.items()})
+
+    def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
+        """Do Keras' work at the end of training; warn when the model does not have the rule's evaluation weights."""
+        super().finalize_variable_values(var_list)
+        if self.evaluation_shown is not None and not float(keras.ops.convert_to_numpy(self.evaluation_shown)):
+            said = "the model has the weights of training, not those for evaluation, of %r: fit it with kopt.fit, or with "
+            log.warning(said + "kopt.callbacks.RuleWeights() among the callbacks", self.rule)
 
     def save_own_variables(self, store: MutableMapping[str, ArrayLike]) -> None:
         """Write Keras' own variables by position, and the rule's state by name."""

@@ -70,6 +70,12 @@ RULES = [
     rules.Adam(),
     rules.Adam(0.8, 0.9, corrected=False),
     rules.AdamW(weight_decay=0.1),
+    # Schedule-Free
+    rules.ScheduleFreeSGD(warmup=5),
+    rules.ScheduleFreeAdamW(warmup=5, weight_decay=0.1),
+    rules.ScheduleFreeAdamW(0.8, 0.99, r=1, weight_lr_power=1),
+    rules.ScheduleFreeRAdam(),
+    rules.ScheduleFreeRAdam(0.8, 0.99, silent=False),
 ]
 REGULARIZERS = [
     regularizers.L1(0.3),

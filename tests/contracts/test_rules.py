@@ -8,7 +8,7 @@ from examples import RULES
 
 from kopt.optimizers import Optimizer
 from kopt.rules import Rule
-from kopt.schedules import Linear
+from kopt.schedules import Constant, Linear, Schedule
 from kopt.training import minimize
 from kopt.values import bind, number_paths, paths, read, replace
 
@@ -24,6 +24,11 @@ def lists(seed: int) -> list[tf.Tensor]:
 def rate_of(rule: Rule) -> float:
     """A rate at which a few updates are seen; a rule that finds its own has 1."""
     return 1.0 if rule.usual_rate >= 1 else 0.05
+
+
+def schedule_of(rule: Rule) -> Schedule:
+    """A schedule that ends at 0; an average of weights follows it too late, and has a constant rate."""
+    return Constant(0.4) if rule.has_evaluation_weights else Linear(rate_of(rule))
 
 
 def run(rule: Rule, steps: int, rate: tf.Tensor | float) -> list[tf.Tensor]:
@@ -68,7 +73,7 @@ def test_finds_the_minimum_of_a_bowl(rule: Rule) -> None:
         lambda v, m: tf.reduce_sum((v - target[0]) ** 2) + tf.reduce_sum((m - target) ** 2),
         start,
         rule,
-        rate=Linear(rate_of(rule)),
+        rate=schedule_of(rule),
         steps=600,
     )
     for one, aim in zip(found.parameters, (target[0], target)):
@@ -106,6 +111,21 @@ def test_works_in_half_precision_and_double(rule: Rule) -> None:
         parameters = [tf.cast(parameter, dtype) for parameter in lists(0)]
         updates, _ = rule.update(parameters, rule.init(parameters), parameters, 0.1, tf.constant(1, tf.int64))
         assert {update.dtype.name for update in updates} == {dtype}
+
+
+@every_rule
+def test_the_weights_for_evaluation_are_others_where_it_is_said_and_lead_back(rule: Rule) -> None:
+    parameters = lists(0)
+    state = rule.init(parameters)
+    for count in range(1, 9):
+        updates, state = rule.update(lists(count), state, parameters, 0.1, count)
+        parameters = [parameter + update for parameter, update in zip(parameters, updates)]
+    evaluated = rule.evaluate(state, parameters)
+    again = rule.restore(state, evaluated)
+    assert any(np.any(one != other) for one, other in zip(parameters, evaluated)) == rule.has_evaluation_weights
+    for one, found, back in zip(parameters, evaluated, again):
+        assert (one.shape, one.dtype) == (found.shape, found.dtype)
+        np.testing.assert_allclose(back, one, rtol=1e-5, atol=1e-6)
 
 
 @every_rule
