@@ -18,6 +18,7 @@ class ListOptimizer(keras.optimizers.Optimizer):
     """
 
     state_variables: Sequence[Variable] = ()
+    keeps_infinity = False  # whether a gradient that is not finite surely makes parameters or state not finite
 
     def compute(
         self,

@@ -5,9 +5,11 @@ import numbers
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kopt.keras_internals import ListOptimizer, raw
+from kopt.optimizers.packing import Packing, Part
 from kopt.rules import Rule
 from kopt.values.checks import require
 from kopt.values.field_paths import bind
@@ -48,9 +50,10 @@ class Optimizer(ListOptimizer):
     """
 
     bound: Rule  # the rule for the built variables
+    packing: Packing  # the tensors that the rule updates
     structure: Nest  # of the rule's state
-    state_names: Sequence[str] = ()
-    state_places: Sequence[int | None] = ()  # the position of the parameter that a state variable belongs to
+    state_paths: Sequence[tuple[str | int, ...]] = ()
+    state_places: Sequence[int | None] = ()  # the position of the tensor that a state variable belongs to
     evaluation_shown: Variable | None = None  # 1 while the model has the rule's evaluation weights; None without any
 
     def __init__(self, rule: Rule, learning_rate: Scalar = 0.001, **arguments: Json):
@@ -62,7 +65,7 @@ class Optimizer(ListOptimizer):
             learning_rate = float(learning_rate)
             require(0 <= learning_rate < float("inf"), "learning_rate", "must be finite and >= 0", learning_rate)
         super().__init__(learning_rate=learning_rate, **arguments)
-        self.rule = rule
+        self.rule, self.keeps_infinity = rule, rule.keeps_infinity
         self.live: dict[str, Callable[[Tensor], Tensor]] = {}  # path -> a number as a function of past updates
 
     def build(self, variables: Sequence[Variable]) -> None:
@@ -71,13 +74,17 @@ class Optimizer(ListOptimizer):
             return
         super().build(variables)
         self.bound = self.rule.bind(variables)
+        shapes, dtypes = [tuple(one.shape) for one in variables], [one.dtype for one in variables]
+        self.packing = Packing(shapes, dtypes, self.bound.packs)
         with tf.init_scope():
             self.structure = self._start(variables)
             leaves = keras.tree.flatten_with_path(self.structure)
-            self.state_names = [".".join(map(str, path)) for path, _ in leaves]
+            self.state_paths = [path for path, _ in leaves]
             self.state_places = [next((step for step in path if isinstance(step, int)), None) for path, _ in leaves]
             self.state_variables = [
-                self._state_variable(path, leaf, None if place is None else variables[place])
+                self._state_variable(
+                    path, leaf, None if place is None else variables[self.packing.parts[place][0].place]
+                )
                 for (path, leaf), place in zip(leaves, self.state_places)
             ]
             if self.bound.has_evaluation_weights:
@@ -86,10 +93,10 @@ class Optimizer(ListOptimizer):
     def _start(self, variables: Sequence[Variable]) -> Nest:
         """Return the rule's state before the first update."""
         if all(bool(raw(variable).is_initialized()) for variable in variables):
-            return self.bound.init([keras.ops.convert_to_tensor(variable) for variable in variables])
+            return self.bound.init(self.packing.pack([keras.ops.convert_to_tensor(one) for one in variables]))
         # Keras builds a model without an Input while it traces the first step: its weights have no values yet.
         at_zero, at_one = (
-            self.bound.init([like(variable.shape, variable.dtype) for variable in variables])
+            self.bound.init(self.packing.pack([like(one.shape, one.dtype) for one in variables]))
             for like in (tf.zeros, tf.ones)
         )
         same = all(bool(tf.reduce_all(a == b)) for a, b in zip(tf.nest.flatten(at_zero), tf.nest.flatten(at_one)))
@@ -122,21 +129,24 @@ class Optimizer(ListOptimizer):
             tf.zeros_like(parameter) if gradient is None else tf.cast(gradient, parameter.dtype)
             for gradient, parameter in zip(gradients, parameters)
         ]
-        updates, new_state = self.rule_at(count).update(dense, self.structured(state), list(parameters), rate, count)
-        new_parameters = [
-            parameter + update if there else None for parameter, update, there in zip(parameters, updates, given)
+        before, tensors = self.structured(state), self.packing.pack(list(parameters))
+        updates, after = self.rule_at(count).update(self.packing.pack(dense), before, tensors, rate, count)
+        new = self.packing.unpack([tensor + update for tensor, update in zip(tensors, updates)])
+        kept = [
+            leaf if place is None else self.packing.kept(given, place, old, leaf)
+            for old, leaf, place in zip(state, keras.tree.flatten(after), self.state_places)
         ]
-        leaves = keras.tree.flatten(new_state)
-        kept = [leaf if place is None or given[place] else None for leaf, place in zip(leaves, self.state_places)]
-        return new_parameters, kept
+        return [one if there else None for one, there in zip(new, given)], kept
 
     def evaluate(self, parameters: Sequence[Tensor], state: Sequence[Tensor], count: Tensor) -> Sequence[Tensor]:
         """Return the rule's evaluation weights for the parameters and the state after so many updates."""
-        return self.rule_at(count).evaluate(self.structured(state), list(parameters))
+        tensors = self.packing.pack(list(parameters))
+        return self.packing.unpack(self.rule_at(count).evaluate(self.structured(state), tensors))
 
     def restore(self, evaluated: Sequence[Tensor], state: Sequence[Tensor], count: Tensor) -> Sequence[Tensor]:
         """Return the parameters of training that have these evaluation weights after so many updates."""
-        return self.rule_at(count).restore(self.structured(state), list(evaluated))
+        tensors = self.packing.pack(list(evaluated))
+        return self.packing.unpack(self.rule_at(count).restore(self.structured(state), tensors))
 
     @property
     def trained(self) -> Sequence[Variable]:
@@ -155,13 +165,17 @@ class Optimizer(ListOptimizer):
         """Do Keras' work at the end of training; warn when the model does not have the rule's evaluation weights."""
         super().finalize_variable_values(var_list)
         if self.evaluation_shown is not None and not float(keras.ops.convert_to_numpy(self.evaluation_shown)):
-            said = "the model has the weights of training, not those for evaluation, of %r: fit it with kopt.fit, or with "
+            said = (
+                "the model has the weights of training, not those for evaluation, of %r: fit it with kopt.fit, or with "
+            )
             log.warning(said + "kopt.callbacks.RuleWeights() among the callbacks", self.rule)
 
     def save_own_variables(self, store: MutableMapping[str, ArrayLike]) -> None:
-        """Write Keras' own variables by position, and the rule's state by name."""
-        for name, variable in self._saved_variables().items():
-            store[name] = variable.numpy()
+        """Write Keras' own variables by position, and the rule's state by name, for each parameter alone."""
+        for variable, parts in self._saved():
+            value = variable.numpy()
+            for name, part in parts.items():
+                store[name] = value if part is None else value[part.numbers].reshape(part.shape)
 
     def load_own_variables(self, store: Mapping[str, ArrayLike]) -> None:
         """Read the variables that `save_own_variables` wrote.
@@ -172,19 +186,25 @@ class Optimizer(ListOptimizer):
         if not self.built:
             super().load_own_variables(store)
             return
-        variables = self._saved_variables()
-        require(
-            set(store.keys()) == set(variables), "file", f"must hold the state of {self.rule!r}", sorted(store.keys())
-        )
-        for name, variable in variables.items():
-            variable.assign(store[name])
+        saved = self._saved()
+        names = {name for _, parts in saved for name in parts}
+        require(set(store.keys()) == names, "file", f"must hold the state of {self.rule!r}", sorted(store.keys()))
+        for variable, parts in saved:
+            values = [np.asarray(store[name]) for name in parts]
+            packed = None not in parts.values()
+            variable.assign(np.concatenate([value.reshape(-1) for value in values]) if packed else values[0])
 
-    def _saved_variables(self) -> dict[str, Variable]:
-        """Return the variables by their keys in a file."""
-        state = {id(variable): name for variable, name in zip(self.state_variables, self.state_names)}
+    def _saved(self) -> list[tuple[Variable, dict[str, Part | None]]]:
+        """Return the variables and, by its key in a file, each part of them; None for a variable that is not packed."""
+        state = {id(variable) for variable in self.state_variables}
         others = [variable for variable in self.variables if id(variable) not in state]
-        by_place = {str(place): variable for place, variable in enumerate(others)}
-        return by_place | {state[id(variable)]: variable for variable in self.state_variables}
+        found: list[tuple[Variable, dict[str, Part | None]]] = []
+        found += [(variable, {str(place): None}) for place, variable in enumerate(others)]
+        for variable, path, place in zip(self.state_variables, self.state_paths, self.state_places):
+            parts = [] if place is None else self.packing.parts[place]
+            named = {named_at(path, part.place): part if len(parts) > 1 else None for part in parts}
+            found.append((variable, named or {named_at(path, None): None}))
+        return found
 
     def get_config(self) -> Config:
         """Return the rule and the arguments of Keras' optimizers."""
@@ -195,3 +215,11 @@ class Optimizer(ListOptimizer):
         """Build the optimizer from its config."""
         rule = keras.saving.deserialize_keras_object(config["rule"], custom_objects=custom_objects)
         return super().from_config({**config, "rule": rule}, custom_objects=custom_objects)
+
+
+def named_at(path: Sequence[str | int], place: int | None) -> str:
+    """Return the name of a state in files: its path, with the position of a parameter in place of the tensor's."""
+    steps = list(path)
+    if place is not None:
+        steps[next(at for at, step in enumerate(steps) if isinstance(step, int))] = place
+    return ".".join(map(str, steps))

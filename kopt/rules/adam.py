@@ -42,6 +42,8 @@ class Adam(Elementwise):
     beta_2: Number = 0.999
     epsilon: Number = 1e-7
     corrected: bool = True
+    keeps_infinity = True
+    packs = True
 
     def check(self) -> None:
         require(0 <= self.beta_1 < 1, "beta_1", "must be in [0, 1)", self.beta_1)
@@ -62,7 +64,7 @@ class Adam(Elementwise):
         velocity = running_mean(state["velocity"], ops.square(gradient), self.beta_2)
         if self.corrected:
             rate = rate * cast(self.correction(count), parameter)
-        update = -(momentum * rate) / (ops.sqrt(velocity) + cast(self.epsilon, parameter))
+        update = (momentum * -rate) / (ops.sqrt(velocity) + cast(self.epsilon, parameter))
         return update, {"momentum": momentum, "velocity": velocity}
 
 

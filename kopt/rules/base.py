@@ -35,6 +35,8 @@ class Rule(Value):
 
     in_fit = "kopt.optimizers.Optimizer({}) in compile"
     usual_rate: ClassVar[float] = 1e-3  # the learning rate to begin with
+    keeps_infinity: ClassVar[bool] = False  # whether a gradient that is not finite makes updates or state not finite
+    packs: ClassVar[bool] = False  # whether every number is treated alone, so that tensors may be put side by side
     has_evaluation_weights: ClassVar[bool] = False  # whether `evaluate` returns other weights than those of training
 
     def bind(self, variables: Sequence[Variable]) -> "Rule":

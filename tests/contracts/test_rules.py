@@ -1,5 +1,7 @@
 """What holds of every rule."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -103,6 +105,37 @@ def test_mapped_over_its_numbers_equals_single_rules(rule: Rule) -> None:
         for mapped in (plain, compiled):
             for many, one in zip(mapped, alone):
                 np.testing.assert_allclose(many[place], one, rtol=5e-6, atol=5e-7)
+
+
+@every_rule
+def test_packs_where_every_number_is_treated_alone(rule: Rule) -> None:
+    """Tensors side by side in one vector are updated as they are alone exactly where the rule says so."""
+    one_by_one = [
+        tf.constant(np.random.default_rng(seed).normal(size=shape), "float32")
+        for seed, shape in ((0, (3, 2)), (1, (4,)))
+    ]
+    side_by_side = [tf.concat([tf.reshape(one, [-1]) for one in one_by_one], 0)]
+    found = []
+    for parameters in (one_by_one, side_by_side):
+        state, now = rule.init(parameters), parameters
+        for count in range(1, 4):
+            gradients = [tf.sin(17.0 * one) for one in now]
+            updates, state = rule.update(gradients, state, now, rate_of(rule), count)
+            now = [one + update for one, update in zip(now, updates)]
+        found.append(np.concatenate([np.ravel(one) for one in now]))
+    assert np.allclose(*found, rtol=1e-5, atol=1e-6) == rule.packs
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.keeps_infinity], ids=repr)
+def test_a_gradient_that_is_not_finite_is_seen_later_where_the_rule_says_so(rule: Rule) -> None:
+    """Of other rules every gradient is checked before the update."""
+    full = [place for place, shape in enumerate(SHAPES) if 0 not in shape]
+    for place, wrong in itertools.product(full, (np.inf, -np.inf, np.nan)):
+        gradients, parameters = [np.array(one) for one in lists(1)], lists(0)
+        gradients[place][(0,) * gradients[place].ndim] = wrong
+        given = [tf.constant(one) for one in gradients]
+        updates, state = rule.update(given, rule.init(parameters), parameters, 0.1, 1)
+        assert not all(np.all(np.isfinite(one)) for one in tf.nest.flatten([updates, state]))
 
 
 @every_rule
