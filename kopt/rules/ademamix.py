@@ -45,7 +45,9 @@ class AdEMAMix(Elementwise):
 
     Source:
         Pagliardini, Ablin and Grangier, The AdEMAMix Optimizer: Better, Faster, Older, 2024, algorithm 1 and the
-        schedules of section 3, from beta_1.
+        schedules of section 3, from beta_1, as pytorch_optimizer and the authors' PyTorch code. optax's and the
+        authors' JAX code call schedules with a count from 0, so that the first gradient enters the slow mean with
+        beta_1: up to 0.9 from it after 200 updates at rate 0.01 with warmup_steps=200, in which numbers move by 1.2.
     """
 
     beta_1: Number = 0.9

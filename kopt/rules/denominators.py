@@ -15,8 +15,8 @@ class AdaMax(Elementwise):
     """Adam by the largest gradient instead of the mean square.
 
     m = beta_1 * m + (1 - beta_1) * gradient; u = max(beta_2 * u, abs(gradient) + epsilon);
-    update = -rate * (m / (1 - beta_1 ** count) / u + weight_decay * parameter). No number moves by more than rate. For
-    gradients that are mostly 0, as those of embeddings; the usual rate is 2e-3.
+    update = -rate * (m / (1 - beta_1 ** count) / u + weight_decay * parameter). Without a decay no number moves by much
+    more than rate. For gradients that are mostly 0, as those of embeddings; the usual rate is 2e-3.
 
     Args:
         beta_1: The factor of the running mean of the gradient, in [0, 1).
@@ -84,7 +84,9 @@ class AMSGrad(Elementwise):
 
     Source:
         Reddi, Kale and Kumar, On the Convergence of Adam and Beyond, 2018, algorithm 2, with the corrections of Adam as
-        `torch.optim.AdamW(amsgrad=True)`.
+        `torch.optim.AdamW(amsgrad=True)`. optax takes the maximum of the corrected v, which is large at first, and ends
+        up to 0.3 from it after 200 updates at rate 0.01, in which numbers move by 0.9; Keras adds its epsilon of 1e-7
+        before the correction, 0.002.
     """
 
     beta_1: Number = 0.9
@@ -137,7 +139,7 @@ class AdaBelief(Elementwise):
 
     Source:
         Zhuang et al., AdaBelief Optimizer: Adapting Stepsizes by the Belief in Observed Gradients, 2020, algorithm 2,
-        with epsilon as in the authors' code.
+        with epsilon as in the authors' code and optax, and without the rectification of later versions of that code.
     """
 
     beta_1: Number = 0.9

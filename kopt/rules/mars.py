@@ -43,7 +43,9 @@ class MARS(Rule):
 
     Source:
         Yuan et al., MARS: Unleashing the Power of Variance Reduction for Training Large Models, 2024, algorithm 2 with
-        equation 3.5, as the authors' code with optimize_1d=True.
+        equation 3.5, as the authors' code with optimize_1d=True. pytorch_optimizer adds epsilon before the correction,
+        and ends up to 5e-4 from it after 200 updates at rate 0.01, in which numbers move by 1; with AdamW for one
+        dimension, 0.3.
     """
 
     beta_1: Number = 0.95

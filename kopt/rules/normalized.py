@@ -34,7 +34,9 @@ class LaProp(Elementwise):
         np.float32(3.0)
 
     Source:
-        Ziyin, Wang and Ueda, LaProp: Separating Momentum and Adaptivity in Adam, 2020, algorithm 1.
+        Ziyin, Wang and Ueda, LaProp: Separating Momentum and Adaptivity in Adam, 2020, algorithm 1. The authors' code
+        and pytorch_optimizer keep the rate within m, where a change of it acts late: with a warm-up and a cosine they
+        end up to 0.03 from it after 200 updates at rate 0.01, in which numbers move by 0.9.
     """
 
     beta_1: Number = 0.9
@@ -88,7 +90,10 @@ class ADOPT(Elementwise):
         np.float32(3.0)
 
     Source:
-        Taniguchi et al., ADOPT: Modified Adam Can Converge with Any beta2 with the Optimal Rate, 2024, algorithm 2.
+        Taniguchi et al., ADOPT: Modified Adam Can Converge with Any beta2 with the Optimal Rate, 2024, algorithm 2 with
+        the limit of its experiments, as optax and the authors' first code. Others end up to so far from it after 200
+        updates at rate 0.01, in which numbers move by 1.2: pytorch_optimizer, whose limit is count ** 0.25, 0.01; the
+        authors' later code, which has no limit but a large epsilon at first, 1.1.
     """
 
     beta_1: Number = 0.9

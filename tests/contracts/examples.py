@@ -74,7 +74,6 @@ RULES = [
     rules.SignSGD(),
     rules.Lion(weight_decay=0.1),
     rules.NAdamW(weight_decay=0.1),
-    rules.NAdamW(0.8, corrected_ahead=False),
     rules.Adan(weight_decay=0.1),
     rules.RAdam(0.8, 0.98, weight_decay=0.1),
     rules.AdaMax(weight_decay=0.1),
@@ -83,7 +82,6 @@ RULES = [
     rules.Yogi(weight_decay=0.1),
     rules.LaProp(weight_decay=0.1),
     rules.ADOPT(weight_decay=0.1),
-    rules.AdEMAMix(beta_3=0.99),
     rules.AdEMAMix(beta_3=0.99, weight_decay=0.1, warmup_steps=20),
     rules.MARS(weight_decay=0.1),
 ]
