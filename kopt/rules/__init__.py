@@ -6,13 +6,41 @@ A rule that is named in `__all__` of its file is public here.
 # Each file lists its public names.
 # flake8: noqa: F403
 
-from kopt.rules import adam, descent, schedule_free
+from kopt.rules import (
+    adam,
+    ademamix,
+    denominators,
+    descent,
+    mars,
+    moments,
+    nesterov,
+    normalized,
+    rectified,
+    schedule_free,
+    signs,
+)
 from kopt.rules.adam import *
+from kopt.rules.ademamix import *
 from kopt.rules.base import Elementwise, Rule, registry
+from kopt.rules.denominators import *
 from kopt.rules.descent import *
+from kopt.rules.mars import *
+from kopt.rules.moments import *
+from kopt.rules.nesterov import *
+from kopt.rules.normalized import *
+from kopt.rules.rectified import *
 from kopt.rules.schedule_free import *
+from kopt.rules.signs import *
 
 __all__ = ["Elementwise", "Rule", "registry"]
 __all__ += adam.__all__
+__all__ += ademamix.__all__
+__all__ += denominators.__all__
 __all__ += descent.__all__
+__all__ += mars.__all__
+__all__ += moments.__all__
+__all__ += nesterov.__all__
+__all__ += normalized.__all__
+__all__ += rectified.__all__
 __all__ += schedule_free.__all__
+__all__ += signs.__all__

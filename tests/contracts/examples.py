@@ -76,6 +76,20 @@ RULES = [
     rules.ScheduleFreeAdamW(0.8, 0.99, r=1, weight_lr_power=1),
     rules.ScheduleFreeRAdam(),
     rules.ScheduleFreeRAdam(0.8, 0.99, silent=False),
+    # Element-wise: by signs, and relatives of Adam.
+    rules.SignSGD(),
+    rules.Lion(weight_decay=0.1),
+    rules.NAdamW(weight_decay=0.1),
+    rules.Adan(weight_decay=0.1),
+    rules.RAdam(0.8, 0.98, weight_decay=0.1),
+    rules.AdaMax(weight_decay=0.1),
+    rules.AMSGrad(weight_decay=0.1),
+    rules.AdaBelief(weight_decay=0.1),
+    rules.Yogi(weight_decay=0.1),
+    rules.LaProp(weight_decay=0.1),
+    rules.ADOPT(weight_decay=0.1),
+    rules.AdEMAMix(beta_3=0.99, weight_decay=0.1, warmup_steps=20),
+    rules.MARS(weight_decay=0.1),
 ]
 REGULARIZERS = [
     regularizers.L1(0.3),
