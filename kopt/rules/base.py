@@ -35,6 +35,7 @@ class Rule(Value):
 
     in_fit = "kopt.optimizers.Optimizer({}) in compile"
     usual_rate: ClassVar[float] = 1e-3  # the learning rate to begin with
+    rounding: ClassVar[float] = 1.0  # how often larger errors of rounding become than those of a formula by element
 
     def bind(self, variables: Sequence[Variable]) -> "Rule":
         """Return the rule for these variables, with names and selectors turned into positions in the list."""

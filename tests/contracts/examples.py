@@ -70,6 +70,10 @@ RULES = [
     rules.Adam(),
     rules.Adam(0.8, 0.9, corrected=False),
     rules.AdamW(weight_decay=0.1),
+    # matrices
+    rules.Routed({~select.kernels: rules.Momentum(0.8)}, rest=rules.Adam()),
+    rules.Muon(scale="original"),
+    rules.Muon(0.9, 0.0, nesterov=False, scale="original", to=~select.biases, rest=rules.Adam(), rest_rate=0.5),
 ]
 REGULARIZERS = [
     regularizers.L1(0.3),
