@@ -124,6 +124,6 @@ def distance(case: Case) -> float:
         assert one.shape == other.shape == (STEPS, *given.start[place].shape)
         assert np.abs(one - given.start[place]).max() > 1e-4, f"{name} did not move"
         axes = tuple(range(1, one.ndim))
-        size = np.maximum(np.abs(other), np.abs(other).mean(axes, keepdims=True))
+        size = np.maximum(np.abs(other), np.abs(other).mean(axes, keepdims=True)) + 1e-30  # 0 where it is yet to move
         found = max(found, float((np.abs(one - other) / size).max()))
     return found
