@@ -12,12 +12,16 @@ from kopt.rules import (
     denominators,
     descent,
     mars,
-    moments,
+    matrices,
+    muon,
     nesterov,
     normalized,
     rectified,
+    routed,
     schedule_free,
+    shampoo,
     signs,
+    soap,
 )
 from kopt.rules.adam import *
 from kopt.rules.ademamix import *
@@ -25,12 +29,16 @@ from kopt.rules.base import Elementwise, Rule, registry
 from kopt.rules.denominators import *
 from kopt.rules.descent import *
 from kopt.rules.mars import *
-from kopt.rules.moments import *
+from kopt.rules.matrices import *
+from kopt.rules.muon import *
 from kopt.rules.nesterov import *
 from kopt.rules.normalized import *
 from kopt.rules.rectified import *
+from kopt.rules.routed import *
 from kopt.rules.schedule_free import *
+from kopt.rules.shampoo import *
 from kopt.rules.signs import *
+from kopt.rules.soap import *
 
 __all__ = ["Elementwise", "Rule", "registry"]
 __all__ += adam.__all__
@@ -38,9 +46,13 @@ __all__ += ademamix.__all__
 __all__ += denominators.__all__
 __all__ += descent.__all__
 __all__ += mars.__all__
-__all__ += moments.__all__
+__all__ += matrices.__all__
+__all__ += muon.__all__
 __all__ += nesterov.__all__
 __all__ += normalized.__all__
 __all__ += rectified.__all__
+__all__ += routed.__all__
 __all__ += schedule_free.__all__
+__all__ += shampoo.__all__
 __all__ += signs.__all__
+__all__ += soap.__all__

@@ -38,6 +38,7 @@ class Rule(Value):
     keeps_infinity: ClassVar[bool] = False  # whether a gradient that is not finite makes updates or state not finite
     packs: ClassVar[bool] = False  # whether every number is treated alone, so that tensors may be put side by side
     has_evaluation_weights: ClassVar[bool] = False  # whether `evaluate` returns other weights than those of training
+    rounding: ClassVar[float] = 1.0  # how often larger errors of rounding become than those of a formula by element
 
     def bind(self, variables: Sequence[Variable]) -> "Rule":
         """Return the rule for these variables, with names and selectors turned into positions in the list."""

@@ -90,6 +90,12 @@ RULES = [
     rules.ADOPT(weight_decay=0.1),
     rules.AdEMAMix(beta_3=0.99, weight_decay=0.1, warmup_steps=20),
     rules.MARS(weight_decay=0.1),
+    # matrices
+    rules.Routed({~select.kernels: rules.Momentum(0.8)}, rest=rules.Adam()),
+    rules.Muon(scale="original"),
+    rules.Muon(0.9, 0.0, nesterov=False, scale="original", to=~select.biases, rest=rules.Adam(), rest_rate=0.5),
+    rules.SOAP(0.9, 0.99, every=2),
+    rules.Shampoo(start=1, every=2, block=2, graft="rmsprop"),
 ]
 REGULARIZERS = [
     regularizers.L1(0.3),

@@ -91,7 +91,7 @@ def optax_oracle(make: Callable[..., Any]) -> Oracle:
 
 def by_rule(rule: Rule, start: Arrays, gradients: Sequence[Arrays], rates: Sequence[float]) -> list[Arrays]:
     """The parameters after each step, by one program; the rule's own evaluation weights are not taken."""
-    variables = [tf.Variable(value) for value in start]
+    variables = [tf.Variable(value, name=name) for value, name in zip(start, problem().names, strict=True)]
     bound = rule.bind(variables)
     stacked = [tf.constant(np.stack(values)) for values in zip(*gradients)]
     table = tf.constant(rates, "float32")
