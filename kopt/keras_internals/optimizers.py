@@ -128,11 +128,12 @@ def decay_before_updates(optimizer: PrivateOptimizer, chosen: Sequence[Variable]
         decayed = [raw(variable) for variable in variables if id(variable) in wanted]
 
         def on_device(variable: Variable, taken: Tensor) -> None:
-            variable.assign_sub(variable * tf.cast(taken, variable.dtype))
+            variable.assign_sub(variable * taken, read_value=False)
 
         def across_replicas(strategy: Strategy, taken: Tensor) -> None:
+            by_dtype = {dtype: tf.cast(taken, dtype) for dtype in dict.fromkeys(variable.dtype for variable in decayed)}
             for variable in decayed:
-                strategy.extended.update(variable, on_device, args=(taken,), group=False)
+                strategy.extended.update(variable, on_device, args=(by_dtype[variable.dtype],), group=False)
 
         if decayed:
             tf.__internal__.distribute.interim.maybe_merge_call(
