@@ -67,6 +67,7 @@ from kopt.keras_internals.optimizers import (
     ListOptimizer,
     WrappingOptimizer,
     decay_before_updates,
+    optimizer_arguments,
     raw,
 )
 from kopt.keras_internals.portions import (
@@ -160,6 +161,7 @@ __all__ = [
     "metrics_reset_in_graph",
     "name_of",
     "named_by_content",
+    "optimizer_arguments",
     "optimizers_inside",
     "optimizers_of",
     "optimizers_within",

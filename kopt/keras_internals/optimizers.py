@@ -1,5 +1,6 @@
 """Optimizers: one that updates all parameters in one call, a wrapper of another, and decay before updates."""
 
+import inspect
 from collections.abc import Callable, Sequence
 
 import keras
@@ -128,11 +129,12 @@ def decay_before_updates(optimizer: PrivateOptimizer, chosen: Sequence[Variable]
         decayed = [raw(variable) for variable in variables if id(variable) in wanted]
 
         def on_device(variable: Variable, taken: Tensor) -> None:
-            variable.assign_sub(variable * tf.cast(taken, variable.dtype))
+            variable.assign_sub(variable * taken, read_value=False)
 
         def across_replicas(strategy: Strategy, taken: Tensor) -> None:
+            by_dtype = {dtype: tf.cast(taken, dtype) for dtype in dict.fromkeys(variable.dtype for variable in decayed)}
             for variable in decayed:
-                strategy.extended.update(variable, on_device, args=(taken,), group=False)
+                strategy.extended.update(variable, on_device, args=(by_dtype[variable.dtype],), group=False)
 
         if decayed:
             tf.__internal__.distribute.interim.maybe_merge_call(
@@ -140,6 +142,17 @@ def decay_before_updates(optimizer: PrivateOptimizer, chosen: Sequence[Variable]
             )
 
     optimizer._apply_weight_decay = decay
+
+
+def optimizer_arguments() -> dict[str, inspect.Parameter]:
+    """Return what every Keras optimizer takes by name besides the learning rate: clipping, averaging, accumulation."""
+    signatures = [inspect.signature(kind.__init__) for kind in keras.optimizers.Optimizer.__mro__]
+    known = next(one.parameters for one in signatures if "clipnorm" in one.parameters)
+    return {
+        name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in known.items()
+        if name not in ("self", "learning_rate") and parameter.kind != inspect.Parameter.VAR_KEYWORD
+    }
 
 
 def raw(variable: Variable) -> tf.Variable:

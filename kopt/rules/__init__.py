@@ -16,12 +16,16 @@ from kopt.rules import (
     muon,
     nesterov,
     normalized,
+    norms,
     rectified,
     routed,
     schedule_free,
     shampoo,
     signs,
     soap,
+    wrapped_gradients,
+    wrapped_updates,
+    wrapping,
 )
 from kopt.rules.adam import *
 from kopt.rules.ademamix import *
@@ -33,12 +37,16 @@ from kopt.rules.matrices import *
 from kopt.rules.muon import *
 from kopt.rules.nesterov import *
 from kopt.rules.normalized import *
+from kopt.rules.norms import *
 from kopt.rules.rectified import *
 from kopt.rules.routed import *
 from kopt.rules.schedule_free import *
 from kopt.rules.shampoo import *
 from kopt.rules.signs import *
 from kopt.rules.soap import *
+from kopt.rules.wrapped_gradients import *
+from kopt.rules.wrapped_updates import *
+from kopt.rules.wrapping import *
 
 __all__ = ["Elementwise", "Rule", "registry"]
 __all__ += adam.__all__
@@ -50,9 +58,13 @@ __all__ += matrices.__all__
 __all__ += muon.__all__
 __all__ += nesterov.__all__
 __all__ += normalized.__all__
+__all__ += norms.__all__
 __all__ += rectified.__all__
 __all__ += routed.__all__
 __all__ += schedule_free.__all__
 __all__ += shampoo.__all__
 __all__ += signs.__all__
 __all__ += soap.__all__
+__all__ += wrapped_gradients.__all__
+__all__ += wrapped_updates.__all__
+__all__ += wrapping.__all__

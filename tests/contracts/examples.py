@@ -2,6 +2,7 @@
 
 import pathlib
 import tempfile
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -96,7 +97,17 @@ RULES = [
     rules.Muon(0.9, 0.0, nesterov=False, scale="original", to=~select.biases, rest=rules.Adam(), rest_rate=0.5),
     rules.SOAP(0.9, 0.99, every=2),
     rules.Shampoo(start=1, every=2, block=2, graft="rmsprop"),
+    # wrappers
+    rules.Lookahead(rules.SkipNonFinite(rules.Momentum(0.8)), every=2),
+    rules.Cautious(rules.Centralize(rules.Nesterov(0.8))),
+    rules.LayerScaled(rules.AGC(rules.AdamW(0.8, 0.9), 0.5), trust=0.5),
 ]
+# A wrapper with the numbers by which it is the wrapped rule, where it has such numbers.
+NEUTRAL: dict[str, Callable[[rules.Rule], rules.Rule]] = {
+    "lookahead": lambda of: rules.Lookahead(of, every=2, share=1.0),
+    "skip_non_finite": rules.SkipNonFinite,
+    "agc": lambda of: rules.AGC(of, ratio=1e30),
+}
 REGULARIZERS = [
     regularizers.L1(0.3),
     regularizers.L1(0.3, samples=5),

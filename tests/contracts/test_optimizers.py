@@ -1,0 +1,71 @@
+"""What holds of every rule in Keras' compile and fit: no rule is named here, and one fit is of all rules at once.
+
+Features stand together: what is right with several of them is right with each.
+
+- xla: MultiOptimizer, use_ema and gradients of few rows, which the bare rule gets dense, with jit_compile=True.
+- mirrored: the same without XLA on two devices.
+- scaled: LossScaleOptimizer around MultiOptimizer around Decayed by a selector, with accumulated gradients.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from towers import TRAINED, by_hand, fitted, network, towers
+
+HERE = pathlib.Path(__file__).parent
+every_rule = pytest.mark.parametrize("number", range(len(TRAINED)), ids=[repr(rule)[:60] for rule in TRAINED])
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory: pytest.TempPathFactory) -> subprocess.Popen:
+    """The process of two devices, which runs beside the other fits."""
+    out = tmp_path_factory.mktemp("mirrored") / "weights.npz"
+    environment = {**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-W", "ignore", str(HERE / "towers.py"), "mirrored", str(out)]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def found(mirrored: subprocess.Popen) -> dict[str, list[list[np.ndarray]]]:
+    """Feature -> the weights of each rule's tower."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done = {f"{one} by hand": by_hand(TRAINED, one) for one in ("averaged", "scaled")}
+        done |= {one: fitted(TRAINED, one) for one in ("scaled", "xla")}
+    _, said = mirrored.communicate(timeout=500)
+    assert mirrored.returncode == 0, said
+    with np.load(mirrored.args[-1]) as arrays:
+        count = len(done["xla"][0])
+        done["mirrored"] = [[arrays[f"{tower}.{place}"] for place in range(count)] for tower in range(len(TRAINED))]
+    return done
+
+
+def distance(ones: list[np.ndarray], others: list[np.ndarray]) -> float:
+    """The largest distance of a number, relative to the mean size of its tensor."""
+    return max(float(np.abs(one - other).max() / np.abs(other).mean()) for one, other in zip(ones, others, strict=True))
+
+
+@every_rule
+@pytest.mark.parametrize(
+    ("feature", "like"),
+    [("xla", "averaged by hand"), ("mirrored", "averaged by hand"), ("scaled", "scaled by hand")],
+)
+def test_a_fit_is_the_bare_rule_whatever_is_turned_on(feature: str, like: str, number: int, found) -> None:
+    assert distance(found[feature][number], found[like][number]) <= TOLERANCE
+
+
+TOLERANCE = 1e-4
+
+
+@every_rule
+def test_the_weights_that_are_compared_do_move_and_features_matter(number: int, found) -> None:
+    """The counter-test: equal ones say something."""
+    start = [weight.numpy() for weight in towers(network(TRAINED[:1]), TRAINED[:1])[0]]
+    averaged, scaled = found["xla"][number], found["scaled"][number]
+    assert distance(scaled, start) > 10 * TOLERANCE and distance(averaged, scaled) > 10 * TOLERANCE
+    assert all(np.any(one != other) for one, other in zip(averaged, start))
