@@ -12,11 +12,9 @@ from kopt.rules import (
     denominators,
     descent,
     mars,
-    matrices,
     muon,
     nesterov,
     normalized,
-    norms,
     rectified,
     routed,
     schedule_free,
@@ -25,7 +23,6 @@ from kopt.rules import (
     soap,
     wrapped_gradients,
     wrapped_updates,
-    wrapping,
 )
 from kopt.rules.adam import *
 from kopt.rules.ademamix import *
@@ -33,11 +30,9 @@ from kopt.rules.base import Elementwise, Rule, registry
 from kopt.rules.denominators import *
 from kopt.rules.descent import *
 from kopt.rules.mars import *
-from kopt.rules.matrices import *
 from kopt.rules.muon import *
 from kopt.rules.nesterov import *
 from kopt.rules.normalized import *
-from kopt.rules.norms import *
 from kopt.rules.rectified import *
 from kopt.rules.routed import *
 from kopt.rules.schedule_free import *
@@ -46,7 +41,6 @@ from kopt.rules.signs import *
 from kopt.rules.soap import *
 from kopt.rules.wrapped_gradients import *
 from kopt.rules.wrapped_updates import *
-from kopt.rules.wrapping import *
 
 __all__ = ["Elementwise", "Rule", "registry"]
 __all__ += adam.__all__
@@ -54,11 +48,9 @@ __all__ += ademamix.__all__
 __all__ += denominators.__all__
 __all__ += descent.__all__
 __all__ += mars.__all__
-__all__ += matrices.__all__
 __all__ += muon.__all__
 __all__ += nesterov.__all__
 __all__ += normalized.__all__
-__all__ += norms.__all__
 __all__ += rectified.__all__
 __all__ += routed.__all__
 __all__ += schedule_free.__all__
@@ -67,4 +59,3 @@ __all__ += signs.__all__
 __all__ += soap.__all__
 __all__ += wrapped_gradients.__all__
 __all__ += wrapped_updates.__all__
-__all__ += wrapping.__all__
