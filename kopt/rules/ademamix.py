@@ -57,6 +57,8 @@ class AdEMAMix(Elementwise):
     epsilon: Number = 1e-8
     weight_decay: Number = 0.0
     warmup_steps: int | None = None
+    keeps_infinity = True
+    packs = True
 
     def check(self) -> None:
         require_factors(beta_1=self.beta_1, beta_2=self.beta_2, beta_3=self.beta_3)

@@ -41,6 +41,8 @@ class AdaMax(Elementwise):
     epsilon: Number = 1e-8
     weight_decay: Number = 0.0
     usual_rate = 2e-3
+    keeps_infinity = True
+    packs = True
 
     def check(self) -> None:
         require_factors(beta_1=self.beta_1, beta_2=self.beta_2)
@@ -93,6 +95,8 @@ class AMSGrad(Elementwise):
     beta_2: Number = 0.999
     epsilon: Number = 1e-8
     weight_decay: Number = 0.0
+    keeps_infinity = True
+    packs = True
 
     def check(self) -> None:
         require_factors(beta_1=self.beta_1, beta_2=self.beta_2)
@@ -146,6 +150,8 @@ class AdaBelief(Elementwise):
     beta_2: Number = 0.999
     epsilon: Number = 1e-16
     weight_decay: Number = 0.0
+    keeps_infinity = True
+    packs = True
 
     def check(self) -> None:
         require_factors(beta_1=self.beta_1, beta_2=self.beta_2)
@@ -202,6 +208,8 @@ class Yogi(Elementwise):
     initial: Number = 1e-6
     weight_decay: Number = 0.0
     usual_rate = 0.01
+    keeps_infinity = True
+    packs = True
 
     def check(self) -> None:
         require_factors(beta_1=self.beta_1, beta_2=self.beta_2)

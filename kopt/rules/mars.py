@@ -54,6 +54,7 @@ class MARS(Rule):
     epsilon: Number = 1e-8
     weight_decay: Number = 0.0
     usual_rate = 3e-3
+    keeps_infinity = True
 
     def check(self) -> None:
         require_factors(beta_1=self.beta_1, beta_2=self.beta_2)

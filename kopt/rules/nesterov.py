@@ -47,6 +47,8 @@ class NAdamW(Elementwise):
     epsilon: Number = 1e-8
     weight_decay: Number = 1e-4
     corrected_ahead: bool = True
+    keeps_infinity = True
+    packs = True
 
     def check(self) -> None:
         require_factors(beta_1=self.beta_1, beta_2=self.beta_2)
@@ -106,6 +108,8 @@ class Adan(Elementwise):
     beta_3: Number = 0.99
     epsilon: Number = 1e-8
     weight_decay: Number = 0.0
+    keeps_infinity = True
+    packs = True
 
     def check(self) -> None:
         require_factors(beta_1=self.beta_1, beta_2=self.beta_2, beta_3=self.beta_3)

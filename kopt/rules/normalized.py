@@ -44,6 +44,8 @@ class LaProp(Elementwise):
     epsilon: Number = 1e-15
     weight_decay: Number = 0.0
     usual_rate = 4e-4
+    keeps_infinity = True
+    packs = True
 
     def check(self) -> None:
         require_factors(beta_1=self.beta_1, beta_2=self.beta_2)
@@ -100,6 +102,8 @@ class ADOPT(Elementwise):
     beta_2: Number = 0.9999
     epsilon: Number = 1e-6
     weight_decay: Number = 0.0
+    keeps_infinity = True
+    packs = True
 
     def check(self) -> None:
         require_factors(beta_1=self.beta_1, beta_2=self.beta_2)

@@ -49,6 +49,8 @@ class RAdam(Elementwise):
     beta_2: Number = 0.999
     epsilon: Number = 1e-8
     weight_decay: Number = 0.0
+    keeps_infinity = True
+    packs = True
 
     def check(self) -> None:
         require_factors(beta_1=self.beta_1, beta_2=self.beta_2)

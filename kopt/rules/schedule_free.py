@@ -47,6 +47,8 @@ class ScheduleFree(Rule):
     weight_decay: Number = dataclasses.field(default=0.0, kw_only=True)
     r: Number = dataclasses.field(default=0.0, kw_only=True)
     weight_lr_power: Number = dataclasses.field(default=2.0, kw_only=True)
+    keeps_infinity = True
+    packs = True
 
     def check(self) -> None:
         for name in ("weight_decay", "r", "weight_lr_power"):

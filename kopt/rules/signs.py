@@ -29,6 +29,7 @@ class SignSGD(Elementwise):
     """
 
     usual_rate = 1e-4
+    packs = True
 
     def update_one(
         self, gradient: Tensor, state: TensorState, parameter: Tensor, rate: Scalar, count: Scalar
@@ -67,6 +68,8 @@ class Lion(Elementwise):
     beta_2: Number = 0.99
     weight_decay: Number = 0.0
     usual_rate = 1e-4
+    keeps_infinity = True
+    packs = True
 
     def check(self) -> None:
         require_factors(beta_1=self.beta_1, beta_2=self.beta_2)
