@@ -73,9 +73,13 @@ RULES = [
     # Schedule-Free
     rules.ScheduleFreeSGD(warmup=5),
     rules.ScheduleFreeAdamW(warmup=5, weight_decay=0.1),
-    rules.ScheduleFreeAdamW(0.8, 0.99, r=1, weight_lr_power=1),
     rules.ScheduleFreeRAdam(),
-    rules.ScheduleFreeRAdam(0.8, 0.99, silent=False),
+    # rate-free
+    rules.Prodigy(0.8, 0.9, weight_decay=0.1, corrected=True, d0=1e-3, growth_rate=1.5),
+    rules.DAdaptAdam(d0=1e-4),
+    rules.DoG(1e-3, weight_decay=0.1),
+    rules.DoG(1e-3, layerwise=True),
+    rules.Mechanic(rules.Adam(), first_scale=1e-3),
 ]
 REGULARIZERS = [
     regularizers.L1(0.3),
