@@ -5,8 +5,8 @@ from typing import Self
 
 from keras import ops
 
-from kopt.rules.base import Rule, registry
-from kopt.rules.rate_free import at_first, double, like
+from kopt.rules.base import Rule, cast, double, registry
+from kopt.rules.rate_free import at_first
 from kopt.values.checks import require
 from kopt.values.field_paths import with_field
 from kopt.values.fields import Number
@@ -86,14 +86,14 @@ class Mechanic(Rule):
         pull = double(self.shrinkage) * scale * norms[0] / (norms[1] + double(self.floor))
         over = 1 / (scale + double(self.floor))
         moved = [now - one for now, one in zip(parameters, starts)]
-        deltas = [one * like(over, one) for one in moved]
+        deltas = [one * cast(over, one) for one in moved]
         products = [
             dot(gradient, delta) + pull * dot(now, delta) for gradient, now, delta in zip(gradients, parameters, deltas)
         ]
         held = self.tuned(-ops.sum(ops.stack(products)), state)
         new = ops.sum(held["scale"])
         updates = [
-            like(new, one) * (delta + change) - one for one, delta, change in zip(moved, deltas, changes, strict=True)
+            cast(new, one) * (delta + change) - one for one, delta, change in zip(moved, deltas, changes, strict=True)
         ]
         return updates, {"of": inner, "start": starts, **held}
 

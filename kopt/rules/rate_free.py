@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from keras import ops
 
-from kopt.rules.base import Rule, cast, missing_share, registry, running_mean
+from kopt.rules.base import Rule, cast, double, missing_share, registry, running_mean
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Nest, Scalar, Tensor
@@ -24,8 +24,9 @@ class Prodigy(Rule):
     update = -d * b * m / (sqrt(v) + new d * epsilon) - weight_decay * d * b * parameter.
 
     Where nobody has tuned a rate. Leave the rate at 1 and give it a schedule that ends at 0: d only grows, and without
-    a schedule it keeps too large. Where d stays near d0 for an epoch, d0 is too small: try 1e-5 or 1e-4. With a warm-up,
-    set `safeguard_warmup`.
+    a schedule it keeps too large. Where d stays near d0 for an epoch, d0 is too small: try 1e-5 or 1e-4. Beside a
+    warm-up, set `safeguard_warmup`. In float32 the first steps are lost in the rounding of parameters near 1, and d is
+    some per cent another on another device.
 
     Args:
         beta_1: The factor of the running mean of the gradient, in [0, 1).
@@ -94,10 +95,10 @@ class Prodigy(Rule):
         for gradient, one, parameter in zip(gradients, state["each"], parameters, strict=True):
             start = at_first(count, parameter, one["start"])
             inner = inner + total(gradient * (start - parameter))
-            sums = one["sum"] * like(beta_3, gradient) + gradient * like(of_sum, gradient)
+            sums = one["sum"] * cast(beta_3, gradient) + gradient * cast(of_sum, gradient)
             size = size + total(ops.abs(sums))
-            momentum = running_mean(one["momentum"], gradient * like(d, gradient), self.beta_1)
-            velocity = running_mean(one["velocity"], ops.square(gradient * like(d, gradient)), self.beta_2)
+            momentum = running_mean(one["momentum"], gradient * cast(d, gradient), self.beta_1)
+            velocity = running_mean(one["velocity"], ops.square(gradient * cast(d, gradient)), self.beta_2)
             each.append({"momentum": momentum, "velocity": velocity, "sum": sums, "start": start})
         numerator = beta_3 * state["numerator"] + d / d0 * step * inner
         there = size > 0  # otherwise no gradient has been anything but 0, and nothing changes
@@ -107,8 +108,8 @@ class Prodigy(Rule):
         grown = ops.where(d == d0, ops.maximum(d, found), d)
         new = most if self.growth_rate is None else ops.minimum(most, grown * double(self.growth_rate))
         updates = [
-            -like(step, one) * held["momentum"] / (ops.sqrt(held["velocity"]) + like(new * self.epsilon, one))
-            - one * like(ops.where(there, step, 0.0) * self.weight_decay, one)
+            -cast(step, one) * held["momentum"] / (ops.sqrt(held["velocity"]) + cast(new * self.epsilon, one))
+            - one * cast(ops.where(there, step, 0.0) * self.weight_decay, one)
             for held, one in zip(each, parameters)
         ]
         return updates, {"each": each, "d": new, "d_max": most, "numerator": numerator}
@@ -177,7 +178,7 @@ class DAdaptAdam(Rule):
             step = step * correction(self.beta_1, self.beta_2, count)
         each, inner, size, updates = [], double(0.0), double(0.0), []
         for gradient, one in zip(gradients, state["each"], strict=True):
-            epsilon, scaled = cast(self.epsilon, gradient), gradient * like(step, gradient)
+            epsilon, scaled = cast(self.epsilon, gradient), gradient * cast(step, gradient)
             inner = inner + step * total(gradient * (one["sum"] / (ops.sqrt(one["velocity"]) + epsilon)))
             momentum = running_mean(one["momentum"], scaled, self.beta_1)
             velocity = running_mean(one["velocity"], ops.square(gradient), self.beta_2)
@@ -190,7 +191,7 @@ class DAdaptAdam(Rule):
         found = ops.where(there, numerator / ((1 - root) * ops.where(there, size, 1.0)), 0.0)
         most = found if self.growth_rate is None else ops.minimum(found, d * double(self.growth_rate))
         decay = ops.where(there, step, 0.0) * self.weight_decay
-        updates = [update - one * like(decay, one) for update, one in zip(updates, parameters)]
+        updates = [update - one * cast(decay, one) for update, one in zip(updates, parameters)]
         return updates, {"each": each, "d": ops.maximum(d, most), "numerator": numerator}
 
 
@@ -257,7 +258,7 @@ class DoG(Rule):
         sums = state["total"] + self.norms([total(ops.square(one)) for one in decayed])
         rates = double(rate) * distance / ops.sqrt(sums + double(self.epsilon))
         places = range(len(decayed)) if self.layerwise else [0] * len(decayed)
-        updates = [-one * like(rates[place], one) for one, place in zip(decayed, places)]
+        updates = [-one * cast(rates[place], one) for one, place in zip(decayed, places)]
         return updates, {"each": [{"start": one} for one in starts], "distance": distance, "total": sums}
 
 
@@ -288,13 +289,3 @@ def at_first(count: Scalar, first: Tensor, later: Tensor) -> Tensor:
 def total(tensor: Tensor) -> Tensor:
     """Return the sum of a tensor's numbers, in float64."""
     return ops.cast(ops.sum(tensor), "float64")
-
-
-def double(number: Scalar) -> Tensor:
-    """Return a number as a float64 scalar; ops would make a float one of float32."""
-    return ops.convert_to_tensor(number, "float64")
-
-
-def like(number: Tensor, tensor: Tensor) -> Tensor:
-    """Cast a scalar tensor to the dtype of a parameter."""
-    return ops.cast(number, tensor.dtype)

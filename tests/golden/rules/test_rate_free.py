@@ -43,9 +43,7 @@ GIVEN = [
     Case(Prodigy(), prodigy(), 1.0),
     Case(
         Prodigy(0.8, 0.99, 0.95, 1e-6, 0.1, d0=1e-4, d_coef=0.5, growth_rate=1.05),
-        prodigy(
-            betas=(0.8, 0.99), beta3=0.95, eps=1e-6, weight_decay=0.1, d0=1e-4, d_coef=0.5, growth_rate=1.05
-        ),
+        prodigy(betas=(0.8, 0.99), beta3=0.95, eps=1e-6, weight_decay=0.1, d0=1e-4, d_coef=0.5, growth_rate=1.05),
         1.0,
     ),
     Case(
@@ -59,7 +57,11 @@ GIVEN = [
         1.0,
     ),
     Case(DAdaptAdam(), d_adapted(), 1.0),
-    Case(DAdaptAdam(0.8, 0.99, 1e-6, 0.1, d0=1e-4), d_adapted(betas=(0.8, 0.99), eps=1e-6, weight_decay=0.1, d0=1e-4), 1.0),
+    Case(
+        DAdaptAdam(0.8, 0.99, 1e-6, 0.1, d0=1e-4),
+        d_adapted(betas=(0.8, 0.99), eps=1e-6, weight_decay=0.1, d0=1e-4),
+        1.0,
+    ),
     Case(
         DAdaptAdam(corrected=True, d0=1e-3, growth_rate=1.02),
         d_adapted(use_bias_correction=True, d0=1e-3, growth_rate=1.02),

@@ -1,4 +1,4 @@
-"""Rules whose state is shared by all parameters, through Keras' optimizer: weights without gradients, XLA, new weights."""
+"""Rules whose state all parameters share, through Keras' optimizer: weights without gradients, XLA, new weights."""
 
 import keras
 import numpy as np
