@@ -82,8 +82,8 @@ class Average(Callback):
         require(has_weights(model), "model", "must be built before its weights are averaged", model.name)
         twice = any(optimizer.use_ema for optimizer in self.optimizers.values())
         require(not twice, "use_ema", "must be False in an optimizer beside Average", twice)
-        rules = [one.rule for one in rule_optimizers(model)]
-        require(not rules, "rule", "must keep no evaluation weights of its own beside Average", *rules[:1] or [None])
+        for optimizer in rule_optimizers(model):
+            require(False, "rule", "must keep no evaluation weights of its own beside Average", optimizer.rule)
         key = "average", self.of, holder(model), tuple(map(id, model.trainable_weights))
         self.averaged = ModelHooks.of(model).make_once(key, lambda: AveragedWeights(model, self.of))
         self.arrays = self.averaged.arrays

@@ -165,10 +165,9 @@ class Optimizer(ListOptimizer):
         """Do Keras' work at the end of training; warn when the model does not have the rule's evaluation weights."""
         super().finalize_variable_values(var_list)
         if self.evaluation_shown is not None and not float(keras.ops.convert_to_numpy(self.evaluation_shown)):
-            said = (
-                "the model has the weights of training, not those for evaluation, of %r: fit it with kopt.fit, or with "
-            )
-            log.warning(said + "kopt.callbacks.RuleWeights() among the callbacks", self.rule)
+            said = "the model has the weights of training, not those for evaluation, of %r: "
+            said += "fit it with kopt.fit, or with kopt.callbacks.RuleWeights() among the callbacks"
+            log.warning(said, self.rule)
 
     def save_own_variables(self, store: MutableMapping[str, ArrayLike]) -> None:
         """Write Keras' own variables by position, and the rule's state by name, for each parameter alone."""

@@ -6,33 +6,18 @@ A rule that is named in `__all__` of its file is public here.
 # Each file lists its public names.
 # flake8: noqa: F403
 
-from kopt.rules import (
-    adam,
-    ademamix,
-    denominators,
-    descent,
-    mars,
-    muon,
-    nesterov,
-    normalized,
-    rectified,
-    routed,
-    schedule_free,
-    shampoo,
-    signs,
-    soap,
-    wrapped_gradients,
-    wrapped_updates,
-)
+from kopt.rules import adam, ademamix, denominators, descent, mars, mechanic, muon, nesterov, normalized, rate_free, rectified, routed, schedule_free, shampoo, signs, soap, wrapped_gradients, wrapped_updates
 from kopt.rules.adam import *
 from kopt.rules.ademamix import *
 from kopt.rules.base import Elementwise, Rule, registry
 from kopt.rules.denominators import *
 from kopt.rules.descent import *
 from kopt.rules.mars import *
+from kopt.rules.mechanic import *
 from kopt.rules.muon import *
 from kopt.rules.nesterov import *
 from kopt.rules.normalized import *
+from kopt.rules.rate_free import *
 from kopt.rules.rectified import *
 from kopt.rules.routed import *
 from kopt.rules.schedule_free import *
@@ -48,9 +33,11 @@ __all__ += ademamix.__all__
 __all__ += denominators.__all__
 __all__ += descent.__all__
 __all__ += mars.__all__
+__all__ += mechanic.__all__
 __all__ += muon.__all__
 __all__ += nesterov.__all__
 __all__ += normalized.__all__
+__all__ += rate_free.__all__
 __all__ += rectified.__all__
 __all__ += routed.__all__
 __all__ += schedule_free.__all__

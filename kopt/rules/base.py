@@ -10,7 +10,7 @@ from kopt.values.fields import Value
 from kopt.values.registry import Registry
 from kopt.values.types import Nest, Scalar, Tensor, Variable
 
-__all__ = ["Elementwise", "Rule", "TensorState", "cast", "missing_share", "registry", "running_mean"]
+__all__ = ["Elementwise", "Rule", "TensorState", "cast", "double", "missing_share", "registry", "running_mean"]
 
 registry: Registry["Rule"] = Registry("rules")
 
@@ -70,7 +70,7 @@ class Rule(Value):
         return parameters
 
     def restore(self, state: Nest, evaluated: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return the parameters of training that have these for evaluation: the inverse of `evaluate`, but to rounding."""
+        """Return the parameters of training that have these for evaluation: the inverse of `evaluate`."""
         return evaluated
 
 
@@ -109,6 +109,11 @@ def missing_share(beta: Scalar, count: Scalar) -> Tensor:
     """Return 1 - beta ** count, in float64: what a running mean that began at 0 lacks after so many numbers."""
     factor, time = ops.convert_to_tensor(beta, "float64"), ops.cast(count, "float64")
     return 1 - ops.power(factor, time)
+
+
+def double(number: Scalar) -> Tensor:
+    """Return a number as a float64 scalar; ops would make a float one of float32."""
+    return ops.convert_to_tensor(number, "float64")
 
 
 def cast(number: Scalar, like: Tensor) -> Tensor:

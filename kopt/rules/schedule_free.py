@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from keras import ops
 
-from kopt.rules.base import Rule, TensorState, cast, missing_share, registry, running_mean
+from kopt.rules.base import Rule, TensorState, cast, double, missing_share, registry, running_mean
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Nest, Scalar, Tensor
@@ -92,17 +92,17 @@ class ScheduleFree(Rule):
             step, kept = self.direction(gradient, one, count)
             step = step + parameter * cast(self.weight_decay, parameter)
             lead = one["lead"]
-            updates.append(lead * like(share, lead) + step * like(of_step, lead))
-            each.append({**kept, "lead": (lead - step * like(of_lead, lead)) * like(1 - share, lead)})
+            updates.append(lead * cast(share, lead) + step * cast(of_step, lead))
+            each.append({**kept, "lead": (lead - step * cast(of_lead, lead)) * cast(1 - share, lead)})
         return updates, {"each": each, "highest_rate": highest, "weight_sum": weight_sum}
 
     def evaluate(self, state: Nest, parameters: Sequence[Tensor]) -> list[Tensor]:
         factor = 1 - 1 / double(self.share_of_average)
-        return [one + state["lead"] * like(factor, one) for one, state in zip(parameters, state["each"], strict=True)]
+        return [one + state["lead"] * cast(factor, one) for one, state in zip(parameters, state["each"], strict=True)]
 
     def restore(self, state: Nest, evaluated: Sequence[Tensor]) -> list[Tensor]:
         factor = 1 - 1 / double(self.share_of_average)
-        return [one - state["lead"] * like(factor, one) for one, state in zip(evaluated, state["each"], strict=True)]
+        return [one - state["lead"] * cast(factor, one) for one, state in zip(evaluated, state["each"], strict=True)]
 
 
 @registry.register
@@ -222,7 +222,7 @@ class ScheduleFreeAdamW(ScheduleFree):
 
     def direction(self, gradient: Tensor, state: TensorState, count: Scalar) -> tuple[Tensor, TensorState]:
         velocity = running_mean(state["velocity"], ops.square(gradient), self.beta_2)
-        size = ops.sqrt(velocity / like(missing_share(self.beta_2, count), velocity))
+        size = ops.sqrt(velocity / cast(missing_share(self.beta_2, count), velocity))
         return gradient / (size + cast(self.epsilon, gradient)), {"velocity": velocity}
 
 
@@ -296,7 +296,7 @@ class ScheduleFreeRAdam(ScheduleFree):
 
     def direction(self, gradient: Tensor, state: TensorState, count: Scalar) -> tuple[Tensor, TensorState]:
         velocity = running_mean(state["velocity"], ops.square(gradient), self.beta_2)
-        size = ops.sqrt(velocity / like(missing_share(self.beta_2, count), velocity))
+        size = ops.sqrt(velocity / cast(missing_share(self.beta_2, count), velocity))
         scaled = gradient / (size + cast(self.epsilon, gradient))
         return ops.where(self.length(count) > 4, scaled, gradient), {"velocity": velocity}
 
@@ -310,13 +310,3 @@ def require_adaptive(beta_1: float, epsilon: float) -> None:
 def rise(count: Tensor, warmup: Scalar) -> Tensor:
     """Return the factor of a linear warm-up, in float64: 1 from the update of that number on."""
     return ops.minimum(count / ops.maximum(double(warmup), double(1.0)), double(1.0))
-
-
-def double(number: Scalar) -> Tensor:
-    """Return a number as a float64 scalar; ops would make a float one of float32."""
-    return ops.convert_to_tensor(number, "float64")
-
-
-def like(number: Tensor, tensor: Tensor) -> Tensor:
-    """Cast a scalar tensor to the dtype of a parameter."""
-    return ops.cast(number, tensor.dtype)

@@ -1,6 +1,7 @@
 """RuleWeights: the evaluation weights that a rule keeps, shown in validation, between epochs and after training."""
 
-from collections.abc import Sequence
+from collections.abc import Callable as Function
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import tensorflow as tf
@@ -19,6 +20,7 @@ from kopt.values.types import CallbackState, KerasCallback, KerasModel, Logs, Ne
 __all__ = ["RuleWeights"]
 
 Values: TypeAlias = Sequence[Tensor]
+Formula: TypeAlias = Function[[Values, Values, Tensor], Values]  # of weights, state and the number of updates
 
 
 class RuleWeights(Callback):
@@ -163,26 +165,32 @@ class WeightsOfRules:
     def _into_arrays(self, restored: bool) -> None:
         """Compute the weights that the model is to have next: those of training, or those for evaluation."""
         evaluation = self.evaluation
-        update, places = evaluation.strategy.extended.update, {id(one): at for at, one in enumerate(evaluation.weights)}
+        arrays = {id(weight): raw(array) for weight, array in zip(evaluation.weights, evaluation.arrays)}
         ruled = {id(weight) for one in self.optimizers for weight in one.trained}
         with evaluation.strategy.scope():
-            for weight, array in zip(evaluation.weights, evaluation.arrays):
+            for weight in evaluation.weights:
                 if id(weight) not in ruled:
-                    update(raw(array), lambda array, weight: array.assign(weight), args=(raw(weight),), group=False)
+                    assign = lambda array, value: array.assign(value)
+                    update = evaluation.strategy.extended.update
+                    update(arrays[id(weight)], assign, args=(raw(weight),), group=False)
             for optimizer in self.optimizers:
-                there = [place for place, weight in enumerate(optimizer.trained) if id(weight) in places]
-                arrays = [raw(evaluation.arrays[places[id(optimizer.trained[place])]]) for place in there]
-                weights, state = (list(map(raw, some)) for some in (optimizer.trained, optimizer.state_variables))
-                count = tf.convert_to_tensor(optimizer.iterations)
+                there = {at: arrays[id(one)] for at, one in enumerate(optimizer.trained) if id(one) in arrays}
+                self._by_rule(optimizer.restore if restored else optimizer.evaluate, optimizer, there)
 
-                def on_device(_: object, arrays: Sequence[Variable], weights: Values, state: Values) -> None:
-                    now, held = ([tf.convert_to_tensor(one) for one in group] for group in (weights, state))
-                    found = (optimizer.restore if restored else optimizer.evaluate)(now, held, count)
-                    for place, array in zip(there, arrays):
-                        array.assign(found[place])
+    def _by_rule(self, formula: Formula, optimizer: Optimizer, arrays: Mapping[int, Variable]) -> None:
+        """Write what a formula makes of an optimizer's weights and state into arrays, by the places of the weights."""
+        weights, state = (list(map(raw, some)) for some in (optimizer.trained, optimizer.state_variables))
+        count, places = tf.convert_to_tensor(optimizer.iterations), list(arrays)
 
-                if there:
-                    update(weights[0], on_device, args=(arrays, weights, state), group=False)
+        def on_device(_: object, arrays: Values, weights: Values, state: Values) -> None:
+            now, held = ([tf.convert_to_tensor(one) for one in group] for group in (weights, state))
+            found = formula(now, held, count)
+            for place, array in zip(places, arrays):
+                array.assign(found[place])
+
+        if places:
+            arguments = list(arrays.values()), weights, state
+            self.evaluation.strategy.extended.update(weights[0], on_device, args=arguments, group=False)
 
 
 def rule_optimizers(model: KerasModel) -> list[Optimizer]:

@@ -74,7 +74,6 @@ RULES = [
     # Schedule-Free
     rules.ScheduleFreeSGD(warmup=5),
     rules.ScheduleFreeAdamW(warmup=5, weight_decay=0.1),
-    rules.ScheduleFreeAdamW(0.8, 0.99, r=1, weight_lr_power=1),
     rules.ScheduleFreeRAdam(),
     rules.ScheduleFreeRAdam(0.8, 0.99, silent=False),
     # Element-wise: by signs, and relatives of Adam.
@@ -101,6 +100,12 @@ RULES = [
     rules.Lookahead(rules.SkipNonFinite(rules.Momentum(0.8)), every=2),
     rules.Cautious(rules.Centralize(rules.Nesterov(0.8))),
     rules.LayerScaled(rules.AGC(rules.AdamW(0.8, 0.9), 0.5), trust=0.5),
+    # rate-free
+    rules.Prodigy(0.8, 0.9, weight_decay=0.1, corrected=True, d0=1e-3, growth_rate=1.5),
+    rules.DAdaptAdam(d0=1e-4),
+    rules.DoG(1e-3, weight_decay=0.1),
+    rules.DoG(1e-3, layerwise=True),
+    rules.Mechanic(rules.Adam(), first_scale=1e-3),
 ]
 # A wrapper with the numbers by which it is the wrapped rule, where it has such numbers.
 NEUTRAL: dict[str, Callable[[rules.Rule], rules.Rule]] = {

@@ -31,7 +31,8 @@ def minimize(loss: Loss, start: Start, rule: Rule, *, rate: float | Schedule, st
     """Minimize a function of a few numbers by a rule, as one compiled loop.
 
     parameter <- parameter + rule.update(d loss / d parameter, ...), `steps` times; the loss is computed inside the tape
-    at every step. The result is `rule.evaluate` of the last parameters: the same, unless the rule keeps others. Use it for textbook exercises and small fits, and `training.Loop` for models.
+    at every step. The result is `rule.evaluate` of the last parameters: the same, unless the rule keeps others. Use it
+    for textbook exercises and small fits, and `training.Loop` for models.
 
     Args:
         loss: A function that returns a scalar tensor. It is called with the parameters, or, when `start` is variables,

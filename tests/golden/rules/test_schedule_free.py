@@ -1,4 +1,4 @@
-"""Schedule-Free beside the authors' package: the parameters of training y, the evaluation weights x and the iterate z."""
+"""Schedule-Free beside the authors' package: the parameters of training y, the average x and the iterate z."""
 
 import numpy as np
 import pytest
