@@ -75,7 +75,7 @@ RULES = [
     rules.Muon(scale="original"),
     rules.Muon(0.9, 0.0, nesterov=False, scale="original", to=~select.biases, rest=rules.Adam(), rest_rate=0.5),
     rules.SOAP(0.9, 0.99, every=2),
-    rules.Shampoo(start=1, every=2, block=2, graft="rmsprop"),
+    rules.Shampoo(start=1, every=2, graft="rmsprop", matrix_epsilon=1e-3),
 ]
 REGULARIZERS = [
     regularizers.L1(0.3),
