@@ -5,15 +5,14 @@ from collections.abc import Callable, Sequence
 from string import ascii_lowercase
 
 import tensorflow as tf
-from keras import ops
 
-from kopt.rules.base import Rule, cast
+from kopt.rules.base import Rule, TensorState, cast
 from kopt.values.types import DType, Nest, Scalar, Tensor
 
-__all__ = ["OfTensors", "along", "finite_or", "gram", "inverse_root", "lazily", "working_dtype"]
+__all__ = ["OfTensors", "along", "finite_or", "gram", "inverse_roots", "lazily", "working_dtype"]
 
-ITERATIONS = 60  # of the root: 1e-6 to 1 takes about 25
-TOLERANCE = 1e-6  # of the root: the largest distance of the iterated matrix from the identity
+ITERATIONS = 40  # of a root: for eigenvalues from 1e-6 to 1 it takes about 22
+TOLERANCE = 1e-6  # of a root: the largest distance of the iterated matrix from the identity
 
 
 class OfTensors(Rule):
@@ -25,9 +24,12 @@ class OfTensors(Rule):
 
     @abstractmethod
     def update_one(
-        self, gradient: Tensor, state: Nest, parameter: Tensor, rate: Scalar, count: Tensor
+        self, gradient: Tensor, state: Nest, parameter: Tensor, rate: Scalar, count: Scalar
     ) -> tuple[Tensor, Nest]:
-        """Return the update to add to one parameter, and its next state; `rate` has the dtype of the parameter."""
+        """Return the update to add to one parameter, and its next state.
+
+        The rate has the dtype of the parameter; a count that is known while a program is traced is an int.
+        """
 
     def init(self, parameters: Sequence[Tensor]) -> list[Nest]:
         return [self.init_one(parameter) for parameter in parameters]
@@ -35,7 +37,8 @@ class OfTensors(Rule):
     def update(
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], list[Nest]]:
-        number = ops.convert_to_tensor(count)
+        known = tf.get_static_value(count)
+        number = count if known is None else int(known)
         pairs = [
             self.update_one(gradient, one, parameter, cast(rate, parameter), number)
             for gradient, one, parameter in zip(gradients, state, parameters, strict=True)
@@ -69,13 +72,25 @@ def finite_or(new: Tensor, old: Tensor) -> Tensor:
     return tf.where(tf.reduce_all(tf.math.is_finite(new)), new, old)
 
 
-def lazily(when: Tensor, new: Callable[[], Nest], old: Nest) -> Nest:
+def lazily(when: bool | Tensor, new: Callable[[], Nest], old: Nest) -> Nest:
     """Return a new nest at the updates when it is due, else the old one without the cost of the new one."""
+    if isinstance(when, bool):
+        return new() if when else old
     return tf.cond(when, new, lambda: tf.nest.map_structure(tf.identity, old))
 
 
-def inverse_root(matrix: Tensor, power: int, ridge: Scalar) -> Tensor:
-    """Return (matrix + ridge * largest eigenvalue) ** (-1 / power) of a symmetric matrix, by coupled iterations.
+def inverse_roots(matrices: TensorState, power: int, ridge: Scalar) -> TensorState:
+    """Return `inverse_root` of symmetric matrices; those of one size are iterated together."""
+    found: TensorState = {}
+    for size in dict.fromkeys(matrix.shape[0] for matrix in matrices.values()):
+        names = [name for name, matrix in matrices.items() if matrix.shape[0] == size]
+        roots = inverse_root(tf.stack([matrices[name] for name in names]), power, ridge)
+        found |= dict(zip(names, tf.unstack(roots, len(names))))
+    return found
+
+
+def inverse_root(matrices: Tensor, power: int, ridge: Scalar) -> Tensor:
+    """Return (matrix + ridge * largest eigenvalue) ** (-1 / power) of symmetric matrices, (number, size, size).
 
     With z = (1 + p) / (2 |A|), from M = z A, X = z ** (1 / p) I: T = (1 + 1 / p) I - M / p, X <- X T, M <- T ** p M,
     until M is the identity; they stay as they are when its distance from M grows.
@@ -84,31 +99,30 @@ def inverse_root(matrix: Tensor, power: int, ridge: Scalar) -> Tensor:
         Guo and Higham, A Schur-Newton Method for the Matrix p-th Root and its Inverse, 2006, as Anil et al., Scalable
         Second Order Optimization for Deep Learning, 2020, iterate it.
     """
-    identity = tf.eye(matrix.shape[-1], dtype=matrix.dtype)
-    size = tf.linalg.trace(matrix)  # taken out first, for squares may overflow
-    matrix = matrix / size
-    matrix = matrix + (largest_eigenvalue(matrix) * cast(ridge, matrix)) * identity
-    share = (1 + power) / (2 * tf.sqrt(tf.reduce_sum(tf.square(matrix))))
+    identity = tf.eye(matrices.shape[-1], dtype=matrices.dtype)
+    size = traces(matrices)  # taken out first, for squares may overflow
+    matrices = matrices / size
+    matrices = matrices + (largest_eigenvalues(matrices) * cast(ridge, matrices)) * identity
+    share = (1 + power) / (2 * tf.sqrt(tf.reduce_sum(tf.square(matrices), (1, 2), keepdims=True)))
 
     def step(place: Tensor, iterated: Tensor, root: Tensor, error: Tensor, done: Tensor) -> tuple[Tensor, ...]:
         factor = (1 + 1 / power) * identity - iterated / power
         following, next_root = matrix_power(factor, power) @ iterated, root @ factor
-        now = tf.reduce_max(tf.abs(following - identity))
-        worse = tf.logical_not(now <= error * 1.2)  # also when it is no number
-        keep = tf.logical_or(done, worse)
+        now = distances(following, identity)
+        keep = tf.logical_or(done, tf.logical_not(now <= error * 1.2))  # worse, or no number
         iterated, root = tf.where(keep, iterated, following), tf.where(keep, root, next_root)
         return place + 1, iterated, root, tf.where(keep, error, now), tf.logical_or(keep, now <= TOLERANCE)
 
-    iterated, root = matrix * share, identity * share ** (1 / power)
-    error = tf.reduce_max(tf.abs(iterated - identity))
+    iterated, root = matrices * share, identity * share ** (1 / power)
+    error = distances(iterated, identity)
     loop = (tf.constant(0), iterated, root, error, error <= TOLERANCE)
     found: Tensor = tf.while_loop(lambda place, *_: place < ITERATIONS, step, loop)[2]
     return found * size ** (-1 / power)
 
 
-def matrix_power(matrix: Tensor, power: int) -> Tensor:
-    """Return a matrix to a power >= 1 by squarings."""
-    found, square = None, matrix
+def matrix_power(matrices: Tensor, power: int) -> Tensor:
+    """Return matrices to a power >= 1 by squarings."""
+    found, square = None, matrices
     while power:
         if power % 2:
             found = square if found is None else found @ square
@@ -117,11 +131,19 @@ def matrix_power(matrix: Tensor, power: int) -> Tensor:
     return found
 
 
-def largest_eigenvalue(matrix: Tensor) -> Tensor:
-    """Return about the largest eigenvalue of a matrix without negative ones, from its power by 2 ** 10."""
-    trace = tf.linalg.trace(matrix)
-    found = matrix / tf.maximum(trace, cast(1e-30, matrix))
-    for _ in range(10):
+def largest_eigenvalues(matrices: Tensor) -> Tensor:
+    """Return about the largest eigenvalues of matrices of trace 1 without negative ones, from their power by 128."""
+    found = matrices
+    for _ in range(7):
         found = found @ found
-        found = found / tf.maximum(tf.linalg.trace(found), cast(1e-30, matrix))
-    return tf.maximum(tf.reduce_sum(found * matrix), cast(1e-16, matrix))  # the trace of the product
+        found = found / tf.maximum(traces(found), cast(1e-30, found))
+    return tf.reduce_sum(found * matrices, (1, 2), keepdims=True)  # the trace of the product
+
+
+def traces(matrices: Tensor) -> Tensor:
+    return tf.linalg.trace(matrices)[:, None, None]
+
+
+def distances(matrices: Tensor, other: Tensor) -> Tensor:
+    """Return the largest distances of the numbers of matrices from another's, (number, 1, 1)."""
+    return tf.reduce_max(tf.abs(matrices - other), (1, 2), keepdims=True)

@@ -96,12 +96,12 @@ class SOAP(OfTensors):
         }
 
     def update_one(
-        self, gradient: Tensor, state: Nest, parameter: Tensor, rate: Scalar, count: Tensor
+        self, gradient: Tensor, state: Nest, parameter: Tensor, rate: Scalar, count: Scalar
     ) -> tuple[Tensor, Nest]:
         dtype = working_dtype(parameter)
         gradient, *before = (ops.cast(one, dtype) for one in (gradient, state["momentum"], state["velocity"]))
         statistics, bases = ({name: ops.cast(one, dtype) for name, one in state[kind].items()} for kind in MATRICES)
-        first, time = ops.equal(count, 1), ops.maximum(count - 1, 1)
+        first, time = count == 1, ops.maximum(count - 1, 1)
         momentum = running_mean(before[0], gradient, self.beta_1)
         velocity = running_mean(before[1], ops.square(turned(gradient, bases)), self.beta_2)
         direction = turned(momentum, bases) / (ops.sqrt(velocity) + cast(self.epsilon, velocity))
@@ -118,7 +118,7 @@ class SOAP(OfTensors):
         return ops.where(first, ops.zeros_like(parameter), -step - decay), after
 
     def turn(
-        self, statistics: TensorState, bases: TensorState, velocity: Tensor, count: Tensor
+        self, statistics: TensorState, bases: TensorState, velocity: Tensor, count: Scalar
     ) -> tuple[TensorState, Tensor]:
         """Return the bases after an update, and the velocity in the order of these."""
 
@@ -134,8 +134,8 @@ class SOAP(OfTensors):
                 in_order = tf.gather(in_order, order, axis=axis_of(name))
             return found, in_order
 
-        due = ops.logical_and(count > 1, ops.equal((count - 1) % self.every, 0))
-        found: tuple[TensorState, Tensor] = lazily(ops.equal(count, 1), start, lazily(due, turn_on, (bases, velocity)))
+        due = (count > 1) & ((count - 1) % self.every == 0)
+        found: tuple[TensorState, Tensor] = lazily(count == 1, start, lazily(due, turn_on, (bases, velocity)))
         return found
 
 
