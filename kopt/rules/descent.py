@@ -30,7 +30,7 @@ class GradientDescent(Elementwise):
     def update_one(
         self, gradient: Tensor, state: TensorState, parameter: Tensor, rate: Scalar, count: Scalar
     ) -> tuple[Tensor, TensorState]:
-        return -gradient * rate, state
+        return gradient * -rate, state
 
 
 @registry.register
