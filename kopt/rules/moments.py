@@ -6,8 +6,6 @@ from kopt.rules.base import cast, missing_share
 from kopt.values.checks import require
 from kopt.values.types import Scalar, Tensor
 
-__all__ = ["decayed", "positive", "require_factors", "require_sizes", "root_share"]
-
 LEAST = {"float16": 6e-8}  # by dtype, the least number that is not 0
 LEAST_OF_OTHERS = 2e-38
 
