@@ -9,14 +9,20 @@ import tensorflow as tf
 from kopt.rules.base import Rule, TensorState, cast
 from kopt.values.types import DType, Nest, Scalar, Tensor
 
-__all__ = ["OfTensors", "along", "finite_or", "gram", "inverse_roots", "lazily", "working_dtype"]
+__all__ = ["OfTensors"]
 
 ITERATIONS = 40  # of a root: for eigenvalues from 1e-6 to 1 it takes about 22
 TOLERANCE = 1e-6  # of a root: the largest distance of the iterated matrix from the identity
 
 
 class OfTensors(Rule):
-    """A rule that treats each parameter alone, and as a whole: its numbers are not treated alike."""
+    """A rule that treats each parameter alone, and as a whole: its numbers are not treated alike.
+
+    Example:
+        >>> from kopt.rules import SOAP
+        >>> isinstance(SOAP(), OfTensors)
+        True
+    """
 
     @abstractmethod
     def init_one(self, parameter: Tensor) -> Nest:

@@ -71,9 +71,9 @@ class Muon(Rule):
         Jordan, Muon: An optimizer for hidden layers in neural networks, 2024; the defaults, and the scale
         "match_rms_adamw", of Liu et al., Muon is Scalable for LLM Training, 2025, section 2.2. As `torch.optim.Muon`,
         which iterates in bfloat16, 9e-3 off after 200 steps, and this in float32; optax.contrib.muon corrects the bias
-        of both parts of Nesterov's sum, 5e-3 off. `keras.optimizers.Muon` takes what has exactly two axes: the kernels
-        of attention and convolutions go to its Adam, the biases of attention, (heads, size), and the model's head to
-        its Muon.
+        of both parts of Nesterov's sum, 5e-3 off. `keras.optimizers.Muon` takes what has exactly two axes:
+        of the 8 hidden matrices of a model with attention, two convolutions and a GRU it takes the GRU's 2, and with
+        them the biases of attention, (heads, size), and of the GRU, and the model's head.
     """
 
     momentum: Number = 0.95

@@ -40,6 +40,21 @@ def test_hidden_matrices_are_kernels_but_the_last_with_their_heads_and_windows_o
     }
 
 
+def test_keras_muon_takes_what_has_two_axes() -> None:
+    """The figure in the docstring: 2 of these 8 hidden matrices, and 5 variables that are none."""
+    keras_own = keras.optimizers.Muon(exclude_layers=[])
+    taken = {one.path for one in attention_model().trainable_variables if not keras_own._should_use_adamw(one)}
+    assert taken == {
+        "gru/gru_cell/kernel",
+        "gru/gru_cell/recurrent_kernel",
+        "gru/gru_cell/bias",
+        "attention/query/bias",
+        "attention/key/bias",
+        "attention/value/bias",
+        "head/kernel",
+    }
+
+
 @pytest.mark.parametrize(("path", "sizes"), [("query", (8, 6)), ("attention_output", (6, 8)), ("conv", (24, 4))])
 def test_all_heads_and_windows_make_one_orthogonal_matrix(path: str, sizes: tuple[int, int]) -> None:
     model = attention_model()
