@@ -10,7 +10,7 @@ from kopt.values.fields import Value
 from kopt.values.registry import Registry
 from kopt.values.types import Nest, Scalar, Tensor, Variable
 
-__all__ = ["Elementwise", "Rule", "TensorState", "cast", "double", "missing_share", "registry", "running_mean"]
+__all__ = ["Elementwise", "Rule", "TensorState", "cast", "missing_share", "registry", "running_mean"]
 
 registry: Registry["Rule"] = Registry("rules")
 
