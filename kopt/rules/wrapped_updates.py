@@ -67,7 +67,8 @@ class Lookahead(Wrapper):
         updates, inner = self.of.update(gradients, state["of"], parameters, rate, count)
         at_end = ops.equal(ops.mod(ops.cast(count, "int32"), self.every), 0)
         found, new_slow = [], []
-        for update, parameter, slow in zip(updates, parameters, state["slow"], strict=True):
+        for update, parameter, past in zip(updates, parameters, state["slow"], strict=True):
+            slow = ops.where(ops.equal(count, 1), parameter, past)  # weights may be set after `init`
             back = cast(1 - self.share, parameter) * (parameter - slow + update)  # 0 at share 1, to the bit
             found.append(ops.where(at_end, update - back, update))
             new_slow.append(ops.where(at_end, parameter + (update - back), slow))

@@ -36,6 +36,16 @@ class Wrapper(Rule):
         """The learning rate to begin with: that of the wrapped rule."""
         return self.of.usual_rate
 
+    @property
+    def has_evaluation_weights(self) -> bool:  # type: ignore[override]
+        """Whether the wrapped rule evaluates other weights than those of training."""
+        return self.of.has_evaluation_weights
+
+    @property
+    def rounding(self) -> float:  # type: ignore[override]
+        """How often larger errors of rounding become than those of a formula by element."""
+        return self.of.rounding
+
     def bind(self, variables: Sequence[Variable]) -> Self:
         return with_field(self, "of", self.of.bind(variables))
 
@@ -48,3 +58,6 @@ class Wrapper(Rule):
 
     def evaluate(self, state: Nest, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
         return self.of.evaluate(self.inner(state), parameters)
+
+    def restore(self, state: Nest, evaluated: Sequence[Tensor]) -> Sequence[Tensor]:
+        return self.of.restore(self.inner(state), evaluated)
