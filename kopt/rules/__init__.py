@@ -6,7 +6,26 @@ A rule that is named in `__all__` of its file is public here.
 # Each file lists its public names.
 # flake8: noqa: F403
 
-from kopt.rules import adam, ademamix, denominators, descent, mars, mechanic, muon, nesterov, normalized, rate_free, rectified, routed, schedule_free, shampoo, signs, soap, wrapped_gradients, wrapped_updates
+from kopt.rules import (
+    adam,
+    ademamix,
+    denominators,
+    descent,
+    mars,
+    mechanic,
+    muon,
+    nesterov,
+    normalized,
+    rate_free,
+    rectified,
+    routed,
+    schedule_free,
+    shampoo,
+    signs,
+    soap,
+    wrapped_gradients,
+    wrapped_updates,
+)
 from kopt.rules.adam import *
 from kopt.rules.ademamix import *
 from kopt.rules.base import Elementwise, Rule, registry
