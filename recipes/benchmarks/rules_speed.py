@@ -25,7 +25,10 @@ from kopt.optimizers import Decayed, Optimizer
 from kopt.rules import registry
 from kopt.values.checks import require
 
-SHAPES = {"200 small": [(64,), (16, 16), (64, 32), (64, 64)] * 50, "10 large": [(1000, 1000)] * 10}
+SHAPES: dict[str, list[tuple[int, ...]]] = {
+    "200 small": [(64,), (16, 16), (64, 32), (64, 64)] * 50,
+    "10 large": [(1000, 1000)] * 10,
+}
 KERAS, FOREACH = "Keras Adam", "torch Adam, foreach"
 
 
@@ -88,7 +91,7 @@ def in_a_loop(optimizer: Any, shapes: Sequence[tuple[int, ...]], steps: int, jit
     return turn
 
 
-def by_torch(shapes: Sequence[tuple[int, ...]], steps: int, **arguments: bool) -> Callable[[], None]:
+def by_torch(shapes: Sequence[tuple[int, ...]], steps: int, **arguments: Any) -> Callable[[], None]:
     """Return a function that updates `steps` times by PyTorch's Adam."""
     import torch
 
