@@ -17,7 +17,7 @@ class NAdamW(Elementwise):
     m = beta_1 * m + (1 - beta_1) * gradient; v = beta_2 * v + (1 - beta_2) * gradient ** 2;
     ahead = beta_1 * m / (1 - beta_1 ** (count + 1)) + (1 - beta_1) * gradient / (1 - beta_1 ** count);
     update = -rate * (ahead / (sqrt(v / (1 - beta_2 ** count)) + epsilon) + weight_decay * parameter).
-    The baseline of AlgoPerf, and a good default where AdamW is one; the usual rate is 1e-3.
+    The baseline of AlgoPerf (with its own correction), and a good default where AdamW is; the usual rate is 1e-3.
 
     Args:
         beta_1: The factor of the running mean of the gradient, in [0, 1).
