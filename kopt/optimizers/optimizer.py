@@ -54,7 +54,8 @@ class Optimizer(ListOptimizer):
     structure: Nest  # of the rule's state
     state_paths: Sequence[tuple[str | int, ...]] = ()
     state_places: Sequence[int | None] = ()  # the position of the tensor that a state variable belongs to
-    evaluation_shown: Variable | None = None  # 1 while the model has the rule's evaluation weights; None without any
+    # 1 more than the number of updates after which the model was given the rule's evaluation weights; 0 when it was not.
+    evaluation_shown: Variable | None = None
 
     def __init__(self, rule: Rule, learning_rate: Scalar = 0.001, **arguments: Json):
         require(isinstance(rule, Rule), "rule", "must be a kopt rule", rule)
@@ -88,7 +89,7 @@ class Optimizer(ListOptimizer):
                 for (path, leaf), place in zip(leaves, self.state_places)
             ]
             if self.bound.has_evaluation_weights:
-                self.evaluation_shown = self.add_variable((), "zeros", name="evaluation_shown")
+                self.evaluation_shown = self.add_variable((), "zeros", dtype="int64", name="evaluation_shown")
 
     def _start(self, variables: Sequence[Variable]) -> Nest:
         """Return the rule's state before the first update."""
@@ -149,6 +150,17 @@ class Optimizer(ListOptimizer):
         return self.packing.unpack(self.rule_at(count).restore(self.structured(state), tensors))
 
     @property
+    def shows_evaluation(self) -> bool:
+        """Whether the model has the rule's evaluation weights, and has not been trained since."""
+        shown = self.evaluation_shown
+        return shown is not None and int(tf.convert_to_tensor(shown)) == int(tf.convert_to_tensor(self.iterations)) + 1
+
+    def show_evaluation(self, shown: bool) -> None:
+        """Note whether the model has the rule's evaluation weights."""
+        assert self.evaluation_shown is not None
+        self.evaluation_shown.assign(int(tf.convert_to_tensor(self.iterations)) + 1 if shown else 0)
+
+    @property
     def trained(self) -> Sequence[Variable]:
         """The variables that the optimizer was built for, in the order of the rule's parameters."""
         return self._trainable_variables
@@ -164,7 +176,7 @@ class Optimizer(ListOptimizer):
     def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
         """Do Keras' work at the end of training; warn when the model does not have the rule's evaluation weights."""
         super().finalize_variable_values(var_list)
-        if self.evaluation_shown is not None and not float(keras.ops.convert_to_numpy(self.evaluation_shown)):
+        if self.evaluation_shown is not None and not self.shows_evaluation:
             said = "the model has the weights of training, not those for evaluation, of %r: "
             said += "fit it with kopt.fit, or with kopt.callbacks.RuleWeights() among the callbacks"
             log.warning(said, self.rule)

@@ -15,17 +15,17 @@ class NAdamW(Elementwise):
     """AdamW with Nesterov's momentum: the newest gradient counts once more.
 
     m = beta_1 * m + (1 - beta_1) * gradient; v = beta_2 * v + (1 - beta_2) * gradient ** 2;
-    ahead = beta_1 * m / (1 - beta_1 ** (count + 1)) + (1 - beta_1) * gradient / (1 - beta_1 ** count);
+    ahead = (beta_1 * m + (1 - beta_1) * gradient) / (1 - beta_1 ** count);
     update = -rate * (ahead / (sqrt(v / (1 - beta_2 ** count)) + epsilon) + weight_decay * parameter).
-    The baseline of AlgoPerf (with its own correction), and a good default where AdamW is; the usual rate is 1e-3.
+    The baseline of AlgoPerf, and a good default where AdamW is; the usual rate is 1e-3.
 
     Args:
         beta_1: The factor of the running mean of the gradient, in [0, 1).
         beta_2: The factor of the running mean of the squared gradient, in [0, 1).
         epsilon: Added to the root after its correction, >= 0.
         weight_decay: The share of a parameter that an update subtracts at rate 1, >= 0.
-        corrected_ahead: Whether the bias of m is corrected for the next count, as by Dozat and optax, or for this one,
-            as in AlgoPerf's code.
+        corrected_ahead: Whether the bias of m in `ahead` is corrected for the next count, 1 - beta_1 ** (count + 1), as
+            by Dozat and optax, or for this one, as in AlgoPerf's code.
 
     Raises:
         ValueError: When a number is out of range.
@@ -37,8 +37,8 @@ class NAdamW(Elementwise):
 
     Source:
         Dozat, Incorporating Nesterov Momentum into Adam, 2016, algorithm 2 with a constant beta_1, and the decay of
-        AdamW, as `optax.nadamw`. Others end up to so far from it after 200 updates at rate 0.01, in which numbers move
-        by 0.9: AlgoPerf's code, which is `corrected_ahead=False`, 0.005; `torch.optim.NAdam`, whose beta_1 grows from
+        AdamW, corrected as in AlgoPerf's code. Others end up to so far from it after 200 updates at rate 0.01, in which
+        numbers move by 0.9: `optax.nadamw`, which is `corrected_ahead=True`, 0.005; from that one, `torch.optim.NAdam`, whose beta_1 grows from
         its half, 0.06; `keras.optimizers.Nadam`, whose beta_1 grows 250 times as fast, 0.03.
     """
 
@@ -46,7 +46,7 @@ class NAdamW(Elementwise):
     beta_2: Number = 0.999
     epsilon: Number = 1e-8
     weight_decay: Number = 1e-4
-    corrected_ahead: bool = True
+    corrected_ahead: bool = False
     keeps_infinity = True
     packs = True
 

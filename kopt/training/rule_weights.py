@@ -139,26 +139,28 @@ class WeightsOfRules:
         if not float(self.evaluation.shown) and self.optimizers and all(one.built for one in self.optimizers):
             self.fill()
             self.evaluation.show()
-            self.mark(1.0)
+            self.mark(True)
 
     def hide(self) -> None:
         """Put the weights of training back into the model."""
-        if float(self.evaluation.shown):
-            if not self.evaluation.untouched():
-                self.refill()
-            self.evaluation.hide()
-            self.mark(0.0)
+        if not float(self.evaluation.shown):
+            return
+        if not all(one.shows_evaluation for one in self.optimizers):
+            self.evaluation.forget()  # a fit without this callback has trained the weights that were shown
+        elif not self.evaluation.untouched():
+            self.refill()
+        self.evaluation.hide()
+        self.mark(False)
 
-    def mark(self, shown: float) -> None:
+    def mark(self, shown: bool) -> None:
         """Note with each optimizer whether the model has its evaluation weights."""
         for optimizer in self.optimizers:
-            assert optimizer.evaluation_shown is not None
-            optimizer.evaluation_shown.assign(shown)
+            optimizer.show_evaluation(shown)
 
     def recognize(self) -> None:
         """See that a model has evaluation weights whose file Keras has loaded, which drops all but the optimizers'."""
-        marks = [one.evaluation_shown for one in self.optimizers if one.evaluation_shown is not None]
-        if marks and all(float(tf.convert_to_tensor(mark)) for mark in marks) and not float(self.evaluation.shown):
+        shown = bool(self.optimizers) and all(one.shows_evaluation for one in self.optimizers)
+        if shown and not float(self.evaluation.shown):
             self.evaluation.shown.set(1.0)
             self.evaluation.size.set(-1.0)  # which no weights have: they are taken as set by somebody
 

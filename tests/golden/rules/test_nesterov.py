@@ -34,16 +34,17 @@ def adan(parameters, **arguments):
 
 
 CASES = [
-    Case(NAdamW(), optax_oracle(optax.nadamw)),
+    Case(NAdamW(corrected_ahead=True), optax_oracle(optax.nadamw)),
     Case(
-        NAdamW(0.8, 0.99, 1e-6, 0.1),
+        NAdamW(0.8, 0.99, 1e-6, 0.1, True),
         optax_oracle(lambda rate: optax.nadamw(rate, 0.8, 0.99, eps=1e-6, weight_decay=0.1)),
     ),
-    Case(NAdamW(0.95, 0.9, 1e-3, 0), optax_oracle(lambda rate: optax.nadam(rate, 0.95, 0.9, eps=1e-3))),
+    Case(NAdamW(0.95, 0.9, 1e-3, 0, True), optax_oracle(lambda rate: optax.nadam(rate, 0.95, 0.9, eps=1e-3))),
     Case(
-        NAdamW(0.9, 0.99, weight_decay=0.1, corrected_ahead=False),
+        NAdamW(0.9, 0.99, weight_decay=0.1),
         optax_oracle(lambda rate: algoperf(rate, 0.9, 0.99, 1e-8, 0.1)),
     ),
+    Case(NAdamW(), optax_oracle(lambda rate: algoperf(rate, 0.9, 0.999, 1e-8, 1e-4))),
     Case(Adan(), torch_oracle(adan)),
     Case(
         Adan(0.9, 0.8, 0.95, 1e-6, 0.1),

@@ -6,13 +6,12 @@ import pathlib
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import kopt
 from kopt import callbacks
 from kopt.optimizers import Decayed, Optimizer
 from kopt.rules import Momentum, ScheduleFreeAdamW, ScheduleFreeSGD
-from kopt.training import Loop
+from kopt.training import Loop, minimize
 from kopt.training.rule_weights import RuleWeights
 
 HOW = {"batch_size": 20, "shuffle": False, "verbose": 0}
@@ -274,7 +273,7 @@ def test_a_recipes_files_have_x(tmp_path) -> None:
         for weight in x:
             assert any(one.shape == weight.shape and np.array_equal(one, weight) for one in read), name
     model = kopt.load_model(pathlib.Path(done.folder) / "model.keras")
-    assert float(tf.convert_to_tensor(model.optimizer.evaluation_shown)) == 1
+    assert model.optimizer.shows_evaluation
     for one, y in zip(x, model.optimizer.kopt_evaluation.arrays, strict=True):
         assert np.any(one != y.numpy())
 
@@ -299,6 +298,19 @@ def test_a_fit_without_the_callback_says_so(network, points, caplog) -> None:
     assert "fit it with kopt.fit, or with kopt.callbacks.RuleWeights() among the callbacks" in caplog.text
 
 
+def test_a_fit_without_the_callback_trains_what_is_shown(network, points, caplog) -> None:
+    """It says so, and the next fit goes on from there."""
+    model, looks = network(optimizer()), Looks()
+    fitted(model, "loop", points, epochs=2)
+    with caplog.at_level(logging.WARNING, "kopt"):
+        model.fit(*points, **HOW)
+    assert "the model has the weights of training" in caplog.text
+    trained = model.get_weights()
+    fitted(model, "loop", points, [looks], epochs=1)
+    np.testing.assert_array_equal(looks.batch[0], trained[0])
+    assert model.optimizer.shows_evaluation
+
+
 def test_a_rule_without_evaluation_weights_is_left_alone(network, points) -> None:
     shown, plain = network(optimizer(Momentum())), network(optimizer(Momentum()))
     shown.fit(*points, callbacks=[RuleWeights()], **HOW)
@@ -318,3 +330,29 @@ def test_an_unbuilt_model_is_refused(network, points) -> None:
     model = network(optimizer(), with_input=False)
     with pytest.raises(ValueError, match="^model must be built before its rule's weights are shown, got"):
         model.fit(*points, callbacks=[RuleWeights()], **HOW)
+
+
+def test_an_evaluation_in_mid_epoch_changes_no_training(network, points) -> None:
+    class Evaluates(keras.callbacks.Callback):
+        def __init__(self, shows: RuleWeights) -> None:
+            super().__init__()
+            self.shows, self.seen = shows, list[list[np.ndarray]]()
+
+        def on_train_batch_end(self, batch, logs=None):
+            before = self.model.get_weights()
+            self.shows.on_test_begin()
+            self.seen = [before, self.model.get_weights()]
+            self.shows.on_test_end()
+
+    shows, plain, model = RuleWeights(), network(optimizer()), network(optimizer())
+    evaluates = Evaluates(shows)
+    plain.fit(*points, callbacks=[RuleWeights()], epochs=2, **HOW)
+    model.fit(*points, callbacks=[shows, evaluates], epochs=2, **HOW)
+    same(model, plain)
+    assert np.any(evaluates.seen[0][0] != evaluates.seen[1][0])
+    np.testing.assert_array_equal(evaluates.seen[1][0], model.get_weights()[0])
+
+
+def test_minimize_returns_x() -> None:
+    """By hand: z is 0.5 and 0.75, x their mean, and y = (x + z) / 2 = 0.6875."""
+    assert minimize(lambda w: (w - 1) ** 2, 0, ScheduleFreeSGD(0.5), rate=0.25, steps=2).parameters == 0.625
