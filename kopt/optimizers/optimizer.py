@@ -54,7 +54,7 @@ class Optimizer(ListOptimizer):
     structure: Nest  # of the rule's state
     state_paths: Sequence[tuple[str | int, ...]] = ()
     state_places: Sequence[int | None] = ()  # the position of the tensor that a state variable belongs to
-    # 1 more than the number of updates after which the model was given the rule's evaluation weights; 0 when it was not.
+    # 1 more than the number of updates after which the model was given the rule's evaluation weights; 0 without them
     evaluation_shown: Variable | None = None
 
     def __init__(self, rule: Rule, learning_rate: Scalar = 0.001, **arguments: Json):

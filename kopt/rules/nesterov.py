@@ -38,8 +38,8 @@ class NAdamW(Elementwise):
     Source:
         Dozat, Incorporating Nesterov Momentum into Adam, 2016, algorithm 2 with a constant beta_1, and the decay of
         AdamW, corrected as in AlgoPerf's code. Others end up to so far from it after 200 updates at rate 0.01, in which
-        numbers move by 0.9: `optax.nadamw`, which is `corrected_ahead=True`, 0.005; from that one, `torch.optim.NAdam`, whose beta_1 grows from
-        its half, 0.06; `keras.optimizers.Nadam`, whose beta_1 grows 250 times as fast, 0.03.
+        numbers move by 0.9: `optax.nadamw`, which is `corrected_ahead=True`, 0.005; from that one, `torch.optim.NAdam`,
+        whose beta_1 grows from its half, 0.06; `keras.optimizers.Nadam`, whose beta_1 grows 250 times as fast, 0.03.
     """
 
     beta_1: Number = 0.9
