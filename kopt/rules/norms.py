@@ -1,29 +1,57 @@
-"""Norms of a tensor, whole and by output units, in float32 for any dtype; and the scale that bounds one."""
+"""Norms of a tensor, whole, along an axis and by output units; and the scale that bounds one."""
 
+import tensorflow as tf
 from keras import ops
 
+from kopt.rules.matrices import working_dtype
 from kopt.values.types import Tensor
 
-__all__ = ["limited", "norm", "unit_norms"]
+__all__ = ["length", "limited", "mean_length", "unit_norms"]
 
 
-def norm(tensor: Tensor) -> Tensor:
-    """Return the Euclidean norm of all numbers of a tensor.
+def length(tensor: Tensor, axis: int | None = None) -> Tensor:
+    """Return the Euclidean norm of a tensor or, along an axis, of its parts; at least in float32.
+
+    The numbers are divided by the largest one first: the squares of 1e30 and of 1e-30 are no float32 numbers.
 
     Args:
         tensor: A tensor of any shape; of no numbers the norm is 0.
+        axis: The axis along which parts are measured; None for all numbers.
 
     Returns:
-        A float32 scalar.
+        A scalar or, along an axis, a tensor with that axis of size 1.
 
     Example:
-        >>> float(norm(ops.array([3.0, 4.0])))
+        >>> float(length(tf.constant([3e30, 4e30]))) == float(tf.constant(5e30))
+        True
+
+    Source:
+        Blue, A Portable Fortran Program to Find the Euclidean Norm of a Vector, 1978.
+    """
+    numbers = tf.cast(tensor, working_dtype(tensor))
+    largest = tf.maximum(tf.reduce_max(tf.abs(numbers), axis, keepdims=True), 0)  # of no numbers it is -inf
+    scaled = tf.math.divide_no_nan(numbers, largest)
+    whole = largest * tf.sqrt(tf.reduce_sum(tf.square(scaled), axis, keepdims=True))
+    return tf.reshape(whole, []) if axis is None else whole
+
+
+def mean_length(tensor: Tensor) -> Tensor:
+    """Return the root of the mean square of a tensor; 0 of a tensor without numbers.
+
+    Args:
+        tensor: A tensor of any shape.
+
+    Returns:
+        A scalar, at least in float32.
+
+    Example:
+        >>> round(float(mean_length(tf.constant([1.0, 7.0]))), 3)
         5.0
 
     Source:
         Folklore.
     """
-    return ops.sqrt(ops.sum(ops.square(ops.cast(tensor, "float32"))))
+    return length(tensor) / max(1, tensor.shape.num_elements()) ** 0.5
 
 
 def unit_norms(tensor: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from kopt.rules.base import cast, registry
-from kopt.rules.norms import norm
+from kopt.rules.norms import length
 from kopt.rules.wrapping import Wrapper
 from kopt.values.checks import require
 from kopt.values.fields import Number
@@ -163,10 +163,10 @@ class LayerScaled(UpdateWrapper):
         return min(self.of.usual_rate, 0.01)
 
     def changed(self, update: Tensor, gradient: Tensor, parameter: Tensor, rate: Scalar) -> Tensor:
-        size, length = norm(parameter), norm(update)
-        usable = (size > 0) & (length > 0)
-        unit = update / ops.cast(ops.where(usable, length, 1.0), update.dtype)
-        scaled = unit * ops.cast(ops.cast(self.trust, "float32") * size, update.dtype) * rate
+        size, step = length(parameter), length(update)
+        usable = (size > 0) & (step > 0)
+        unit = update / ops.cast(ops.where(usable, step, ops.ones_like(step)), update.dtype)
+        scaled = unit * ops.cast(ops.cast(self.trust, size.dtype) * size, update.dtype) * rate
         return ops.where(usable, scaled, update)
 
 

@@ -106,6 +106,18 @@ RULES = [
     rules.DoG(1e-3, weight_decay=0.1),
     rules.DoG(1e-3, layerwise=True),
     rules.Mechanic(rules.Adam(), first_scale=1e-3),
+    # of whole tensors
+    rules.LARS(0.1, 0.8, trust=0.1, nesterov=True),
+    rules.LAMB(weight_decay=0.1),
+    rules.NovoGrad(weight_decay=0.1),
+    rules.AdamMini(weight_decay=0.1),
+    # that save memory
+    rules.Adafactor(weight_decay=0.1),
+    rules.SM3(0.8, 0.9),
+    rules.Adam8bit(weight_decay=0.1, block=4, least=2),
+    rules.GaLore(weight_decay=0.1, rank=1, every=2, scale=1.0),
+    rules.APOLLO(weight_decay=0.1, every=2, scale=4.0),
+    rules.APOLLO(rank=1, every=2, scale=1.0, by="channel"),
 ]
 # A wrapper with the numbers by which it is the wrapped rule, where it has such numbers.
 NEUTRAL: dict[str, Callable[[rules.Rule], rules.Rule]] = {
