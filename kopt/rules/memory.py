@@ -39,9 +39,6 @@ def state_bytes(rule: Rule, shapes: Sequence[Sequence[int]], dtype: DType = "flo
         Folklore.
     """
 
-    @tf.function
-    def start() -> list[tf.Tensor]:
-        return tf.nest.flatten(rule.init([tf.zeros(shape, dtype) for shape in shapes]))
-
-    made = start.get_concrete_function().outputs  # traced and not run
-    return sum(one.shape.num_elements() * one.dtype.size for one in made)
+    with tf.Graph().as_default():  # described and never run
+        state = tf.nest.flatten(rule.init([tf.zeros(shape, dtype) for shape in shapes]))
+    return sum(int(one.shape.num_elements()) * int(one.dtype.size) for one in state)

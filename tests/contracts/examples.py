@@ -115,9 +115,9 @@ RULES = [
     rules.Adafactor(weight_decay=0.1),
     rules.SM3(0.8, 0.9),
     rules.Adam8bit(weight_decay=0.1, block=4, least=2),
-    rules.GaLore(weight_decay=0.1, rank=1, every=2, scale=1.0),
-    rules.APOLLO(weight_decay=0.1, every=2, scale=4.0),
-    rules.APOLLO(rank=1, every=2, scale=1.0, by="channel"),
+    rules.GaLore(0.5, 0.9, weight_decay=0.1, rank=1, every=5, scale=1.0),
+    rules.APOLLO(weight_decay=0.1, every=50, scale=4.0),
+    rules.APOLLO(0.8, 0.9, rank=2, every=50, scale=1.0, by="channel"),
 ]
 # A wrapper with the numbers by which it is the wrapped rule, where it has such numbers.
 NEUTRAL: dict[str, Callable[[rules.Rule], rules.Rule]] = {
