@@ -1,6 +1,7 @@
 """Routed: parameters to rules by selectors, in fit and by itself."""
 
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -121,8 +122,9 @@ def test_shared_numbers_and_evaluation_weights_of_the_parts_pass_through() -> No
 
 def test_its_numbers_are_searched_scheduled_and_set_on_the_command_line() -> None:
     assert number_paths(RULE)[:2] == ["routes.0.rule.momentum", "rest.beta_1"]
-    filled = Space(RULE, {"routes.0.rule.momentum": Range(0.1, 0.9)}).fill({"routes.0.rule.momentum": 0.3})
-    assert filled == Routed({select.biases: Momentum(0.3)}, rest=Adam())
+    space = Space(RULE, {"routes.0.rule.momentum": Range(0.1, 0.9)})
+    assert space.fill({"routes.0.rule.momentum": 0.3}) == Routed({select.biases: Momentum(0.3)}, rest=Adam())
+    assert space.fill(keras_tuner.HyperParameters()) == Routed({select.biases: Momentum(0.1)}, rest=Adam())
     recipe = Recipe("example", Digits(examples=60), schedule=schedules.Constant(0.1), rule=RULE)
     args = ["--rule.routes.0.rule.momentum", "0.5", "--rule.rest.beta-1", "0.7"]
     assert command_line(Command(recipe), quick={}, args=args).of.rule == Routed(
