@@ -35,6 +35,7 @@ class Rule(Value):
 
     in_fit = "kopt.optimizers.Optimizer({}) in compile"
     usual_rate: ClassVar[float] = 1e-3  # the learning rate to begin with
+    has_evaluation_weights: ClassVar[bool] = False  # whether `evaluate` returns other weights than those of training
     rounding: ClassVar[float] = 1.0  # how often larger errors of rounding become than those of a formula by element
 
     def bind(self, variables: Sequence[Variable]) -> "Rule":
@@ -63,8 +64,12 @@ class Rule(Value):
         """
 
     def evaluate(self, state: Nest, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return the parameters for evaluation: the same, unless the rule keeps other weights for it."""
+        """Return the parameters for evaluation: the same, unless the rule `has_evaluation_weights`."""
         return parameters
+
+    def restore(self, state: Nest, evaluated: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the parameters of training that have these for evaluation: the inverse of `evaluate`."""
+        return evaluated
 
 
 class Elementwise(Rule):
