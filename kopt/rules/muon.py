@@ -93,6 +93,11 @@ class Muon(Rule):
         require(self.epsilon >= 0, "epsilon", "must be >= 0", self.epsilon)
         require(self.rest_rate >= 0, "rest_rate", "must be >= 0", self.rest_rate)
 
+    @property
+    def has_evaluation_weights(self) -> bool:  # type: ignore[override]
+        """Whether the rest evaluates other weights than those of training."""
+        return self.rest.has_evaluation_weights
+
     def bind(self, variables: Sequence[Variable]) -> Rule:
         leading = self.leading_of(variables)
         others = [variable for variable, axes in zip(variables, leading) if not axes]
@@ -139,6 +144,16 @@ class Muon(Rule):
         part = self.part_of_rest(parameters)
         rest = part.update_into(updates, gradients, state["rest"], parameters, rate=slow, count=count)
         return updates, {"momentum": momenta, "rest": rest}
+
+    def evaluate(self, state: Nest, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
+        found, part = list(parameters), self.part_of_rest(parameters)
+        part.write(part.rule.evaluate, state["rest"], found)
+        return found
+
+    def restore(self, state: Nest, evaluated: Sequence[Tensor]) -> Sequence[Tensor]:
+        found, part = list(evaluated), self.part_of_rest(evaluated)
+        part.write(part.rule.restore, state["rest"], found)
+        return found
 
     def update_matrix(
         self, gradient: Tensor, momentum: Tensor, parameter: Tensor, rate: Scalar, axes: int

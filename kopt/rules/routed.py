@@ -1,6 +1,6 @@
 """Routed: other rules for other parameters, chosen by selectors."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import keras
@@ -89,6 +89,25 @@ class Routed(Rule):
         routes = ", ".join(f"{route.to!r}: {route.rule!r}" for route in self.routes)
         return f"Routed({{{routes}}}, rest={self.rest!r})"
 
+    @property
+    def usual_rate(self) -> float:  # type: ignore[override]
+        """The learning rate to begin with: that of the rest."""
+        return self.rest.usual_rate
+
+    @property
+    def has_evaluation_weights(self) -> bool:  # type: ignore[override]
+        """Whether a rule evaluates other weights than those of training."""
+        return any(rule.has_evaluation_weights for rule in self.rules())
+
+    @property
+    def rounding(self) -> float:  # type: ignore[override]
+        """How often larger errors of rounding become than those of a formula by element."""
+        return max(rule.rounding for rule in self.rules())
+
+    def rules(self) -> list[Rule]:
+        """Return the rules of all routes, then that of the rest."""
+        return [*(route.rule for route in self.routes), self.rest]
+
     def bind(self, variables: Sequence[Variable]) -> Rule:
         held = [[route.to.holds(known(variable)) for variable in variables] for route in self.routes]
         for route, found in zip(self.routes, held):
@@ -117,9 +136,13 @@ class Routed(Rule):
     def evaluate(self, state: Nest, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
         found = list(parameters)
         for name, part in self.parts().items():
-            if part.positions:
-                values = part.rule.evaluate(gathered(state[name], part.positions), among(parameters, part.positions))
-                replace_at(found, part.positions, values)
+            part.write(part.rule.evaluate, state[name], found)
+        return found
+
+    def restore(self, state: Nest, evaluated: Sequence[Tensor]) -> Sequence[Tensor]:
+        found = list(evaluated)
+        for name, part in self.parts().items():
+            part.write(part.rule.restore, state[name], found)
         return found
 
 
@@ -133,10 +156,10 @@ class BoundRouted(Routed):
         def __init__(self, routes: tuple[Route, ...], rest: Rule, places: tuple[int, ...]) -> None: ...
 
     def parts(self) -> "dict[str, Part]":
-        rules = {f"route_{place}": route.rule for place, route in enumerate(self.routes)} | {"rest": self.rest}
+        names = [*(f"route_{place}" for place in range(len(self.routes))), "rest"]
         return {
             name: Part(rule, tuple(position for position, at in enumerate(self.places) if at == place))
-            for place, (name, rule) in enumerate(rules.items())
+            for place, (name, rule) in enumerate(zip(names, self.rules()))
         }
 
 
@@ -169,6 +192,12 @@ class Part(NamedTuple):
         found, inner = self.rule.update(given, gathered(state, self.positions), before, rate, count)
         replace_at(updates, self.positions, found)
         return spread(inner, self.positions, len(parameters))
+
+    def write(self, convert: Callable[[Nest, Sequence[Tensor]], Sequence[Tensor]], state: Nest, values: Nest) -> None:
+        """Replace the values of the rule's parameters by what `evaluate` or `restore` of the rule makes of them."""
+        if self.positions:
+            inner = gathered(state, self.positions)
+            replace_at(values, self.positions, convert(inner, among(values, self.positions)))
 
 
 class NameOnly(NamedTuple):

@@ -31,14 +31,14 @@ def package(every: int = 20, graft: str = "sgd", **arguments: Any) -> Oracle:
 CASES = [
     Case(Shampoo(), package(), tolerance=1e-3),
     Case(
-        Shampoo(0.8, 0.99, weight_decay=0.1, start=5, every=7, block=3, graft="rmsprop", nesterov=False),
+        Shampoo(0.8, 0.99, weight_decay=0.1, start=5, every=7, block=4, graft="rmsprop", nesterov=False),
         package(
             7,
             "rmsprop",
             betas=(0.8, 0.99),
             weight_decay=0.1,
             start_preconditioning_step=5,
-            block_size=3,
+            block_size=4,
             nesterov=False,
         ),
         tolerance=1e-3,
@@ -52,8 +52,13 @@ CASES = [
         tolerance=1e-3,
     ),
     Case(
-        Shampoo(0.0, 0.99, start=1, every=1, graft="none", matrix_epsilon=1e-4),
-        package(1, "none", betas=(0.0, 0.99), start_preconditioning_step=1, matrix_eps=1e-4),
+        Shampoo(0.0, 0.99, start=1, every=4, graft="none", matrix_epsilon=1e-4),
+        package(4, "none", betas=(0.0, 0.99), start_preconditioning_step=1, matrix_eps=1e-4),
+        tolerance=1e-3,
+    ),
+    Case(
+        Shampoo(graft="rmsprop", matrix_epsilon=1e-4),
+        package(20, "rmsprop", matrix_eps=1e-4, use_svd=True),  # roots by singular values
         tolerance=1e-3,
     ),
 ]

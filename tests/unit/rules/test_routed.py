@@ -1,6 +1,7 @@
 """Routed: parameters to rules by selectors, in fit and by itself."""
 
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +10,7 @@ from kopt import callbacks, schedules, select
 from kopt.data import Digits
 from kopt.experiment.recipe import Command, Recipe, command_line
 from kopt.optimizers import Decayed, Optimizer
-from kopt.rules import Adam, AdamW, GradientDescent, Momentum, Route, Routed
+from kopt.rules import Adam, AdamW, GradientDescent, Momentum, Muon, Route, Routed
 from kopt.rules.base import Rule
 from kopt.tuning import Range, Space
 from kopt.values import number_paths
@@ -28,8 +29,15 @@ class Middle(Rule):
         each = [{"sum": old["sum"] + gradient} for old, gradient in zip(state["each"], gradients)]
         return [-tf.ones_like(one) * shared for one in parameters], {"shared": shared, "each": each}
 
+    has_evaluation_weights = True
+    usual_rate = 0.5
+    rounding = 10.0
+
     def evaluate(self, state, parameters):
         return [one + inner["sum"] for one, inner in zip(parameters, state["each"])]
+
+    def restore(self, state, evaluated):
+        return [one - inner["sum"] for one, inner in zip(evaluated, state["each"])]
 
 
 def small_model(optimizer: keras.optimizers.Optimizer) -> keras.Model:
@@ -116,13 +124,28 @@ def test_shared_numbers_and_evaluation_weights_of_the_parts_pass_through() -> No
     updates, state = bound.update(gradients, bound.init(parameters), parameters, 0.5, 1)
     assert [float(one[0]) for one in updates] == [-1, -1010, -50, -1010]
     assert float(state["route_0"]["shared"]) == 1010 and float(state["rest"]["route_0"]["shared"]) == 1
-    assert [float(one[0]) for one in bound.evaluate(state, parameters)] == [1, 11, 2, 1003]
+    evaluated = bound.evaluate(state, parameters)
+    assert [float(one[0]) for one in evaluated] == [1, 11, 2, 1003]
+    assert [float(one[0]) for one in bound.restore(state, evaluated)] == [0, 1, 2, 3]
+    assert bound.has_evaluation_weights and not RULE.has_evaluation_weights
+    assert (bound.rounding, RULE.rounding, bound.usual_rate) == (10, 1, GradientDescent.usual_rate)
+
+
+def test_evaluation_weights_of_the_rest_of_muon_pass_through() -> None:
+    rule, parameters = Muon(rest=Middle()), [tf.ones((2, 3)), tf.zeros(2)]
+    assert rule.has_evaluation_weights and not Muon().has_evaluation_weights
+    _, state = rule.update([tf.ones((2, 3)), tf.ones(2)], rule.init(parameters), parameters, 0.1, 1)
+    evaluated = rule.evaluate(state, parameters)
+    np.testing.assert_array_equal(evaluated[0], parameters[0])
+    np.testing.assert_array_equal(evaluated[1], [1, 1])
+    np.testing.assert_array_equal(rule.restore(state, evaluated)[1], [0, 0])
 
 
 def test_its_numbers_are_searched_scheduled_and_set_on_the_command_line() -> None:
     assert number_paths(RULE)[:2] == ["routes.0.rule.momentum", "rest.beta_1"]
-    filled = Space(RULE, {"routes.0.rule.momentum": Range(0.1, 0.9)}).fill({"routes.0.rule.momentum": 0.3})
-    assert filled == Routed({select.biases: Momentum(0.3)}, rest=Adam())
+    space = Space(RULE, {"routes.0.rule.momentum": Range(0.1, 0.9)})
+    assert space.fill({"routes.0.rule.momentum": 0.3}) == Routed({select.biases: Momentum(0.3)}, rest=Adam())
+    assert space.fill(keras_tuner.HyperParameters()) == Routed({select.biases: Momentum(0.1)}, rest=Adam())
     recipe = Recipe("example", Digits(examples=60), schedule=schedules.Constant(0.1), rule=RULE)
     args = ["--rule.routes.0.rule.momentum", "0.5", "--rule.rest.beta-1", "0.7"]
     assert command_line(Command(recipe), quick={}, args=args).of.rule == Routed(
