@@ -51,7 +51,7 @@ class Optimizer(ListOptimizer):
     structure: Nest  # of the rule's state
     state_names: Sequence[str] = ()
     state_places: Sequence[int | None] = ()  # the position of the parameter that a state variable belongs to
-    # 1 more than the number of updates after which the model was given the rule's evaluation weights; 0 when it was not.
+    # 1 more than the number of updates after which the model got the rule's evaluation weights; 0 when it has others.
     evaluation_shown: Variable | None = None
 
     def __init__(self, rule: Rule, learning_rate: Scalar = 0.001, **arguments: Json):
