@@ -99,15 +99,16 @@ class Optimizer(ListOptimizer):
         return at_zero
 
     def _state_variable(self, path: Sequence[str | int], leaf: Tensor, parameter: Variable | None) -> Variable:
-        """Make the variable of one tensor of the state, placed like its parameter when it has the same shape."""
+        """Make the variable of one tensor of the state, placed like its parameter when it has its shape and dtype."""
         name = "_".join(step for step in path if isinstance(step, str))
 
         def start(shape: Sequence[int], dtype: DType = None) -> Tensor:
             return keras.ops.cast(leaf, dtype)
 
-        if parameter is not None and tuple(parameter.shape) == tuple(leaf.shape):
+        dtype = keras.backend.standardize_dtype(leaf.dtype)
+        if parameter is not None and (tuple(parameter.shape), parameter.dtype) == (tuple(leaf.shape), dtype):
             return self.add_variable_from_reference(parameter, name=name, initializer=start)
-        return self.add_variable(leaf.shape, start, dtype=keras.backend.standardize_dtype(leaf.dtype), name=name)
+        return self.add_variable(leaf.shape, start, dtype=dtype, name=name)
 
     def compute(
         self,
