@@ -6,6 +6,7 @@ from typing import Self
 from keras import ops
 
 from kopt.rules.base import Rule, cast, double, registry
+from kopt.rules.in_float32 import InFloat32
 from kopt.rules.rate_free import at_first
 from kopt.values.checks import require
 from kopt.values.field_paths import with_field
@@ -16,7 +17,7 @@ __all__ = ["Mechanic"]
 
 
 @registry.register
-class Mechanic(Rule):
+class Mechanic(InFloat32):
     """Another rule whose updates are summed and scaled by a learned number, in place of a tuned rate.
 
     delta = (parameter - start) / sum(s) + the rule's update; new parameter = start + sum(s) * delta, with the new s.
@@ -69,14 +70,14 @@ class Mechanic(Rule):
     def bind(self, variables: Sequence[Variable]) -> Self:
         return with_field(self, "of", self.of.bind(variables))
 
-    def init(self, parameters: Sequence[Tensor]) -> Nest:
+    def begin(self, parameters: Sequence[Tensor]) -> Nest:
         zeros = ops.zeros(self.betas, "float64")
         scale = zeros + double(self.first_scale)
         starts = [one + ops.zeros_like(one) for one in parameters]
         held = {"reward": zeros, "largest": zeros, "variance": zeros, "scale": scale}
         return {"of": self.of.init(parameters), "start": starts, **held}
 
-    def update(
+    def advance(
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], Nest]:
         changes, inner = self.of.update(gradients, state["of"], parameters, rate, count)

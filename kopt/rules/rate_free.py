@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from keras import ops
 
-from kopt.rules.base import Rule, cast, double, missing_share, registry, running_mean
+from kopt.rules.base import cast, double, missing_share, registry, running_mean
+from kopt.rules.in_float32 import InFloat32
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Nest, Scalar, Tensor
@@ -13,7 +14,7 @@ __all__ = ["DAdaptAdam", "DoG", "Prodigy"]
 
 
 @registry.register
-class Prodigy(Rule):
+class Prodigy(InFloat32):
     """Adam whose rate d is an estimate of the distance from the start to the solution.
 
     b = rate, or rate * sqrt(1 - beta_2 ** count) / (1 - beta_1 ** count) when corrected; d is that of the last update.
@@ -74,7 +75,7 @@ class Prodigy(Rule):
         require_estimate(self.d0, self.growth_rate)
         require(self.d_coef > 0, "d_coef", "must be > 0", self.d_coef)
 
-    def init(self, parameters: Sequence[Tensor]) -> Nest:
+    def begin(self, parameters: Sequence[Tensor]) -> Nest:
         zeros = ops.zeros_like
         each = [
             {"momentum": zeros(one), "velocity": zeros(one), "sum": zeros(one), "start": one + zeros(one)}
@@ -82,7 +83,7 @@ class Prodigy(Rule):
         ]
         return {"each": each, "d": double(self.d0), "d_max": double(self.d0), "numerator": double(0.0)}
 
-    def update(
+    def advance(
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], Nest]:
         d, d0 = state["d"], double(self.d0)
@@ -116,7 +117,7 @@ class Prodigy(Rule):
 
 
 @registry.register
-class DAdaptAdam(Rule):
+class DAdaptAdam(InFloat32):
     """Adam whose rate d is a lower bound of the distance from the start to the solution: D-Adaptation.
 
     b = rate, or rate * sqrt(1 - beta_2 ** count) / (1 - beta_1 ** count) when corrected; d is that of the last update,
@@ -164,12 +165,12 @@ class DAdaptAdam(Rule):
         require_adaptive(self.beta_1, self.beta_2, self.epsilon, self.weight_decay)
         require_estimate(self.d0, self.growth_rate)
 
-    def init(self, parameters: Sequence[Tensor]) -> Nest:
+    def begin(self, parameters: Sequence[Tensor]) -> Nest:
         zeros = ops.zeros_like
         each = [{"momentum": zeros(one), "velocity": zeros(one), "sum": zeros(one)} for one in parameters]
         return {"each": each, "d": double(self.d0), "numerator": double(0.0)}
 
-    def update(
+    def advance(
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], Nest]:
         d, root = state["d"], ops.sqrt(double(self.beta_2))
@@ -196,7 +197,7 @@ class DAdaptAdam(Rule):
 
 
 @registry.register
-class DoG(Rule):
+class DoG(InFloat32):
     """Gradient descent whose rate is the distance so far over the root of the squared gradients so far.
 
     distance = max(distance, norm(parameters - start)), at first reps_rel * (1 + norm(start)); with g = gradient +
@@ -204,7 +205,8 @@ class DoG(Rule):
     The norms are over all parameters, or over each parameter when `layerwise` (L-DoG), which suits transformers.
 
     A start for descent where nobody has tuned a rate: leave the rate at 1. Its last weights are noisy, and its authors
-    always average them: `callbacks.Average(EMA(...))`.
+    always average them: `callbacks.Average(EMA(...))`. Parameters of half precision round small steps away, and the
+    distance then never grows: take a larger `reps_rel` for them.
 
     Args:
         reps_rel: The first distance, relative to 1 + the norm of the start, > 0; 1e-4 with BatchNormalization.
@@ -237,7 +239,7 @@ class DoG(Rule):
             require(getattr(self, name) > 0, name, "must be > 0", getattr(self, name))
         require(self.weight_decay >= 0, "weight_decay", "must be >= 0", self.weight_decay)
 
-    def init(self, parameters: Sequence[Tensor]) -> Nest:
+    def begin(self, parameters: Sequence[Tensor]) -> Nest:
         groups = len(parameters) if self.layerwise else 1
         held = {"distance": ops.zeros(groups, "float64"), "total": ops.zeros(groups, "float64")}
         return {"each": [{"start": one + ops.zeros_like(one)} for one in parameters], **held}
@@ -247,7 +249,7 @@ class DoG(Rule):
         each = ops.stack(list(squares))
         return each if self.layerwise else ops.sum(each, keepdims=True)
 
-    def update(
+    def advance(
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], Nest]:
         decayed = [one + two * cast(self.weight_decay, two) for one, two in zip(gradients, parameters, strict=True)]

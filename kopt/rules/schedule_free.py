@@ -21,7 +21,7 @@ class ScheduleFree(Rule):
     rule at y: z = z - rate * step; x = x + share * (z - x), where share is rate ** weight_lr_power * count ** r (the
     rate is the highest so far) over the sum of these so far. The state is lead = z - y, of the size of the parameters:
     weights that somebody sets move x, y and z alike. Beside it, training by kopt holds y while the model has x: in
-    float32 8 bytes a parameter for descent and 12 for the others, where Adam has 8.
+    float32, 8 bytes a parameter for descent and 12 for the others, where Adam has 8.
 
     x is what evaluation must see. `kopt.fit`, `training.Loop`, recipes and searches show x by themselves: in
     validation, at the ends of epochs and after training, so that every file has x. In Keras' own `model.fit`, add

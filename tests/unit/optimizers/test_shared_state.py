@@ -51,6 +51,17 @@ def test_the_start_is_where_the_first_update_finds_the_weights(rule: Rule) -> No
 
 
 @every_rule
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_computed_in_float32(rule: Rule, dtype: str) -> None:
+    weight = keras.Variable([1.0, 2.0], dtype=dtype)
+    optimizer = Optimizer(rule, 1.0)
+    for _ in range(20):
+        optimizer.apply([2 * (keras.ops.convert_to_tensor(weight) - 3)], [weight])
+    assert np.all(np.isfinite(np.asarray(weight.numpy(), "float32")))
+    assert {variable.dtype for variable in optimizer.state_variables} <= {"float32", "float64"}
+
+
+@every_rule
 def test_xla_and_fit_train_alike(rule: Rule, network, points) -> None:
     fit, loop = network(Optimizer(rule, 1.0)), network(Optimizer(rule, 1.0))
     fit.fit(*points, **HOW)
