@@ -52,7 +52,9 @@ class ListOptimizer(keras.optimizers.Optimizer):
         ) -> None:
             by_position: list[Tensor | None] = [None] * len(parameters)
             for position, gradient in zip(positions, gradients):
-                by_position[position] = tf.convert_to_tensor(gradient)
+                dense = tf.convert_to_tensor(gradient)
+                dense.set_shape(parameters[position].shape)  # of the rows of several replicas it is not known
+                by_position[position] = dense
             old, old_state = ([variable.read_value() for variable in group] for group in (parameters, state))
             new_parameters, new_state = self.compute(by_position, old, old_state, rate, count)
             for variable, new in zip([*parameters, *state], [*new_parameters, *new_state], strict=True):

@@ -23,14 +23,14 @@ LEAST_SHARE = 1e-3  # of the numbers of a tensor that a cautious update is taken
 class Lookahead(Wrapper):
     """Any rule with slow weights, to which the parameters go back now and then.
 
-    At each update whose count is a multiple of `every`: slow = slow + share * (parameter + update - slow), and the
+    At each update whose count is a multiple of `sync_every`: slow = slow + share * (parameter + update - slow), and the
     parameter becomes slow; at the others parameter + update. Lower variance at the rate of the wrapped rule, and less
     sensitive to it. With a share of 1 it is the wrapped rule. The weights that are evaluated are those of the wrapped
-    rule: end training on a multiple of `every` to keep the slow ones.
+    rule: end training on a multiple of `sync_every` to keep the slow ones.
 
     Args:
         of: The rule.
-        every: Number of updates from one synchronization to the next, >= 1.
+        sync_every: Number of updates from one synchronization to the next, >= 1.
         share: The share of the way from the slow weights to the parameters, in (0, 1].
 
     Raises:
@@ -47,11 +47,11 @@ class Lookahead(Wrapper):
         and pytorch_optimizer's, whose momentum is kept at a synchronization.
     """
 
-    every: int = 5
+    sync_every: int = 5
     share: Number = 0.5
 
     def check(self) -> None:
-        require(self.every >= 1, "every", "must be >= 1", self.every)
+        require(self.sync_every >= 1, "sync_every", "must be >= 1", self.sync_every)
         require(0 < self.share <= 1, "share", "must be in (0, 1]", self.share)
 
     def init(self, parameters: Sequence[Tensor]) -> Nest:
@@ -65,7 +65,7 @@ class Lookahead(Wrapper):
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], Nest]:
         updates, inner = self.of.update(gradients, state["of"], parameters, rate, count)
-        at_end = ops.equal(ops.mod(ops.cast(count, "int32"), self.every), 0)
+        at_end = ops.equal(ops.mod(ops.cast(count, "int32"), self.sync_every), 0)
         found, new_slow = [], []
         for update, parameter, past in zip(updates, parameters, state["slow"], strict=True):
             slow = ops.where(ops.equal(count, 1), parameter, past)  # weights may be set after `init`

@@ -26,7 +26,7 @@ class Wrapper(Rule):
         >>> from kopt.rules import Adam, Centralize, Lookahead
         >>> from kopt.values import paths
         >>> paths(Lookahead(Centralize(Adam())))
-        {'beta_1': 0.9, 'beta_2': 0.999, 'epsilon': 1e-07, 'corrected': True, 'every': 5, 'share': 0.5}
+        {'beta_1': 0.9, 'beta_2': 0.999, 'epsilon': 1e-07, 'corrected': True, 'sync_every': 5, 'share': 0.5}
     """
 
     of: Wrapped

@@ -34,8 +34,8 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
         >>> schedules.registry.make("constant", rate=0.1)
         Constant(0.1)
         >>> from kopt import rules
-        >>> rules.registry.parse("lookahead(adam(0.8), every=3)")
-        Lookahead(Adam(0.8), every=3)
+        >>> rules.registry.parse("lookahead(adam(0.8), sync_every=3)")
+        Lookahead(Adam(0.8), sync_every=3)
     """
 
     def __init__(self, family: str):
@@ -62,7 +62,7 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
     def parse(self, text: str) -> Kind:
         """Build a member from a text that reads as its code does: "l2(1e-4)", "step(0.1, every=5)", or its name alone.
 
-        An argument may be such a call itself: "lookahead(adam(0.8), every=5)".
+        An argument may be such a call itself: "lookahead(adam(0.8), sync_every=5)".
 
         Raises:
             ValueError: When the text is not such a call, no class has that name, or the class takes other arguments.

@@ -97,7 +97,7 @@ RULES = [
     rules.SOAP(0.9, 0.99, every=2),
     rules.Shampoo(start=1, every=2, graft="rmsprop", matrix_epsilon=1e-3),
     # wrappers
-    rules.Lookahead(rules.SkipNonFinite(rules.Momentum(0.8)), every=2),
+    rules.Lookahead(rules.SkipNonFinite(rules.Momentum(0.8)), sync_every=2),
     rules.Cautious(rules.Centralize(rules.Nesterov(0.8))),
     rules.LayerScaled(rules.AGC(rules.AdamW(0.8, 0.9), 0.5), trust=0.5),
     # rate-free
@@ -121,7 +121,7 @@ RULES = [
 ]
 # A wrapper with the numbers by which it is the wrapped rule, where it has such numbers.
 NEUTRAL: dict[str, Callable[[rules.Rule], rules.Rule]] = {
-    "lookahead": lambda of: rules.Lookahead(of, every=2, share=1.0),
+    "lookahead": lambda of: rules.Lookahead(of, sync_every=2, share=1.0),
     "skip_non_finite": rules.SkipNonFinite,
     "agc": lambda of: rules.AGC(of, ratio=1e30),
 }

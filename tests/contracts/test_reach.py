@@ -3,7 +3,7 @@
 import keras_tuner
 import optuna
 import pytest
-from examples import RECIPE, RULES, within
+from examples import RECIPE, RULES
 
 import kopt
 from kopt import tuning
@@ -15,8 +15,6 @@ from kopt.values.registry import snake_case
 
 FIRST = list({type(rule): rule for rule in reversed(RULES)}.values())  # the first example of each class
 every_rule = pytest.mark.parametrize("rule", FIRST)
-# A selector has no text that the command line reads.
-WRITTEN = [rule for rule in FIRST if within(rule) <= set(registry.values())]
 
 
 def as_text(rule: Rule) -> str:
@@ -25,6 +23,18 @@ def as_text(rule: Rule) -> str:
     for kind in sorted(registry.values(), key=lambda kind: -len(kind.__name__)):
         text = text.replace(f"{kind.__name__}(", f"{snake_case(kind.__name__)}(")
     return text
+
+
+def is_read(rule: Rule) -> bool:
+    """Tell whether the command line reads the text of a rule: there is none for selectors."""
+    try:
+        return registry.parse(as_text(rule)) == rule
+    except ValueError as error:
+        assert "with plain numbers and texts" in str(error)
+        return False
+
+
+WRITTEN = [rule for rule in FIRST if is_read(rule)]
 
 
 def ranges(rule: Rule) -> dict[str, Range]:
@@ -84,6 +94,10 @@ def test_the_command_line_takes_it_and_its_fields(rule: Rule) -> None:
     options = [word for path, one in found.items() for word in (f"--rule.{path.replace('_', '-')}", repr(one.low))]
     given = command_line(Command(RECIPE), quick={}, args=[f"--rule={text}", *options]).of.rule
     assert given == replace(rule, {path: one.low for path, one in found.items()})
+
+
+def test_the_text_of_most_rules_is_read() -> None:
+    assert len(WRITTEN) >= 0.8 * len(FIRST)
 
 
 def test_the_command_line_takes_the_name_of_each_rule_that_needs_no_argument() -> None:

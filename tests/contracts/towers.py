@@ -46,19 +46,21 @@ def rate_of(rule: Rule) -> float:
 
 
 def batches(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of 4 words, of which some occur several times and some never, and a target of each output."""
+    """Rows of 4 words, of which some occur several times and one never, and a target of each output."""
     random = np.random.default_rng(0)
-    x = random.integers(0, 6, (number * BATCH, 4))
-    return x, random.normal(size=(number * BATCH, 2)).astype("float32")
+    x = random.integers(0, 4, (number * BATCH, 4))
+    return x, random.normal(size=(number * BATCH, 4)).astype("float32")
 
 
 def network(rules: Sequence[Rule]) -> keras.Model:
-    """The towers, all with the same weights at the start."""
+    """The towers, all with the same weights at the start; their gradients have full ranks, or bases are left open."""
     inputs, outputs = keras.Input((4,), dtype="int32"), []
     for number in range(len(rules)):
-        hidden = keras.layers.Embedding(7, 3, name=f"tower{number}_embedding")(inputs)
-        hidden = keras.layers.Conv1D(2, 2, activation="tanh", use_bias=False, name=f"tower{number}_convolution")(hidden)
-        outputs.append(keras.layers.Dense(2, name=f"tower{number}_matrix")(keras.layers.Flatten()(hidden)))
+        hidden = keras.layers.Embedding(5, 4, name=f"tower{number}_embedding")(inputs)
+        hidden = keras.layers.Conv1D(4, 2, activation="tanh", use_bias=False, name=f"tower{number}_convolution")(hidden)
+        outputs.append(
+            keras.layers.Dense(4, name=f"tower{number}_matrix")(keras.layers.GlobalAveragePooling1D()(hidden))
+        )
     model = keras.Model(inputs, keras.ops.stack(outputs, axis=1))
     for weight in model.trainable_weights:
         random = np.random.default_rng(weight.shape[0])
@@ -83,6 +85,10 @@ def together(rules: Sequence[Rule], make: Callable[[Rule], keras.optimizers.Opti
     return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.SGD(), each))
 
 
+def plain(rule: Rule) -> keras.optimizers.Optimizer:
+    return Optimizer(rule, rate_of(rule))
+
+
 def averaged(rule: Rule) -> keras.optimizers.Optimizer:
     return Optimizer(rule, rate_of(rule), use_ema=True, ema_momentum=MOMENTUM)
 
@@ -97,7 +103,7 @@ def fitted(rules: Sequence[Rule], feature: str) -> list[Arrays]:
         optimizer = keras.optimizers.LossScaleOptimizer(together(rules, accumulated), initial_scale=8.0)
         steps = 2 * UPDATES
     else:
-        optimizer, steps = together(rules, averaged), UPDATES
+        optimizer, steps = together(rules, averaged if feature == "xla" else plain), UPDATES
     model = network(rules)
     model.compile(optimizer, loss, jit_compile=feature == "xla")
     model.optimizer.build(model.trainable_variables)  # or fit traces its program twice
@@ -136,16 +142,17 @@ def by_hand(rules: Sequence[Rule], feature: str) -> list[Arrays]:
             values[number] = [one + change for one, change in zip(old, updates)]
             for weight, value in zip(weights, values[number]):
                 weight.assign(value)
-        kept = MOMENTUM if update else 0.0
+        kept = MOMENTUM if update else 0.0  # of Keras' averages
         averages = [
             [kept * mean + (1 - kept) * one for mean, one in zip(means, ones)] for means, ones in zip(averages, values)
         ]
-    return [[array.numpy() for array in one] for one in (averages if feature == "averaged" else values)]
+    return [[array.numpy() for array in one] for one in (averages if feature == "xla" else values)]
 
 
 if __name__ == "__main__":
     devices = ["cpu:0", "cpu:1"] if sys.argv[1] == "mirrored" else ["cpu:0"]
-    with tf.distribute.MirroredStrategy(devices).scope():
+    # Sums on one device: collectives, which are not the rules' concern, take as long as all else.
+    with tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice()).scope():
         arrays = fitted(TRAINED, sys.argv[1])
     np.savez(
         sys.argv[2],
