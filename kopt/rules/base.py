@@ -101,12 +101,43 @@ class Elementwise(Rule):
 
 
 def running_mean(mean: Tensor, new: Tensor, beta: Scalar) -> Tensor:
-    """Return beta * mean + (1 - beta) * new: in this form infinity stays, where mean + (new - mean) * ... makes NaN."""
+    """Return beta * mean + (1 - beta) * new: in this form infinity stays, where mean + (new - mean) * ... makes NaN.
+
+    Args:
+        mean: The mean so far.
+        new: What it takes in, of the same shape and dtype.
+        beta: The share of the mean so far, in [0, 1).
+
+    Returns:
+        A tensor like the mean.
+
+    Example:
+        >>> float(running_mean(ops.array(1.0), ops.array(3.0), 0.75))
+        1.5
+
+    Source:
+        Folklore.
+    """
     return mean * cast(beta, mean) + new * cast(1 - beta, mean)
 
 
 def missing_share(beta: Scalar, count: Scalar) -> Tensor:
-    """Return 1 - beta ** count, in float64: what a running mean that began at 0 lacks after so many numbers."""
+    """Return 1 - beta ** count, in float64: what a running mean that began at 0 lacks after so many numbers.
+
+    Args:
+        beta: The factor of the mean, in [0, 1).
+        count: How many numbers it has taken in.
+
+    Returns:
+        A float64 scalar.
+
+    Example:
+        >>> float(missing_share(0.9, 1).numpy().round(6))
+        0.1
+
+    Source:
+        Kingma and Ba, Adam, 2015, section 3.
+    """
     factor, time = ops.convert_to_tensor(beta, "float64"), ops.cast(count, "float64")
     return 1 - ops.power(factor, time)
 
