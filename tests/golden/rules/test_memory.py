@@ -80,7 +80,9 @@ def rounded(numbers: np.ndarray, block: int, signed: bool) -> np.ndarray:
         part = numbers.ravel()[begin : begin + block]
         scale = np.abs(part).max()
         if scale:
-            found[begin : begin + block] = scale * table[np.abs(part[:, None] / scale - table).argmin(1)]
+            codes = np.abs(part[:, None] / scale - table).argmin(1)
+            codes = codes if signed else np.maximum(codes, part > 0)
+            found[begin : begin + block] = scale * table[codes]
     return found.reshape(numbers.shape)
 
 
@@ -194,7 +196,11 @@ def test_codes_are_bitsandbytes(signed: bool) -> None:
     codes, state = functional.quantize_blockwise(torch.tensor(numbers), table, blocksize=256)
     ours, scales = quantize(tf.constant(numbers), 256, signed)
     np.testing.assert_array_equal(scales, state.absmax.numpy())
-    assert np.mean(ours.numpy() != codes.numpy().ravel()) < 0.005  # where two codes are equally near
-    back = functional.dequantize_blockwise(codes, state)
-    found = dequantized(ours, scales, tf.TensorShape([1024]), signed)
-    np.testing.assert_allclose(np.abs(found - numbers), np.abs(back.numpy() - numbers), atol=1e-5)
+    back = functional.dequantize_blockwise(codes, state).numpy()
+    found = dequantized(ours, scales, tf.TensorShape([1024]), signed).numpy()
+    same = codes.numpy().ravel() == ours.numpy()
+    np.testing.assert_allclose(found[same], back[same], rtol=1e-6)
+    # On the CPU 10 % of their codes without signs are not the nearest; of ours, only what would be 0.
+    assert np.mean(same) > (0.995 if signed else 0.85)
+    nearer = np.abs(back - numbers) < np.abs(found - numbers) * (1 - 1e-5)
+    assert not np.any(nearer & (ours.numpy() != 1))
