@@ -20,6 +20,7 @@ from kopt.rules import Adam, Rule
 from kopt.rules import registry as rules
 from kopt.schedules import Cosine, Schedule
 from kopt.training.steps.clips import GradientClip
+from kopt.training.steps.sharpness import Sharpness
 from kopt.values.checks import require
 from kopt.values.field_paths import replace
 from kopt.values.fields import Named, Number, Value
@@ -87,6 +88,7 @@ class Recipe(Named):
             to 0, after a rise over half an epoch.
         rule: The update rule.
         clip: The bound of gradients before the update; None for no bound.
+        sharpness: Where steps of two gradients take the second, such as `SAM(0.05)`; None for one gradient.
         regularizer: The penalty of kernels that is added to the loss; None for no penalty.
         average: The average of weights that is validated and kept; None for the weights themselves.
         training: Epochs, batch size and precision.
@@ -115,6 +117,7 @@ class Recipe(Named):
     schedule: Schedule = Cosine(1e-3).warmup(0.5)
     rule: Rule = Adam()
     clip: GradientClip | None = None
+    sharpness: Sharpness | None = None
     regularizer: Regularizer | None = None
     average: Averaging | None = None
     training: Training = Training()

@@ -6,6 +6,7 @@ No other package of kopt may use a private name. A private API is here because n
 from kopt.keras_internals.additive import kinds_of_added, kinds_of_losses, require_additive
 from kopt.keras_internals.datasets import passes_are_alike, slices_of
 from kopt.keras_internals.determinism import enable_determinism, is_deterministic
+from kopt.keras_internals.elsewhere import elsewhere, state_of
 from kopt.keras_internals.fitting import (
     are_arrays,
     called_with,
@@ -128,6 +129,7 @@ __all__ = [
     "denominators",
     "devices_started",
     "either",
+    "elsewhere",
     "enable_determinism",
     "epoch_logs",
     "examples_counted",
@@ -184,6 +186,7 @@ __all__ = [
     "slices_of",
     "sparse_targets",
     "start_at",
+    "state_of",
     "tensors",
     "track_loss",
     "track_portion",

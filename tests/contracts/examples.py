@@ -12,7 +12,7 @@ from kopt import augment, callbacks, data, models, regularizers, rules, schedule
 from kopt.callbacks import EMA
 from kopt.experiment import recipe
 from kopt.state import Knob
-from kopt.training import clips
+from kopt.training import clips, sharpness
 from kopt.tuning.space import space
 from kopt.values import Value, registry
 
@@ -265,6 +265,7 @@ EXAMPLES: dict[str, tuple[registry.Registry, list]] = {
     "recipes": (recipe.registry, RECIPES),
     "tuning": (space.registry, TUNING),
     "clips": (clips.registry, CLIPS),
+    "sharpness": (sharpness.registry, [sharpness.SAM(0.05), sharpness.ASAM(0.5, eta=0.02)]),
 }
 VALUES: list[Value] = [example for _, examples in EXAMPLES.values() for example in examples]
 
