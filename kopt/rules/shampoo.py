@@ -6,8 +6,8 @@ from typing import Literal
 import tensorflow as tf
 from keras import ops
 
+from kopt.rules.axes import OfTensors, along, finite_or, gram, inverse_roots, lazily, working_dtype
 from kopt.rules.base import TensorState, cast, registry, running_mean
-from kopt.rules.matrices import OfTensors, along, finite_or, gram, inverse_roots, lazily, working_dtype
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Nest, Scalar, Tensor

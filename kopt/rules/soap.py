@@ -3,8 +3,8 @@
 import tensorflow as tf
 from keras import ops
 
+from kopt.rules.axes import OfTensors, along, finite_or, gram, lazily, working_dtype
 from kopt.rules.base import TensorState, cast, missing_share, registry, running_mean
-from kopt.rules.matrices import OfTensors, along, finite_or, gram, lazily, working_dtype
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Nest, Scalar, Tensor

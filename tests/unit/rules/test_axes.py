@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kopt.optimizers import Optimizer
 from kopt.rules import SOAP, Rule, Shampoo
-from kopt.rules.matrices import finite_or, inverse_root, lazily
+from kopt.rules.axes import finite_or, inverse_root, lazily
 from kopt.values import bind
 
 RULES = [SOAP(0.9, 0.9, every=2), Shampoo(0.9, 0.9, start=1, every=2, graft="rmsprop", matrix_epsilon=1e-3)]
