@@ -6,8 +6,8 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
+from kopt.rules.axes import OfTensors
 from kopt.rules.base import TensorState, cast, missing_share, registry, running_mean
-from kopt.rules.matrices import OfTensors
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Scalar, Tensor

@@ -6,8 +6,8 @@ from typing import ClassVar
 import tensorflow as tf
 from keras import ops
 
+from kopt.rules.axes import OfTensors, working_dtype
 from kopt.rules.base import TensorState, cast, registry, running_mean
-from kopt.rules.matrices import OfTensors, working_dtype
 from kopt.rules.norms import mean_length
 from kopt.values.checks import require
 from kopt.values.fields import Number

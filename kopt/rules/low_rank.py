@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from kopt.rules.axes import OfTensors, lazily, working_dtype
 from kopt.rules.base import TensorState, cast, missing_share, registry, running_mean
-from kopt.rules.matrices import OfTensors, lazily, working_dtype
 from kopt.rules.norms import length
 from kopt.values.checks import require
 from kopt.values.fields import Number

@@ -3,7 +3,7 @@
 import tensorflow as tf
 from keras import ops
 
-from kopt.rules.matrices import working_dtype
+from kopt.rules.axes import working_dtype
 from kopt.values.types import Tensor
 
 __all__ = ["length", "limited", "mean_length", "unit_norms"]
