@@ -5,9 +5,10 @@ from typing import Self
 
 from keras import ops
 
-from kopt.rules.base import Rule, cast, double, registry
+from kopt.rules.base import cast, double, registry
 from kopt.rules.in_float32 import InFloat32
 from kopt.rules.rate_free import at_first
+from kopt.rules.wrapping import Wrapped
 from kopt.values.checks import require
 from kopt.values.field_paths import with_field
 from kopt.values.fields import Number
@@ -54,7 +55,7 @@ class Mechanic(InFloat32):
 
     usual_rate = 1.0
 
-    of: Rule
+    of: Wrapped
     shrinkage: Number = 0.01
     first_scale: Number = 1e-6
     floor: Number = 1e-8
