@@ -53,9 +53,8 @@ class Adam8bit(OfTensors):
 
     Source:
         Dettmers et al., 8-bit Optimizers via Block-wise Quantization, 2022, with the maps of bitsandbytes, which
-        makes 0 of a v that is nearest to it: the next update without a gradient is then rate * m / epsilon, and both
-        nets on the digits were not finite at their best rates. Its kernel moves a negative m that is nearest to 0 to
-        the code below, too.
+        makes 0 of a v that is nearest to it: the next update without a gradient is then rate * m / epsilon. This rule
+        with that rounding was not finite on the digits at the rates that were best with its own.
     """
 
     beta_1: Number = 0.9
