@@ -27,8 +27,8 @@ class AdamMini(OfTensors):
     them a rule of their own by these axes. The reference treats biases by Adam, other vectors as one block; here all
     vectors are one block.
     For half of Adam's state; the usual rate is 1e-3. State: 4 bytes a float32 parameter, and 4 a block: 4.01 bytes of a
-    (512, 512) kernel. Validation loss after 300 updates on the digits, best of three rates, median of three seeds: 0.050
-    of a perceptron and 0.064 of a convolutional net, of Adam 0.037 and 0.052.
+    (512, 512) kernel. Validation loss after 300 updates on the digits, best of three rates, median of three seeds:
+    0.050 of a perceptron and 0.064 of a convolutional net, of Adam 0.037 and 0.052.
 
     Args:
         beta_1: The factor of the running mean of the gradient, in [0, 1).

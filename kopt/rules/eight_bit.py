@@ -28,8 +28,8 @@ class Adam8bit(OfTensors):
     The maps have seven decades, and the finer steps the larger the decade: a linear code makes 0 of most second
     moments, which diverges. A tensor of any rank is one row of numbers, cut into blocks.
     For large models; the usual rate is 1e-3. State: 2 bytes a parameter, and 8 a block: 2.03 bytes with blocks of 256
-    beside Adam's 8; tensors of fewer than `least` numbers have float32 moments. Validation loss after 300 updates on the
-    digits, best of three rates, median of three seeds, with `least` of 1000: 0.039 of a perceptron and 0.047 of a
+    beside Adam's 8; tensors of fewer than `least` numbers have float32 moments. Validation loss after 300 updates on
+    the digits, best of three rates, median of three seeds, with `least` of 1000: 0.039 of a perceptron and 0.047 of a
     convolutional net, of Adam 0.037 and 0.052. Steps differ from Adam's by 1e-2 to 7e-2 of the parameters after 200 on
     the tensors of a small net; where the squares of a block's gradients differ by more than seven decades, by more than
     the parameters.
@@ -53,9 +53,8 @@ class Adam8bit(OfTensors):
 
     Source:
         Dettmers et al., 8-bit Optimizers via Block-wise Quantization, 2022, with the maps of bitsandbytes, which
-        makes 0 of a v that is nearest to it: the next update without a gradient is then rate * m / epsilon, and both
-        nets on the digits were not finite at their best rates. Its kernel moves a negative m that is nearest to 0 to the
-        code below, too.
+        makes 0 of a v that is nearest to it: the next update without a gradient is then rate * m / epsilon. This rule
+        with that rounding was not finite on the digits at the rates that were best with its own.
     """
 
     beta_1: Number = 0.9

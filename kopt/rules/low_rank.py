@@ -94,9 +94,9 @@ class GaLore(Projected):
     changes. Vectors, and matrices whose smaller side is not above `rank`, take Adam's update without `scale`.
     For large matrices where state is what a device lacks; 8-bit moments save more with less loss. The usual rate is
     1e-2. State of a float32 matrix: 8 * rank bytes a place of the larger side, 4 * rank a place of the smaller: 3 bytes
-    a parameter of a (512, 512) kernel at rank 128. Validation loss after 300 updates on the digits, best of three rates,
-    median of three seeds, scale 1 and every 50: 0.038 of a perceptron at rank 32 of 128 and 0.066 of a convolutional net
-    at rank 8 of 32, of Adam 0.037 and 0.052.
+    a parameter of a (512, 512) kernel at rank 128. Validation loss after 300 updates on the digits, best of three
+    rates, median of three seeds, scale 1 and every 50: 0.038 of a perceptron at rank 32 of 64 and 128, and 0.066 of a
+    convolutional net at rank 8 of 32, of Adam 0.037 and 0.052.
 
     Args:
         beta_1: The factor of the running mean of the gradient, in [0, 1).
@@ -160,8 +160,8 @@ class APOLLO(Projected):
     For the memory of gradient descent; the defaults are APOLLO-Mini. The usual rate is 1e-2.
     State of a float32 matrix: 8 * rank bytes a place of its larger side: 0.016 bytes a parameter of a (512, 512) kernel
     at rank 1. Validation loss after 300 updates on the digits, best of three rates, median of three seeds: 0.102 of a
-    perceptron and 0.097 of a convolutional net with scale 4, by channel at rank 8 with scale 1 both 0.064, of Adam 0.037
-    and 0.052.
+    perceptron and 0.097 of a convolutional net with scale 4, by channel at rank 8 with scale 1 both 0.064, of Adam
+    0.037 and 0.052.
 
     Args:
         beta_1: The factor of the running mean of the gradient, in [0, 1).

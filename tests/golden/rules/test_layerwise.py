@@ -78,7 +78,7 @@ CASES = [
     Case(
         LARS(0.1, 0.5, 0.02, nesterov=True),
         lars(weight_decay=0.1, momentum=0.5, trust_coefficient=0.02, nesterov=True),
-        rate=0.1,
+        rate=0.02,
     ),
     Case(LAMB(), optax_oracle(lambda rate: optax.lamb(rate))),
     Case(LAMB(0.8, 0.99, 1e-8, 0.1), optax_oracle(lambda rate: optax.lamb(rate, 0.8, 0.99, 1e-8, weight_decay=0.1))),

@@ -200,7 +200,7 @@ def test_codes_are_bitsandbytes(signed: bool) -> None:
     found = dequantized(ours, scales, tf.TensorShape([1024]), signed).numpy()
     same = codes.numpy().ravel() == ours.numpy()
     np.testing.assert_allclose(found[same], back[same], rtol=1e-6)
-    # On the CPU 10 % of their codes without signs are not the nearest; of ours, only what would be 0.
-    assert np.mean(same) > (0.995 if signed else 0.85)
-    nearer = np.abs(back - numbers) < np.abs(found - numbers) * (1 - 1e-5)
-    assert not np.any(nearer & (ours.numpy() != 1))
+    # On the CPU 7 to 10 % of their codes are not the nearest; of ours, only those of what would be 0.
+    assert np.mean(same) > 0.85
+    farther = (np.abs(found - numbers) - np.abs(back - numbers)) / np.repeat(scales.numpy(), 256)
+    assert np.all(farther[signed | (ours.numpy() != 1)] < 1e-6)
