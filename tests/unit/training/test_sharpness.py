@@ -70,7 +70,7 @@ def test_the_second_pass_has_the_first_ones_dropout_and_moves_no_statistics(micr
     expected = trained(plain, None, micro_batches=micro_batches)
     found = trained(again, sharpness.SAM(1e-30), micro_batches=micro_batches)
     assert distance(plain, again) <= 1e-7 and found["loss"] == expected["loss"]
-    seeds = [[np.array(one) for one in model.non_trainable_variables] for model in (plain, again)]
+    seeds = [[keras.ops.convert_to_numpy(one) for one in model.non_trainable_variables] for model in (plain, again)]
     for one, other in zip(*seeds):
         np.testing.assert_allclose(one, other, atol=1e-7)
 
