@@ -13,9 +13,9 @@ PAGE = pathlib.Path(__file__).with_suffix(".md")
 SHAPE = (64, 64)  # of the matrix whose state is counted
 HEAD = """# Which rule
 
-Every rule of `kopt.rules`, by family. Each trains in `compile` as `kopt.optimizers.Optimizer(rule, rate)`, and directly in
-`kopt.training.minimize`. The *usual rate* is the learning rate to begin with. *State* is the number of numbers that a rule
-keeps for each number of a matrix of 64 x 64, at its defaults. `python docs/rules.py` writes this page from the classes.
+Every rule of `kopt.rules`, by family. Each trains in `compile` as `kopt.optimizers.Optimizer(rule, rate)`, and directly
+in `kopt.training.minimize`. The *usual rate* is the learning rate to begin with. *State* is the number of numbers that a
+rule keeps for each number of a matrix of 64 x 64, at its defaults. `python docs/rules.py` writes this page.
 
 Any rule can be stepped by two gradients, for flat minima, at twice the operations:
 `kopt.training.TrainStep(model, sharpness=SAM(0.05))`, see `kopt.training.sharpness`.
@@ -27,7 +27,7 @@ Not measured yet: seconds and updates to a target belong here, once a benchmark 
 
 
 def state_of(rule: type[Rule]) -> str:
-    """Return the numbers of state a number of a parameter; of a wrapper, around gradient descent; "-" if it has no defaults."""
+    """Return the numbers of state a number of a parameter; a wrapper's around gradient descent; or "-"."""
     try:
         made = rule()
     except (TypeError, ValueError):

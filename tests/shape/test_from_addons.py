@@ -15,10 +15,10 @@ OPTIMIZERS = """AdaBelief AdamW AveragedOptimizerWrapper COCOB ConditionalGradie
 DecoupledWeightDecayExtension ExponentialCyclicalLearningRate KerasLegacyOptimizer LAMB LazyAdam Lookahead MovingAverage
 MultiOptimizer NovoGrad ProximalAdagrad RectifiedAdam SGDW SWA Triangular2CyclicalLearningRate
 TriangularCyclicalLearningRate Yogi extend_with_decoupled_weight_decay"""
-LOSSES = """ContrastiveLoss GIoULoss LiftedStructLoss NpairsLoss NpairsMultilabelLoss PinballLoss SigmoidFocalCrossEntropy
-SparsemaxLoss TripletHardLoss TripletSemiHardLoss WeightedKappaLoss contrastive_loss giou_loss lifted_struct_loss
-npairs_loss npairs_multilabel_loss pinball_loss sigmoid_focal_crossentropy sparsemax_loss triplet_hard_loss
-triplet_semihard_loss"""
+LOSSES = """ContrastiveLoss GIoULoss LiftedStructLoss NpairsLoss NpairsMultilabelLoss PinballLoss
+SigmoidFocalCrossEntropy SparsemaxLoss TripletHardLoss TripletSemiHardLoss WeightedKappaLoss contrastive_loss giou_loss
+lifted_struct_loss npairs_loss npairs_multilabel_loss pinball_loss sigmoid_focal_crossentropy sparsemax_loss
+triplet_hard_loss triplet_semihard_loss"""
 CALLBACKS = "AverageModelCheckpoint TQDMProgressBar TimeStopping"
 
 
