@@ -122,9 +122,6 @@ class GaLore(Projected):
     """
 
     usual_rate: ClassVar[float] = 1e-2
-    rounding: ClassVar[float] = (
-        100.0  # an eigenvector's error is that of the matrix over the gap to the next eigenvalue
-    )
 
     def init_more(self, larger: int, smaller: int, dtype: tf.DType) -> TensorState:
         return {"projector": tf.zeros((smaller, self.rank), dtype)}

@@ -231,7 +231,7 @@ class TrainStep:
         if replicas > 1 or self.micro_batches > 1 or self.sharpness is not None:
             for optimizer in internals.rated_optimizers(self.model.optimizer):
                 steps = optimizer.gradient_accumulation_steps
-                rule = "must be None on several replicas and beside sharpness or micro-batches, which do the same exactly: "
+                rule = "must be None on several replicas and beside sharpness or micro-batches, which do the same: "
                 rule += f"TrainStep(model, micro_batches={steps})"
                 require(not steps, "gradient_accumulation_steps", rule, steps)
 
