@@ -77,6 +77,6 @@ def test_the_shared_state_is_saved_by_name(rule: Rule, network, points, tmp_path
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert None in model.optimizer.state_places
-    assert loaded.optimizer.state_names == model.optimizer.state_names
+    assert loaded.optimizer.state_paths == model.optimizer.state_paths
     for one, other in zip(model.optimizer.state_variables, loaded.optimizer.state_variables, strict=True):
         np.testing.assert_array_equal(tf.convert_to_tensor(one), tf.convert_to_tensor(other))
