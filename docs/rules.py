@@ -13,9 +13,10 @@ PAGE = pathlib.Path(__file__).with_suffix(".md")
 SHAPE = (64, 64)  # of the matrix whose state is counted
 HEAD = """# Which rule
 
-Every rule of `kopt.rules`, by family. Each trains in `compile` as `kopt.optimizers.Optimizer(rule, rate)`, and directly
-in `kopt.training.minimize`. The *usual rate* is the learning rate to begin with. *State* is the number of numbers that a
-rule keeps for each number of a matrix of 64 x 64, at its defaults. `python docs/rules.py` writes this page.
+Every rule of `kopt.rules`, by family. Each trains in `compile` as `kopt.optimizers.Optimizer(rule, rate)`, and
+directly in `kopt.training.minimize`. The *usual rate* is the rate to begin with. *State* is the number of numbers
+that a rule keeps for each number of a matrix of 64 x 64, at its defaults.
+`python docs/rules.py` writes this page.
 
 Any rule can be stepped by two gradients, for flat minima, at twice the operations:
 `kopt.training.TrainStep(model, sharpness=SAM(0.05))`, see `kopt.training.sharpness`.

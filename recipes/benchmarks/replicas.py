@@ -162,7 +162,7 @@ TESTS = [
     Cell("sgd", True, "step: norm + average, layer rates"),
     Cell("adamw", True, "step: value + batch normalization"),
     Cell("adam", True, "step: adaptive"),
-    Cell("adamw", True, "step: sam + l2 + batch normalization"),
+    Cell("momentum", True, "step: sam + l2 + batch normalization"),
     Cell("momentum", False, "step: asam + step: micro 4, mask"),
     Cell("adamw", True, "bf16"),
     Cell("kopt adam", True, "fp16"),
