@@ -1,43 +1,49 @@
 """Writes docs/rules.md, the table of update rules: `python docs/rules.py`; a test compares the two."""
 
+import dataclasses
 import inspect
+import math
 import pathlib
 import re
 import sys
 
-from keras import ops, tree
-
-from kopt.rules import GradientDescent, Rule, registry
+from kopt.rules import GradientDescent, Rule, registry, state_bytes
 
 PAGE = pathlib.Path(__file__).with_suffix(".md")
-SHAPE = (64, 64)  # of the matrix whose state is counted
+SHAPE = (512, 512)  # of the matrix whose state is counted
 HEAD = """# Which rule
 
 Every rule of `kopt.rules`, by family. Each trains in `compile` as `kopt.optimizers.Optimizer(rule, rate)`, and
-directly in `kopt.training.minimize`. The *usual rate* is the rate to begin with. *State* is the number of numbers
-that a rule keeps for each number of a matrix of 64 x 64, at its defaults.
-`python docs/rules.py` writes this page.
+directly in `kopt.training.minimize`; a rule that needs no arguments has an optimizer of its name,
+`kopt.optimizers.AdamW(0.001)`. The *usual rate* is the rate to begin with; 1 means that a rule finds its own. *State*
+is the bytes that a rule keeps for each number of a float32 kernel of 512 x 512, at its defaults; of a wrapper, those
+that it adds to its rule's. `python docs/rules.py` writes this page.
 
 Any rule can be stepped by two gradients, for flat minima, at twice the operations:
 `kopt.training.TrainStep(model, sharpness=SAM(0.05))`, see `kopt.training.sharpness`.
 
 ## What each is worth
 
-Not measured yet: seconds and updates to a target belong here, once a benchmark has measured them.
+Not measured yet. `recipes/benchmarks/time_to_target.py` measures the updates and seconds until each rule reaches what
+a tuned Adam reaches.
 """
 
 
-def state_of(rule: type[Rule]) -> str:
-    """Return the numbers of state a number of a parameter; a wrapper's around gradient descent; or "-"."""
-    try:
-        made = rule()
-    except (TypeError, ValueError):
-        try:
-            made = rule(GradientDescent())
-        except (TypeError, ValueError):
-            return "-"
-    leaves = tree.flatten(made.init([ops.zeros(SHAPE)]))
-    return f"{sum(ops.size(leaf) for leaf in leaves if leaf is not None) / (SHAPE[0] * SHAPE[1]):.3g}"
+def made(rule: type[Rule]) -> Rule | None:
+    """Return a rule with its defaults, a wrapper around gradient descent; None for one that needs other arguments."""
+    lacking = [one.name for one in dataclasses.fields(rule) if one.default is dataclasses.MISSING]
+    if lacking in ([], ["of"]):
+        return rule(*[GradientDescent() for _ in lacking])
+    return None
+
+
+def numbers_of(rule: type[Rule]) -> tuple[str, str]:
+    """Return the usual rate, and the bytes of state a parameter; those of a wrapper are what it adds."""
+    one = made(rule)
+    if one is None:
+        return "those of its rules", "those of its rules"
+    rate = "that of its rule" if isinstance(rule.usual_rate, property) else f"{one.usual_rate:g}"
+    return rate, f"{state_bytes(one, [SHAPE]) / math.prod(SHAPE):.3g}"
 
 
 def source_of(rule: type[Rule]) -> str:
@@ -52,7 +58,8 @@ def row(rule: type[Rule]) -> str:
     """Return a rule's line of its family's table."""
     what = (inspect.getdoc(rule) or "").split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
     source = source_of(rule).replace("|", "\\|")
-    return f"| `kopt.rules.{rule.__name__}` | {what} | {rule.usual_rate:g} | {state_of(rule)} | {source} |\n"
+    rate, size = numbers_of(rule)
+    return f"| `kopt.rules.{rule.__name__}` | {what} | {rate} | {size} | {source} |\n"
 
 
 def page() -> str:
@@ -63,7 +70,7 @@ def page() -> str:
     text = HEAD
     for module, rules in sorted(families.items()):
         title = (sys.modules[module].__doc__ or module).strip().split("\n")[0].rstrip(".")
-        text += f"\n## {title}\n\n| rule | what | usual rate | state | source |\n|---|---|---|---|---|\n"
+        text += f"\n## {title}\n\n| rule | what | usual rate | state, bytes | source |\n|---|---|---|---|---|\n"
         text += "".join(row(rule) for rule in sorted(rules, key=lambda one: one.__name__))
     return text
 
