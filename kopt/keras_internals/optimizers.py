@@ -1,14 +1,14 @@
 """Optimizers: one that updates all parameters in one call, a wrapper of another, and decay before updates."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
 from kopt.keras_internals.types import PrivateOptimizer, WeightsStore
 from kopt.values.checks import require
-from kopt.values.types import Nest, Scalar, Strategy, Tensor, Variable
+from kopt.values.types import Annotation, Nest, Scalar, Strategy, Tensor, Variable
 
 
 class ListOptimizer(keras.optimizers.Optimizer):
@@ -146,15 +146,34 @@ def decay_before_updates(optimizer: PrivateOptimizer, chosen: Sequence[Variable]
     optimizer._apply_weight_decay = decay
 
 
+# What Keras' optimizers take besides the learning rate; Keras itself takes an argument of any kind.
+ARGUMENTS: dict[str, Annotation] = {
+    "weight_decay": float | None,
+    "clipnorm": float | None,
+    "clipvalue": float | None,
+    "global_clipnorm": float | None,
+    "use_ema": bool,
+    "ema_momentum": float,
+    "ema_overwrite_frequency": int | None,
+    "loss_scale_factor": float | None,
+    "gradient_accumulation_steps": int | None,
+    "name": str | None,
+}
+
+
 def optimizer_arguments() -> dict[str, inspect.Parameter]:
     """Return what every Keras optimizer takes by name besides the learning rate: clipping, averaging, accumulation."""
-    signatures = [inspect.signature(kind.__init__) for kind in keras.optimizers.Optimizer.__mro__]
-    known = next(one.parameters for one in signatures if "clipnorm" in one.parameters)
+    known = keras_arguments()
     return {
-        name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, parameter in known.items()
-        if name not in ("self", "learning_rate") and parameter.kind != inspect.Parameter.VAR_KEYWORD
+        name: known[name].replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+        for name, annotation in ARGUMENTS.items()
     }
+
+
+def keras_arguments() -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of Keras' base class of optimizers."""
+    signatures = [inspect.signature(kind.__init__) for kind in keras.optimizers.Optimizer.__mro__]
+    return next(one.parameters for one in signatures if "clipnorm" in one.parameters)
 
 
 def raw(variable: Variable) -> tf.Variable:

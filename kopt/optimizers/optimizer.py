@@ -8,9 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kopt.keras_internals import ListOptimizer, raw
+from kopt.keras_internals import ListOptimizer, optimizer_arguments, raw
 from kopt.optimizers.packing import Packing, Part
 from kopt.rules import Rule
+from kopt.values.annotations import canonical, conforms, describe
 from kopt.values.checks import require
 from kopt.values.field_paths import bind
 from kopt.values.types import ArrayLike, Config, DType, Json, Nest, Scalar, Tensor, Variable
@@ -34,7 +35,8 @@ class Optimizer(ListOptimizer):
         **arguments: As for `keras.optimizers.Optimizer`.
 
     Raises:
-        ValueError: When the rule is not a rule, or the learning rate is negative.
+        ValueError: When the rule is not a rule, the learning rate is negative, or an argument of Keras is of the wrong
+            kind.
 
     Example:
         >>> import keras, numpy as np
@@ -65,7 +67,7 @@ class Optimizer(ListOptimizer):
             require(number, "learning_rate", "must be a number or a schedule", learning_rate)
             learning_rate = float(learning_rate)
             require(0 <= learning_rate < float("inf"), "learning_rate", "must be finite and >= 0", learning_rate)
-        super().__init__(learning_rate=learning_rate, **arguments)
+        super().__init__(learning_rate=learning_rate, **checked(arguments))
         self.rule, self.keeps_infinity = rule, rule.keeps_infinity
         self.live: dict[str, Callable[[Tensor], Tensor]] = {}  # path -> a number as a function of past updates
 
@@ -235,3 +237,13 @@ def named_at(path: Sequence[str | int], place: int | None) -> str:
     if place is not None:
         steps[next(at for at, step in enumerate(steps) if isinstance(step, int))] = place
     return ".".join(map(str, steps))
+
+
+def checked(arguments: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the arguments of Keras' optimizers; raise ValueError when one is of the wrong kind, which Keras takes."""
+    hints = {name: one.annotation for name, one in optimizer_arguments().items()}
+    found = dict(arguments)
+    for name in set(found) & set(hints):
+        found[name] = canonical(found[name], name, hints[name])
+        require(conforms(found[name], hints[name]), name, f"must be {describe(hints[name])}", found[name])
+    return found
