@@ -133,14 +133,16 @@ def decay_before_updates(optimizer: PrivateOptimizer, chosen: Sequence[Variable]
         def on_device(variable: Variable, taken: Tensor) -> None:
             variable.assign_sub(variable * taken, read_value=False)
 
-        def across_replicas(strategy: Strategy, taken: Tensor) -> None:
-            by_dtype = {dtype: tf.cast(taken, dtype) for dtype in dict.fromkeys(variable.dtype for variable in decayed)}
+        def across_replicas(strategy: Strategy, *taken: Tensor) -> None:
+            by_dtype = dict(zip(dtypes, taken, strict=True))
             for variable in decayed:
                 strategy.extended.update(variable, on_device, args=(by_dtype[variable.dtype],), group=False)
 
+        dtypes = list(dict.fromkeys(variable.dtype for variable in decayed))
         if decayed:
+            whole = tf.convert_to_tensor(share())
             tf.__internal__.distribute.interim.maybe_merge_call(
-                across_replicas, optimizer._distribution_strategy, tf.convert_to_tensor(share())
+                across_replicas, optimizer._distribution_strategy, *(tf.cast(whole, dtype) for dtype in dtypes)
             )
 
     optimizer._apply_weight_decay = decay

@@ -128,13 +128,13 @@ class Cautious(UpdateWrapper):
 class LayerScaled(UpdateWrapper):
     """Any rule, with each tensor's update scaled to a share of the tensor's norm: the trust ratio.
 
-    update = rate * trust * norm(parameter) / norm(update) * update; where a norm is 0, the update of the wrapped rule.
-    Every tensor then moves by rate * trust of itself, whatever the size of its gradients: for large batches. The rate
-    takes that meaning for any rule, so begin with 0.01 or less.
+    update = rate * trust_ratio * norm(parameter) / norm(update) * update; where a norm is 0, the update of the wrapped
+    rule. Every tensor then moves by rate * trust_ratio of itself, whatever the size of its gradients: for large
+    batches. The rate takes that meaning for any rule, so begin with 0.01 or less.
 
     Args:
         of: The rule.
-        trust: The factor of the ratio, > 0.
+        trust_ratio: The factor of the ratio, > 0.
 
     Raises:
         ValueError: When the factor is not positive.
@@ -152,10 +152,10 @@ class LayerScaled(UpdateWrapper):
         weight decay it is LAMB.
     """
 
-    trust: Number = 1.0
+    trust_ratio: Number = 1.0
 
     def check(self) -> None:
-        require(self.trust > 0, "trust", "must be > 0", self.trust)
+        require(self.trust_ratio > 0, "trust_ratio", "must be > 0", self.trust_ratio)
 
     @property
     def usual_rate(self) -> float:  # type: ignore[override]
@@ -166,7 +166,7 @@ class LayerScaled(UpdateWrapper):
         size, step = length(parameter), length(update)
         usable = (size > 0) & (step > 0)
         unit = update / ops.cast(ops.where(usable, step, ops.ones_like(step)), update.dtype)
-        scaled = unit * ops.cast(ops.cast(self.trust, size.dtype) * size, update.dtype) * rate
+        scaled = unit * ops.cast(ops.cast(self.trust_ratio, size.dtype) * size, update.dtype) * rate
         return ops.where(usable, scaled, update)
 
 

@@ -99,7 +99,7 @@ RULES = [
     # wrappers
     rules.Lookahead(rules.SkipNonFinite(rules.Momentum(0.8)), sync_every=2),
     rules.Cautious(rules.Centralize(rules.Nesterov(0.8))),
-    rules.LayerScaled(rules.AGC(rules.AdamW(0.8, 0.9), 0.5), trust=0.5),
+    rules.LayerScaled(rules.AGC(rules.AdamW(0.8, 0.9), 0.5), trust_ratio=0.5),
     # rate-free
     rules.Prodigy(0.8, 0.9, weight_decay=0.1, corrected=True, d0=1e-3, growth_rate=1.5),
     rules.DAdaptAdam(d0=1e-4),

@@ -45,7 +45,7 @@ def schedule_of(rule: Rule) -> Schedule:
     return Constant(0.4) if rule.has_evaluation_weights else Linear(rate_of(rule))
 
 
-def run(rule: Rule, steps: int, rate: tf.Tensor | float, places: Sequence[int]) -> list[tf.Tensor]:
+def run(rule: Rule, steps: int, rate: tf.Tensor | float, places: Sequence[int] = range(len(SHAPES))) -> list[tf.Tensor]:
     """Some parameters after some updates by a bound rule, with gradients that depend on them."""
     parameters, targets = ([lists(seed)[place] for place in places] for seed in (0, 1))
     state = rule.init(parameters)
@@ -165,7 +165,7 @@ def test_works_in_half_precision_and_double(rule: Rule) -> None:
 
 @every_rule
 def test_the_weights_for_evaluation_are_others_where_it_is_said_and_lead_back(rule: Rule) -> None:
-    parameters = lists(0)
+    rule, parameters = bound(rule), lists(0)
     state = rule.init(parameters)
     for count in range(1, 9):
         updates, state = rule.update(lists(count), state, parameters, 0.1, count)

@@ -170,7 +170,7 @@ CASES = [
         ),
     ),
     Case(LayerScaled(GradientDescent()), scaled(optax.identity()), 0.01),
-    Case(LayerScaled(Adam(0.9, 0.99, 1e-12), trust=0.5), scaled(optax.scale_by_adam(b2=0.99, eps=1e-12), 0.5)),
+    Case(LayerScaled(Adam(0.9, 0.99, 1e-12), trust_ratio=0.5), scaled(optax.scale_by_adam(b2=0.99, eps=1e-12), 0.5)),
     Case(LayerScaled(AdamW(0.9, 0.99, 1e-12, weight_decay=0.1)), scaled(DECAYED)),
     Case(SkipNonFinite(Adam(0.9, 0.99, 1e-12)), if_finite(adam)),
     Case(SkipNonFinite(GradientDescent()), if_finite(optax.sgd), 0.004),
