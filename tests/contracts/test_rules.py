@@ -142,16 +142,18 @@ def test_packs_where_every_number_is_treated_alone(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule.keeps_infinity], ids=repr)
-def test_a_gradient_that_is_not_finite_is_seen_later_where_the_rule_says_so(rule: Rule) -> None:
-    """Of other rules every gradient is checked before the update."""
+def test_a_gradient_that_is_not_finite_is_seen_updates_later_where_the_rule_says_so(rule: Rule) -> None:
+    """What the look at a program's end relies on; of other rules every gradient is checked before the update."""
     rule = bound(rule)
     full = [place for place, shape in enumerate(SHAPES) if 0 not in shape]
     for place, wrong in itertools.product(full, (np.inf, -np.inf, np.nan)):
-        gradients, parameters = [np.array(one) for one in lists(1)], lists(0)
-        gradients[place][(0,) * gradients[place].ndim] = wrong
-        given = [tf.constant(one) for one in gradients]
-        updates, state = rule.update(given, rule.init(parameters), parameters, 0.1, 1)
-        assert not all(np.all(np.isfinite(one)) for one in tf.nest.flatten([updates, state]))
+        bad, parameters = [np.array(one) for one in lists(1)], lists(0)
+        bad[place][(0,) * bad[place].ndim] = wrong
+        state = rule.init(parameters)
+        for count, gradients in enumerate((lists(1), [tf.constant(one) for one in bad], lists(2), lists(3)), 1):
+            updates, state = rule.update(gradients, state, parameters, 0.1, count)
+            parameters = [parameter + update for parameter, update in zip(parameters, updates)]
+        assert not all(np.all(np.isfinite(one)) for one in tf.nest.flatten([parameters, state]))
 
 
 @every_rule

@@ -26,9 +26,10 @@ def rates(rate: float) -> list[float]:
 
 
 class Problems(NamedTuple):
-    """Parameters at the start, and the gradients at any parameters on the examples of some places."""
+    """Parameters at the start, and a function from parameters and the places of examples to gradients."""
 
     start: dict[str, np.ndarray]
+    batches: np.ndarray  # the places of the examples of each step
     gradients: Callable[[Sequence[np.ndarray], np.ndarray], list[tf.Tensor]]
 
 
@@ -64,15 +65,16 @@ def problems() -> Problems:
             loss += tf.reduce_mean((outputs - tf.gather(targets, places)) ** 2)
         return [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
 
-    return Problems({name: np.asarray(value, "float32") for name, value in start.items()}, gradients)
+    batches = np.stack([random.integers(0, 64, 8) for _ in range(STEPS)])
+    return Problems({name: np.asarray(value, "float32") for name, value in start.items()}, batches, gradients)
 
 
 def along(step: Callable[[list[np.ndarray]], list[np.ndarray]]) -> Problem:
     """The gradients along the training by a function from the gradients of a step to the parameters after it."""
-    random, whole = np.random.default_rng(1), problems()
+    whole = problems()
     weights, found = list(whole.start.values()), []
-    for _ in range(STEPS):
-        now = whole.gradients([tf.constant(one, "float32") for one in weights], tf.constant(random.integers(0, 64, 8)))
+    for places in whole.batches:
+        now = whole.gradients([tf.constant(one, "float32") for one in weights], tf.constant(places))
         found.append([gradient.numpy() for gradient in now])
         weights = step(found[-1])
     return Problem(list(whole.start), list(whole.start.values()), found)
