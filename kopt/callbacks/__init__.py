@@ -15,6 +15,7 @@ from kopt.callbacks.throughput import Throughput
 from kopt.callbacks.time_budget import TimeBudget
 from kopt.training.callback import Callback
 from kopt.training.checkpoint.callback import Checkpoint
+from kopt.training.rule_weights import RuleWeights
 from kopt.training.steps.update_hooks import Update
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "LayerRates",
     "LearningRate",
     "ReduceOnPlateau",
+    "RuleWeights",
     "Scheduled",
     "SpikeGuard",
     "Throughput",

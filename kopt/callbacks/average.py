@@ -12,6 +12,7 @@ from kopt.keras_internals import has_weights, raw
 from kopt.state.knob import held_knob
 from kopt.state.slots import held_slots
 from kopt.training.callback import Callback
+from kopt.training.rule_weights import rule_optimizers
 from kopt.training.steps.evaluation_weights import EvaluationWeights
 from kopt.training.steps.installing import holder
 from kopt.training.steps.update_hooks import ModelHooks, Update
@@ -42,7 +43,7 @@ class Average(Callback):
 
     Raises:
         ValueError: When an argument is of the wrong kind; in fit, when the model is not built, or its optimizer
-            averages too (`use_ema`).
+            averages too (`use_ema`), or its rule, as Schedule-Free does: `RuleWeights` shows that average.
 
     Example:
         >>> import keras, numpy as np
@@ -81,6 +82,8 @@ class Average(Callback):
         require(has_weights(model), "model", "must be built before its weights are averaged", model.name)
         twice = any(optimizer.use_ema for optimizer in self.optimizers.values())
         require(not twice, "use_ema", "must be False in an optimizer beside Average", twice)
+        for optimizer in rule_optimizers(model):
+            require(False, "rule", "must keep no evaluation weights of its own beside Average", optimizer.rule)
         key = "average", self.of, holder(model), tuple(map(id, model.trainable_weights))
         self.averaged = ModelHooks.of(model).make_once(key, lambda: AveragedWeights(model, self.of))
         self.arrays = self.averaged.arrays

@@ -17,8 +17,10 @@ from kopt.models.of_keras import as_model
 from kopt.regularizers import Regularizer
 from kopt.report import find_if_any
 from kopt.rules import Adam, Rule
+from kopt.rules import registry as rules
 from kopt.schedules import Cosine, Schedule
 from kopt.training.steps.clips import GradientClip
+from kopt.training.steps.sharpness import Sharpness
 from kopt.values.checks import require
 from kopt.values.field_paths import replace
 from kopt.values.fields import Named, Number, Value
@@ -86,6 +88,7 @@ class Recipe(Named):
             to 0, after a rise over half an epoch.
         rule: The update rule.
         clip: The bound of gradients before the update; None for no bound.
+        sharpness: Where steps of two gradients take the second, such as `SAM(0.05)`; None for one gradient.
         regularizer: The penalty of kernels that is added to the loss; None for no penalty.
         average: The average of weights that is validated and kept; None for the weights themselves.
         training: Epochs, batch size and precision.
@@ -114,6 +117,7 @@ class Recipe(Named):
     schedule: Schedule = Cosine(1e-3).warmup(0.5)
     rule: Rule = Adam()
     clip: GradientClip | None = None
+    sharpness: Sharpness | None = None
     regularizer: Regularizer | None = None
     average: Averaging | None = None
     training: Training = Training()
@@ -158,6 +162,9 @@ class Command(Value):
 
 
 Given = TypeVar("Given", bound=Command)
+RULE_HELP = (
+    "--rule TEXT takes another update rule, such as momentum or 'lookahead(adam(0.8))'; --rule.* are its fields."
+)
 
 
 def command_line(
@@ -165,8 +172,9 @@ def command_line(
 ) -> Given:
     """Read a command line with an option for every field of a recipe: `--training.epochs 2 --schedule.rate 0.01`.
 
-    `--help` lists the fields with their docs; for an unknown field the error names the nearest one. With `--resume` the
-    defaults are the fields of the run that goes on.
+    `--rule TEXT` takes another update rule, by its name or as code: `--rule "lookahead(adam(0.8))"`; the options
+    `--rule.<field>` are then those of that rule. `--help` lists the fields with their docs; for an unknown field the
+    error names the nearest one. With `--resume` the defaults are the fields of the run that goes on.
 
     Args:
         command: The defaults.
@@ -193,13 +201,28 @@ def command_line(
     """
     args = sys.argv[1:] if args is None else args
     options = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
+    description = "\n\n".join([*([description] if description else []), RULE_HELP])
     try:
-        default = resumed(command, args)
+        default, args = with_rule(resumed(command, args), args)
         default = replace(default, quick) if "--quick" in args else default
         return tyro.cli(type(command), default=default, args=args, description=description, config=options)
     except ValueError as error:  # the recipe refuses a combination of fields; tyro reports refusals of its parts
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def with_rule(command: Given, args: Sequence[str]) -> tuple[Given, Sequence[str]]:
+    """Return the defaults with the update rule that `--rule` names, and the other arguments."""
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    options.add_argument("--rule")
+    try:
+        given, others = options.parse_known_args(args)
+    except argparse.ArgumentError:  # the name is missing, which the parser of all options refuses
+        return command, args
+    if given.rule is None:
+        return command, args
+    recipe = replace(command.of, {"rule": rules.parse(given.rule)})
+    return dataclasses.replace(command, of=recipe), others
 
 
 def resumed(command: Given, args: Sequence[str]) -> Given:

@@ -214,7 +214,8 @@ def train(
         "epochs": training.epochs,
         "validation_data": splits.validation,
     }
-    step = TrainStep(model, micro_batches=training.micro_batches, clip=recipe.clip, augment=recipe.augment)
+    count, flat = training.micro_batches, recipe.sharpness
+    step = TrainStep(model, micro_batches=count, clip=recipe.clip, augment=recipe.augment, sharpness=flat)
     loop = Loop(model, jit=jit, seed=recipe.seed, step=step, deterministic=training.deterministic)
     return loop.fit(*splits.train, callbacks=[*own, *callbacks], verbose=int(verbose), **fields | arguments)
 

@@ -6,6 +6,7 @@ No other package of kopt may use a private name. A private API is here because n
 from kopt.keras_internals.additive import kinds_of_added, kinds_of_losses, require_additive
 from kopt.keras_internals.datasets import passes_are_alike, slices_of
 from kopt.keras_internals.determinism import enable_determinism, is_deterministic
+from kopt.keras_internals.elsewhere import elsewhere, state_of
 from kopt.keras_internals.fitting import (
     are_arrays,
     called_with,
@@ -67,6 +68,7 @@ from kopt.keras_internals.optimizers import (
     ListOptimizer,
     WrappingOptimizer,
     decay_before_updates,
+    optimizer_arguments,
     raw,
 )
 from kopt.keras_internals.portions import (
@@ -127,6 +129,7 @@ __all__ = [
     "denominators",
     "devices_started",
     "either",
+    "elsewhere",
     "enable_determinism",
     "epoch_logs",
     "examples_counted",
@@ -160,6 +163,7 @@ __all__ = [
     "metrics_reset_in_graph",
     "name_of",
     "named_by_content",
+    "optimizer_arguments",
     "optimizers_inside",
     "optimizers_of",
     "optimizers_within",
@@ -182,6 +186,7 @@ __all__ = [
     "slices_of",
     "sparse_targets",
     "start_at",
+    "state_of",
     "tensors",
     "track_loss",
     "track_portion",

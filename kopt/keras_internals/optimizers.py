@@ -1,13 +1,14 @@
 """Optimizers: one that updates all parameters in one call, a wrapper of another, and decay before updates."""
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
 from kopt.keras_internals.types import PrivateOptimizer, WeightsStore
 from kopt.values.checks import require
-from kopt.values.types import Nest, Scalar, Strategy, Tensor, Variable
+from kopt.values.types import Annotation, Nest, Scalar, Strategy, Tensor, Variable
 
 
 class ListOptimizer(keras.optimizers.Optimizer):
@@ -18,6 +19,7 @@ class ListOptimizer(keras.optimizers.Optimizer):
     """
 
     state_variables: Sequence[Variable] = ()
+    keeps_infinity = False  # whether a gradient that is not finite surely makes parameters or state not finite
 
     def compute(
         self,
@@ -50,7 +52,9 @@ class ListOptimizer(keras.optimizers.Optimizer):
         ) -> None:
             by_position: list[Tensor | None] = [None] * len(parameters)
             for position, gradient in zip(positions, gradients):
-                by_position[position] = tf.convert_to_tensor(gradient)
+                dense = tf.convert_to_tensor(gradient)
+                dense.set_shape(parameters[position].shape)  # of the rows of several replicas it is not known
+                by_position[position] = dense
             old, old_state = ([variable.read_value() for variable in group] for group in (parameters, state))
             new_parameters, new_state = self.compute(by_position, old, old_state, rate, count)
             for variable, new in zip([*parameters, *state], [*new_parameters, *new_state], strict=True):
@@ -127,18 +131,51 @@ def decay_before_updates(optimizer: PrivateOptimizer, chosen: Sequence[Variable]
         decayed = [raw(variable) for variable in variables if id(variable) in wanted]
 
         def on_device(variable: Variable, taken: Tensor) -> None:
-            variable.assign_sub(variable * tf.cast(taken, variable.dtype))
+            variable.assign_sub(variable * taken, read_value=False)
 
-        def across_replicas(strategy: Strategy, taken: Tensor) -> None:
+        def across_replicas(strategy: Strategy, *taken: Tensor) -> None:
+            by_dtype = dict(zip(dtypes, taken, strict=True))
             for variable in decayed:
-                strategy.extended.update(variable, on_device, args=(taken,), group=False)
+                strategy.extended.update(variable, on_device, args=(by_dtype[variable.dtype],), group=False)
 
+        dtypes = list(dict.fromkeys(variable.dtype for variable in decayed))
         if decayed:
+            whole = tf.convert_to_tensor(share())
             tf.__internal__.distribute.interim.maybe_merge_call(
-                across_replicas, optimizer._distribution_strategy, tf.convert_to_tensor(share())
+                across_replicas, optimizer._distribution_strategy, *(tf.cast(whole, dtype) for dtype in dtypes)
             )
 
     optimizer._apply_weight_decay = decay
+
+
+# What Keras' optimizers take besides the learning rate; Keras itself takes an argument of any kind.
+ARGUMENTS: dict[str, Annotation] = {
+    "weight_decay": float | None,
+    "clipnorm": float | None,
+    "clipvalue": float | None,
+    "global_clipnorm": float | None,
+    "use_ema": bool,
+    "ema_momentum": float,
+    "ema_overwrite_frequency": int | None,
+    "loss_scale_factor": float | None,
+    "gradient_accumulation_steps": int | None,
+    "name": str | None,
+}
+
+
+def optimizer_arguments() -> dict[str, inspect.Parameter]:
+    """Return what every Keras optimizer takes by name besides the learning rate: clipping, averaging, accumulation."""
+    known = keras_arguments()
+    return {
+        name: known[name].replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+        for name, annotation in ARGUMENTS.items()
+    }
+
+
+def keras_arguments() -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of Keras' base class of optimizers."""
+    signatures = [inspect.signature(kind.__init__) for kind in keras.optimizers.Optimizer.__mro__]
+    return next(one.parameters for one in signatures if "clipnorm" in one.parameters)
 
 
 def raw(variable: Variable) -> tf.Variable:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras.src.losses.loss import unscale_loss_for_distribution
 
 from kopt.keras_internals.numbers import optimizers_within, rated_optimizers
+from kopt.keras_internals.optimizers import ListOptimizer
 from kopt.keras_internals.types import KerasMetric, PrivateModel, PrivateOptimizer
 from kopt.values.types import Batch, Nest, Scalar, Step, Strategy, Tensor, Variable
 
@@ -99,13 +100,17 @@ def build_optimizer(optimizer: PrivateOptimizer, weights: Sequence[Variable]) ->
 def keeps_infinity(optimizer: PrivateOptimizer) -> bool:
     """Return whether an infinite gradient surely makes an optimizer's weights or state infinite.
 
-    True for optimizers of Keras and kopt, which tests cover, unless they clip gradients or scale the loss.
+    True for optimizers of Keras, which tests cover, and for those that say so, unless they clip gradients or scale the
+    loss.
     """
     if scaler_of(optimizer) is not None or not type(optimizer).__module__.startswith(("keras.src.", "kopt.")):
         return False
     rated = rated_optimizers(optimizer)
     clips = any(one.clipnorm or one.clipvalue or one.global_clipnorm for one in rated)
-    return not clips and all(type(one).__module__.startswith(("keras.src.", "kopt.")) for one in rated)
+    return not clips and all(
+        one.keeps_infinity if isinstance(one, ListOptimizer) else type(one).__module__.startswith("keras.src.")
+        for one in rated
+    )
 
 
 def update_unchecked(optimizer: PrivateOptimizer, gradients: Sequence[Tensor], weights: Sequence[Variable]) -> None:

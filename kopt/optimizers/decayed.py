@@ -90,7 +90,8 @@ class Decayed(WrappingOptimizer):
         """Raise ValueError when an inner optimizer has a weight decay itself."""
         for optimizer in rated_optimizers(self.inner_optimizer):
             paths = number_paths(optimizer.rule) if isinstance(optimizer, Optimizer) else []
-            own = read(optimizer.rule, "weight_decay") if "weight_decay" in paths else optimizer.weight_decay
+            of_rule = [read(optimizer.rule, path) for path in paths if path.rpartition(".")[2] == "weight_decay"]
+            own = max(of_rule, default=0.0) or optimizer.weight_decay
             require(
                 not own, "optimizer", "must have no weight decay of its own to be Decayed", f"{own:g}" if own else own
             )

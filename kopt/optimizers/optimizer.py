@@ -1,18 +1,24 @@
 """Optimizer: the Keras optimizer that runs any rule."""
 
+import logging
 import numbers
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from kopt.keras_internals import ListOptimizer, raw
+from kopt.keras_internals import ListOptimizer, optimizer_arguments, raw
+from kopt.optimizers.packing import Packing, Part
 from kopt.rules import Rule
+from kopt.values.annotations import canonical, conforms, describe
 from kopt.values.checks import require
 from kopt.values.field_paths import bind
 from kopt.values.types import ArrayLike, Config, DType, Json, Nest, Scalar, Tensor, Variable
 
 __all__ = ["Optimizer"]
+
+log = logging.getLogger("kopt")
 
 
 @keras.saving.register_keras_serializable(package="kopt")
@@ -29,7 +35,8 @@ class Optimizer(ListOptimizer):
         **arguments: As for `keras.optimizers.Optimizer`.
 
     Raises:
-        ValueError: When the rule is not a rule, or the learning rate is negative.
+        ValueError: When the rule is not a rule, the learning rate is negative, or an argument of Keras is of the wrong
+            kind.
 
     Example:
         >>> import keras, numpy as np
@@ -45,9 +52,12 @@ class Optimizer(ListOptimizer):
     """
 
     bound: Rule  # the rule for the built variables
+    packing: Packing  # the tensors that the rule updates
     structure: Nest  # of the rule's state
-    state_names: Sequence[str] = ()
-    state_places: Sequence[int | None] = ()  # the position of the parameter that a state variable belongs to
+    state_paths: Sequence[tuple[str | int, ...]] = ()
+    state_places: Sequence[int | None] = ()  # the position of the tensor that a state variable belongs to
+    # 1 more than the number of updates after which the model was given the rule's evaluation weights; 0 without them
+    evaluation_shown: Variable | None = None
 
     def __init__(self, rule: Rule, learning_rate: Scalar = 0.001, **arguments: Json):
         require(isinstance(rule, Rule), "rule", "must be a kopt rule", rule)
@@ -57,8 +67,8 @@ class Optimizer(ListOptimizer):
             require(number, "learning_rate", "must be a number or a schedule", learning_rate)
             learning_rate = float(learning_rate)
             require(0 <= learning_rate < float("inf"), "learning_rate", "must be finite and >= 0", learning_rate)
-        super().__init__(learning_rate=learning_rate, **arguments)
-        self.rule = rule
+        super().__init__(learning_rate=learning_rate, **checked(arguments))
+        self.rule, self.keeps_infinity = rule, rule.keeps_infinity
         self.live: dict[str, Callable[[Tensor], Tensor]] = {}  # path -> a number as a function of past updates
 
     def build(self, variables: Sequence[Variable]) -> None:
@@ -67,23 +77,29 @@ class Optimizer(ListOptimizer):
             return
         super().build(variables)
         self.bound = self.rule.bind(variables)
+        shapes, dtypes = [tuple(one.shape) for one in variables], [one.dtype for one in variables]
+        self.packing = Packing(shapes, dtypes, self.bound.packs)
         with tf.init_scope():
             self.structure = self._start(variables)
             leaves = keras.tree.flatten_with_path(self.structure)
-            self.state_names = [".".join(map(str, path)) for path, _ in leaves]
+            self.state_paths = [path for path, _ in leaves]
             self.state_places = [next((step for step in path if isinstance(step, int)), None) for path, _ in leaves]
             self.state_variables = [
-                self._state_variable(path, leaf, None if place is None else variables[place])
+                self._state_variable(
+                    path, leaf, None if place is None else variables[self.packing.parts[place][0].place]
+                )
                 for (path, leaf), place in zip(leaves, self.state_places)
             ]
+            if self.bound.has_evaluation_weights:
+                self.evaluation_shown = self.add_variable((), "zeros", dtype="int64", name="evaluation_shown")
 
     def _start(self, variables: Sequence[Variable]) -> Nest:
         """Return the rule's state before the first update."""
         if all(bool(raw(variable).is_initialized()) for variable in variables):
-            return self.bound.init([keras.ops.convert_to_tensor(variable) for variable in variables])
+            return self.bound.init(self.packing.pack([keras.ops.convert_to_tensor(one) for one in variables]))
         # Keras builds a model without an Input while it traces the first step: its weights have no values yet.
         at_zero, at_one = (
-            self.bound.init([like(variable.shape, variable.dtype) for variable in variables])
+            self.bound.init(self.packing.pack([like(one.shape, one.dtype) for one in variables]))
             for like in (tf.zeros, tf.ones)
         )
         same = all(bool(tf.reduce_all(a == b)) for a, b in zip(tf.nest.flatten(at_zero), tf.nest.flatten(at_one)))
@@ -92,15 +108,16 @@ class Optimizer(ListOptimizer):
         return at_zero
 
     def _state_variable(self, path: Sequence[str | int], leaf: Tensor, parameter: Variable | None) -> Variable:
-        """Make the variable of one tensor of the state, placed like its parameter when it has the same shape."""
+        """Make the variable of one tensor of the state, placed like its parameter when it has its shape and dtype."""
         name = "_".join(step for step in path if isinstance(step, str))
 
         def start(shape: Sequence[int], dtype: DType = None) -> Tensor:
             return keras.ops.cast(leaf, dtype)
 
-        if parameter is not None and tuple(parameter.shape) == tuple(leaf.shape):
+        dtype = keras.backend.standardize_dtype(leaf.dtype)
+        if parameter is not None and (tuple(parameter.shape), parameter.dtype) == (tuple(leaf.shape), dtype):
             return self.add_variable_from_reference(parameter, name=name, initializer=start)
-        return self.add_variable(leaf.shape, start, dtype=keras.backend.standardize_dtype(leaf.dtype), name=name)
+        return self.add_variable(leaf.shape, start, dtype=dtype, name=name)
 
     def compute(
         self,
@@ -116,21 +133,63 @@ class Optimizer(ListOptimizer):
             tf.zeros_like(parameter) if gradient is None else tf.cast(gradient, parameter.dtype)
             for gradient, parameter in zip(gradients, parameters)
         ]
-        structured = keras.tree.pack_sequence_as(self.structure, list(state))
-        # A callback schedules numbers of the rule as functions of the count of past updates.
-        rule = bind(self.bound, {path: number(count - 1) for path, number in self.live.items()})
-        updates, new_state = rule.update(dense, structured, list(parameters), rate, count)
-        new_parameters = [
-            parameter + update if there else None for parameter, update, there in zip(parameters, updates, given)
+        before, tensors = self.structured(state), self.packing.pack(list(parameters))
+        updates, after = self.rule_at(count).update(self.packing.pack(dense), before, tensors, rate, count)
+        new = self.packing.unpack([tensor + update for tensor, update in zip(tensors, updates)])
+        kept = [
+            leaf if place is None else self.packing.kept(given, place, old, leaf)
+            for old, leaf, place in zip(state, keras.tree.flatten(after), self.state_places)
         ]
-        leaves = keras.tree.flatten(new_state)
-        kept = [leaf if place is None or given[place] else None for leaf, place in zip(leaves, self.state_places)]
-        return new_parameters, kept
+        return [one if there else None for one, there in zip(new, given)], kept
+
+    def evaluate(self, parameters: Sequence[Tensor], state: Sequence[Tensor], count: Tensor) -> Sequence[Tensor]:
+        """Return the rule's evaluation weights for the parameters and the state after so many updates."""
+        tensors = self.packing.pack(list(parameters))
+        return self.packing.unpack(self.rule_at(count).evaluate(self.structured(state), tensors))
+
+    def restore(self, evaluated: Sequence[Tensor], state: Sequence[Tensor], count: Tensor) -> Sequence[Tensor]:
+        """Return the parameters of training that have these evaluation weights after so many updates."""
+        tensors = self.packing.pack(list(evaluated))
+        return self.packing.unpack(self.rule_at(count).restore(self.structured(state), tensors))
+
+    @property
+    def shows_evaluation(self) -> bool:
+        """Whether the model has the rule's evaluation weights, and has not been trained since."""
+        shown = self.evaluation_shown
+        return shown is not None and int(tf.convert_to_tensor(shown)) == int(tf.convert_to_tensor(self.iterations)) + 1
+
+    def show_evaluation(self, shown: bool) -> None:
+        """Note whether the model has the rule's evaluation weights."""
+        assert self.evaluation_shown is not None
+        self.evaluation_shown.assign(int(tf.convert_to_tensor(self.iterations)) + 1 if shown else 0)
+
+    @property
+    def trained(self) -> Sequence[Variable]:
+        """The variables that the optimizer was built for, in the order of the rule's parameters."""
+        return self._trainable_variables
+
+    def structured(self, state: Sequence[Tensor]) -> Nest:
+        """Return the values of the state's variables as the rule takes them."""
+        return keras.tree.pack_sequence_as(self.structure, list(state))
+
+    def rule_at(self, count: Tensor) -> Rule:
+        """Return the rule of an update; a callback schedules its numbers as functions of the count of past updates."""
+        return bind(self.bound, {path: number(count - 1) for path, number in self.live.items()})
+
+    def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
+        """Do Keras' work at the end of training; warn when the model does not have the rule's evaluation weights."""
+        super().finalize_variable_values(var_list)
+        if self.evaluation_shown is not None and not self.shows_evaluation:
+            said = "the model has the weights of training, not those for evaluation, of %r: "
+            said += "fit it with kopt.fit, or with kopt.callbacks.RuleWeights() among the callbacks"
+            log.warning(said, self.rule)
 
     def save_own_variables(self, store: MutableMapping[str, ArrayLike]) -> None:
-        """Write Keras' own variables by position, and the rule's state by name."""
-        for name, variable in self._saved_variables().items():
-            store[name] = variable.numpy()
+        """Write Keras' own variables by position, and the rule's state by name, for each parameter alone."""
+        for variable, parts in self._saved():
+            value = variable.numpy()
+            for name, part in parts.items():
+                store[name] = value if part is None else value[part.numbers].reshape(part.shape)
 
     def load_own_variables(self, store: Mapping[str, ArrayLike]) -> None:
         """Read the variables that `save_own_variables` wrote.
@@ -141,19 +200,25 @@ class Optimizer(ListOptimizer):
         if not self.built:
             super().load_own_variables(store)
             return
-        variables = self._saved_variables()
-        require(
-            set(store.keys()) == set(variables), "file", f"must hold the state of {self.rule!r}", sorted(store.keys())
-        )
-        for name, variable in variables.items():
-            variable.assign(store[name])
+        saved = self._saved()
+        names = {name for _, parts in saved for name in parts}
+        require(set(store.keys()) == names, "file", f"must hold the state of {self.rule!r}", sorted(store.keys()))
+        for variable, parts in saved:
+            values = [np.asarray(store[name]) for name in parts]
+            packed = None not in parts.values()
+            variable.assign(np.concatenate([value.reshape(-1) for value in values]) if packed else values[0])
 
-    def _saved_variables(self) -> dict[str, Variable]:
-        """Return the variables by their keys in a file."""
-        state = {id(variable): name for variable, name in zip(self.state_variables, self.state_names)}
+    def _saved(self) -> list[tuple[Variable, dict[str, Part | None]]]:
+        """Return the variables and, by its key in a file, each part of them; None for a variable that is not packed."""
+        state = {id(variable) for variable in self.state_variables}
         others = [variable for variable in self.variables if id(variable) not in state]
-        by_place = {str(place): variable for place, variable in enumerate(others)}
-        return by_place | {state[id(variable)]: variable for variable in self.state_variables}
+        found: list[tuple[Variable, dict[str, Part | None]]] = []
+        found += [(variable, {str(place): None}) for place, variable in enumerate(others)]
+        for variable, path, place in zip(self.state_variables, self.state_paths, self.state_places):
+            parts = [] if place is None else self.packing.parts[place]
+            named = {named_at(path, part.place): part if len(parts) > 1 else None for part in parts}
+            found.append((variable, named or {named_at(path, None): None}))
+        return found
 
     def get_config(self) -> Config:
         """Return the rule and the arguments of Keras' optimizers."""
@@ -164,3 +229,21 @@ class Optimizer(ListOptimizer):
         """Build the optimizer from its config."""
         rule = keras.saving.deserialize_keras_object(config["rule"], custom_objects=custom_objects)
         return super().from_config({**config, "rule": rule}, custom_objects=custom_objects)
+
+
+def named_at(path: Sequence[str | int], place: int | None) -> str:
+    """Return the name of a state in files: its path, with the position of a parameter in place of the tensor's."""
+    steps = list(path)
+    if place is not None:
+        steps[next(at for at, step in enumerate(steps) if isinstance(step, int))] = place
+    return ".".join(map(str, steps))
+
+
+def checked(arguments: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the arguments of Keras' optimizers; raise ValueError when one is of the wrong kind, which Keras takes."""
+    hints = {name: one.annotation for name, one in optimizer_arguments().items()}
+    found = dict(arguments)
+    for name in set(found) & set(hints):
+        found[name] = canonical(found[name], name, hints[name])
+        require(conforms(found[name], hints[name]), name, f"must be {describe(hints[name])}", found[name])
+    return found

@@ -3,7 +3,7 @@
 from keras import ops
 
 from kopt.rules.base import Elementwise, TensorState, cast, missing_share, registry, running_mean
-from kopt.values.checks import require
+from kopt.rules.moments import decayed, require_factors, require_sizes, root_share
 from kopt.values.fields import Number
 from kopt.values.types import Scalar, Tensor
 
@@ -42,15 +42,16 @@ class Adam(Elementwise):
     beta_2: Number = 0.999
     epsilon: Number = 1e-7
     corrected: bool = True
+    keeps_infinity = True
+    packs = True
 
     def check(self) -> None:
-        require(0 <= self.beta_1 < 1, "beta_1", "must be in [0, 1)", self.beta_1)
-        require(0 <= self.beta_2 < 1, "beta_2", "must be in [0, 1)", self.beta_2)
-        require(self.epsilon >= 0, "epsilon", "must be >= 0", self.epsilon)
+        require_factors(beta_1=self.beta_1, beta_2=self.beta_2)
+        require_sizes(epsilon=self.epsilon)
 
     def correction(self, count: Scalar) -> Tensor:
         """Return sqrt(1 - beta_2 ** count) / (1 - beta_1 ** count), in float64."""
-        return ops.sqrt(missing_share(self.beta_2, count)) / missing_share(self.beta_1, count)
+        return root_share(self.beta_2, count) / missing_share(self.beta_1, count)
 
     def init_one(self, parameter: Tensor) -> TensorState:
         return {"momentum": ops.zeros_like(parameter), "velocity": ops.zeros_like(parameter)}
@@ -62,7 +63,7 @@ class Adam(Elementwise):
         velocity = running_mean(state["velocity"], ops.square(gradient), self.beta_2)
         if self.corrected:
             rate = rate * cast(self.correction(count), parameter)
-        update = -(momentum * rate) / (ops.sqrt(velocity) + cast(self.epsilon, parameter))
+        update = momentum * -rate / (ops.sqrt(velocity) + cast(self.epsilon, parameter))
         return update, {"momentum": momentum, "velocity": velocity}
 
 
@@ -96,10 +97,10 @@ class AdamW(Adam):
 
     def check(self) -> None:
         super().check()
-        require(self.weight_decay >= 0, "weight_decay", "must be >= 0", self.weight_decay)
+        require_sizes(weight_decay=self.weight_decay)
 
     def update_one(
         self, gradient: Tensor, state: TensorState, parameter: Tensor, rate: Scalar, count: Scalar
     ) -> tuple[Tensor, TensorState]:
         update, state = super().update_one(gradient, state, parameter, rate, count)
-        return update - parameter * (cast(self.weight_decay, parameter) * rate), state
+        return decayed(update, parameter, self.weight_decay, rate), state

@@ -35,6 +35,10 @@ class Rule(Value):
 
     in_fit = "kopt.optimizers.Optimizer({}) in compile"
     usual_rate: ClassVar[float] = 1e-3  # the learning rate to begin with
+    keeps_infinity: ClassVar[bool] = False  # whether a gradient that is not finite makes updates or state not finite
+    packs: ClassVar[bool] = False  # whether every number is treated alone, so that tensors may be put side by side
+    has_evaluation_weights: ClassVar[bool] = False  # whether `evaluate` returns other weights than those of training
+    rounding: ClassVar[float] = 1.0  # how often larger errors of rounding become than those of a formula by element
 
     def bind(self, variables: Sequence[Variable]) -> "Rule":
         """Return the rule for these variables, with names and selectors turned into positions in the list."""
@@ -62,8 +66,12 @@ class Rule(Value):
         """
 
     def evaluate(self, state: Nest, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return the parameters for evaluation: the same, unless the rule keeps other weights for it."""
+        """Return the parameters for evaluation: the same, unless the rule `has_evaluation_weights`."""
         return parameters
+
+    def restore(self, state: Nest, evaluated: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the parameters of training that have these for evaluation: the inverse of `evaluate`."""
+        return evaluated
 
 
 class Elementwise(Rule):
@@ -93,14 +101,50 @@ class Elementwise(Rule):
 
 
 def running_mean(mean: Tensor, new: Tensor, beta: Scalar) -> Tensor:
-    """Return beta * mean + (1 - beta) * new: in this form infinity stays, where mean + (new - mean) * ... makes NaN."""
+    """Return beta * mean + (1 - beta) * new: in this form infinity stays, where mean + (new - mean) * ... makes NaN.
+
+    Args:
+        mean: The mean so far.
+        new: What it takes in, of the same shape and dtype.
+        beta: The share of the mean so far, in [0, 1).
+
+    Returns:
+        A tensor like the mean.
+
+    Example:
+        >>> float(running_mean(ops.array(1.0), ops.array(3.0), 0.75))
+        1.5
+
+    Source:
+        Folklore.
+    """
     return mean * cast(beta, mean) + new * cast(1 - beta, mean)
 
 
 def missing_share(beta: Scalar, count: Scalar) -> Tensor:
-    """Return 1 - beta ** count, in float64: what a running mean that began at 0 lacks after so many numbers."""
+    """Return 1 - beta ** count, in float64: what a running mean that began at 0 lacks after so many numbers.
+
+    Args:
+        beta: The factor of the mean, in [0, 1).
+        count: How many numbers it has taken in.
+
+    Returns:
+        A float64 scalar.
+
+    Example:
+        >>> float(missing_share(0.9, 1).numpy().round(6))
+        0.1
+
+    Source:
+        Kingma and Ba, Adam, 2015, section 3.
+    """
     factor, time = ops.convert_to_tensor(beta, "float64"), ops.cast(count, "float64")
     return 1 - ops.power(factor, time)
+
+
+def double(number: Scalar) -> Tensor:
+    """Return a number as a float64 scalar; ops would make a float one of float32."""
+    return ops.convert_to_tensor(number, "float64")
 
 
 def cast(number: Scalar, like: Tensor) -> Tensor:

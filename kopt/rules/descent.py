@@ -26,11 +26,13 @@ class GradientDescent(Elementwise):
     """
 
     usual_rate = 0.01
+    keeps_infinity = True
+    packs = True
 
     def update_one(
         self, gradient: Tensor, state: TensorState, parameter: Tensor, rate: Scalar, count: Scalar
     ) -> tuple[Tensor, TensorState]:
-        return -gradient * rate, state
+        return gradient * -rate, state
 
 
 @registry.register
@@ -57,6 +59,8 @@ class Momentum(Elementwise):
 
     momentum: Number = 0.9
     usual_rate = 0.01
+    keeps_infinity = True
+    packs = True
 
     def check(self) -> None:
         require(0 <= self.momentum < 1, "momentum", "must be in [0, 1)", self.momentum)

@@ -4,7 +4,7 @@ from kopt.training.feed.order import order
 from kopt.training.fitting import fit
 from kopt.training.loop import Loop
 from kopt.training.progress import ProgressBar
-from kopt.training.steps import clips
+from kopt.training.steps import clips, sharpness
 from kopt.training.steps.train import TrainStep, skipped
 from kopt.training.tools.find_rate import RateCurve, find_rate
 from kopt.training.tools.minimize import Minimum, minimize
@@ -22,5 +22,6 @@ __all__ = [
     "minimize",
     "order",
     "refresh_statistics",
+    "sharpness",
     "skipped",
 ]

@@ -30,6 +30,7 @@ from kopt.training.feed.placement import DataSpec, Engine, Jit, Shuffle, place
 from kopt.training.feed.sources import Source
 from kopt.training.feed.validation import parts_of, require_data
 from kopt.training.progress import ProgressBar
+from kopt.training.rule_weights import showing_rules
 from kopt.training.steps.evaluate import EvaluateStep
 from kopt.training.steps.installing import hooked
 from kopt.training.steps.train import Sparse, TrainStep, require_sparse
@@ -102,8 +103,7 @@ class Loop:
     ):
         require(internals.is_trainer(model), "model", "must be a Keras model", model)
         own = model.distribute_strategy
-        under = strategy is None or strategy is own
-        require(under, "strategy", "must be the one that the model was built under", strategy)
+        require(strategy in (None, own), "strategy", "must be the one that the model was built under", strategy)
         alone = own.num_replicas_in_sync == 1
         require_loop(engine, jit, seed, budget, executors, alone=alone, deterministic=deterministic)
         require_sparse(sparse, alone)
@@ -189,7 +189,7 @@ class Loop:
         require_shuffle(shuffle)
         require_class_weight(class_weight)
         require(self.model.compiled, "model", "must be compiled", self.model.name)
-        asked, held_out = callback_list(callbacks), parts_of(validation_data)
+        asked, held_out = showing_rules(self.model, callback_list(callbacks)), parts_of(validation_data)
         require_one_rate(asked)
         epochs = min(epochs, keras.config.max_epochs() or epochs)
         if validation_split and held_out is None:

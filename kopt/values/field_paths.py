@@ -20,7 +20,8 @@ ELSEWHERE = {"lr": "rate", "learning_rate": "rate", "l1": "strength", "l2": "str
 def paths(value: Value) -> dict[str, FieldValue]:
     """List every field of a tree of values by its path.
 
-    Paths leave out the field `of` of a wrapper: the rate of a warmed-up cosine is `rate`, not `of.rate`.
+    Paths leave out the field `of` of a wrapper: the rate of a warmed-up cosine is `rate`, not `of.rate`. A value in a
+    tuple of values has its place in its path: `routes.0.rule`.
 
     Args:
         value: Any value.
@@ -40,8 +41,19 @@ def paths(value: Value) -> dict[str, FieldValue]:
             found.update(paths(inner))
             continue
         found[name] = inner
-        if isinstance(inner, Value):
-            found.update({f"{name}.{path}": field for path, field in paths(inner).items()})
+        found.update({f"{name}.{path}": field for path, field in paths_within(inner).items()})
+    return found
+
+
+def paths_within(field: FieldValue) -> dict[str, FieldValue]:
+    """List the paths from a field on: those of a value, and those of the values in a tuple by their places."""
+    if isinstance(field, Value):
+        return paths(field)
+    found: dict[str, FieldValue] = {}
+    for place, item in enumerate(field) if isinstance(field, tuple) else ():
+        if isinstance(item, Value):
+            found[str(place)] = item
+            found.update({f"{place}.{path}": inner for path, inner in paths(item).items()})
     return found
 
 
@@ -164,6 +176,8 @@ def is_count(value: Value, path: str) -> bool:
     read(value, path)
     parent, _, name = path.rpartition(".")
     owner: FieldValue = read(value, parent) if parent else value
+    if isinstance(owner, tuple):
+        return False
     while name not in (declared := hints(owner.__class__)):
         owner = owner.of
     return int in members(declared[name])
@@ -189,11 +203,27 @@ def with_field(value: AnyValue, path: str, new: FieldValue) -> AnyValue:
     if head not in hints(type(value)):
         head, rest = "of", path
     changed = copy.copy(value)
-    object.__setattr__(changed, head, with_field(getattr(value, head), rest, new) if rest else new)
+    object.__setattr__(changed, head, changed_within(getattr(value, head), rest, new))
     return changed
+
+
+def changed_within(field: FieldValue, path: str, new: FieldValue) -> FieldValue:
+    """Return a field with another one at a path from it on; the new one itself where the path is empty."""
+    if not path:
+        return new
+    if not isinstance(field, tuple):
+        return with_field(field, path, new)
+    place, _, rest = path.partition(".")
+    return tuple(changed_within(item, rest, new) if str(at) == place else item for at, item in enumerate(field))
 
 
 def checked(value: AnyValue) -> AnyValue:
     """Build a value anew from its fields, so that they are checked."""
-    fields = {name: getattr(value, name) for name in hints(type(value))}
-    return type(value)(**{name: checked(one) if isinstance(one, Value) else one for name, one in fields.items()})
+    return type(value)(**{name: checked_field(getattr(value, name)) for name in hints(type(value))})
+
+
+def checked_field(field: FieldValue) -> FieldValue:
+    """Return a field with the values in it built anew."""
+    if isinstance(field, tuple):
+        return tuple(map(checked_field, field))
+    return checked(field) if isinstance(field, Value) else field

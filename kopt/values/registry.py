@@ -33,6 +33,9 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
         <class 'kopt.schedules.timed.Cosine'>
         >>> schedules.registry.make("constant", rate=0.1)
         Constant(0.1)
+        >>> from kopt import rules
+        >>> rules.registry.parse("lookahead(adam(0.8), sync_every=3)")
+        Lookahead(Adam(0.8), sync_every=3)
     """
 
     def __init__(self, family: str):
@@ -59,16 +62,23 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
     def parse(self, text: str) -> Kind:
         """Build a member from a text that reads as its code does: "l2(1e-4)", "step(0.1, every=5)", or its name alone.
 
+        An argument may be such a call itself: "lookahead(adam(0.8), sync_every=5)".
+
         Raises:
             ValueError: When the text is not such a call, no class has that name, or the class takes other arguments.
         """
+        return self._made(parsed(text, self.family.rstrip("s")), text)
+
+    def _made(self, call: "Call", text: str) -> Kind:
+        """Build a member from a call, after the members among its arguments."""
         kind = self.family.rstrip("s")
-        call = parsed(text, kind)
         if call.name in self._classes:
             signature = inspect.signature(self._classes[call.name])
             rule = f"must be called as {call.name}{signature_text(signature)}"
             require(takes(signature, call), kind, rule, text)
-        return self.make(call.name, *call.args, **call.fields)
+        args = [self._made(one, text) if isinstance(one, Call) else one for one in call.args]
+        fields = {name: self._made(one, text) if isinstance(one, Call) else one for name, one in call.fields.items()}
+        return self.make(call.name, *args, **fields)
 
     def __getitem__(self, name: str) -> type[Kind]:
         return self._classes[name]
@@ -81,7 +91,7 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
 
 
 class Call(NamedTuple):
-    """A call that was written as text; its arguments are literals."""
+    """A call that was written as text; its arguments are literals or calls."""
 
     name: str
     args: list[FieldValue]
@@ -92,15 +102,22 @@ def parsed(text: str, kind: str) -> Call:
     """Parse a call, or raise a ValueError that names the kind of what it builds."""
     rule = "must be a name or a call with plain numbers and texts, such as 'l2(1e-4)'"
     try:
-        call = ast.parse(text.strip(), mode="eval").body
-        if isinstance(call, ast.Name):
-            return Call(call.id, [], {})
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
-            fields = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
-            return Call(call.func.id, [ast.literal_eval(argument) for argument in call.args], fields)
+        found = literal(ast.parse(text.strip(), mode="eval").body)
+        if isinstance(found, Call):
+            return found
     except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError) as error:  # also of deep nesting
         raise ValueError(f"{kind} {rule}, got {shown(text)}.") from error
     raise ValueError(f"{kind} {rule}, got {shown(text)}.")
+
+
+def literal(node: ast.expr) -> FieldValue:
+    """Return what a node of code stands for: a Call for a call or a name, else a literal."""
+    if isinstance(node, ast.Name):
+        return Call(node.id, [], {})
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        fields = {str(keyword.arg): literal(keyword.value) for keyword in node.keywords}
+        return Call(node.func.id, [literal(argument) for argument in node.args], fields)
+    return ast.literal_eval(node)
 
 
 def takes(signature: inspect.Signature, call: Call) -> bool:

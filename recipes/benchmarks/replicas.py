@@ -31,7 +31,7 @@ from kopt.distribute.launch import launch
 from kopt.optimizers import Decayed, Optimizer
 from kopt.regularizers import GroupLasso, TowardStart, attach, strength
 from kopt.schedules import Cosine
-from kopt.training import Loop, TrainStep, clips
+from kopt.training import Loop, TrainStep, clips, sharpness
 from kopt.values.types import KerasModel
 
 EPOCHS, STEPS, BATCH = 10, 5, 32
@@ -111,6 +111,8 @@ FEATURES: dict[str, dict[str, Any]] = {
         "step": {"micro_batches": 4},
     },
     "step: micro 4, mask": {"kind": "mask", "step": {"micro_batches": 4}},
+    "step: sam": {"step": {"sharpness": sharpness.SAM(0.05)}},
+    "step: asam": {"step": {"sharpness": sharpness.ASAM(0.5)}},
     "ema": {"optimizer": {"use_ema": True, "ema_momentum": 0.9}},
     "ema overwriting": {"optimizer": {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 7}},
     "batch normalization": {"normalized": True},
@@ -160,6 +162,8 @@ TESTS = [
     Cell("sgd", True, "step: norm + average, layer rates"),
     Cell("adamw", True, "step: value + batch normalization"),
     Cell("adam", True, "step: adaptive"),
+    Cell("momentum", True, "step: sam + l2 + batch normalization"),
+    Cell("momentum", False, "step: asam + step: micro 4, mask"),
     Cell("adamw", True, "bf16"),
     Cell("kopt adam", True, "fp16"),
     Cell("adam", False, "fp16, one overflow"),

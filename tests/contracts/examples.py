@@ -2,6 +2,7 @@
 
 import pathlib
 import tempfile
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from kopt import augment, callbacks, data, models, regularizers, rules, schedule
 from kopt.callbacks import EMA
 from kopt.experiment import recipe
 from kopt.state import Knob
-from kopt.training import clips
+from kopt.training import clips, sharpness
 from kopt.tuning.space import space
 from kopt.values import Value, registry
 
@@ -70,7 +71,60 @@ RULES = [
     rules.Adam(),
     rules.Adam(0.8, 0.9, corrected=False),
     rules.AdamW(weight_decay=0.1),
+    # Schedule-Free
+    rules.ScheduleFreeSGD(warmup=5),
+    rules.ScheduleFreeAdamW(warmup=5, weight_decay=0.1),
+    rules.ScheduleFreeRAdam(),
+    rules.ScheduleFreeRAdam(0.8, 0.99, silent=False),
+    # Element-wise: by signs, and relatives of Adam.
+    rules.SignSGD(),
+    rules.Lion(weight_decay=0.1),
+    rules.NAdamW(weight_decay=0.1),
+    rules.Adan(weight_decay=0.1),
+    rules.RAdam(0.8, 0.98, weight_decay=0.1),
+    rules.AdaMax(weight_decay=0.1),
+    rules.AMSGrad(weight_decay=0.1),
+    rules.AdaBelief(weight_decay=0.1),
+    rules.Yogi(weight_decay=0.1),
+    rules.LaProp(weight_decay=0.1),
+    rules.ADOPT(weight_decay=0.1),
+    rules.AdEMAMix(beta_3=0.99, weight_decay=0.1, warmup_steps=20),
+    rules.MARS(weight_decay=0.1),
+    # matrices
+    rules.Routed({~select.kernels: rules.Momentum(0.8)}, rest=rules.Adam()),
+    rules.Muon(scale="original"),
+    rules.Muon(0.9, 0.0, nesterov=False, scale="original", to=~select.biases, rest=rules.Adam(), rest_rate=0.5),
+    rules.SOAP(0.9, 0.99, every=2),
+    rules.Shampoo(start=1, every=2, graft="rmsprop", matrix_epsilon=1e-3),
+    # wrappers
+    rules.Lookahead(rules.SkipNonFinite(rules.Momentum(0.8)), sync_every=2),
+    rules.Cautious(rules.Centralize(rules.Nesterov(0.8))),
+    rules.LayerScaled(rules.AGC(rules.AdamW(0.8, 0.9), 0.5), trust_ratio=0.5),
+    # rate-free
+    rules.Prodigy(0.8, 0.9, weight_decay=0.1, corrected=True, d0=1e-3, growth_rate=1.5),
+    rules.DAdaptAdam(d0=1e-4),
+    rules.DoG(1e-3, weight_decay=0.1),
+    rules.DoG(1e-3, layerwise=True),
+    rules.Mechanic(rules.Adam(), first_scale=1e-3),
+    # of whole tensors
+    rules.LARS(0.1, 0.8, trust=0.1, nesterov=True),
+    rules.LAMB(weight_decay=0.1),
+    rules.NovoGrad(weight_decay=0.1),
+    rules.AdamMini(weight_decay=0.1),
+    # that save memory
+    rules.Adafactor(weight_decay=0.1),
+    rules.SM3(0.8, 0.9),
+    rules.Adam8bit(weight_decay=0.1, block=4, least=2),
+    rules.GaLore(0.5, 0.9, weight_decay=0.1, rank=1, every=5, scale=1.0),
+    rules.APOLLO(weight_decay=0.1, every=50, scale=4.0),
+    rules.APOLLO(0.8, 0.9, rank=2, every=50, scale=1.0, by="channel"),
 ]
+# A wrapper with the numbers by which it is the wrapped rule, where it has such numbers.
+NEUTRAL: dict[str, Callable[[rules.Rule], rules.Rule]] = {
+    "lookahead": lambda of: rules.Lookahead(of, sync_every=2, share=1.0),
+    "skip_non_finite": rules.SkipNonFinite,
+    "agc": lambda of: rules.AGC(of, ratio=1e30),
+}
 REGULARIZERS = [
     regularizers.L1(0.3),
     regularizers.L1(0.3, samples=5),
@@ -211,6 +265,7 @@ EXAMPLES: dict[str, tuple[registry.Registry, list]] = {
     "recipes": (recipe.registry, RECIPES),
     "tuning": (space.registry, TUNING),
     "clips": (clips.registry, CLIPS),
+    "sharpness": (sharpness.registry, [sharpness.SAM(0.05), sharpness.ASAM(0.5, eta=0.02)]),
 }
 VALUES: list[Value] = [example for _, examples in EXAMPLES.values() for example in examples]
 

@@ -1,5 +1,8 @@
 """What holds of every rule."""
 
+import itertools
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import pytest
@@ -7,13 +10,14 @@ import tensorflow as tf
 from examples import RULES
 
 from kopt.optimizers import Optimizer
-from kopt.rules import Rule
-from kopt.schedules import Linear
+from kopt.rules import Elementwise, Rule
+from kopt.schedules import Constant, Linear, Schedule
 from kopt.training import minimize
 from kopt.values import bind, number_paths, paths, read, replace
 
 every_rule = pytest.mark.parametrize("rule", RULES, ids=repr)
 SHAPES = ((3, 2), (2,), (), (2, 2, 3), (0,), (0, 3))  # a kernel, a bias, a scale, a convolution, two empty ones
+NAMES = ("a/kernel", "a/bias", "b/scale", "c/kernel", "d/bias", "d/kernel")
 
 
 def lists(seed: int) -> list[tf.Tensor]:
@@ -21,17 +25,32 @@ def lists(seed: int) -> list[tf.Tensor]:
     return [tf.constant(generator.normal(size=shape), "float32") for shape in SHAPES]
 
 
+def bound(rule: Rule, places: Sequence[int] = range(len(SHAPES))) -> Rule:
+    """The rule for some parameters of these shapes and names, as an optimizer binds it."""
+    return rule.bind([variable(lists(0)[place], NAMES[place]) for place in places])
+
+
+def variable(value: tf.Tensor, path: str) -> keras.Variable:
+    with keras.name_scope(path.partition("/")[0]):
+        return keras.Variable(value, name=path.rpartition("/")[2])
+
+
 def rate_of(rule: Rule) -> float:
     """A rate at which a few updates are seen; a rule that finds its own has 1."""
     return 1.0 if rule.usual_rate >= 1 else 0.05
 
 
-def run(rule: Rule, steps: int, rate: tf.Tensor | float) -> list[tf.Tensor]:
-    """The parameters after some updates with gradients that depend on them."""
-    parameters = lists(0)
+def schedule_of(rule: Rule) -> Schedule:
+    """A schedule that ends at 0; an average of weights follows it too late, and has a constant rate."""
+    return Constant(0.4) if rule.has_evaluation_weights else Linear(rate_of(rule))
+
+
+def run(rule: Rule, steps: int, rate: tf.Tensor | float, places: Sequence[int] = range(len(SHAPES))) -> list[tf.Tensor]:
+    """Some parameters after some updates by a bound rule, with gradients that depend on them."""
+    parameters, targets = ([lists(seed)[place] for place in places] for seed in (0, 1))
     state = rule.init(parameters)
     for count in range(1, steps + 1):
-        gradients = [2 * (parameter - target) for parameter, target in zip(parameters, lists(1))]
+        gradients = [2 * (parameter - target) for parameter, target in zip(parameters, targets)]
         updates, state = rule.update(gradients, state, parameters, rate, tf.constant(count))
         parameters = [parameter + update for parameter, update in zip(parameters, updates)]
     return parameters
@@ -39,7 +58,7 @@ def run(rule: Rule, steps: int, rate: tf.Tensor | float) -> list[tf.Tensor]:
 
 @every_rule
 def test_update_is_pure_and_keeps_structure_shapes_and_dtypes(rule: Rule) -> None:
-    parameters, gradients = lists(0), lists(1)
+    rule, parameters, gradients = bound(rule), lists(0), lists(1)
     state = rule.init(parameters)
     first, after = rule.update(gradients, state, parameters, 0.1, 1)
     again, _ = rule.update(gradients, state, parameters, 0.1, 1)
@@ -52,9 +71,10 @@ def test_update_is_pure_and_keeps_structure_shapes_and_dtypes(rule: Rule) -> Non
 
 @every_rule
 def test_the_rate_scales_the_first_update(rule: Rule) -> None:
-    parameters, gradients = lists(0), lists(1)
-    small, _ = rule.update(gradients, rule.init(parameters), parameters, 0.01, 1)
-    large, _ = rule.update(gradients, rule.init(parameters), parameters, 0.02, 1)
+    rule, parameters, gradients = bound(rule), lists(0), lists(1)
+    # Small rates: a proximal decay, division by 1 + rate * decay, is linear only there.
+    small, _ = rule.update(gradients, rule.init(parameters), parameters, 1e-5, 1)
+    large, _ = rule.update(gradients, rule.init(parameters), parameters, 2e-5, 1)
     for one, two in zip(small, large):
         np.testing.assert_allclose(2 * one, two, rtol=1e-5)
 
@@ -63,12 +83,13 @@ def test_the_rate_scales_the_first_update(rule: Rule) -> None:
 def test_finds_the_minimum_of_a_bowl(rule: Rule) -> None:
     rule = replace(rule, {path: 0.0 for path in paths(rule) if path.rpartition(".")[2] == "weight_decay"})
     target = np.array([[1.0, -2.0], [0.5, 3.0]], "float32")
-    start = (np.array([0.3, -0.2], "float32"), np.array([[0.1, 0.2], [-0.3, 0.4]], "float32"))
+    # The columns begin with the means of the target's: a rule on centralized gradients leaves them as they are.
+    start = (np.array([0.3, -0.2], "float32"), np.array([[0.65, 0.4], [0.85, 0.6]], "float32"))
     found = minimize(
         lambda v, m: tf.reduce_sum((v - target[0]) ** 2) + tf.reduce_sum((m - target) ** 2),
         start,
         rule,
-        rate=Linear(rate_of(rule)),
+        rate=schedule_of(rule),
         steps=600,
     )
     for one, aim in zip(found.parameters, (target[0], target)):
@@ -78,30 +99,66 @@ def test_finds_the_minimum_of_a_bowl(rule: Rule) -> None:
 @every_rule
 def test_mapped_over_its_numbers_equals_single_rules(rule: Rule) -> None:
     """The law of values: K rules that differ in all their numbers and the rate are one program, in XLA too."""
-    found, rate = number_paths(rule), rate_of(rule)
+    places, steps = (0, 1, 3), 2  # a kernel, a bias and a convolution: XLA takes long to compile
+    rule, found, rate = bound(rule, places), number_paths(rule), rate_of(rule)
     shares = np.linspace(0.7, 1.0, 3)
-    table = tf.constant(
-        [[share * number for number in (rate, *(read(rule, path) for path in found))] for share in shares]
-    )
+    numbers = np.array([rate, *(read(rule, path) for path in found)])
 
     def member(numbers: tf.Tensor) -> list[tf.Tensor]:
-        rate, *others = tf.unstack(tf.cast(numbers, "float64"))
-        return run(bind(rule, dict(zip(found, others))), 3, rate)
+        rate, *others = tf.unstack(numbers)
+        return run(bind(rule, dict(zip(found, others))), steps, rate, places)
 
-    def by_all(numbers: tf.Tensor) -> list[tf.Tensor]:
-        return tf.vectorized_map(member, numbers)
+    def by_all(table: tf.Tensor) -> list[tf.Tensor]:
+        return tf.vectorized_map(member, table)
 
-    table = tf.cast(table, "float64")
+    table = tf.constant(np.outer(shares, numbers))
     plain, compiled = (tf.function(by_all, jit_compile=jit)(table) for jit in (False, True))
     for place, share in enumerate(shares):
-        alone = run(replace(rule, {path: share * read(rule, path) for path in found}), 3, share * rate)
+        single = replace(rule, {path: share * read(rule, path) for path in found})
+        alone = run(single, steps, share * rate, places)
         for mapped in (plain, compiled):
             for many, one in zip(mapped, alone):
-                np.testing.assert_allclose(many[place], one, rtol=5e-6, atol=5e-7)
+                np.testing.assert_allclose(many[place], one, rtol=5e-6 * rule.rounding, atol=5e-7 * rule.rounding)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if isinstance(rule, Elementwise) or rule.packs], ids=repr)
+def test_packs_where_every_number_is_treated_alone(rule: Rule) -> None:
+    """Tensors side by side in one vector are updated as alone exactly where an element-wise rule says so."""
+    one_by_one = [
+        tf.constant(np.random.default_rng(seed).normal(size=shape), "float32")
+        for seed, shape in ((0, (3, 2)), (1, (4,)))
+    ]
+    side_by_side = [tf.concat([tf.reshape(one, [-1]) for one in one_by_one], 0)]
+    found = []
+    for parameters in (one_by_one, side_by_side):
+        state, now = rule.init(parameters), parameters
+        for count in range(1, 4):
+            gradients = [tf.sin(17.0 * one) for one in now]
+            updates, state = rule.update(gradients, state, now, rate_of(rule), count)
+            now = [one + update for one, update in zip(now, updates)]
+        found.append(np.concatenate([np.ravel(one) for one in now]))
+    same = np.allclose(*found, rtol=1e-5, atol=1e-6)
+    assert same == rule.packs
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.keeps_infinity], ids=repr)
+def test_a_gradient_that_is_not_finite_is_seen_updates_later_where_the_rule_says_so(rule: Rule) -> None:
+    """What the look at a program's end relies on; of other rules every gradient is checked before the update."""
+    rule = bound(rule)
+    full = [place for place, shape in enumerate(SHAPES) if 0 not in shape]
+    for place, wrong in itertools.product(full, (np.inf, -np.inf, np.nan)):
+        bad, parameters = [np.array(one) for one in lists(1)], lists(0)
+        bad[place][(0,) * bad[place].ndim] = wrong
+        state = rule.init(parameters)
+        for count, gradients in enumerate((lists(1), [tf.constant(one) for one in bad], lists(2), lists(3)), 1):
+            updates, state = rule.update(gradients, state, parameters, 0.1, count)
+            parameters = [parameter + update for parameter, update in zip(parameters, updates)]
+        assert not all(np.all(np.isfinite(one)) for one in tf.nest.flatten([parameters, state]))
 
 
 @every_rule
 def test_works_in_half_precision_and_double(rule: Rule) -> None:
+    rule = bound(rule)
     for dtype in ("bfloat16", "float64"):
         parameters = [tf.cast(parameter, dtype) for parameter in lists(0)]
         updates, _ = rule.update(parameters, rule.init(parameters), parameters, 0.1, tf.constant(1, tf.int64))
@@ -109,10 +166,25 @@ def test_works_in_half_precision_and_double(rule: Rule) -> None:
 
 
 @every_rule
+def test_the_weights_for_evaluation_are_others_where_it_is_said_and_lead_back(rule: Rule) -> None:
+    rule, parameters = bound(rule), lists(0)
+    state = rule.init(parameters)
+    for count in range(1, 9):
+        updates, state = rule.update(lists(count), state, parameters, 0.1, count)
+        parameters = [parameter + update for parameter, update in zip(parameters, updates)]
+    evaluated = rule.evaluate(state, parameters)
+    again = rule.restore(state, evaluated)
+    assert any(np.any(one != other) for one, other in zip(parameters, evaluated)) == rule.has_evaluation_weights
+    for one, found, back in zip(parameters, evaluated, again):
+        assert (one.shape, one.dtype) == (found.shape, found.dtype)
+        np.testing.assert_allclose(back, one, rtol=1e-5, atol=1e-6)
+
+
+@every_rule
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e30])
 def test_updates_are_finite_after_gradients_of_any_size(rule: Rule, size: float) -> None:
     """Twice such a gradient, then a usual one."""
-    parameters = lists(0)
+    rule, parameters = bound(rule), lists(0)
     state = rule.init(parameters)
     for count, gradients in enumerate(([size * one for one in lists(1)],) * 2 + (lists(2),), 1):
         updates, state = rule.update(gradients, state, parameters, 0.01, count)

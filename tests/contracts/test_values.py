@@ -15,7 +15,7 @@ from kopt.callbacks import EMA
 from kopt.experiment.recipe import Command, Recipe, Training
 from kopt.regularizers import L1, L2
 from kopt.select.base import Named
-from kopt.training import clips
+from kopt.training import clips, sharpness
 from kopt.tuning import Choice, Range
 from kopt.values import from_json, number_paths, paths, read, replace, to_json
 from kopt.values.fields import Value
@@ -37,6 +37,7 @@ NAMES = (
     | dict(vars(rules))
     | dict(vars(regularizers))
     | dict(vars(clips))
+    | dict(vars(sharpness))
     | dict(vars(models))
     | dict(vars(data))
     | dict(vars(augment))

@@ -115,7 +115,11 @@ def test_builders_from_a_text(text, regularizer) -> None:
     [
         ("l3(0.1)", "regularizer must be one of group_lasso, l1, l1_l2, l2, orthogonal, toward_start, got 'l3' (did"),
         ("l2(", "regularizer must be a name or a call with plain numbers and texts, such as 'l2(1e-4)', got 'l2('."),
-        ("l2(open('x'))", "regularizer must be a name or a call with plain numbers and texts, such as 'l2(1e-4)', got"),
+        (
+            "l2(open('x'))",
+            "regularizer must be one of group_lasso, l1, l1_l2, l2, orthogonal, toward_start, got 'open'.",
+        ),
+        ("l2(a.b())", "regularizer must be a name or a call with plain numbers and texts, such as 'l2(1e-4)', got"),
         ("l2(1, 2, 3)", "regularizer must be called as l2(strength=0.0001, samples=None), got 'l2(1, 2, 3)'."),
         ("l2(rate=1)", "regularizer must be called as l2(strength=0.0001, samples=None), got 'l2(rate=1)'."),
         ("l2(1, strength=1)", "regularizer must be called as l2(strength=0.0001, samples=None), got 'l2(1, strength"),

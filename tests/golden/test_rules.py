@@ -46,7 +46,7 @@ def test_keras_arguments_do_what_they_do_in_keras(extra, network, points) -> Non
     for model in (ours, reference):
         model.fit(x, y, epochs=3, shuffle=False, verbose=0)
     for one, other in zip(ours.get_weights(), reference.get_weights()):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize(

@@ -192,3 +192,19 @@ def test_every_old_name_goes_on_working(moved: ModuleType) -> None:
 
 def test_every_new_name_is_there(moved: ModuleType) -> None:
     assert [new for new in moved.moved().values() if new.startswith("kopt.") and not is_there(new)] == []
+
+
+def script(name: str) -> ModuleType:
+    """Return a script of docs/."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_rule_is_on_its_page() -> None:
+    rules = script("rules")
+    assert rules.PAGE.read_text() == rules.page(), "python docs/rules.py writes it"
+    for name in rules.registry:
+        assert f"| `kopt.rules.{rules.registry[name].__name__}` |" in rules.PAGE.read_text()

@@ -10,6 +10,7 @@ from kopt.training.checkpoint.content import Content
 from kopt.training.checkpoint.fingerprint import unlike
 from kopt.training.checkpoint.saver import FORMAT, require_kind, versions_of
 from kopt.training.checkpoint.state import described, differences, put_back, taken
+from kopt.training.steps.update_hooks import working
 from kopt.values.checks import require
 from kopt.values.types import KerasCallback, KerasModel, Nest, Variable
 
@@ -22,7 +23,8 @@ ALL_BUT_KERAS = ("python", "numpy", "tensorflow")
 def variables_between_epochs(model: KerasModel) -> list[Variable]:
     """Return the variables of training, without those of metrics, which begin anew with each epoch."""
     metrics = {id(internals.raw(one)) for one in model.metrics_variables}
-    return [one for one in training_variables(model) if id(one) not in metrics]
+    of_hooks = [variable for hook in working(model) for variable in hook.variables]
+    return [one for one in training_variables(model, of_hooks) if id(one) not in metrics]
 
 
 def content_between_epochs(

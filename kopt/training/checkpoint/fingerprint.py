@@ -48,7 +48,8 @@ def fingerprint(model: KerasModel, step: Step, sources: Mapping[str, Source]) ->
     found |= flat("loss", keras.tree.map_structure(said, model.loss if model.compiled else None))
     if isinstance(step, TrainStep):
         parts = {"micro_batches": step.micro_batches, "clip": step.clip, "augment": step.augment, "sparse": step.sparse}
-        found |= flat("step", parts)
+        more = {} if step.sharpness is None else {"sharpness": step.sharpness}  # which earlier checkpoints do not know
+        found |= flat("step", parts | more)
     for name, source in sources.items():
         found |= flat(name, of_source(source))
     return found

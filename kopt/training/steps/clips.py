@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from kopt.rules.norms import limited, unit_norms
 from kopt.values.checks import require
 from kopt.values.deprecation import warn_moved
 from kopt.values.fields import Number, Value
@@ -175,19 +176,6 @@ class Adaptive(GradientClip):
             size = tf.maximum(unit_norms(parameter), tf.cast(self.epsilon, "float32"))
             clipped.append(limited(gradient, unit_norms(gradient), size * product(self.limit, scale)))
         return clipped
-
-
-def unit_norms(tensor: Tensor) -> Tensor:
-    """Return the norm of each output unit's numbers, in a shape that broadcasts over the tensor."""
-    vector = sum(length != 1 for length in tensor.shape) <= 1
-    axes = list(range(len(tensor.shape) - (0 if vector else 1)))
-    return tf.sqrt(tf.reduce_sum(tf.square(tf.cast(tensor, "float32")), axis=axes, keepdims=True))
-
-
-def limited(gradient: Tensor, norm: Tensor, bound: Tensor) -> Tensor:
-    """Return the gradient, scaled down where the norm is above the bound."""
-    factor = bound / tf.maximum(norm, bound)
-    return gradient * tf.cast(factor, gradient.dtype)
 
 
 def product(limit: Scalar, scale: Scalar) -> Tensor:

@@ -1,5 +1,6 @@
 """A batch in parts: the gradients of a replica's micro-batches add up to the gradient of the whole batch."""
 
+import contextlib
 from collections.abc import Callable, Hashable, Sequence
 from typing import TypeAlias, TypeVar
 
@@ -13,6 +14,7 @@ from kopt.values.types import Batch, DType, KerasModel, Nest, Tensor, Variable
 
 Gradient: TypeAlias = Tensor  # or tf.IndexedSlices, or None where the loss does not depend on a weight
 Gradients: TypeAlias = list[Gradient]
+State: TypeAlias = list[tuple[Variable, Tensor]]
 Parted = TypeVar("Parted")  # what is computed of a part
 
 
@@ -27,31 +29,62 @@ class Portions:
         count: Number of micro-batches.
         weights: The variables to differentiate by.
         measured: The kinds of losses that were measured before; new measurements are added.
+        again: Whether `at` will be called: the statistics and seeds before each part are kept for it.
     """
 
-    def __init__(self, model: KerasModel, count: int, weights: Sequence[Variable], measured: "LossMeasurements"):
+    def __init__(
+        self,
+        model: KerasModel,
+        count: int,
+        weights: Sequence[Variable],
+        measured: "LossMeasurements",
+        again: bool = False,
+    ):
         self.model, self.count, self.weights, self.measured = model, count, weights, measured
+        self.again, self.starts = again, list[State]()
+        self.moved: Sequence[Tensor] | None = None  # the weights of a second gradient, while it is computed
+        self.start: State = []
         self.several = tf.distribute.get_strategy().num_replicas_in_sync > 1
         self.totals: Sequence[Tensor | None] | None = None
 
     def of_batch(self, data: Batch) -> tuple[Gradients, Tensor, Callable[[], Nest]]:
         """Return the gradients, the loss, and a function that gives the logs."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        examples = rows(x)
-        self.all_examples = summed(examples)
+        self.all_examples = summed(rows(x))
         if self.count > 1:
             # Only masks need the model's outputs; else this call is pruned from the graph.
             predictions = internals.forward(self.model, x, training=False)
             found = internals.denominators(self.model, y, predictions, sample_weight)
             self.totals = [None if one is None else summed(one) for one in found]
-        *first, last = parts((x, y, sample_weight), examples, self.count)
+        return self.of_parts(data)
+
+    def at(self, data: Batch, moved: Sequence[Tensor]) -> Gradients:
+        """Return the gradients at other weights; each part has the statistics and seeds that it had, none changes."""
+        self.moved = moved
+        gradients, _, _ = self.of_parts(data)
+        self.moved = None
+        return gradients
+
+    def of_parts(self, data: Batch) -> tuple[Gradients, Tensor, Callable[[], Nest]]:
+        """Return what `of_batch` does, after what all parts need is known."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        *first, last = parts((x, y, sample_weight), rows(x), self.count)
         sums, whole = [None] * len(self.weights), tf.constant(0.0)
-        for part in first:
+        for place, part in enumerate(first):
+            self.begin(place)
             gradients, loss = self.in_turn(sums, part, self.counted)
             sums, whole = [added(one, other) for one, other in zip(sums, gradients)], whole + loss
+        self.begin(len(first))
         gradients, loss, predictions = self.in_turn(sums, last, self.of_part)
         logs = lambda: self.logs(last, predictions)
         return [added(one, other) for one, other in zip(sums, gradients)], whole + loss, logs
+
+    def begin(self, place: int) -> None:
+        """Keep the statistics and seeds before a part, or take those that were kept."""
+        if self.moved is not None:
+            self.start = self.starts[place]
+        elif self.again:
+            self.starts.append(internals.state_of(self.model))
 
     def in_turn(self, sums: Gradients, part: Batch, compute: Callable[[Batch], Parted]) -> Parted:
         """Compute a part after the parts before it, so that the activations of one part are in memory at a time."""
@@ -84,7 +117,7 @@ class Portions:
             return self.of_portion(part)
         examples = rows(part)
         # A batch has examples somewhere, one of its parts may have none anywhere.
-        undo = self.undoing(summed(examples) > 0) if self.count > 1 else None
+        undo = self.undoing(summed(examples) > 0) if self.count > 1 and self.moved is None else None
         gradients, loss, predictions = self.of_portion(part)
         if undo:
             undo()
@@ -107,7 +140,11 @@ class Portions:
     def of_portion(self, part: Batch) -> tuple[Gradients, Tensor, Nest]:
         """Return the gradients of a part, empty or not, its share of the loss, and the predictions."""
         model, (x, y, sample_weight) = self.model, part
-        with tf.GradientTape() as tape:
+        moved = None if self.moved is None else [tf.identity(one) for one in self.moved]
+        nothing = contextlib.nullcontext()
+        scope = nothing if moved is None else internals.elsewhere(self.weights, moved, self.start)
+        with tf.GradientTape() as tape, scope:
+            tape.watch(moved or [])
             predictions = internals.forward(model, x, training=True)
             kinds = self.measured.kinds(x, y, predictions, sample_weight, training=True)
             portion = Portion(rows(x), self.all_examples, summed, self.totals, kinds)
@@ -115,11 +152,13 @@ class Portions:
             internals.track_portion(model, loss, portion)
             loss *= portion.share(loss.dtype)
             scaled = model.optimizer.scale_loss(loss)
-        gradients = [dense(gradient) for gradient in tape.gradient(scaled, self.weights)]
+        gradients = [dense(gradient) for gradient in tape.gradient(scaled, self.weights if moved is None else moved)]
         return gradients, total(loss, portion), predictions
 
     def logs(self, part: Batch, predictions: Nest) -> Nest:
-        """Update the metrics with a part; return their results."""
+        """Update the metrics with a part, but for a second gradient; return their results."""
+        if self.moved is not None:
+            return {}
         x, y, sample_weight = part
         if self.several:
             return counted(self.model, x, y, predictions, sample_weight)

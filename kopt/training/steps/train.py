@@ -14,7 +14,9 @@ from kopt.training.execute.lookups import in_range
 from kopt.training.feed.batches import rows
 from kopt.training.steps.clips import GradientClip
 from kopt.training.steps.portions import LossMeasurements, Portions, at_places, dense, summed
+from kopt.training.steps.sharpness import Sharpness
 from kopt.training.steps.update_hooks import Update, after_update, before_update, needed, working
+from kopt.training.steps.whole import Computation, Whole, second_gradients
 from kopt.values.checks import require
 from kopt.values.types import Batch, KerasModel, Nest, Strategy, Tensor, Variable
 
@@ -58,6 +60,11 @@ class TrainStep:
         augment: A `kopt.augment` value that changes each training batch in the program first, or None.
         sparse: What to do with sparse gradients, of embeddings: "dense" makes them dense, "keras" passes them to the
             optimizer as they are, on one device without micro-batches.
+        sharpness: A `training.sharpness` value, such as SAM(0.05), or None. A step then takes two gradients, in twice
+            the operations: the first moves the weights, and the update is by the second, taken there. Both are of the
+            whole batch, so that replicas and micro-batches change nothing, and of the same examples, dropout and
+            statistics; statistics, seeds, metrics and losses are those of the first. `clip` and callbacks see the
+            second. Layers must hold what they change in Keras variables, and draw from Keras' seed generators.
 
     Raises:
         ValueError: When an argument is out of range; when called, when the optimizer accumulates gradients over steps
@@ -83,6 +90,7 @@ class TrainStep:
         clip: GradientClip | None = None,
         augment: Augmentation | None = None,
         sparse: Sparse = "dense",
+        sharpness: Sharpness | None = None,
     ):
         require(internals.is_trainer(model), "model", "must be a Keras model", model)
         whole = isinstance(micro_batches, int) and not isinstance(micro_batches, bool) and micro_batches >= 1
@@ -90,9 +98,12 @@ class TrainStep:
         require(clip is None or isinstance(clip, GradientClip), "clip", "must be a clip, such as GlobalNorm(1.0)", clip)
         known = augment is None or isinstance(augment, Augmentation)
         require(known, "augment", "must be an augmentation, such as augment.Shift(0.1)", augment)
+        known = sharpness is None or isinstance(sharpness, Sharpness)
+        require(known, "sharpness", "must be a sharpness, such as SAM(0.05)", sharpness)
+        require(sparse == "dense" or not sharpness, "sparse", "must be 'dense' beside sharpness", sparse)
         require_sparse(sparse, micro_batches == 1 and model.distribute_strategy.num_replicas_in_sync == 1)
         self.model, self.micro_batches, self.clip, self.augment = model, micro_batches, clip, augment
-        self.sparse, self.measured = sparse, LossMeasurements(model)
+        self.sparse, self.sharpness, self.measured = sparse, sharpness, LossMeasurements(model)
         with model.distribute_strategy.scope(), internals.seeds_made() as made:
             self.changed = augment.make() if augment else None
         self.seeds = [internals.raw(generator.state) for generator in made]
@@ -106,7 +117,7 @@ class TrainStep:
         return hash(self.key())
 
     def key(self) -> tuple[Hashable, ...]:
-        return id(self.model), self.micro_batches, self.clip, self.augment, self.sparse
+        return id(self.model), self.micro_batches, self.clip, self.augment, self.sparse, self.sharpness
 
     @property
     def variables(self) -> list[Variable]:
@@ -152,31 +163,25 @@ class TrainStep:
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
             data = (*self.changed(x, y), sample_weight)
         weights = model.trainable_weights
-        if replicas == 1 and self.micro_batches == 1:
-            gradients, loss, logs = self.whole(data, weights)
-        else:
-            if replicas > 1:
-                internals.separate_losses(model)
-                share_statistics(model, replicas)
-            gradients, loss, logs = Portions(model, self.micro_batches, weights, self.measured).of_batch(data)
+        computation = self.computation(weights, replicas)
+        gradients, loss, logs = computation.of_batch(data)
+        if weights and self.sharpness is not None:
+            scale = tf.identity(internals.scale_of(model.optimizer))
+            gradients = second_gradients(self.sharpness, computation, data, gradients, weights, scale)
         if weights:
             quantities: Quantities = {"loss": lambda: summed(loss), "examples": lambda: summed(rows(data))}
             self.update(gradients, weights, checked, quantities)
         return logs()
 
-    def whole(self, data: Batch, weights: Sequence[Variable]) -> tuple[list[Gradient], Tensor, Callable[[], Nest]]:
-        """Return the gradients, the loss and a function that gives the logs, of a batch computed at once."""
-        model = self.model
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.GradientTape() as tape:
-            predictions = internals.forward(model, x, training=True)
-            loss = internals.compute_loss(model, x, y, predictions, sample_weight, training=True)
-            internals.track_loss(model, loss, rows(x))
-            scaled = model.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, weights)
-        gradients = gradients if self.sparse == "keras" else [dense(gradient) for gradient in gradients]
-        logs = lambda: model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
-        return gradients, tf.reduce_mean(loss), logs
+    def computation(self, weights: Sequence[Variable], replicas: int) -> Computation:
+        """Return how the gradients of a batch are computed: at once, or as sums over replicas and micro-batches."""
+        model, again = self.model, self.sharpness is not None
+        if replicas == 1 and self.micro_batches == 1:
+            return Whole(model, weights, self.sparse == "keras", again)
+        if replicas > 1:
+            internals.separate_losses(model)
+            share_statistics(model, replicas)
+        return Portions(model, self.micro_batches, weights, self.measured, again)
 
     def update(
         self, gradients: Sequence[Gradient], weights: Sequence[Variable], checked: bool, quantities: Quantities
@@ -218,15 +223,15 @@ class TrainStep:
 
     def needs_no_check(self) -> bool:
         """Return whether an infinite gradient surely makes weights or state infinite, where a later check finds it."""
-        plain = tf.distribute.get_strategy().num_replicas_in_sync == 1 and self.clip is None
+        plain = tf.distribute.get_strategy().num_replicas_in_sync == 1 and self.clip is None and self.sharpness is None
         free = all(weight.constraint is None for weight in self.model.trainable_weights)
         return plain and free and internals.keeps_infinity(self.model.optimizer)
 
     def refuse_accumulation(self, replicas: int) -> None:
-        if replicas > 1 or self.micro_batches > 1:
+        if replicas > 1 or self.micro_batches > 1 or self.sharpness is not None:
             for optimizer in internals.rated_optimizers(self.model.optimizer):
                 steps = optimizer.gradient_accumulation_steps
-                rule = "must be None on several replicas and beside micro-batches, which do the same exactly: "
+                rule = "must be None on several replicas and beside sharpness or micro-batches, which do the same: "
                 rule += f"TrainStep(model, micro_batches={steps})"
                 require(not steps, "gradient_accumulation_steps", rule, steps)
 

@@ -31,7 +31,8 @@ def minimize(loss: Loss, start: Start, rule: Rule, *, rate: float | Schedule, st
     """Minimize a function of a few numbers by a rule, as one compiled loop.
 
     parameter <- parameter + rule.update(d loss / d parameter, ...), `steps` times; the loss is computed inside the tape
-    at every step. Use it for textbook exercises and small fits, and `training.Loop` for models.
+    at every step. The result is `rule.evaluate` of the last parameters: the same, unless the rule keeps others. Use it
+    for textbook exercises and small fits, and `training.Loop` for models.
 
     Args:
         loss: A function that returns a scalar tensor. It is called with the parameters, or, when `start` is variables,
@@ -113,7 +114,11 @@ def descend(
 
     state = rule.init([variable.read_value() for variable in variables])
     losses = tf.TensorArray("float32", steps)
-    return tf.while_loop(lambda step, *_: step < steps, update, (tf.constant(0), state, losses))[2].stack()
+    _, state, losses = tf.while_loop(lambda step, *_: step < steps, update, (tf.constant(0), state, losses))
+    found = rule.evaluate(state, [variable.read_value() for variable in variables])
+    for variable, value in zip(variables, found):
+        variable.assign(value)
+    return losses.stack()
 
 
 def is_variable(value: Start | Variable) -> bool:

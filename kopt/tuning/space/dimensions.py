@@ -1,7 +1,7 @@
 """Ready search dimensions for the user's hypermodel: regularizer, schedule, rule and optimizer."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kopt import regularizers, rules, schedules
 from kopt.optimizers import Optimizer
@@ -102,42 +102,54 @@ def rule(
     kinds: Sequence[str] = ("momentum", "adam", "adamw"),
     memory: Range = Range(0.01, 0.3, log=True),
     weight_decay: Range = Range(1e-5, 1e-1, log=True),
+    numbers: Mapping[str, Range] | None = None,
 ) -> Rule:
-    """Draw an update rule: its kind, its memory of past gradients, and its weight decay if it has one.
+    """Draw an update rule: its kind, its memory of past gradients, its weight decay if it has one, and other numbers.
 
     Args:
         hp: KerasTuner's hyperparameters.
         name: The name of the choice; the others are "<name>.<kind>.<field>".
-        kinds: Names in the registry of rules; at least one.
+        kinds: Names in the registry of rules, or rules as code, such as "lookahead(adam())"; at least one.
         memory: The range of 1 - momentum, or of 1 - beta_1.
         weight_decay: The range of the weight decay.
+        numbers: Path -> the range of that number, in each kind that has it; for numbers that the other arguments have
+            ranges for too.
 
     Returns:
         The rule, for `optimizers.Optimizer`, `minimize` or a recipe.
 
     Raises:
-        ValueError: When a kind is unknown, or `kinds` is empty.
+        ValueError: When a kind is unknown, `kinds` is empty, or no kind has a number.
 
     Example:
         >>> import keras_tuner
         >>> rule(keras_tuner.HyperParameters(), kinds=("momentum", "gradient_descent"))
         Momentum(0.99)
+        >>> rule(keras_tuner.HyperParameters(), kinds=("adam",), numbers={"beta_2": Range(0.9, 0.999)})
+        Adam(0.99, beta_2=0.9)
 
     Source:
         Choi et al., On Empirical Comparisons of Optimizers for Deep Learning, 2019: tune all of a rule's numbers.
     """
-    kind = drawn_kind(hp, name, kinds, list(rules.registry))
-    value: Rule = rules.registry.make(kind)
-    fields = number_paths(value)
+    numbers = numbers or {}
+    kind = drawn_kind(hp, name, kinds, [*rules.registry, *(one for one in kinds if "(" in one)])
+    values: dict[str, Rule] = {one: rules.registry.parse(one) for one in kinds}
+    known = {path for value in values.values() for path in number_paths(value)}
+    for path in numbers:
+        if path not in known:
+            raise unknown("numbers", path, known)
+    fields = number_paths(values[kind])
     with hp.conditional_scope(name, [kind]):
         changes: dict[str, float] = {
             field: 1.0 - drawn(hp, f"{name}.{kind}.1-{field}", memory)
             for field in ("momentum", "beta_1")
-            if field in fields
+            if field in fields and field not in numbers
         }
-        if "weight_decay" in fields:
-            changes["weight_decay"] = drawn(hp, f"{name}.{kind}.weight_decay", weight_decay)
-    return replace(value, changes)
+        of_name = {"weight_decay": weight_decay} | dict(numbers)
+        changes |= {
+            path: drawn(hp, f"{name}.{kind}.{path}", allowed) for path, allowed in of_name.items() if path in fields
+        }
+    return replace(values[kind], changes)
 
 
 def optimizer(

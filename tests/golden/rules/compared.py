@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from problems import STEPS, problem, rates
+from problems import STEPS, along, problem, problems, rates
 
 from kopt.rules import Rule
 
@@ -26,6 +26,9 @@ class Case:
         rate: The highest rate of the schedule.
         tolerance: The largest distance of a number, relative to its size and to the mean size of its tensor.
         only: The names of the parameters that are compared, all when empty.
+        own_way: Whether the gradients are those along the oracle's own training: a rule that finds its own rate grows
+            without bounds on gradients that do not depend on it.
+        dtype: The type of the parameters and of all arithmetic; the gradients are float32.
     """
 
     rule: Rule
@@ -33,6 +36,8 @@ class Case:
     rate: float = 0.01
     tolerance: float = 1e-5
     only: tuple[str, ...] = ()
+    own_way: bool = False
+    dtype: str = "float32"
 
 
 def torch_oracle(make: Callable[..., Any]) -> Oracle:
@@ -61,14 +66,18 @@ def torch_oracle(make: Callable[..., Any]) -> Oracle:
 
 
 def optax_oracle(make: Callable[..., Any]) -> Oracle:
-    """The oracle of an optax transformation: `make(schedule)` returns it."""
+    """The oracle of an optax transformation: `make(schedule)` returns it.
+
+    Its scalars are float64: in float32, 1 - 0.999 ** count is 1e-5 off, and optax's RAdam with it 1e-3.
+    """
     jax, optax = (pytest.importorskip(name, reason=f"{name} is in the extra [dev]") for name in ("jax", "optax"))
 
     def begin(start: Arrays, rates: Sequence[float]) -> Callable[[Arrays], Arrays]:
-        table = jax.numpy.asarray(rates, "float32")
+        table = jax.numpy.asarray(rates, start[0].dtype)
         transformation = make(lambda count: table[count])
         held = {"parameters": [jax.numpy.asarray(value) for value in start]}
-        held["state"] = transformation.init(held["parameters"])
+        with jax.enable_x64(True):
+            held["state"] = transformation.init(held["parameters"])
 
         @jax.jit
         def change(gradients, state, parameters):
@@ -76,7 +85,8 @@ def optax_oracle(make: Callable[..., Any]) -> Oracle:
             return optax.apply_updates(parameters, updates), state
 
         def step(gradients: Arrays) -> Arrays:
-            held["parameters"], held["state"] = change(gradients, held["state"], held["parameters"])
+            with jax.enable_x64(True):
+                held["parameters"], held["state"] = change(gradients, held["state"], held["parameters"])
             return [np.array(value) for value in held["parameters"]]
 
         return step
@@ -86,15 +96,16 @@ def optax_oracle(make: Callable[..., Any]) -> Oracle:
 
 def by_rule(rule: Rule, start: Arrays, gradients: Sequence[Arrays], rates: Sequence[float]) -> list[Arrays]:
     """The parameters after each step, by one program; the rule's own evaluation weights are not taken."""
-    variables = [tf.Variable(value) for value in start]
+    variables = [tf.Variable(value, name=name) for value, name in zip(start, problem().names, strict=True)]
     bound = rule.bind(variables)
     stacked = [tf.constant(np.stack(values)) for values in zip(*gradients)]
-    table = tf.constant(rates, "float32")
+    dtype = start[0].dtype
+    table = tf.constant(rates, dtype)
 
     @tf.function
     def run():
         first = [tf.convert_to_tensor(variable) for variable in variables]
-        steps = [tf.TensorArray("float32", len(rates), element_shape=value.shape) for value in first]
+        steps = [tf.TensorArray(dtype, len(rates), element_shape=value.shape) for value in first]
 
         def step(place, state, parameters, steps):
             now = [values[place] for values in stacked]
@@ -111,11 +122,19 @@ def by_rule(rule: Rule, start: Arrays, gradients: Sequence[Arrays], rates: Seque
 
 def distance(case: Case) -> float:
     """The largest distance of a number from the oracle's at any step, relative to its size and its tensor's."""
-    given = problem()
-    table = rates(case.rate)
-    step = case.oracle([value.copy() for value in given.start], table)
-    theirs = [step(gradients) for gradients in given.gradients]
-    ours = by_rule(case.rule, given.start, given.gradients, table)
+    table, theirs = rates(case.rate), list[Arrays]()
+    start = [value.astype(case.dtype) for value in problems().start.values()]
+    step = case.oracle([value.copy() for value in start], table)
+
+    def followed(gradients: Arrays) -> Arrays:
+        theirs.append(step([value.astype(case.dtype) for value in gradients]))
+        return theirs[-1]
+
+    given = along(followed) if case.own_way else problem()
+    if not case.own_way:
+        for gradients in given.gradients:
+            followed(gradients)
+    ours = by_rule(case.rule, start, [[one.astype(case.dtype) for one in each] for each in given.gradients], table)
     found = 0.0
     for place, name in enumerate(given.names):
         if case.only and name not in case.only:
@@ -124,6 +143,6 @@ def distance(case: Case) -> float:
         assert one.shape == other.shape == (STEPS, *given.start[place].shape)
         assert np.abs(one - given.start[place]).max() > 1e-4, f"{name} did not move"
         axes = tuple(range(1, one.ndim))
-        size = np.maximum(np.abs(other), np.abs(other).mean(axes, keepdims=True))
-        found = max(found, float((np.abs(one - other) / size).max()))
+        size = np.maximum(np.abs(other), np.abs(other).mean(axes, keepdims=True)) + 1e-30  # 0 where it is yet to move
+        found = float(np.maximum(found, (np.abs(one - other) / size).max()))  # NaN stays
     return found

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kopt import load_model
-from kopt.callbacks import EMA, LAWA, SWA, Average, LearningRate
+from kopt.callbacks import EMA, LAWA, SWA, Average, Checkpoint, LearningRate
 from kopt.schedules import Cosine, Triangular
 from kopt.training import Loop, refresh_statistics
 
@@ -102,6 +102,17 @@ def test_a_loaded_model_goes_on_from_the_weights_of_training(network, points, tm
     second.fit(*points, epochs=4, initial_epoch=2, callbacks=[Average(EMA(0.9))], **HOW)
     for one, other in zip(second.get_weights(), whole.get_weights()):
         np.testing.assert_allclose(one, other, atol=1e-7)
+
+
+@pytest.mark.parametrize("of", [EMA(0.9), SWA(0), LAWA(2)])
+def test_a_checkpoint_of_keras_own_fit_has_the_average(of, network, points, tmp_path) -> None:
+    whole = network("adam")
+    whole.fit(*points, epochs=4, callbacks=[Average(of)], **HOW)
+    for epochs in (2, 4):
+        model = network("adam")
+        model.fit(*points, epochs=epochs, callbacks=[Average(of), Checkpoint(tmp_path, every="1 epoch")], **HOW)
+    for one, other in zip(model.get_weights(), whole.get_weights()):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("initial_epoch", [0, 2])

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import keras
 import pytest
@@ -100,3 +101,21 @@ def test_what_is_no_callback_of_a_run_is_refused_before_any_work(
 def test_devices_that_are_not_there_are_refused(tmp_path) -> None:
     with pytest.raises(ValueError, match="^devices must be one of"):
         kopt.run(RECIPE, devices="gpu:7", folder=tmp_path, verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("adm", "rule must be one of .*, got 'adm' .did you mean 'adam'"),
+        ("lookahead(adm())", "rule must be one of .*, got 'adm' .did you mean 'adam'"),
+        ("adam(x=1)", r"rule must be called as adam\(beta_1=0.9, .*, got 'adam\(x=1\)'"),
+        ("adam(beta_1=2)", r"beta_1 must be in \[0, 1\), got 2.0"),
+        ("lookahead(3)", "of must be a Rule, got 3"),
+        ("open('x').read()", "rule must be a name or a call with plain numbers and texts"),
+    ],
+)
+def test_a_rule_of_the_command_line_that_cannot_be_is_refused(text: str, message: str, capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        kopt.command_line(kopt.Command(kopt.Recipe("mine", kopt.data.Digits())), quick={}, args=["--rule", text])
+    assert caught.value.code == 2
+    assert re.search(rf"^error: {message}", capsys.readouterr().err)

@@ -5,7 +5,9 @@ import pytest
 import tensorflow as tf
 
 from kopt import keras_internals as internals
+from kopt.keras_internals import optimizers
 from kopt.state.knob import Knob
+from kopt.values.annotations import conforms
 
 
 def test_a_list_optimizer_updates_all_parameters_in_one_call() -> None:
@@ -64,3 +66,11 @@ def test_a_wrapping_optimizer_has_the_inner_ones_numbers() -> None:
     assert float(optimizer.scale_loss(2.0)) == 8.0 and optimizer.variables == optimizer.inner_optimizer.variables
     keras.optimizers.LossScaleOptimizer(optimizer)
     assert optimizer.inner_optimizer.loss_scale_factor is None  # as Keras wants it of what it wraps
+
+
+def test_the_arguments_of_keras_optimizers_are_all_known() -> None:
+    theirs = {name: one for name, one in optimizers.keras_arguments().items() if one.kind is not one.VAR_KEYWORD}
+    assert set(theirs) - {"self", "learning_rate"} == set(optimizers.ARGUMENTS)
+    for name, annotation in optimizers.ARGUMENTS.items():
+        default = theirs[name].default
+        assert default is theirs[name].empty or conforms(default, annotation), name

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kopt import load_model, rules, select
 from kopt.callbacks import LearningRate, Scheduled
@@ -141,6 +142,29 @@ def test_one_around_another_decays_by_both() -> None:
     assert decays(model, ZEROS, batch_size=8) == pytest.approx([1.0, 1.0, 0.5, 1.0])
     both = Decayed(Decayed(keras.optimizers.SGD(0.1), 0.5, independent=True), 0.5, to=head, independent=True)
     assert decays(linear(both), ZEROS, batch_size=8) == pytest.approx([0.5, 1.0, 0.25, 1.0])
+
+
+def operations(optimizer, kernels: int) -> int:
+    """How many operations a traced step of the network has that update it."""
+    layers = [keras.layers.Dense(4) for _ in range(kernels)]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    model.compile(optimizer, "mse")
+    model.optimizer.build(model.trainable_variables)
+    step = tf.function(lambda: model.optimizer.apply([tf.ones_like(one) for one in model.trainable_variables]))
+    return len(step.get_concrete_function().graph.get_operations())
+
+
+def adamw_of_kernels() -> keras.optimizers.Optimizer:
+    optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.1)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
+@pytest.mark.parametrize("kernels", [2, 10])
+def test_it_adds_no_more_operations_to_a_step_than_keras_adamw_does(kernels: int) -> None:
+    adam = operations(keras.optimizers.Adam(0.01), kernels)
+    ours, theirs = operations(Decayed("adam", 0.1), kernels), operations(adamw_of_kernels(), kernels)
+    assert adam < ours <= theirs
 
 
 def test_around_an_optimizer_that_is_built_it_goes_on(network, points) -> None:

@@ -65,11 +65,41 @@ def test_a_rule_that_starts_from_the_weights_needs_a_built_model(network, points
 
 
 def test_a_parameter_without_a_gradient_keeps_its_value_and_state() -> None:
-    used, unused = keras.Variable(1.0), keras.Variable(1.0)
+    used, unused = keras.Variable(1.0), keras.Variable([1.0, 2.0])
     optimizer = Optimizer(rules.Momentum(), 0.1)
     optimizer.build([used, unused])
-    optimizer.apply([keras.ops.ones(()), keras.ops.ones(())])
-    before = float(unused.numpy()), float(optimizer.state_variables[1].numpy())
+
+    def found() -> dict[str, np.ndarray]:
+        store: dict[str, np.ndarray] = {}
+        optimizer.save_own_variables(store)
+        return {"used": used.numpy(), "unused": unused.numpy(), **{name: np.array(store[name]) for name in store}}
+
+    optimizer.apply([keras.ops.ones(()), keras.ops.ones(2)])
+    before = found()
     with pytest.warns(UserWarning, match="Gradients do not exist"):
-        optimizer.apply([keras.ops.ones(()), None], [used, unused])
-    assert (float(unused.numpy()), float(optimizer.state_variables[1].numpy())) == before
+        optimizer.apply([keras.ops.ones(()), None])
+    after = found()
+    changed = {name for name in before if np.any(before[name] != after[name])}
+    assert changed == {"0", "used", "0.velocity"}  # "0" counts the updates
+
+
+def test_small_tensors_are_one_in_memory_and_apart_in_files() -> None:
+    """A file's names and shapes are those of the parameters, so that it does not depend on what is packed."""
+    variables = [keras.Variable(np.full(shape, 2.0)) for shape in ((3,), (200, 100), (2, 2), ())]
+    optimizer, other = (Optimizer(rules.Momentum(), 0.1) for _ in range(2))
+    for one in (optimizer, other):
+        one.build(variables)
+    assert [tuple(one.shape) for one in optimizer.state_variables] == [(8,), (200, 100)]
+    optimizer.apply([keras.ops.ones(one.shape) * place for place, one in enumerate(variables, 1)])
+    store: dict[str, np.ndarray] = {}
+    optimizer.save_own_variables(store)
+    assert {name: store[name].shape for name in store if "velocity" in name} == {
+        "0.velocity": (3,),
+        "1.velocity": (200, 100),
+        "2.velocity": (2, 2),
+        "3.velocity": (),
+    }
+    np.testing.assert_allclose([float(np.mean(store[f"{n}.velocity"])) for n in range(4)], [-0.1, -0.2, -0.3, -0.4])
+    other.load_own_variables(store)
+    for one, loaded in zip(optimizer.variables, other.variables):
+        np.testing.assert_array_equal(one, loaded)

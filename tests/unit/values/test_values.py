@@ -6,7 +6,7 @@ from kopt import schedules
 from kopt.experiment.recipe import Recipe, Training
 from kopt.models import MLP
 from kopt.schedules import Constant, Cosine
-from kopt.values import bind, from_json, read, replace, serialization, to_json
+from kopt.values import bind, from_json, is_count, number_paths, paths, read, replace, serialization, to_json
 from kopt.values.checks import needs
 from kopt.values.fields import Number, Value
 from kopt.values.registry import Registry, snake_case
@@ -72,6 +72,49 @@ def test_replace_checks_the_whole_value_once_and_leaves_the_old_one() -> None:
 def test_a_value_inside_a_value_can_be_replaced_whole() -> None:
     training = replace(Training(3), {"batch_size": "full"})
     assert training == Training(3, batch_size="full")
+
+
+class Several(Value):
+    parts: tuple[Value, ...]
+    last: Value | None = None
+
+
+def test_values_in_a_tuple_are_reached_by_their_places() -> None:
+    value = Several((Pair(1, 0.5), Cosine(0.1).warmup(5)), last=Several((Pair(2),)))
+    assert list(paths(value))[:7] == [
+        "parts",
+        "parts.0",
+        "parts.0.count",
+        "parts.0.share",
+        "parts.0.sizes",
+        "parts.0.label",
+        "parts.0.on",
+    ]
+    assert read(value, "parts.1.rate") == 0.1 and read(value, "last.parts.0.count") == 2
+    assert number_paths(value) == [
+        "parts.0.share",
+        "parts.1.rate",
+        "parts.1.end",
+        "parts.1.warmup_duration",
+        "parts.1.start",
+    ]
+    changed = replace(value, {"parts.1.rate": 0.3, "last.parts.0.count": 7, "parts.0": Pair(3)})
+    assert changed == Several((Pair(3), Cosine(0.3).warmup(5)), last=Several((Pair(7),)))
+    assert bind(value, {"parts.0.share": "a tensor"}).parts[0].share == "a tensor" and value.parts[0].share == 0.5
+    assert is_count(value, "parts.0.count") and is_count(value, "last.parts.0.count")
+    assert not any(is_count(value, path) for path in ("parts", "parts.0", "parts.0.share", "parts.1.rate"))
+
+
+def test_a_value_in_a_tuple_is_checked_and_a_wrong_path_to_it_names_the_nearest() -> None:
+    value = Several((Pair(1, 0.5), Cosine(0.1)))
+    with pytest.raises(ValueError, match="rate must be >= 0, got -1"):
+        replace(value, {"parts.1.rate": -1})
+    with pytest.raises(ValueError, match="did you mean 'parts.0.share'"):
+        read(value, "parts.0.shore")
+    with pytest.raises(ValueError, match="path must be one of parts.0, parts.1, got 'parts.2'"):
+        read(value, "parts.2")
+    with pytest.raises(ValueError, match="path must be one of"):
+        read(value, "parts.-1.rate")
 
 
 @pytest.mark.parametrize(

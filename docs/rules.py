@@ -1,0 +1,79 @@
+"""Writes docs/rules.md, the table of update rules: `python docs/rules.py`; a test compares the two."""
+
+import dataclasses
+import inspect
+import math
+import pathlib
+import re
+import sys
+
+from kopt.rules import GradientDescent, Rule, registry, state_bytes
+
+PAGE = pathlib.Path(__file__).with_suffix(".md")
+SHAPE = (512, 512)  # of the matrix whose state is counted
+HEAD = """# Which rule
+
+Every rule of `kopt.rules`, by family. Each trains in `compile` as `kopt.optimizers.Optimizer(rule, rate)`, and
+directly in `kopt.training.minimize`; a rule that needs no arguments has an optimizer of its name,
+`kopt.optimizers.AdamW(0.001)`. The *usual rate* is the rate to begin with; 1 means that a rule finds its own. *State*
+is the bytes that a rule keeps for each number of a float32 kernel of 512 x 512, at its defaults; of a wrapper, those
+that it adds to its rule's. `python docs/rules.py` writes this page.
+
+Any rule can be stepped by two gradients, for flat minima, at twice the operations:
+`kopt.training.TrainStep(model, sharpness=SAM(0.05))`, see `kopt.training.sharpness`.
+
+## What each is worth
+
+Not measured yet. `recipes/benchmarks/time_to_target.py` measures the updates and seconds until each rule reaches what
+a tuned Adam reaches.
+"""
+
+
+def made(rule: type[Rule]) -> Rule | None:
+    """Return a rule with its defaults, a wrapper around gradient descent; None for one that needs other arguments."""
+    lacking = [one.name for one in dataclasses.fields(rule) if one.default is dataclasses.MISSING]
+    if lacking in ([], ["of"]):
+        return rule(*[GradientDescent() for _ in lacking])
+    return None
+
+
+def numbers_of(rule: type[Rule]) -> tuple[str, str]:
+    """Return the usual rate, and the bytes of state a parameter; those of a wrapper are what it adds."""
+    one = made(rule)
+    if one is None:
+        return "those of its rules", "those of its rules"
+    rate = "that of its rule" if isinstance(rule.usual_rate, property) else f"{one.usual_rate:g}"
+    return rate, f"{state_bytes(one, [SHAPE]) / math.prod(SHAPE):.3g}"
+
+
+def source_of(rule: type[Rule]) -> str:
+    """Return the first line of what the class names as its source, or "-"."""
+    found = re.search(r"^Source:\n(.*?)(?:\n\n|\Z)", inspect.getdoc(rule) or "", re.S | re.M)
+    text = " ".join(found[1].split()) if found else "-"
+    year = re.search(r".*?\b(?:19|20)\d\d\b", text)
+    return (year[0] if year else text.split(";")[0]).rstrip(".")
+
+
+def row(rule: type[Rule]) -> str:
+    """Return a rule's line of its family's table."""
+    what = (inspect.getdoc(rule) or "").split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+    source = source_of(rule).replace("|", "\\|")
+    rate, size = numbers_of(rule)
+    return f"| `kopt.rules.{rule.__name__}` | {what} | {rate} | {size} | {source} |\n"
+
+
+def page() -> str:
+    """Return the text of docs/rules.md."""
+    families: dict[str, list[type[Rule]]] = {}
+    for name in registry:
+        families.setdefault(registry[name].__module__, []).append(registry[name])
+    text = HEAD
+    for module, rules in sorted(families.items()):
+        title = (sys.modules[module].__doc__ or module).strip().split("\n")[0].rstrip(".")
+        text += f"\n## {title}\n\n| rule | what | usual rate | state, bytes | source |\n|---|---|---|---|---|\n"
+        text += "".join(row(rule) for rule in sorted(rules, key=lambda one: one.__name__))
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

@@ -1,0 +1,65 @@
+"""The figures of recipes/benchmarks/time_to_target.py: draws, medians, profiles and scores, without training."""
+
+import importlib
+import math
+import pathlib
+
+import pytest
+
+from kopt.rules import registry
+from kopt.values import replace
+
+FOLDER = pathlib.Path(__file__).parents[2] / "recipes" / "benchmarks"
+
+
+@pytest.fixture
+def module(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("time_to_target")
+
+
+def test_draws_are_the_same_shares_of_each_rules_space(module) -> None:
+    adam, lion = (module.draws(rule, 20) for rule in ("adam", "lion"))
+    assert len(adam) == 20 and len({trial.rate for trial in adam}) == 20
+    for one, other in zip(adam, lion):
+        assert one.rate / 1e-3 == pytest.approx(other.rate / 1e-4) and one.warm_up == other.warm_up
+        assert 10**-1.5 <= one.rate / 1e-3 <= 10**1.5
+        assert one.changes["beta_1"] == other.changes["beta_1"] and "weight_decay" not in one.changes
+    assert all(1e-4 <= trial.changes["weight_decay"] <= 1 for trial in lion)
+    assert module.draws("prodigy", 0)[0].rate == 1.0
+    assert all(10**-0.5 <= trial.rate <= 10**0.5 for trial in module.draws("prodigy", 20))
+
+
+def test_every_rule_takes_its_draws(module) -> None:
+    names = module.rule_names()
+    assert {"adam", "lion", "muon", "schedule_free_adamw"} <= set(names) and "lookahead" not in names
+    for name in names:
+        for trial in module.draws(name, 3):
+            replace(registry.make(name), trial.changes)
+
+
+def row(reached: bool, updates: int, best: float = 0.5) -> dict:
+    return {"reached": reached, "updates": updates, "seconds": updates / 10, "best": best, "draw": updates}
+
+
+def test_the_cost_is_the_median_and_infinite_where_most_seeds_have_not_reached_it(module) -> None:
+    cost = module.Cost.of([row(True, 30), row(True, 10), row(False, 99), row(True, 20), row(False, 99)])
+    assert (cost.updates, cost.seconds, cost.reached) == (30, 3.0, 3)
+    assert math.isinf(module.Cost.of([row(True, 30), row(False, 99), row(False, 99)]).updates)
+
+
+def test_the_best_draw_reaches_the_target_first_or_comes_nearest(module) -> None:
+    assert module.best_of([row(False, 5, 0.9), row(True, 40), row(True, 20)], "max")["updates"] == 20
+    assert module.best_of([row(False, 5, 0.7), row(False, 6, 0.9)], "max")["best"] == 0.9
+    assert module.best_of([row(False, 5, 0.7), row(False, 6, 0.9)], "min")["best"] == 0.7
+
+
+def test_scores_are_areas_below_profiles(module) -> None:
+    costs = {"a": {"x": 10, "y": 20}, "b": {"x": 20, "y": math.inf}, "c": {"x": 50, "y": 40}}
+    assert module.profile(costs, "b", 1.9) == 0 and module.profile(costs, "b", 2.0) == 0.5
+    assert module.score(costs, "a") == 1
+    assert module.score(costs, "b") == pytest.approx((2 / 3) / 2)  # twice the fastest on one of two works
+    assert module.score(costs, "c") == pytest.approx((2 / 3) / 2)  # five times on x counts as never
+    for rule in costs:
+        area = sum(module.profile(costs, rule, 1 + place / 1000) for place in range(3000)) / 3000
+        assert module.score(costs, rule) == pytest.approx(area, abs=1e-3)
