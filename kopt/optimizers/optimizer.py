@@ -13,7 +13,7 @@ from kopt.optimizers.packing import Packing, Part
 from kopt.rules import Rule
 from kopt.values.annotations import canonical, conforms, describe
 from kopt.values.checks import require
-from kopt.values.field_paths import bind
+from kopt.values.field_paths import bind, number_paths, read
 from kopt.values.types import ArrayLike, Config, DType, Json, Nest, Scalar, Tensor, Variable
 
 __all__ = ["Optimizer"]
@@ -36,7 +36,7 @@ class Optimizer(ListOptimizer):
 
     Raises:
         ValueError: When the rule is not a rule, the learning rate is negative, or an argument of Keras is of the wrong
-            kind.
+            kind, or asks for a weight decay or an average that the rule has itself.
 
     Example:
         >>> import keras, numpy as np
@@ -69,7 +69,17 @@ class Optimizer(ListOptimizer):
             require(0 <= learning_rate < float("inf"), "learning_rate", "must be finite and >= 0", learning_rate)
         super().__init__(learning_rate=learning_rate, **checked(arguments))
         self.rule, self.keeps_infinity = rule, rule.keeps_infinity
+        self.refuse_twice()
         self.live: dict[str, Callable[[Tensor], Tensor]] = {}  # path -> a number as a function of past updates
+
+    def refuse_twice(self) -> None:
+        """Raise ValueError when Keras is to do what the rule does itself: decay weights, or average them."""
+        paths = [path for path in number_paths(self.rule) if path.rpartition(".")[2] == "weight_decay"]
+        own = max((read(self.rule, path) for path in paths), default=0)
+        rule = f"must be None beside the rule's own weight decay of {own:g}"
+        require(not (own and self.weight_decay), "weight_decay", rule, self.weight_decay)
+        averaged = self.use_ema and self.rule.has_evaluation_weights
+        require(not averaged, "use_ema", f"must be False for {self.rule!r}, which averages itself", self.use_ema)
 
     def build(self, variables: Sequence[Variable]) -> None:
         """Make the rule's state for these variables; later calls do nothing."""
@@ -205,6 +215,9 @@ class Optimizer(ListOptimizer):
         require(set(store.keys()) == names, "file", f"must hold the state of {self.rule!r}", sorted(store.keys()))
         for variable, parts in saved:
             values = [np.asarray(store[name]) for name in parts]
+            for value, (name, part) in zip(values, parts.items()):
+                shape = tuple(variable.shape) if part is None else part.shape
+                require(value.shape == shape, f"{name} in the file", f"must have the shape {shape}", value.shape)
             packed = None not in parts.values()
             variable.assign(np.concatenate([value.reshape(-1) for value in values]) if packed else values[0])
 

@@ -3,7 +3,7 @@
 from keras import ops
 
 from kopt.rules.base import Elementwise, TensorState, cast, missing_share, registry, running_mean
-from kopt.rules.moments import decayed, require_factors, require_sizes, root_share
+from kopt.rules.moments import decayed, positive, require_factors, require_sizes, root_share
 from kopt.values.fields import Number
 from kopt.values.types import Scalar, Tensor
 
@@ -63,7 +63,7 @@ class Adam(Elementwise):
         velocity = running_mean(state["velocity"], ops.square(gradient), self.beta_2)
         if self.corrected:
             rate = rate * cast(self.correction(count), parameter)
-        update = momentum * -rate / (ops.sqrt(velocity) + cast(self.epsilon, parameter))
+        update = momentum * -rate / (ops.sqrt(velocity) + positive(self.epsilon, parameter))
         return update, {"momentum": momentum, "velocity": velocity}
 
 

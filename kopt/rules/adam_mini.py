@@ -6,6 +6,7 @@ from keras import ops
 
 from kopt.rules.axes import OfTensors
 from kopt.rules.base import TensorState, cast, missing_share, registry, running_mean
+from kopt.rules.moments import positive
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Scalar, Tensor
@@ -88,6 +89,6 @@ class AdamMini(OfTensors):
         momentum = running_mean(state["momentum"], gradient, self.beta_1)
         velocity = running_mean(state["velocity"], mean, self.beta_2)
         first, second = (cast(missing_share(beta, count), parameter) for beta in (self.beta_1, self.beta_2))
-        root = ops.sqrt(velocity / second) + cast(self.epsilon, parameter)
+        root = ops.sqrt(velocity / second) + positive(self.epsilon, parameter)
         step = (momentum / first) / root + parameter * cast(self.weight_decay, parameter)
         return -rate * step, {"momentum": momentum, "velocity": velocity}

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kopt.rules.axes import OfTensors
 from kopt.rules.base import TensorState, cast, missing_share, registry, running_mean
+from kopt.rules.moments import positive
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Scalar, Tensor
@@ -102,7 +103,7 @@ class Adam8bit(OfTensors):
         momentum = running_mean(momentum, new, self.beta_1)
         velocity = tf.minimum(running_mean(velocity, tf.square(new), self.beta_2), LARGEST)
         first, second = (cast(missing_share(beta, count), momentum) for beta in (self.beta_1, self.beta_2))
-        step = (momentum / first) / (tf.sqrt(velocity / second) + cast(self.epsilon, momentum))
+        step = (momentum / first) / (tf.sqrt(velocity / second) + positive(self.epsilon, momentum))
         decayed = parameter * (cast(self.weight_decay, parameter) * rate)
         update = -rate * tf.cast(step, parameter.dtype) - decayed
         if small:

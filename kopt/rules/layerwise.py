@@ -7,6 +7,7 @@ from keras import ops
 
 from kopt.rules.axes import OfTensors
 from kopt.rules.base import TensorState, cast, missing_share, registry, running_mean
+from kopt.rules.moments import positive
 from kopt.rules.norms import length
 from kopt.values.checks import require
 from kopt.values.fields import Number
@@ -132,7 +133,7 @@ class LAMB(OfTensors):
         momentum = running_mean(state["momentum"], gradient, self.beta_1)
         velocity = running_mean(state["velocity"], ops.square(gradient), self.beta_2)
         first, second = (cast(missing_share(beta, count), parameter) for beta in (self.beta_1, self.beta_2))
-        step = (momentum / first) / (ops.sqrt(velocity / second) + cast(self.epsilon, parameter))
+        step = (momentum / first) / (ops.sqrt(velocity / second) + positive(self.epsilon, parameter))
         step = step + parameter * cast(self.weight_decay, parameter)
         own, whole = length(parameter), length(step)
         ratio = tf.where((own > 0) & (whole > 0), own / whole, tf.ones_like(own))
@@ -191,7 +192,7 @@ class NovoGrad(OfTensors):
     ) -> tuple[Tensor, TensorState]:
         square = tf.square(length(gradient))
         velocity = tf.where(ops.equal(count, 1), square, running_mean(state["velocity"], square, self.beta_2))
-        root = ops.cast(tf.sqrt(velocity), parameter.dtype) + cast(self.epsilon, parameter)
+        root = ops.cast(tf.sqrt(velocity), parameter.dtype) + positive(self.epsilon, parameter)
         new = gradient / root + parameter * cast(self.weight_decay, parameter)
         momentum = state["momentum"] * cast(self.beta_1, parameter) + new
         return -rate * momentum, {"momentum": momentum, "velocity": velocity}

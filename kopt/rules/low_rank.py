@@ -9,6 +9,7 @@ from keras import ops
 
 from kopt.rules.axes import OfTensors, lazily, working_dtype
 from kopt.rules.base import TensorState, cast, missing_share, registry, running_mean
+from kopt.rules.moments import positive
 from kopt.rules.norms import length
 from kopt.values.checks import require
 from kopt.values.fields import Number
@@ -70,7 +71,7 @@ class Projected(OfTensors):
         """Return Adam's step before the correction of the bias, and the next moments."""
         momentum = running_mean(state["momentum"], gradient, self.beta_1)
         velocity = running_mean(state["velocity"], ops.square(gradient), self.beta_2)
-        step = momentum / (ops.sqrt(velocity) + cast(self.epsilon, velocity))
+        step = momentum / (ops.sqrt(velocity) + positive(self.epsilon, velocity))
         return step, {"momentum": momentum, "velocity": velocity}
 
     @abstractmethod

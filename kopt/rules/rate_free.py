@@ -290,4 +290,4 @@ def at_first(count: Scalar, first: Tensor, later: Tensor) -> Tensor:
 
 def total(tensor: Tensor) -> Tensor:
     """Return the sum of a tensor's numbers, in float64."""
-    return ops.cast(ops.sum(tensor), "float64")
+    return ops.sum(ops.cast(tensor, "float64"))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from keras import ops
 
 from kopt.rules.base import Rule, TensorState, cast, double, missing_share, registry, running_mean
+from kopt.rules.moments import positive
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Nest, Scalar, Tensor
@@ -224,7 +225,7 @@ class ScheduleFreeAdamW(ScheduleFree):
     def direction(self, gradient: Tensor, state: TensorState, count: Scalar) -> tuple[Tensor, TensorState]:
         velocity = running_mean(state["velocity"], ops.square(gradient), self.beta_2)
         size = ops.sqrt(velocity / cast(missing_share(self.beta_2, count), velocity))
-        return gradient / (size + cast(self.epsilon, gradient)), {"velocity": velocity}
+        return gradient / (size + positive(self.epsilon, gradient)), {"velocity": velocity}
 
 
 @registry.register
@@ -298,7 +299,7 @@ class ScheduleFreeRAdam(ScheduleFree):
     def direction(self, gradient: Tensor, state: TensorState, count: Scalar) -> tuple[Tensor, TensorState]:
         velocity = running_mean(state["velocity"], ops.square(gradient), self.beta_2)
         size = ops.sqrt(velocity / cast(missing_share(self.beta_2, count), velocity))
-        scaled = gradient / (size + cast(self.epsilon, gradient))
+        scaled = gradient / (size + positive(self.epsilon, gradient))
         return ops.where(self.length(count) > 4, scaled, gradient), {"velocity": velocity}
 
 

@@ -5,6 +5,7 @@ from keras import ops
 
 from kopt.rules.axes import OfTensors, along, finite_or, gram, lazily, working_dtype
 from kopt.rules.base import TensorState, cast, missing_share, registry, running_mean
+from kopt.rules.moments import positive
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Nest, Scalar, Tensor
@@ -104,7 +105,7 @@ class SOAP(OfTensors):
         first, time = count == 1, ops.maximum(count - 1, 1)
         momentum = running_mean(before[0], gradient, self.beta_1)
         velocity = running_mean(before[1], ops.square(turned(gradient, bases)), self.beta_2)
-        direction = turned(momentum, bases) / (ops.sqrt(velocity) + cast(self.epsilon, velocity))
+        direction = turned(momentum, bases) / (ops.sqrt(velocity) + positive(self.epsilon, velocity))
         correction = ops.sqrt(missing_share(self.beta_2, time)) / missing_share(self.beta_1, time)
         step = ops.cast(turned(direction, bases, back=True) * cast(correction, velocity), parameter.dtype) * rate
         decay = (parameter - step) * (cast(self.weight_decay, parameter) * rate)

@@ -51,6 +51,8 @@ class Lookahead(Wrapper):
     share: Number = 0.5
 
     def check(self) -> None:
+        rule = "must be a rule without evaluation weights, which are an average already"
+        require(not self.of.has_evaluation_weights, "of", rule, self.of)
         require(self.sync_every >= 1, "sync_every", "must be >= 1", self.sync_every)
         require(0 < self.share <= 1, "share", "must be in (0, 1]", self.share)
 
@@ -77,6 +79,10 @@ class Lookahead(Wrapper):
 
 class UpdateWrapper(Wrapper):
     """A wrapper that changes each update of the wrapped rule."""
+
+    def check(self) -> None:
+        rule = "must be a rule without evaluation weights, which follow from its own updates"
+        require(not self.of.has_evaluation_weights, "of", rule, self.of)
 
     @abstractmethod
     def changed(self, update: Tensor, gradient: Tensor, parameter: Tensor, rate: Scalar) -> Tensor:
@@ -155,6 +161,7 @@ class LayerScaled(UpdateWrapper):
     trust_ratio: Number = 1.0
 
     def check(self) -> None:
+        super().check()
         require(self.trust_ratio > 0, "trust_ratio", "must be > 0", self.trust_ratio)
 
     @property

@@ -159,10 +159,13 @@ def test_a_gradient_that_is_not_finite_is_seen_updates_later_where_the_rule_says
 @every_rule
 def test_works_in_half_precision_and_double(rule: Rule) -> None:
     rule = bound(rule)
-    for dtype in ("bfloat16", "float64"):
+    for dtype in ("float16", "bfloat16", "float64"):
         parameters = [tf.cast(parameter, dtype) for parameter in lists(0)]
-        updates, _ = rule.update(parameters, rule.init(parameters), parameters, 0.1, tf.constant(1, tf.int64))
-        assert {update.dtype.name for update in updates} == {dtype}
+        for share in (1, 0):
+            gradients = [tf.cast(share, dtype) * parameter for parameter in parameters]
+            updates, _ = rule.update(gradients, rule.init(parameters), parameters, 0.01, tf.constant(1, tf.int64))
+            assert {update.dtype.name for update in updates} == {dtype}
+            assert all(np.all(np.isfinite(tf.cast(update, "float32"))) for update in updates)
 
 
 @every_rule

@@ -69,7 +69,9 @@ def test_three_updates_are_finite_and_keep_structure_shapes_and_dtypes(name: str
 
 
 @pytest.mark.parametrize(
-    ("name", "rule"), [(name, rule) for name in NEUTRAL for rule in PLAIN], ids=lambda one: repr(one).strip("'")
+    ("name", "rule"),
+    [(name, rule) for name in NEUTRAL for rule in PLAIN if accepted(WRAPPERS[name], rule)],
+    ids=lambda one: repr(one).strip("'"),
 )
 def test_with_neutral_numbers_it_is_the_wrapped_rule(name: str, rule: Rule) -> None:
     rate = 1.0 if rule.usual_rate >= 1 else 0.05

@@ -90,7 +90,7 @@ def plain(rule: Rule) -> keras.optimizers.Optimizer:
 
 
 def averaged(rule: Rule) -> keras.optimizers.Optimizer:
-    return Optimizer(rule, rate_of(rule), use_ema=True, ema_momentum=MOMENTUM)
+    return Optimizer(rule, rate_of(rule), use_ema=not rule.has_evaluation_weights, ema_momentum=MOMENTUM)
 
 
 def accumulated(rule: Rule) -> keras.optimizers.Optimizer:
@@ -146,7 +146,9 @@ def by_hand(rules: Sequence[Rule], feature: str) -> list[Arrays]:
         averages = [
             [kept * mean + (1 - kept) * one for mean, one in zip(means, ones)] for means, ones in zip(averages, values)
         ]
-    return [[array.numpy() for array in one] for one in (averages if feature == "xla" else values)]
+    averaged_by_keras = [feature == "xla" and not rule.has_evaluation_weights for rule in rules]
+    chosen = [means if one else ones for one, means, ones in zip(averaged_by_keras, averages, values)]
+    return [[array.numpy() for array in one] for one in chosen]
 
 
 if __name__ == "__main__":

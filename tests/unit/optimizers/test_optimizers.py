@@ -103,3 +103,36 @@ def test_small_tensors_are_one_in_memory_and_apart_in_files() -> None:
     other.load_own_variables(store)
     for one, loaded in zip(optimizer.variables, other.variables):
         np.testing.assert_array_equal(one, loaded)
+
+
+@pytest.mark.parametrize(
+    ("rule", "arguments", "message"),
+    [
+        (
+            rules.AdamW(),
+            {"weight_decay": 0.1},
+            "weight_decay must be None beside the rule's own weight decay of 0.004, got",
+        ),
+        (rules.ScheduleFreeSGD(), {"use_ema": True}, "use_ema must be False for ScheduleFreeSGD"),
+    ],
+)
+def test_what_the_rule_does_is_not_done_twice(rule: rules.Rule, arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Optimizer(rule, 0.1, **arguments)
+    assert Optimizer(rules.AdamW(weight_decay=0), 0.1, weight_decay=0.1).weight_decay == 0.1
+
+
+def test_a_packed_state_of_other_shapes_is_refused() -> None:
+    store: dict[str, np.ndarray] = {}
+    optimizer, other = (Optimizer(rules.Momentum(), 0.1) for _ in range(2))
+    optimizer.build([keras.Variable(np.zeros(shape)) for shape in ((2, 3), (4,))])
+    other.build([keras.Variable(np.zeros(shape)) for shape in ((3, 2), (4,))])
+    optimizer.save_own_variables(store)
+    with pytest.raises(ValueError, match="^0.velocity in the file must have the shape .3, 2., got .2, 3.[.]$"):
+        other.load_own_variables(store)
+
+
+@pytest.mark.parametrize("wrapper", [rules.Cautious, rules.LayerScaled, rules.Lookahead])
+def test_what_changes_updates_takes_no_rule_that_follows_its_own(wrapper) -> None:
+    with pytest.raises(ValueError, match="^of must be a rule without evaluation weights"):
+        wrapper(rules.ScheduleFreeSGD())
