@@ -8,6 +8,29 @@ Time      about 1 minute a rule on 2 cores
 
 In a call: one update a call of a tf.function, without XLA, as fit's step makes it. In a loop: `--steps` updates in one
 program, plain or compiled by XLA, whichever Loop may choose. PyTorch's Adam: one thread in Python, foreach and fused.
+
+Measured, times Keras' Adam in a call, and the better loop times PyTorch's foreach Adam:
+
+                           200 small        10 large
+                         call    loop     call    loop
+    adam                 0.64    0.26     1.22    0.54
+    adamw                0.68    0.22     1.42    0.56
+    momentum             0.48    0.21     0.52    0.38
+    lion                 0.53    0.23     0.88    0.66
+    nadamw               0.61    0.25     1.72    0.63
+    ada_belief           0.54    0.25     1.25    0.89
+    ademamix             0.72    0.25     1.69    0.82
+    adan                 0.68    0.30     1.83    1.33
+    schedule_free_adamw  0.63    0.26     1.49    1.20
+    lamb                 1.58    0.49     1.97    2.01
+    adafactor            1.41    0.50     1.57    1.33
+    prodigy              2.16    0.55     2.23    1.52
+
+200 small tensors in a call, us: Keras' Adam 4,977, kopt's 3,186 (5,974 before they were updated as one vector), PyTorch
+foreach 3,763, fused 1,310, in a loop 2,475, in a loop with XLA 989. 10 large: Keras' Adam 24,480, kopt's 29,901,
+PyTorch foreach 17,825, fused 6,456, in a loop with XLA 9,668. Decayed over Keras' Adam costs 0.88 and 0.96 of Keras'
+AdamW. Not met: large tensors in a call, for Keras updates in place, and every operation here writes a new tensor; Adan
+and Schedule-Free in a loop. PyTorch's fused Adam is ahead of all but XLA on small tensors.
 """
 
 import gc
