@@ -7,7 +7,7 @@ Target    element-wise rules at most 1.0 of Keras' Adam in a call, as model.fit 
 Time      about 1 minute a rule on 2 cores
 
 In a call: one update a call of a tf.function, without XLA, as fit's step makes it. In a loop: `--steps` updates in one
-program, plain or compiled by XLA, whichever Loop may choose. PyTorch's Adam: one thread in Python, foreach and fused.
+program, plain or compiled by XLA, whichever Loop may choose. PyTorch's Adam: foreach and fused.
 
 Measured, times Keras' Adam in a call, and the better loop times PyTorch's foreach Adam:
 
