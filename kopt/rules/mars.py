@@ -6,6 +6,7 @@ from keras import ops
 
 from kopt.rules.base import Rule, TensorState, cast, missing_share, registry, running_mean
 from kopt.rules.moments import decayed, positive, require_factors, require_sizes, root_share
+from kopt.rules.norms import length
 from kopt.values.fields import Number
 from kopt.values.types import Nest, Scalar, Tensor
 
@@ -77,9 +78,7 @@ class MARS(Rule):
         """Return the corrected gradient, with a norm of 1 at most."""
         strength = cast(self.gamma * self.beta_1 / (1 - self.beta_1), gradient)
         found = gradient + (gradient - previous) * strength
-        precise = ops.cast(found, "float32") if found.dtype.size < 4 else found
-        norm = ops.sqrt(ops.sum(ops.square(precise)))
-        return found * ops.cast(1 / ops.maximum(norm, 1.0), found.dtype)
+        return found * ops.cast(1 / ops.maximum(length(found), 1.0), found.dtype)
 
     def update_one(
         self, gradient: Tensor, state: TensorState, parameter: Tensor, rate: Scalar, count: Scalar

@@ -9,17 +9,17 @@ from kopt.values.types import Tensor
 __all__ = ["length", "limited", "mean_length", "unit_norms"]
 
 
-def length(tensor: Tensor, axis: int | None = None) -> Tensor:
-    """Return the Euclidean norm of a tensor or, along an axis, of its parts; at least in float32.
+def length(tensor: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
+    """Return the Euclidean norm of a tensor or, along axes, of its parts; at least in float32.
 
     The numbers are divided by the largest one first: the squares of 1e30 and of 1e-30 are no float32 numbers.
 
     Args:
         tensor: A tensor of any shape; of no numbers the norm is 0.
-        axis: The axis along which parts are measured; None for all numbers.
+        axis: The axis or axes along which parts are measured; None for all numbers.
 
     Returns:
-        A scalar or, along an axis, a tensor with that axis of size 1.
+        A scalar or, along axes, a tensor with these axes of size 1.
 
     Example:
         >>> float(length(tf.constant([3e30, 4e30]))) == float(tf.constant(5e30))
@@ -61,7 +61,7 @@ def unit_norms(tensor: Tensor) -> Tensor:
         tensor: A tensor whose last axis is that of the outputs, as in Keras.
 
     Returns:
-        A float32 tensor in a shape that broadcasts over the tensor.
+        A tensor, at least in float32, in a shape that broadcasts over the tensor.
 
     Example:
         >>> print(unit_norms(ops.array([[3.0, 0.0], [4.0, 2.0]])).numpy())
@@ -71,10 +71,9 @@ def unit_norms(tensor: Tensor) -> Tensor:
         Brock, De, Smith and Simonyan, High-Performance Large-Scale Image Recognition Without Normalization, 2021,
         section 4.1.
     """
-    vector = sum(length != 1 for length in tensor.shape) <= 1
+    vector = sum(size != 1 for size in tensor.shape) <= 1
     axes = tuple(range(len(tensor.shape) - (0 if vector else 1)))
-    squares = ops.square(ops.cast(tensor, "float32"))
-    return ops.sqrt(ops.sum(squares, axis=axes, keepdims=True) if axes else squares)
+    return length(tensor, axes)
 
 
 def limited(gradient: Tensor, norm: Tensor, bound: Tensor) -> Tensor:

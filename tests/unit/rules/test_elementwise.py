@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from kopt.rules import ADOPT, MARS, AdEMAMix, Lion, RAdam, SignSGD, Yogi
+from kopt.rules import ADOPT, AGC, MARS, AdEMAMix, GradientDescent, Lion, RAdam, SignSGD, Yogi
 
 
 def test_the_half_life_of_ademamix_grows_linearly_to_that_of_beta_3() -> None:
@@ -61,3 +61,12 @@ def test_steps_by_sign_are_of_one_size_and_rest_at_zero() -> None:
         parameters = [tf.zeros(3)]
         updates, _ = rule.update([tf.constant([1e-20, -5.0, 0.0])], rule.init(parameters), parameters, 0.5, 1)
         np.testing.assert_array_equal(updates[0], [-0.5, 0.5, 0])
+
+
+def test_a_bound_gradient_of_any_size_keeps_its_bound() -> None:
+    """Its squares are no float32 numbers."""
+    gradient, parameter = tf.constant([3e30, 4e30]), tf.constant([1.0, 0.0])
+    _, state = MARS(0.5, gamma=1).update([gradient], MARS().init([parameter]), [parameter], 0.1, 1)
+    np.testing.assert_allclose(state[0]["momentum"], [0.3, 0.4], rtol=1e-6)  # half of a vector of length 1
+    (update,), _ = AGC(GradientDescent(), 0.5).update([gradient], [{}], [parameter], 1.0, 1)
+    np.testing.assert_allclose(update, [-0.3, -0.4], rtol=1e-6)
