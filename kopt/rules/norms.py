@@ -61,7 +61,7 @@ def unit_norms(tensor: Tensor) -> Tensor:
         tensor: A tensor whose last axis is that of the outputs, as in Keras.
 
     Returns:
-        A tensor, at least in float32, in a shape that broadcasts over the tensor.
+        A float32 tensor in a shape that broadcasts over the tensor.
 
     Example:
         >>> print(unit_norms(ops.array([[3.0, 0.0], [4.0, 2.0]])).numpy())
@@ -73,7 +73,7 @@ def unit_norms(tensor: Tensor) -> Tensor:
     """
     vector = sum(size != 1 for size in tensor.shape) <= 1
     axes = tuple(range(len(tensor.shape) - (0 if vector else 1)))
-    return length(tensor, axes)
+    return ops.cast(length(tensor, axes), "float32")
 
 
 def limited(gradient: Tensor, norm: Tensor, bound: Tensor) -> Tensor:
