@@ -6,7 +6,7 @@ from keras import ops
 
 from kopt.rules.axes import OfTensors
 from kopt.rules.base import TensorState, cast, missing_share, registry, running_mean
-from kopt.rules.moments import positive
+from kopt.rules.moments import positive, require_factors, require_sizes
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Scalar, Tensor
@@ -59,10 +59,8 @@ class AdamMini(OfTensors):
     usual_rate: ClassVar[float] = 1e-3
 
     def check(self) -> None:
-        require(0 <= self.beta_1 < 1, "beta_1", "must be in [0, 1)", self.beta_1)
-        require(0 <= self.beta_2 < 1, "beta_2", "must be in [0, 1)", self.beta_2)
-        require(self.epsilon >= 0, "epsilon", "must be >= 0", self.epsilon)
-        require(self.weight_decay >= 0, "weight_decay", "must be >= 0", self.weight_decay)
+        require_factors(beta_1=self.beta_1, beta_2=self.beta_2)
+        require_sizes(epsilon=self.epsilon, weight_decay=self.weight_decay)
 
     def others(self, parameter: Tensor) -> list[int]:
         """Return the axes over which the squares of a block are averaged: all but one, of a vector all."""

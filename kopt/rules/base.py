@@ -36,6 +36,7 @@ class Rule(Value):
     in_fit = "kopt.optimizers.Optimizer({}) in compile"
     usual_rate: ClassVar[float] = 1e-3  # the learning rate to begin with
     keeps_infinity: ClassVar[bool] = False  # whether a gradient that is not finite makes updates or state not finite
+    needs_model: ClassVar[bool] = False  # whether `bind` must see all of a model's variables
     packs: ClassVar[bool] = False  # whether every number is treated alone, so that tensors may be put side by side
     has_evaluation_weights: ClassVar[bool] = False  # whether `evaluate` returns other weights than those of training
     rounding: ClassVar[float] = 1.0  # how often larger errors of rounding become than those of a formula by element

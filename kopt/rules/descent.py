@@ -3,7 +3,7 @@
 from keras import ops
 
 from kopt.rules.base import Elementwise, TensorState, cast, registry
-from kopt.values.checks import require
+from kopt.rules.moments import require_factors
 from kopt.values.fields import Number
 from kopt.values.types import Scalar, Tensor
 
@@ -63,7 +63,7 @@ class Momentum(Elementwise):
     packs = True
 
     def check(self) -> None:
-        require(0 <= self.momentum < 1, "momentum", "must be in [0, 1)", self.momentum)
+        require_factors(momentum=self.momentum)
 
     def init_one(self, parameter: Tensor) -> TensorState:
         return {"velocity": ops.zeros_like(parameter)}

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kopt.rules.axes import OfTensors
 from kopt.rules.base import TensorState, cast, missing_share, registry, running_mean
-from kopt.rules.moments import positive
+from kopt.rules.moments import positive, require_factors, require_sizes
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Scalar, Tensor
@@ -67,12 +67,10 @@ class Adam8bit(OfTensors):
     usual_rate: ClassVar[float] = 1e-3
 
     def check(self) -> None:
-        require(0 <= self.beta_1 < 1, "beta_1", "must be in [0, 1)", self.beta_1)
-        require(0 <= self.beta_2 < 1, "beta_2", "must be in [0, 1)", self.beta_2)
-        require(self.epsilon >= 0, "epsilon", "must be >= 0", self.epsilon)
-        require(self.weight_decay >= 0, "weight_decay", "must be >= 0", self.weight_decay)
+        require_factors(beta_1=self.beta_1, beta_2=self.beta_2)
+        require_sizes(epsilon=self.epsilon, weight_decay=self.weight_decay)
         require(self.block >= 1, "block", "must be >= 1", self.block)
-        require(self.least >= 0, "least", "must be >= 0", self.least)
+        require_sizes(least=self.least)
 
     def quantized(self, parameter: Tensor) -> bool:
         """Return whether the moments of a parameter are in 8 bits."""

@@ -8,6 +8,7 @@ from keras import ops
 
 from kopt.rules.axes import OfTensors, working_dtype
 from kopt.rules.base import TensorState, cast, registry, running_mean
+from kopt.rules.moments import require_factors, require_sizes
 from kopt.rules.norms import mean_length
 from kopt.values.checks import require
 from kopt.values.fields import Number
@@ -65,9 +66,9 @@ class Adafactor(OfTensors):
     def check(self) -> None:
         require(0 <= self.power <= 1, "power", "must be in [0, 1]", self.power)
         require(self.epsilon_1 > 0, "epsilon_1", "must be > 0", self.epsilon_1)
-        require(self.epsilon_2 >= 0, "epsilon_2", "must be >= 0", self.epsilon_2)
+        require_sizes(epsilon_2=self.epsilon_2)
         require(self.clip > 0, "clip", "must be > 0", self.clip)
-        require(self.weight_decay >= 0, "weight_decay", "must be >= 0", self.weight_decay)
+        require_sizes(weight_decay=self.weight_decay)
 
     def init_one(self, parameter: Tensor) -> TensorState:
         dtype, shape = working_dtype(parameter), tuple(parameter.shape)
@@ -146,9 +147,9 @@ class SM3(OfTensors):
     usual_rate: ClassVar[float] = 0.1
 
     def check(self) -> None:
-        require(0 <= self.beta_1 < 1, "beta_1", "must be in [0, 1)", self.beta_1)
+        require_factors(beta_1=self.beta_1)
         require(0 < self.beta_2 <= 1, "beta_2", "must be in (0, 1]", self.beta_2)
-        require(self.epsilon >= 0, "epsilon", "must be >= 0", self.epsilon)
+        require_sizes(epsilon=self.epsilon)
 
     def init_one(self, parameter: Tensor) -> TensorState:
         rank = len(parameter.shape)

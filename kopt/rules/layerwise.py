@@ -7,9 +7,8 @@ from keras import ops
 
 from kopt.rules.axes import OfTensors
 from kopt.rules.base import TensorState, cast, missing_share, registry, running_mean
-from kopt.rules.moments import positive
+from kopt.rules.moments import positive, require_factors, require_sizes
 from kopt.rules.norms import length
-from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Scalar, Tensor
 
@@ -57,9 +56,9 @@ class LARS(OfTensors):
     usual_rate: ClassVar[float] = 0.3
 
     def check(self) -> None:
-        require(self.weight_decay >= 0, "weight_decay", "must be >= 0", self.weight_decay)
-        require(0 <= self.momentum < 1, "momentum", "must be in [0, 1)", self.momentum)
-        require(self.trust >= 0, "trust", "must be >= 0", self.trust)
+        require_sizes(weight_decay=self.weight_decay)
+        require_factors(momentum=self.momentum)
+        require_sizes(trust=self.trust)
 
     def init_one(self, parameter: Tensor) -> TensorState:
         return {"momentum": ops.zeros_like(parameter)}
@@ -119,10 +118,8 @@ class LAMB(OfTensors):
     usual_rate: ClassVar[float] = 1e-3
 
     def check(self) -> None:
-        require(0 <= self.beta_1 < 1, "beta_1", "must be in [0, 1)", self.beta_1)
-        require(0 <= self.beta_2 < 1, "beta_2", "must be in [0, 1)", self.beta_2)
-        require(self.epsilon >= 0, "epsilon", "must be >= 0", self.epsilon)
-        require(self.weight_decay >= 0, "weight_decay", "must be >= 0", self.weight_decay)
+        require_factors(beta_1=self.beta_1, beta_2=self.beta_2)
+        require_sizes(epsilon=self.epsilon, weight_decay=self.weight_decay)
 
     def init_one(self, parameter: Tensor) -> TensorState:
         return {"momentum": ops.zeros_like(parameter), "velocity": ops.zeros_like(parameter)}
@@ -179,10 +176,8 @@ class NovoGrad(OfTensors):
     usual_rate: ClassVar[float] = 1e-3
 
     def check(self) -> None:
-        require(0 <= self.beta_1 < 1, "beta_1", "must be in [0, 1)", self.beta_1)
-        require(0 <= self.beta_2 < 1, "beta_2", "must be in [0, 1)", self.beta_2)
-        require(self.epsilon >= 0, "epsilon", "must be >= 0", self.epsilon)
-        require(self.weight_decay >= 0, "weight_decay", "must be >= 0", self.weight_decay)
+        require_factors(beta_1=self.beta_1, beta_2=self.beta_2)
+        require_sizes(epsilon=self.epsilon, weight_decay=self.weight_decay)
 
     def init_one(self, parameter: Tensor) -> TensorState:
         return {"momentum": ops.zeros_like(parameter), "velocity": tf.zeros_like(length(parameter))}

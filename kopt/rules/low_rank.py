@@ -9,7 +9,7 @@ from keras import ops
 
 from kopt.rules.axes import OfTensors, lazily, working_dtype
 from kopt.rules.base import TensorState, cast, missing_share, registry, running_mean
-from kopt.rules.moments import positive
+from kopt.rules.moments import positive, require_factors, require_sizes
 from kopt.rules.norms import length
 from kopt.values.checks import require
 from kopt.values.fields import Number
@@ -30,13 +30,11 @@ class Projected(OfTensors):
     scale: Number = 0.25
 
     def check(self) -> None:
-        require(0 <= self.beta_1 < 1, "beta_1", "must be in [0, 1)", self.beta_1)
-        require(0 <= self.beta_2 < 1, "beta_2", "must be in [0, 1)", self.beta_2)
-        require(self.epsilon >= 0, "epsilon", "must be >= 0", self.epsilon)
-        require(self.weight_decay >= 0, "weight_decay", "must be >= 0", self.weight_decay)
+        require_factors(beta_1=self.beta_1, beta_2=self.beta_2)
+        require_sizes(epsilon=self.epsilon, weight_decay=self.weight_decay)
         require(self.rank >= 1, "rank", "must be >= 1", self.rank)
         require(self.every >= 1, "every", "must be >= 1", self.every)
-        require(self.scale >= 0, "scale", "must be >= 0", self.scale)
+        require_sizes(scale=self.scale)
 
     def sides(self, parameter: Tensor) -> tuple[int, int] | None:
         """Return the larger and the smaller side of a tensor as a matrix, or None where it is not projected."""

@@ -7,6 +7,7 @@ from keras import ops
 
 from kopt.rules.base import cast, double, registry
 from kopt.rules.in_float32 import InFloat32
+from kopt.rules.moments import require_sizes
 from kopt.rules.rate_free import at_first
 from kopt.rules.wrapping import Wrapped
 from kopt.values.checks import require
@@ -63,9 +64,9 @@ class Mechanic(InFloat32):
 
     def check(self) -> None:
         require(not self.of.has_evaluation_weights, "of", "must be a rule without evaluation weights", self.of)
-        require(self.shrinkage >= 0, "shrinkage", "must be >= 0", self.shrinkage)
-        for name in ("first_scale", "floor"):
-            require(getattr(self, name) > 0, name, "must be > 0", getattr(self, name))
+        require_sizes(shrinkage=self.shrinkage)
+        require(self.first_scale > 0, "first_scale", "must be > 0", self.first_scale)
+        require(self.floor > 0, "floor", "must be > 0", self.floor)
         require(self.betas >= 1, "betas", "must be >= 1", self.betas)
 
     def bind(self, variables: Sequence[Variable]) -> Self:

@@ -11,6 +11,8 @@ from keras import ops
 
 from kopt.rules.adam import AdamW
 from kopt.rules.base import Rule, cast, registry, running_mean
+from kopt.rules.moments import require_factors, require_sizes
+from kopt.rules.norms import length
 from kopt.rules.routed import Part, known
 from kopt.select import Selector, kernels
 from kopt.values.checks import require
@@ -51,13 +53,15 @@ class Muon(Rule):
         scale: How large updates are, "match_rms_adamw" (Moonlight) or "original" (Keller Jordan).
         iterations: Number of iterations, >= 1.
         epsilon: Added to the norm, >= 0.
-        to: The matrices; None for the hidden ones. What it holds of rank 0 and 1 is left to `rest`. A selector by
-            layers must be bound to the model.
+        to: The matrices; None for the hidden ones, which needs an optimizer of all the model's variables: name them
+            where the head is frozen or has another optimizer. What it holds of rank 0 and 1 is left to `rest`. A
+            selector by layers must be bound to the model.
         rest: The rule for all other parameters.
         rest_rate: The learning rate of `rest`, as a ratio to the rate, >= 0.
 
     Raises:
-        ValueError: When a number is out of range, or, at `bind`, `to` holds nothing or depends on layers.
+        ValueError: When a number is out of range, or, at `bind`, `to` holds nothing or depends on layers, or is None
+            and there is no kernel but one.
 
     Example:
         >>> from kopt.training import minimize
@@ -87,11 +91,15 @@ class Muon(Rule):
     rest_rate: Number = 1.0
 
     def check(self) -> None:
-        require(0 <= self.momentum < 1, "momentum", "must be in [0, 1)", self.momentum)
-        require(self.weight_decay >= 0, "weight_decay", "must be >= 0", self.weight_decay)
+        require_factors(momentum=self.momentum)
+        require_sizes(weight_decay=self.weight_decay)
         require(self.iterations >= 1, "iterations", "must be >= 1", self.iterations)
-        require(self.epsilon >= 0, "epsilon", "must be >= 0", self.epsilon)
-        require(self.rest_rate >= 0, "rest_rate", "must be >= 0", self.rest_rate)
+        require_sizes(epsilon=self.epsilon, rest_rate=self.rest_rate)
+
+    @property
+    def needs_model(self) -> bool:  # type: ignore[override]
+        """Whether the hidden matrices are found by what the model's other variables are."""
+        return self.to is None
 
     @property
     def has_evaluation_weights(self) -> bool:  # type: ignore[override]
@@ -113,6 +121,8 @@ class Muon(Rule):
             held = [kernels.holds(known(variable)) and axes_in(variable) > 0 for variable in variables]
             last = max((place for place, hidden in enumerate(held) if hidden), default=None)
             held = [hidden and place != last for place, hidden in enumerate(held)]
+            rule = "must name the hidden matrices where there are none but the last kernel, which is the head's"
+            require(any(held), "to", rule, self.to)
         else:
             held = [True] * len(variables)
         return tuple(axes_in(variable) if hidden else 0 for variable, hidden in zip(variables, held))
@@ -194,11 +204,7 @@ def axes_in(variable: Variable) -> int:
 def orthogonal(matrix: Tensor, iterations: int, epsilon: Scalar) -> Tensor:
     """Set all singular values of a matrix to about 1 by Newton and Schulz's iteration, in float32 for half types."""
     x = ops.cast(matrix, "float32") if matrix.dtype.size < 4 else matrix
-    largest = ops.max(ops.abs(x))  # taken out first, for the squares of 1e30 are infinite
-    tiny = cast(1e-37, x)
-    x = x / ops.maximum(largest, tiny)
-    norm = ops.sqrt(ops.sum(ops.square(x))) * largest + cast(epsilon, x)
-    x = x * (largest / ops.maximum(norm, tiny))
+    x = x / ops.maximum(length(x) + cast(epsilon, x), cast(1e-37, x))
     tall = matrix.shape[0] > matrix.shape[1]
     a, b, c = (cast(number, x) for number in COEFFICIENTS)
     for _ in range(iterations):

@@ -6,6 +6,7 @@ from keras import ops
 
 from kopt.rules.base import cast, double, missing_share, registry, running_mean
 from kopt.rules.in_float32 import InFloat32
+from kopt.rules.moments import require_sizes
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Nest, Scalar, Tensor
@@ -235,9 +236,9 @@ class DoG(InFloat32):
     layerwise: bool = False
 
     def check(self) -> None:
-        for name in ("reps_rel", "epsilon"):
-            require(getattr(self, name) > 0, name, "must be > 0", getattr(self, name))
-        require(self.weight_decay >= 0, "weight_decay", "must be >= 0", self.weight_decay)
+        require(self.reps_rel > 0, "reps_rel", "must be > 0", self.reps_rel)
+        require(self.epsilon > 0, "epsilon", "must be > 0", self.epsilon)
+        require_sizes(weight_decay=self.weight_decay)
 
     def begin(self, parameters: Sequence[Tensor]) -> Nest:
         groups = len(parameters) if self.layerwise else 1

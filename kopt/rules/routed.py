@@ -84,6 +84,9 @@ class Routed(Rule):
         require(len(self.routes) > 0, "routes", "must have a route", self.routes)
         different = len({route.to for route in self.routes}) == len(self.routes)
         require(different, "routes", "must have different selectors", self.routes)
+        for rule in (*(route.rule for route in self.routes), self.rest):
+            said = "must name its parameters by `to` in Routed, which shows it a part of the model's"
+            require(not rule.needs_model, type(rule).__name__, said, rule)
 
     def __repr__(self) -> str:
         routes = ", ".join(f"{route.to!r}: {route.rule!r}" for route in self.routes)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from keras import ops
 
 from kopt.rules.base import Rule, TensorState, cast, double, missing_share, registry, running_mean
-from kopt.rules.moments import positive
+from kopt.rules.moments import positive, require_factors, require_sizes
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Nest, Scalar, Tensor
@@ -53,8 +53,7 @@ class ScheduleFree(Rule):
     packs = True
 
     def check(self) -> None:
-        for name in ("weight_decay", "r", "weight_lr_power"):
-            require(getattr(self, name) >= 0, name, "must be >= 0", getattr(self, name))
+        require_sizes(weight_decay=self.weight_decay, r=self.r, weight_lr_power=self.weight_lr_power)
 
     @property
     @abstractmethod
@@ -147,7 +146,7 @@ class ScheduleFreeSGD(ScheduleFree):
     def check(self) -> None:
         super().check()
         require(0 < self.momentum < 1, "momentum", "must be in (0, 1)", self.momentum)
-        require(self.warmup >= 0, "warmup", "must be >= 0", self.warmup)
+        require_sizes(warmup=self.warmup)
 
     @property
     def share_of_average(self) -> Scalar:
@@ -209,8 +208,8 @@ class ScheduleFreeAdamW(ScheduleFree):
     def check(self) -> None:
         super().check()
         require_adaptive(self.beta_1, self.epsilon)
-        require(0 <= self.beta_2 < 1, "beta_2", "must be in [0, 1)", self.beta_2)
-        require(self.warmup >= 0, "warmup", "must be >= 0", self.warmup)
+        require_factors(beta_2=self.beta_2)
+        require_sizes(warmup=self.warmup)
 
     @property
     def share_of_average(self) -> Scalar:

@@ -8,6 +8,8 @@ from keras import ops
 
 from kopt.rules.axes import OfTensors, along, finite_or, gram, inverse_roots, lazily, working_dtype
 from kopt.rules.base import TensorState, cast, registry, running_mean
+from kopt.rules.moments import require_factors, require_sizes
+from kopt.rules.norms import length
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Nest, Scalar, Tensor
@@ -84,12 +86,11 @@ class Shampoo(OfTensors):
     rounding = 100.0
 
     def check(self) -> None:
-        for name in ("beta_1", "beta_2"):
-            require(0 <= getattr(self, name) < 1, name, "must be in [0, 1)", getattr(self, name))
-        for name in ("weight_decay", "epsilon"):
-            require(getattr(self, name) >= 0, name, "must be >= 0", getattr(self, name))
-        for name in ("start", "every", "block", "largest"):
-            require(getattr(self, name) >= 1, name, "must be >= 1", getattr(self, name))
+        require_factors(beta_1=self.beta_1, beta_2=self.beta_2)
+        require_sizes(weight_decay=self.weight_decay, epsilon=self.epsilon)
+        for name, count in {"start": self.start, "every": self.every, "block": self.block}.items():
+            require(count >= 1, name, "must be >= 1", count)
+        require(self.largest >= 1, "largest", "must be >= 1", self.largest)
         require(self.matrix_epsilon > 0, "matrix_epsilon", "must be > 0", self.matrix_epsilon)
 
     def sizes(self, parameter: Tensor) -> list[list[int]]:
@@ -131,7 +132,7 @@ class Shampoo(OfTensors):
             statistics = {name: self.measured(blocks, name, old) for name, old in statistics.items()}
             roots = lazily(count % self.every == 0, lambda: self.rooted(statistics, roots, gradient), roots)
             direction = self.joined([multiplied(block, roots, place) for place, block in enumerate(blocks)], gradient)
-            direction = direction if self.graft == "none" else direction * (norm(sized) / (norm(direction) + 1e-16))
+            direction = direction if self.graft == "none" else direction * (length(sized) / (length(direction) + 1e-16))
         steps = []
         for name, new in (("momentum", direction), ("graft_momentum", sized)):
             after[name] = before[name] * cast(self.beta_1, new) + new
@@ -186,9 +187,3 @@ def multiplied(block: Tensor, roots: TensorState, place: int) -> Tensor:
     for axis in range(len(block.shape)):
         block = along(block, roots[f"block_{place}_axis_{axis}"], axis)
     return block
-
-
-def norm(tensor: Tensor) -> Tensor:
-    """Return the root of the sum of squares, also where squares overflow."""
-    largest = ops.maximum(ops.max(ops.abs(tensor)), cast(1e-37, tensor))
-    return largest * ops.sqrt(ops.sum(ops.square(tensor / largest)))

@@ -5,7 +5,7 @@ from keras import ops
 
 from kopt.rules.axes import OfTensors, along, finite_or, gram, lazily, working_dtype
 from kopt.rules.base import TensorState, cast, missing_share, registry, running_mean
-from kopt.rules.moments import positive
+from kopt.rules.moments import positive, require_factors, require_sizes
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Nest, Scalar, Tensor
@@ -73,10 +73,8 @@ class SOAP(OfTensors):
     rounding = 100.0
 
     def check(self) -> None:
-        for name in ("beta_1", "beta_2", "shampoo_beta"):
-            require(0 <= getattr(self, name) < 1, name, "must be in [0, 1)", getattr(self, name))
-        require(self.epsilon >= 0, "epsilon", "must be >= 0", self.epsilon)
-        require(self.weight_decay >= 0, "weight_decay", "must be >= 0", self.weight_decay)
+        require_factors(beta_1=self.beta_1, beta_2=self.beta_2, shampoo_beta=self.shampoo_beta)
+        require_sizes(epsilon=self.epsilon, weight_decay=self.weight_decay)
         require(self.every >= 1, "every", "must be >= 1", self.every)
         require(self.largest >= 1, "largest", "must be >= 1", self.largest)
 

@@ -37,6 +37,11 @@ class Wrapper(Rule):
         return self.of.usual_rate
 
     @property
+    def needs_model(self) -> bool:  # type: ignore[override]
+        """Whether the wrapped rule's `bind` must see all of a model's variables."""
+        return self.of.needs_model
+
+    @property
     def has_evaluation_weights(self) -> bool:  # type: ignore[override]
         """Whether the wrapped rule evaluates other weights than those of training."""
         return self.of.has_evaluation_weights

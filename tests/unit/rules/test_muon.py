@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kopt import select
 from kopt.optimizers import Optimizer
-from kopt.rules import GradientDescent, Muon
+from kopt.rules import GradientDescent, Lookahead, Muon, Routed
 from kopt.rules.muon import orthogonal
 
 RULE = Muon(0.9, 0.0, nesterov=False, scale="original", rest=GradientDescent())
@@ -100,3 +100,14 @@ def test_singular_values_become_about_one_at_any_size(shape: tuple[int, int], si
     matrix = tf.constant(size * np.random.default_rng(3).normal(size=shape), "float32")
     values = np.linalg.svd(orthogonal(matrix, 5, 1e-7).numpy(), compute_uv=False)
     assert np.all(values > 0.6) and np.all(values < 1.3)
+
+
+def test_hidden_matrices_that_cannot_be_known_are_refused() -> None:
+    """A part of the model does not show which kernel is its head's, and of one kernel none is left."""
+    with pytest.raises(ValueError, match="^Muon must name its parameters by `to` in Routed"):
+        Routed({select.kernels: Muon()}, rest=GradientDescent())
+    with pytest.raises(ValueError, match="^Lookahead must name its parameters by `to` in Routed"):
+        Routed({select.kernels: Lookahead(Muon())}, rest=GradientDescent())
+    Routed({select.kernels: Muon(to=select.kernels)}, rest=GradientDescent())
+    with pytest.raises(ValueError, match="^to must name the hidden matrices"):
+        Muon().bind([keras.Variable(np.zeros((2, 3)), name="kernel"), keras.Variable(np.zeros(3), name="bias")])
