@@ -68,8 +68,9 @@ def test_throughput_leaves_validation_out(loop: bool, network, points) -> None:
     model = network()
     fit = Loop(model, jit=False).fit if loop else model.fit
     how = {"validation_data": (points[0][:30], points[1][:30]), "epochs": 2, "verbose": 0}
+    started = time.perf_counter()
     logs = fit(*points, batch_size=10, callbacks=[Throughput(), Sleeps()], **how).history
-    assert 10 * logs["step_seconds"][-1] < 0.8
+    assert 10 * sum(logs["step_seconds"]) < time.perf_counter() - started - 2 * 0.8
     np.testing.assert_allclose(logs["examples_per_second"], 10 / np.array(logs["step_seconds"]), rtol=1e-6)
 
 
