@@ -81,6 +81,7 @@ from kopt.keras_internals.portions import (
     track_portion,
 )
 from kopt.keras_internals.resuming import global_seeds, seeds_made
+from kopt.keras_internals.starts import Starts, starts_recorded
 from kopt.keras_internals.step import (
     build_optimizer,
     compute_loss,
@@ -104,6 +105,8 @@ from kopt.keras_internals.xla import (
 )
 
 __all__ = [
+    "Starts",
+    "starts_recorded",
     "Kinds",
     "ListOptimizer",
     "LiveFloat",

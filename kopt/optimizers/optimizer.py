@@ -136,15 +136,19 @@ class Optimizer(ListOptimizer):
         state: Sequence[Tensor],
         rate: Tensor,
         count: Tensor,
+        rule: Rule | None = None,
     ) -> tuple[Sequence[Tensor | None], Sequence[Tensor | None]]:
-        """Return new parameters and state by the rule; None for a parameter without a gradient and for its state."""
+        """Return new parameters and state by the rule; None for a parameter without a gradient and for its state.
+
+        A member of a population has a `rule` of its own: the bound one with other numbers.
+        """
         given = [gradient is not None for gradient in gradients]
         dense = [
             tf.zeros_like(parameter) if gradient is None else tf.cast(gradient, parameter.dtype)
             for gradient, parameter in zip(gradients, parameters)
         ]
         before, tensors = self.structured(state), self.packing.pack(list(parameters))
-        updates, after = self.rule_at(count).update(self.packing.pack(dense), before, tensors, rate, count)
+        updates, after = (rule or self.rule_at(count)).update(self.packing.pack(dense), before, tensors, rate, count)
         new = self.packing.unpack([tensor + update for tensor, update in zip(tensors, updates)])
         kept = [
             leaf if place is None else self.packing.kept(given, place, old, leaf)
@@ -152,10 +156,12 @@ class Optimizer(ListOptimizer):
         ]
         return [one if there else None for one, there in zip(new, given)], kept
 
-    def evaluate(self, parameters: Sequence[Tensor], state: Sequence[Tensor], count: Tensor) -> Sequence[Tensor]:
+    def evaluate(
+        self, parameters: Sequence[Tensor], state: Sequence[Tensor], count: Tensor, rule: Rule | None = None
+    ) -> Sequence[Tensor]:
         """Return the rule's evaluation weights for the parameters and the state after so many updates."""
         tensors = self.packing.pack(list(parameters))
-        return self.packing.unpack(self.rule_at(count).evaluate(self.structured(state), tensors))
+        return self.packing.unpack((rule or self.rule_at(count)).evaluate(self.structured(state), tensors))
 
     def restore(self, evaluated: Sequence[Tensor], state: Sequence[Tensor], count: Tensor) -> Sequence[Tensor]:
         """Return the parameters of training that have these evaluation weights after so many updates."""

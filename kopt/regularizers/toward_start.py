@@ -1,6 +1,7 @@
 """TowardStart: a penalty on the distance from the starting weights."""
 
 import base64
+import copy
 from collections.abc import Mapping
 
 import keras
@@ -84,6 +85,12 @@ class Anchored(keras.regularizers.Regularizer):
     def __call__(self, weights: Tensor) -> Tensor:
         tensor = as_floats(weights)
         return self.of.penalty(tensor - ops.cast(self.tensors[self.name_of(weights)], tensor.dtype))
+
+    def started(self, of: Regularizer, tensors: Mapping[str, Tensor]) -> "Anchored":
+        """Return the penalty of another formula from other starting values, which may be tensors of a program."""
+        other = copy.copy(self)
+        other.of, other.tensors = of, dict(tensors)
+        return other
 
     def name_of(self, weights: Tensor) -> str:
         """Return the key in `starts` of a weight."""

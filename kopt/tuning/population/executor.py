@@ -1,0 +1,244 @@
+"""The executor of a population: the steps of an epoch for every member, in one program."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from kopt import keras_internals as internals
+from kopt.training.execute.base import Executor, TracedStep
+from kopt.training.execute.compile_cache import kept
+from kopt.training.execute.estimate import Plan
+from kopt.training.execute.xla import StepGraph
+from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ResidentChunk
+from kopt.tuning.population.member import Logs, MemberState, MemberStep, Numbers
+from kopt.values.types import Batch, ConcreteFunction, Nest, Tensor
+
+__all__ = ["PopulationExecutor"]
+
+log = logging.getLogger("kopt")
+
+RATE = "learning_rate"
+
+
+class PopulationExecutor(Executor[ResidentChunk]):
+    """Runs the steps of a chunk for every member.
+
+    The members' states are stacked, a row each, and a step is mapped over the rows. A step with convolutions is not
+    mapped: TensorFlow has no fast kernel for as many filters as members. Its members take their turns in one program
+    that is traced once.
+
+    Args:
+        traced: The step of the first member alone, by whose operations is decided what is mapped and what XLA compiles.
+        step: The step of a member.
+        numbers: The numbers by which members differ: path -> a float64 vector.
+        mapped: Whether to map; None for what the operations say.
+
+    Attributes:
+        state: The stacked states.
+        compiling: The seconds that the last compiling call took.
+    """
+
+    def __init__(
+        self, traced: TracedStep, step: MemberStep, numbers: Mapping[str, Tensor], mapped: bool | None = None
+    ):
+        super().__init__(traced)
+        self.step, self.numbers, self.asked = step, dict(numbers), mapped
+        self.state: MemberState
+        self.programs: dict[tuple[object, ...], Callable[..., Any]] = {}
+        self.compiling = 0.0
+        self.xla: bool | None = None
+
+    @property
+    def members(self) -> int:
+        """The number of members."""
+        return int(self.state.updates.shape[0])
+
+    def takes(self, chunk: Chunk) -> bool:
+        return isinstance(chunk, ResidentChunk)
+
+    def maps(self, arrays: Arrays) -> bool:
+        """Return whether the step is mapped over members, and not called for one after the other."""
+        if self.asked is None:
+            slow = StepGraph(self.traced.trace(arrays.whole_batch, False)).slow()
+            self.asked = not slow
+            if slow:
+                log.info("population: members take turns, the step has %s, slow when mapped", slow)
+        return self.asked
+
+    def decide(self, chunk: ResidentChunk) -> bool:
+        """Return whether XLA compiles the program: where it saves more time over the planned steps than it takes."""
+        if self.xla is None:
+            arrays = chunk.arrays
+            bodies = 1 if arrays.even else 2
+            trace = self.mapped_trace if self.maps(arrays) else lambda: self.traced.trace(arrays.whole_batch, False)
+            plan = Plan(chunk.planned, lambda: trace(arrays), arrays.fixed_size, bodies)
+            self.xla = self.traced.decide(arrays.batch_key, lambda: arrays.whole_batch, plan)
+        return self.xla
+
+    def mapped_trace(self, arrays: Arrays) -> ConcreteFunction:
+        """Return the step for all members on one batch, traced without XLA."""
+        specs = lambda nest: tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), nest)
+        batch = tf.nest.map_structure(
+            lambda spec: None if spec is None else tf.TensorSpec([self.members, *spec.shape], spec.dtype),
+            arrays.whole_batch,
+        )
+        function = tf.function(lambda *given: mapped(self.step.update)(*given), autograph=False)
+        return function.get_concrete_function(specs(self.state), specs(self.numbers), batch)
+
+    # Training and evaluation
+
+    def run(self, chunk: ResidentChunk) -> ChunkResult:
+        """Train every member for the steps of an epoch; `orders` has a row a member, or one row that all share."""
+        arrays, xla = chunk.arrays, self.decide(chunk)
+        shared = int(chunk.orders.shape[0]) == 1
+        orders = chunk.orders[0] if shared else chunk.orders
+        self.state, logs = self.called("train", arrays, xla, shared, orders, self.state)
+        return ChunkResult(chunk.steps, (as_numpy(logs),))
+
+    def evaluate(self, arrays: Arrays, state: MemberState) -> Logs:
+        """Return the logs of every member over arrays in their order, by the weights of a state."""
+        _, logs = self.called("test", arrays, bool(self.xla), True, tf.range(arrays.examples), state)
+        return as_numpy(logs)
+
+    def shown(self) -> MemberState:
+        """Return the state with the weights by which the members are evaluated."""
+        return self.state._replace(weights=mapped(self.step.shown)(self.state, self.numbers))
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep some members, by their rows."""
+        pick = lambda leaf: tf.gather(leaf, list(rows))
+        self.state, self.numbers = (tf.nest.map_structure(pick, one) for one in (self.state, self.numbers))
+
+    def called(
+        self,
+        phase: str,
+        arrays: Arrays,
+        xla: bool,
+        shared: bool,
+        orders: Tensor,
+        state: MemberState,
+    ) -> tuple[MemberState, Logs]:
+        """Call the program of a phase, for all members or for one after the other."""
+        is_mapped = self.maps(arrays)
+        key = phase, arrays.batch_key, arrays.examples, arrays.batch_size, xla, shared, is_mapped and int(state.updates.shape[0])
+        new, started = key not in self.programs, time.perf_counter()
+        if new:
+            program = MemberProgram(self.step, arrays, phase, is_mapped, shared)
+            self.programs[key] = program.compiled(xla)
+        with kept():
+            if is_mapped:
+                found = self.programs[key](state, self.numbers, orders, *arrays.leaves)
+            else:
+                found = self.in_turn(self.programs[key], state, orders, shared, arrays.leaves)
+        if new:
+            self.compiling = time.perf_counter() - started
+        return found
+
+    def in_turn(
+        self, program: Callable[..., Any], state: MemberState, orders: Tensor, shared: bool, leaves: Sequence[Tensor]
+    ) -> tuple[MemberState, Logs]:
+        """Call a program for one member after the other."""
+        row = lambda nest, place: tf.nest.map_structure(lambda leaf: leaf[place], nest)
+        found = [
+            program(row(state, place), row(self.numbers, place), orders if shared else orders[place], *leaves)
+            for place in range(int(state.updates.shape[0]))
+        ]
+        return tf.nest.map_structure(lambda *ones: tf.stack(ones), *found)
+
+
+class MemberProgram:
+    """The steps of an epoch, or of an evaluation, as one function of the members' states.
+
+    Args:
+        step: The step of a member.
+        arrays: The data.
+        phase: "train" or "test".
+        is_mapped: Whether states and numbers are stacked.
+        shared: Whether all members see the examples in one order.
+    """
+
+    def __init__(self, step: MemberStep, arrays: Arrays, phase: str, is_mapped: bool, shared: bool):
+        self.step, self.phase, self.is_mapped, self.shared = step, phase, is_mapped, shared
+        self.size, self.full = arrays.fixed_size, arrays.examples // arrays.fixed_size
+        self.rest = 0 if arrays.even else arrays.examples % arrays.fixed_size
+        self.missing = tf.nest.map_structure(lambda leaf: leaf is None, arrays.data)
+
+    def compiled(self, xla: bool) -> Callable[..., Any]:
+        """Return the program, compiled at its first call."""
+
+        def run(state: MemberState, numbers: Numbers, orders: Tensor, *leaves: Tensor) -> tuple[MemberState, Logs]:
+            with internals.fast_random() if xla else contextlib.nullcontext():
+                return self.run(state, numbers, orders, leaves)
+
+        return tf.function(run, jit_compile=xla or None, autograph=False)
+
+    def run(
+        self, state: MemberState, numbers: Numbers, orders: Tensor, leaves: Sequence[Tensor]
+    ) -> tuple[MemberState, Logs]:
+        """Run the steps; return the states and the logs."""
+        step, training = self.step, self.phase == "train"
+        whole = over(step.fresh, self.is_mapped)(state, numbers)
+        one = step.update if training else step.evaluate
+        axis = 0 if self.shared or not self.is_mapped else 1
+        ordered = orders[..., : self.full * self.size]
+        ordered = tf.reshape(ordered, [*orders.shape[:-1], self.full, self.size])
+
+        def stepped(state: MemberState, rows: Tensor) -> MemberState:
+            left = iter(leaves)
+            batch = tf.nest.map_structure(lambda none: None if none else tf.gather(next(left), rows), self.missing)
+            return self.on_batch(one, state, numbers, batch)
+
+        body = lambda number, state: (number + 1, stepped(state, tf.gather(ordered, number, axis=axis)))
+        start = tf.constant(0), whole
+        _, whole = tf.while_loop(lambda number, _: number < self.full, body, start, parallel_iterations=1)
+        if self.rest:
+            whole = stepped(whole, orders[..., self.full * self.size :])
+        logs = dict(over(step.results, self.is_mapped)(whole, numbers))
+        if training:
+            rate = lambda state, numbers: step.rate(numbers, tf.maximum(state.updates - 1, 0))
+            logs[RATE] = over(rate, self.is_mapped)(whole, numbers)
+        return whole, logs
+
+    def on_batch(
+        self,
+        one: Callable[[MemberState, Numbers, Batch], MemberState],
+        state: MemberState,
+        numbers: Numbers,
+        batch: Batch,
+    ) -> MemberState:
+        """Run a step on one batch, of each member or of all."""
+        if not self.is_mapped:
+            return one(state, numbers, batch)
+        if self.shared:
+            return mapped(lambda state, numbers: one(state, numbers, batch))(state, numbers)
+        return mapped(one)(state, numbers, batch)
+
+
+def over(function: Callable[..., Nest], is_mapped: bool) -> Callable[..., Nest]:
+    """Return a function of one member as a function of stacked members, where they are stacked."""
+    return mapped(function) if is_mapped else function
+
+
+def mapped(function: Callable[..., Nest]) -> Callable[..., Nest]:
+    """Return a function mapped over the first axis of all tensors in its arguments."""
+
+    def of_all(*arguments: Nest) -> Nest:
+        tensors = [leaf for leaf in tf.nest.flatten(arguments) if leaf is not None]
+
+        def one(rows: list[Tensor]) -> Nest:
+            left = iter(rows)
+            given = tf.nest.map_structure(lambda leaf: None if leaf is None else next(left), arguments)
+            return function(*given)
+
+        return tf.vectorized_map(one, tensors)
+
+    return of_all
+
+
+def as_numpy(logs: Logs) -> dict[str, Any]:
+    """Return logs as NumPy vectors, a number a member."""
+    return {name: value.numpy() for name, value in logs.items()}

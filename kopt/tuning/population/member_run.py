@@ -1,0 +1,65 @@
+"""Member: a run that was trained in a population."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from kopt import distribute
+from kopt.data import Splits
+from kopt.experiment.recipe import Recipe
+from kopt.experiment.run import build
+from kopt.report import Run
+from kopt.tuning.population.members import with_values
+from kopt.values.types import KerasModel
+
+__all__ = ["Member", "member_of"]
+
+
+class Member(Run):
+    """A run that was trained in a population; it has no folder, and makes its model when it is asked for it.
+
+    Attributes:
+        values: The trained weights, then statistics and seeds, in the order of the model's variables.
+        splits: The data as the model takes them.
+    """
+
+    values: list[np.ndarray]
+    splits: Splits
+
+    def model(self) -> KerasModel:
+        """Build the trained model.
+
+        Returns:
+            The compiled model with the trained weights.
+        """
+        recipe = self.recipe
+        assert isinstance(recipe, Recipe)
+        return with_values(build(recipe, self.splits, distribute.strategy("cpu")), self.values)
+
+
+def member_of(
+    recipe: Recipe,
+    history: dict[str, list[float]],
+    scores: Mapping[str, float],
+    values: Sequence[np.ndarray],
+    splits: Splits,
+    seconds: float,
+) -> Member:
+    """Return the run of a recipe from its history, its scores on the test split and its trained values.
+
+    Args:
+        recipe: The recipe.
+        history: Name -> a value an epoch.
+        scores: The scores on the test split, the loss among them.
+        values: The trained values, as `Member.values`.
+        splits: The data as the model takes them.
+        seconds: The seconds that its training took, or its share of a population's.
+
+    Returns:
+        The run.
+    """
+    metric = recipe.data.score().name
+    results = {"metric": metric, "value": float(scores[metric]), "loss": float(scores["loss"])}
+    found = Member(None, recipe, history, results | {"target": recipe.target, "seconds": seconds})
+    found.values, found.splits = list(values), splits
+    return found

@@ -1,0 +1,185 @@
+"""Population: the members of a group in training, from epoch to epoch."""
+
+import logging
+import time
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from kopt.callbacks.averaging import SWA
+from kopt.report import Run
+from kopt.training import Loop
+from kopt.training.feed.chunks import ResidentChunk
+from kopt.training.feed.order import order
+from kopt.tuning.population.best import BestEpochs
+from kopt.tuning.population.executor import RATE, PopulationExecutor, mapped
+from kopt.tuning.population.member import MemberState, MemberStep
+from kopt.tuning.population.member_run import member_of
+from kopt.tuning.population.members import Template, placed, starting_values
+from kopt.tuning.population.structure import Group, numbers_of
+from kopt.values.types import Tensor
+
+__all__ = ["Population"]
+
+log = logging.getLogger("kopt")
+
+LABELS = "SparseSoftmaxCrossEntropyWithLogits"  # whose indices are checked before training
+
+
+class Population:
+    """The members of a group in training.
+
+    Args:
+        group: Recipes of one structure.
+        template: What members share.
+        mapped: Whether the step is mapped over members; None for what its operations say.
+        own_order: Whether each member has the order of examples of its own seed; else all have the first one's.
+        paths: The numbers that may change while members train; those by which members differ when None.
+
+    Attributes:
+        alive: The places in the group of the members that train, in the order of the rows of the states.
+        histories: The history of each member of the group.
+        epoch: The number of epochs that have run.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        template: Template,
+        *,
+        mapped: bool | None = None,
+        own_order: bool = True,
+        paths: Sequence[str] | None = None,
+    ):
+        self.group, self.template, self.recipe = group, template, group.recipes[0]
+        recipe = self.recipe
+        step = MemberStep(recipe, template.model, (template.changed, template.seeds), template.train.batches)
+        numbers = {path: tf.constant(row) for path, row in numbers_of(group.recipes, paths).items()}
+        self.executor = PopulationExecutor(template.traced, step, numbers, mapped)
+        self.executor.state = self.start(step, starting_values(template, group.recipes), numbers)
+        self.own_order = own_order and len({one.seed for one in group.recipes}) > 1
+        self.alive = list(range(len(group.recipes)))
+        self.histories: list[dict[str, list[float]]] = [{} for _ in group.recipes]
+        self.final: dict[int, list[np.ndarray]] = {}
+        self.epoch, self.seconds, self.checked = 0, 0.0, False
+        self.best = None if recipe.training.patience is None else BestEpochs(group.recipes)
+
+    def start(self, step: MemberStep, values: Sequence[Tensor], numbers: Mapping[str, Tensor]) -> MemberState:
+        """Return the members' states before the first update, stacked."""
+        count = len(step.weights)
+        return mapped(step.start)(list(values[:count]), list(values[count:]), dict(numbers))
+
+    @property
+    def rows(self) -> dict[int, int]:
+        """The row of each member that trains."""
+        return {member: row for row, member in enumerate(self.alive)}
+
+    def run_epoch(self) -> None:
+        """Train every member for an epoch, validate it, and add to its history."""
+        started, arrays = time.perf_counter(), self.template.train
+        seeds = [self.group.recipes[member].seed for member in self.alive] if self.own_order else [self.recipe.seed]
+        orders = np.stack([order(arrays.examples, seed=seed, epoch=self.epoch) for seed in seeds])
+        chunk = ResidentChunk(
+            first=0,
+            steps=arrays.batches,
+            fresh=True,
+            planned=arrays.batches * (self.recipe.training.epochs - self.epoch),
+            arrays=arrays,
+            orders=tf.constant(orders),
+            parts=((0, 0, arrays.batches),),
+        )
+        if self.executor.decide(chunk) and not self.checked:
+            self.check_lookups()
+        logs = dict(self.executor.run(chunk).logs[0])
+        self.fold()
+        shown = self.executor.shown()
+        validated = self.executor.evaluate(self.template.validation, shown)
+        rates = {RATE: logs.pop(RATE)}
+        logs |= {f"val_{name}": values for name, values in validated.items()}
+        self.seconds = time.perf_counter() - started
+        logs |= rates | {"seconds": np.full(len(self.alive), self.seconds / len(self.alive))}
+        for row, member in enumerate(self.alive):
+            for name, values in logs.items():
+                self.histories[member].setdefault(name, []).append(float(values[row]))
+        self.epoch += 1
+        if self.best is not None:
+            self.best.take(self.alive, logs[f"val_{self.recipe.data.score().name}"], shown)
+
+    def fold(self) -> None:
+        """Take the weights at an epoch's end into an average over epochs."""
+        average = self.recipe.average
+        if not isinstance(average, SWA):
+            return
+        executor, epochs = self.executor, self.recipe.training.epochs
+        starts = executor.numbers.get("average.start", tf.fill([len(self.alive)], tf.cast(average.start, "float64")))
+        wanted = tf.cast(self.epoch, "float64") >= starts * epochs
+        executor.state = mapped(executor.step.averaged)(executor.state, executor.numbers, wanted)
+
+    def check_lookups(self) -> None:
+        """Raise where an index is out of range, which XLA would not: by an evaluation of all data without it."""
+        names = self.executor.traced.lookups.names
+        if any(LABELS not in name for name in names):
+            for split in self.template.splits[:2]:
+                Loop(self.template.model, jit=False).evaluate(*split, verbose=0)
+        self.checked = True
+
+    def stopping(self) -> list[int]:
+        """Return the members whose patience is over."""
+        return [] if self.best is None else self.best.over(self.alive, self.epoch)
+
+    def stop(self, members: Collection[int]) -> None:
+        """End the training of members; they leave the program where that saves time."""
+        rows = self.rows
+        state = self.executor.shown() if members else self.executor.state
+        for member in members:
+            self.final[member] = self.values_of(state, rows[member], member)
+        self.alive = [member for member in self.alive if member not in members]
+        if self.alive and members:
+            self.executor.keep([rows[member] for member in self.alive])
+
+    def values_of(self, state: MemberState, row: int, member: int) -> list[np.ndarray]:
+        """Return the trained values of a member: those of its best epoch, where patience asks for them."""
+        if self.best is not None:
+            return self.best.values(member)
+        return [leaf[row].numpy() for leaf in (*state.weights, *state.others)]
+
+    def train(self) -> None:
+        """Train all members to the end of the run."""
+        while self.alive and self.epoch < self.recipe.training.epochs:
+            self.run_epoch()
+            self.stop(self.stopping())
+        self.stop(list(self.alive))
+
+    def runs(self, seconds: float) -> list[Run]:
+        """Return the run of each member, scored on the test split.
+
+        Args:
+            seconds: The time that training took, of which each member has an equal share.
+        """
+        count, step = len(self.group.recipes), self.executor.step
+        rows = [tf.constant(np.stack(rows)) for rows in zip(*(self.final[member] for member in range(count)))]
+        zeros = lambda variables: [tf.zeros([count, *variable.shape], variable.dtype) for variable in variables]
+        state = self.executor.state._replace(
+            weights=rows[: len(step.weights)],
+            others=rows[len(step.weights) :],
+            metrics=zeros(step.metrics),
+            slots=zeros(step.slots),
+            updates=tf.zeros([count], "int64"),
+        )
+        self.executor.numbers = {path: tf.constant(row) for path, row in numbers_of(self.group.recipes).items()}
+        splits = self.template.splits
+        test = placed(self.template.model, self.recipe, splits.test, "test")
+        scores = self.executor.evaluate(test, state)
+        share = seconds / count
+        return [
+            member_of(
+                recipe,
+                self.histories[member],
+                {name: row[member] for name, row in scores.items()},
+                self.final[member],
+                splits,
+                share,
+            )
+            for member, recipe in enumerate(self.group.recipes)
+        ]

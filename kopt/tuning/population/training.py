@@ -1,0 +1,124 @@
+"""train(recipes): many recipes at once, those that differ in numbers and seeds alone as one program."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Sequence
+
+import keras
+
+from kopt import distribute
+from kopt.data import Data, Splits
+from kopt.experiment.recipe import Recipe
+from kopt.experiment.run import build
+from kopt.experiment.run import train as train_alone
+from kopt.experiment.serving import prepared
+from kopt.report import Run
+from kopt.training import Loop
+from kopt.training.feed.placement import Jit
+from kopt.tuning.population.memory import most_members
+from kopt.tuning.population.member_run import member_of
+from kopt.tuning.population.members import Template, template_of
+from kopt.tuning.population.population import Population
+from kopt.tuning.population.structure import Group, groups_of, objection
+from kopt.values.checks import is_among, require
+
+__all__ = ["train"]
+
+log = logging.getLogger("kopt")
+
+
+def train(
+    recipes: Sequence[Recipe],
+    *,
+    jit: Jit = "auto",
+    mapped: bool | None = None,
+    own_order: bool = True,
+    members: int | None = None,
+) -> list[Run]:
+    """Train many recipes, those of one structure as one program over stacked weights.
+
+    Recipes that differ in their seeds, and in the numbers of schedule, rule, regularizer, clip and average, are
+    *members* of a group. Each member is what the same recipe trained alone by `Loop` is, within rounding: its starting
+    weights, its order of examples, dropout and augmentation, statistics, average, early stopping and best epoch are its
+    own. A recipe that differs in anything else is of another group. A member that has stopped leaves the program.
+
+    Args:
+        recipes: The recipes, one or more, on the same data.
+        jit: As for `training.Loop`.
+        mapped: Whether a step computes all members at once; False for one after the other in one program; None for the
+            first, unless the step has convolutions, which are slower so.
+        own_order: Whether each member sees the examples in the order of its own seed; False gives all members of a
+            group the first one's order, which takes less memory and time.
+        members: The most members of a program; None for as many as a quarter of the free memory holds.
+
+    Returns:
+        A run for each recipe, in their order, with its history and the scores on the test split. Its `model()` builds
+        the trained model; it has no folder.
+
+    Raises:
+        ValueError: When there is no recipe, one is none, or they have different data.
+
+    Example:
+        >>> from kopt import data, models
+        >>> from kopt.values import replace
+        >>> digits = Recipe("digits", data.Digits(examples=60), model=models.MLP((8, 8, 1), 10, units=(8,), scale=1 / 16))
+        >>> short = replace(digits, {"training.epochs": 2})
+        >>> runs = train([replace(short, {"schedule.rate": rate}) for rate in (0.001, 0.01, 0.1)])
+        >>> len(runs), len(runs[0].history["val_loss"]), runs[2].model().count_params()
+        (3, 2, 610)
+
+    Source:
+        Wang et al., Horizontally Fused Training Array, MLSys 2021.
+    """
+    require(len(recipes) >= 1, "recipes", "must be one or more", len(recipes))
+    require(is_among(mapped, None, True, False), "mapped", "must be None, True or False", mapped)
+    require(members is None or members >= 1, "members", "must be >= 1 or None", members)
+    groups = groups_of(recipes)
+    require_same_data(recipes)
+    raw = recipes[0].data.load()
+    found: dict[int, Run] = {}
+    for group in groups:
+        _, splits, recipe = prepared(group.recipes[0], raw)
+        whole = Group(group.places, tuple(with_model(one, recipe) for one in group.recipes))
+        why = objection(recipe)
+        if why:
+            log.info("population: %d recipes are trained alone, for they have %s", len(whole.places), why)
+            runs = [alone(one, splits, jit) for one in whole.recipes]
+        else:
+            template = template_of(whole.recipes[0], splits, jit)
+            most = members or most_members(template.traced, template.train)
+            runs = [run for part in whole.split(most) for run in together(part, template, mapped, own_order)]
+        found |= dict(zip(whole.places, runs, strict=True))
+    return [found[place] for place in range(len(recipes))]
+
+
+def require_same_data(recipes: Sequence[Recipe]) -> None:
+    """Raise ValueError when recipes have different data."""
+    first: Data = recipes[0].data
+    other = next((one for one in recipes if one.data != first), None)
+    require(other is None, "recipes", f"must have the same data, {first!r}", other and other.data)
+
+
+def with_model(recipe: Recipe, whole: Recipe) -> Recipe:
+    """Return a recipe with the model that was found for the data."""
+    return dataclasses.replace(recipe, model=whole.model)
+
+
+def together(group: Group, template: Template, mapped: bool | None, own_order: bool) -> list[Run]:
+    """Train a group as one population."""
+    started = time.perf_counter()
+    population = Population(group, template, mapped=mapped, own_order=own_order)
+    population.train()
+    return population.runs(time.perf_counter() - started)
+
+
+def alone(recipe: Recipe, splits: Splits, jit: Jit) -> Run:
+    """Train a recipe alone."""
+    started = time.perf_counter()
+    keras.utils.set_random_seed(recipe.seed)
+    model = build(recipe, splits, distribute.choose(recipe.devices).strategy)
+    history = train_alone(recipe, model, splits, verbose=False, jit=jit).history
+    scores = Loop(model).evaluate(*splits.test, verbose=0)
+    values = [keras.ops.convert_to_numpy(one) for one in (*model.trainable_variables, *model.non_trainable_variables)]
+    return member_of(recipe, history, scores, values, splits, time.perf_counter() - started)
