@@ -14,6 +14,7 @@ from kopt.training.execute.compile_cache import kept
 from kopt.training.execute.estimate import Plan
 from kopt.training.execute.xla import StepGraph
 from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ResidentChunk
+from kopt.tuning.population.mapping import mapped
 from kopt.tuning.population.member import Logs, MemberState, MemberStep, Numbers
 from kopt.values.types import Batch, ConcreteFunction, Nest, Tensor
 
@@ -35,7 +36,7 @@ class PopulationExecutor(Executor[ResidentChunk]):
         traced: The step of the first member alone, by whose operations is decided what is mapped and what XLA compiles.
         step: The step of a member.
         numbers: The numbers by which members differ: path -> a float64 vector.
-        mapped: Whether to map; None for what the operations say.
+        vectorize: Whether to map; None for what the operations say.
 
     Attributes:
         state: The stacked states.
@@ -43,14 +44,15 @@ class PopulationExecutor(Executor[ResidentChunk]):
     """
 
     def __init__(
-        self, traced: TracedStep, step: MemberStep, numbers: Mapping[str, Tensor], mapped: bool | None = None
+        self, traced: TracedStep, step: MemberStep, numbers: Mapping[str, Tensor], vectorize: bool | None = None
     ):
         super().__init__(traced)
-        self.step, self.numbers, self.asked = step, dict(numbers), mapped
+        self.step, self.numbers, self.vectorize = step, dict(numbers), vectorize
         self.state: MemberState
         self.programs: dict[tuple[object, ...], Callable[..., Any]] = {}
         self.compiling = 0.0
         self.xla: bool | None = None
+        self.map_shown = tf.function(mapped(step.shown), autograph=False)
 
     @property
     def members(self) -> int:
@@ -62,12 +64,12 @@ class PopulationExecutor(Executor[ResidentChunk]):
 
     def maps(self, arrays: Arrays) -> bool:
         """Return whether the step is mapped over members, and not called for one after the other."""
-        if self.asked is None:
+        if self.vectorize is None:
             slow = StepGraph(self.traced.trace(arrays.whole_batch, False)).slow()
-            self.asked = not slow
+            self.vectorize = not slow
             if slow:
                 log.info("population: members take turns, the step has %s, slow when mapped", slow)
-        return self.asked
+        return self.vectorize
 
     def decide(self, chunk: ResidentChunk) -> bool:
         """Return whether XLA compiles the program: where it saves more time over the planned steps than it takes."""
@@ -106,7 +108,7 @@ class PopulationExecutor(Executor[ResidentChunk]):
 
     def shown(self) -> MemberState:
         """Return the state with the weights by which the members are evaluated."""
-        return self.state._replace(weights=mapped(self.step.shown)(self.state, self.numbers))
+        return self.state._replace(weights=self.map_shown(self.state, self.numbers))
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep some members, by their rows."""
@@ -221,22 +223,6 @@ class MemberProgram:
 def over(function: Callable[..., Nest], is_mapped: bool) -> Callable[..., Nest]:
     """Return a function of one member as a function of stacked members, where they are stacked."""
     return mapped(function) if is_mapped else function
-
-
-def mapped(function: Callable[..., Nest]) -> Callable[..., Nest]:
-    """Return a function mapped over the first axis of all tensors in its arguments."""
-
-    def of_all(*arguments: Nest) -> Nest:
-        tensors = [leaf for leaf in tf.nest.flatten(arguments) if leaf is not None]
-
-        def one(rows: list[Tensor]) -> Nest:
-            left = iter(rows)
-            given = tf.nest.map_structure(lambda leaf: None if leaf is None else next(left), arguments)
-            return function(*given)
-
-        return tf.vectorized_map(one, tensors)
-
-    return of_all
 
 
 def as_numpy(logs: Logs) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from kopt.training import Loop
 from kopt.training.feed.chunks import ResidentChunk
 from kopt.training.feed.order import order
 from kopt.tuning.population.best import BestEpochs
-from kopt.tuning.population.executor import RATE, PopulationExecutor, mapped
+from kopt.tuning.population.executor import RATE, PopulationExecutor
+from kopt.tuning.population.mapping import mapped
 from kopt.tuning.population.member import MemberState, MemberStep
 from kopt.tuning.population.member_run import member_of
 from kopt.tuning.population.members import Template, placed, starting_values
@@ -33,7 +34,7 @@ class Population:
     Args:
         group: Recipes of one structure.
         template: What members share.
-        mapped: Whether the step is mapped over members; None for what its operations say.
+        vectorize: Whether the step is mapped over members; None for what its operations say.
         own_order: Whether each member has the order of examples of its own seed; else all have the first one's.
         paths: The numbers that may change while members train; those by which members differ when None.
 
@@ -48,7 +49,7 @@ class Population:
         group: Group,
         template: Template,
         *,
-        mapped: bool | None = None,
+        vectorize: bool | None = None,
         own_order: bool = True,
         paths: Sequence[str] | None = None,
     ):
@@ -56,7 +57,7 @@ class Population:
         recipe = self.recipe
         step = MemberStep(recipe, template.model, (template.changed, template.seeds), template.train.batches)
         numbers = {path: tf.constant(row) for path, row in numbers_of(group.recipes, paths).items()}
-        self.executor = PopulationExecutor(template.traced, step, numbers, mapped)
+        self.executor = PopulationExecutor(template.traced, step, numbers, vectorize)
         self.executor.state = self.start(step, starting_values(template, group.recipes), numbers)
         self.own_order = own_order and len({one.seed for one in group.recipes}) > 1
         self.alive = list(range(len(group.recipes)))
@@ -68,7 +69,7 @@ class Population:
     def start(self, step: MemberStep, values: Sequence[Tensor], numbers: Mapping[str, Tensor]) -> MemberState:
         """Return the members' states before the first update, stacked."""
         count = len(step.weights)
-        return mapped(step.start)(list(values[:count]), list(values[count:]), dict(numbers))
+        return tf.function(mapped(step.start), autograph=False)(list(values[:count]), list(values[count:]), dict(numbers))
 
     @property
     def rows(self) -> dict[int, int]:

@@ -32,7 +32,7 @@ def train(
     recipes: Sequence[Recipe],
     *,
     jit: Jit = "auto",
-    mapped: bool | None = None,
+    vectorize: bool | None = None,
     own_order: bool = True,
     members: int | None = None,
 ) -> list[Run]:
@@ -46,7 +46,7 @@ def train(
     Args:
         recipes: The recipes, one or more, on the same data.
         jit: As for `training.Loop`.
-        mapped: Whether a step computes all members at once; False for one after the other in one program; None for the
+        vectorize: Whether a step computes all members at once; False for one after the other in one program; None for the
             first, unless the step has convolutions, which are slower so.
         own_order: Whether each member sees the examples in the order of its own seed; False gives all members of a
             group the first one's order, which takes less memory and time.
@@ -72,7 +72,7 @@ def train(
         Wang et al., Horizontally Fused Training Array, MLSys 2021.
     """
     require(len(recipes) >= 1, "recipes", "must be one or more", len(recipes))
-    require(is_among(mapped, None, True, False), "mapped", "must be None, True or False", mapped)
+    require(is_among(vectorize, None, True, False), "vectorize", "must be None, True or False", vectorize)
     require(members is None or members >= 1, "members", "must be >= 1 or None", members)
     groups = groups_of(recipes)
     require_same_data(recipes)
@@ -88,7 +88,7 @@ def train(
         else:
             template = template_of(whole.recipes[0], splits, jit)
             most = members or most_members(template.traced, template.train)
-            runs = [run for part in whole.split(most) for run in together(part, template, mapped, own_order)]
+            runs = [run for part in whole.split(most) for run in together(part, template, vectorize, own_order)]
         found |= dict(zip(whole.places, runs, strict=True))
     return [found[place] for place in range(len(recipes))]
 
@@ -105,10 +105,10 @@ def with_model(recipe: Recipe, whole: Recipe) -> Recipe:
     return dataclasses.replace(recipe, model=whole.model)
 
 
-def together(group: Group, template: Template, mapped: bool | None, own_order: bool) -> list[Run]:
+def together(group: Group, template: Template, vectorize: bool | None, own_order: bool) -> list[Run]:
     """Train a group as one population."""
     started = time.perf_counter()
-    population = Population(group, template, mapped=mapped, own_order=own_order)
+    population = Population(group, template, vectorize=vectorize, own_order=own_order)
     population.train()
     return population.runs(time.perf_counter() - started)
 
