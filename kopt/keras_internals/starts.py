@@ -40,7 +40,9 @@ class Starts:
         drawn = np.array([draws(seed, len(self.seeds)) for seed in seeds], "int64").reshape(len(seeds), -1)
         places = [self.place_of(variable) for variable in variables]
         random_ones = [one for one, place in zip(variables, places) if place is not None and not is_seed(one)]
-        makers = [self.maker(one, place) for one, place in zip(variables, places) if place is not None and not is_seed(one)]
+        makers = [
+            self.maker(one, place) for one, place in zip(variables, places) if place is not None and not is_seed(one)
+        ]
         specs = [tf.TensorSpec(one.shape, one.dtype) for one in random_ones]
 
         @tf.function(autograph=False)

@@ -12,10 +12,11 @@ from kopt import keras_internals as internals
 from kopt.training.execute.base import Executor, TracedStep
 from kopt.training.execute.compile_cache import kept
 from kopt.training.execute.estimate import Plan
-from kopt.training.execute.xla import StepGraph
+from kopt.training.execute.xla import StepGraph, slowness
 from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ResidentChunk
 from kopt.tuning.population.mapping import mapped
 from kopt.tuning.population.member import Logs, MemberState, MemberStep, Numbers
+from kopt.values.checks import require
 from kopt.values.types import Batch, ConcreteFunction, Nest, Tensor
 
 __all__ = ["PopulationExecutor"]
@@ -23,14 +24,15 @@ __all__ = ["PopulationExecutor"]
 log = logging.getLogger("kopt")
 
 RATE = "learning_rate"
+LOOPS = "TensorList"  # how the operations begin by which a loop goes over a sequence
 
 
 class PopulationExecutor(Executor[ResidentChunk]):
     """Runs the steps of a chunk for every member.
 
-    The members' states are stacked, a row each, and a step is mapped over the rows. A step with convolutions is not
-    mapped: TensorFlow has no fast kernel for as many filters as members. Its members take their turns in one program
-    that is traced once.
+    The members' states are stacked, a row each, and a step is mapped over the rows. A step with convolutions or
+    recurrent layers is not: TensorFlow has no fast kernel for as many filters as members, and no mapped gradient of a
+    loop over a sequence. Its members take their turns in one program that is traced once.
 
     Args:
         traced: The step of the first member alone, by whose operations is decided what is mapped and what XLA compiles.
@@ -40,7 +42,7 @@ class PopulationExecutor(Executor[ResidentChunk]):
 
     Attributes:
         state: The stacked states.
-        compiling: The seconds that the last compiling call took.
+        compiling: The seconds that the last compiling call of each phase took.
     """
 
     def __init__(
@@ -50,26 +52,35 @@ class PopulationExecutor(Executor[ResidentChunk]):
         self.step, self.numbers, self.vectorize = step, dict(numbers), vectorize
         self.state: MemberState
         self.programs: dict[tuple[object, ...], Callable[..., Any]] = {}
-        self.compiling = 0.0
+        self.compiling: dict[str, float] = {}
+        self.judged = False
         self.xla: bool | None = None
         self.map_shown = tf.function(mapped(step.shown), autograph=False)
 
     @property
     def members(self) -> int:
-        """The number of members."""
+        """The number of members in the program."""
         return int(self.state.updates.shape[0])
 
     def takes(self, chunk: Chunk) -> bool:
         return isinstance(chunk, ResidentChunk)
 
     def maps(self, arrays: Arrays) -> bool:
-        """Return whether the step is mapped over members, and not called for one after the other."""
-        if self.vectorize is None:
-            slow = StepGraph(self.traced.trace(arrays.whole_batch, False)).slow()
-            self.vectorize = not slow
-            if slow:
-                log.info("population: members take turns, the step has %s, slow when mapped", slow)
-        return self.vectorize
+        """Return whether the step is mapped over members, and not called for one after the other.
+
+        Raises:
+            ValueError: When it is to be mapped, and has a loop over a sequence.
+        """
+        if not self.judged:
+            graph = StepGraph(self.traced.trace(arrays.whole_batch, False))
+            loops = any(node.op.startswith(LOOPS) for node in graph.nodes)
+            require(not (loops and self.vectorize), "vectorize", "must be None or False for recurrent layers", True)
+            why = "loops over sequences, which cannot be mapped" * loops or slowness(graph.slow())
+            if self.vectorize is None:
+                self.vectorize = not why
+                log.info("population: %s", why and f"one member after the other, {why}" or "all members in each step")
+            self.judged = True
+        return bool(self.vectorize)
 
     def decide(self, chunk: ResidentChunk) -> bool:
         """Return whether XLA compiles the program: where it saves more time over the planned steps than it takes."""
@@ -110,8 +121,8 @@ class PopulationExecutor(Executor[ResidentChunk]):
         """Return the state with the weights by which the members are evaluated."""
         return self.state._replace(weights=self.map_shown(self.state, self.numbers))
 
-    def keep(self, rows: Sequence[int]) -> None:
-        """Keep some members, by their rows."""
+    def pick(self, rows: Sequence[int]) -> None:
+        """Let the members be those of some rows; a row may be there several times."""
         pick = lambda leaf: tf.gather(leaf, list(rows))
         self.state, self.numbers = (tf.nest.map_structure(pick, one) for one in (self.state, self.numbers))
 
@@ -126,7 +137,15 @@ class PopulationExecutor(Executor[ResidentChunk]):
     ) -> tuple[MemberState, Logs]:
         """Call the program of a phase, for all members or for one after the other."""
         is_mapped = self.maps(arrays)
-        key = phase, arrays.batch_key, arrays.examples, arrays.batch_size, xla, shared, is_mapped and int(state.updates.shape[0])
+        key = (
+            phase,
+            arrays.batch_key,
+            arrays.examples,
+            arrays.batch_size,
+            xla,
+            shared,
+            is_mapped and int(state.updates.shape[0]),
+        )
         new, started = key not in self.programs, time.perf_counter()
         if new:
             program = MemberProgram(self.step, arrays, phase, is_mapped, shared)
@@ -137,7 +156,7 @@ class PopulationExecutor(Executor[ResidentChunk]):
             else:
                 found = self.in_turn(self.programs[key], state, orders, shared, arrays.leaves)
         if new:
-            self.compiling = time.perf_counter() - started
+            self.compiling[phase] = time.perf_counter() - started
         return found
 
     def in_turn(

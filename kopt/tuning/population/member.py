@@ -203,7 +203,7 @@ class MemberStep:
         """Return the state with its weights taken into the average, where that is wanted."""
         average = bind(self.recipe, numbers).average
         assert average is not None
-        share = tf.where(wanted, tf.cast(average.share(state.averaged), "float32"), 0.0)
+        share = tf.where(wanted, tf.cast(average.share(tf.cast(state.averaged, "float32")), "float32"), 0.0)
         means = [old + (new - old) * tf.cast(share, old.dtype) for old, new in zip(state.average, state.weights)]
         return state._replace(average=means, averaged=state.averaged + tf.cast(wanted, "int64"))
 

@@ -39,7 +39,9 @@ class Population:
         paths: The numbers that may change while members train; those by which members differ when None.
 
     Attributes:
-        alive: The places in the group of the members that train, in the order of the rows of the states.
+        rows: The place in the group of the member in each row of the program; some may have stopped.
+        alive: The members that train: place in the group -> row.
+        orders: The seed of the order of examples in each row.
         histories: The history of each member of the group.
         epoch: The number of epochs that have run.
     """
@@ -60,26 +62,26 @@ class Population:
         self.executor = PopulationExecutor(template.traced, step, numbers, vectorize)
         self.executor.state = self.start(step, starting_values(template, group.recipes), numbers)
         self.own_order = own_order and len({one.seed for one in group.recipes}) > 1
-        self.alive = list(range(len(group.recipes)))
+        self.orders = [one.seed for one in group.recipes]
+        self.rows = list(range(len(group.recipes)))
+        self.alive = dict(zip(self.rows, self.rows))
         self.histories: list[dict[str, list[float]]] = [{} for _ in group.recipes]
         self.final: dict[int, list[np.ndarray]] = {}
         self.epoch, self.seconds, self.checked = 0, 0.0, False
+        self.folded = tf.function(mapped(step.averaged), autograph=False)
         self.best = None if recipe.training.patience is None else BestEpochs(group.recipes)
 
     def start(self, step: MemberStep, values: Sequence[Tensor], numbers: Mapping[str, Tensor]) -> MemberState:
         """Return the members' states before the first update, stacked."""
         count = len(step.weights)
-        return tf.function(mapped(step.start), autograph=False)(list(values[:count]), list(values[count:]), dict(numbers))
-
-    @property
-    def rows(self) -> dict[int, int]:
-        """The row of each member that trains."""
-        return {member: row for row, member in enumerate(self.alive)}
+        return tf.function(mapped(step.start), autograph=False)(
+            list(values[:count]), list(values[count:]), dict(numbers)
+        )
 
     def run_epoch(self) -> None:
         """Train every member for an epoch, validate it, and add to its history."""
         started, arrays = time.perf_counter(), self.template.train
-        seeds = [self.group.recipes[member].seed for member in self.alive] if self.own_order else [self.recipe.seed]
+        seeds = self.orders if self.own_order else self.orders[:1]
         orders = np.stack([order(arrays.examples, seed=seed, epoch=self.epoch) for seed in seeds])
         chunk = ResidentChunk(
             first=0,
@@ -99,13 +101,13 @@ class Population:
         rates = {RATE: logs.pop(RATE)}
         logs |= {f"val_{name}": values for name, values in validated.items()}
         self.seconds = time.perf_counter() - started
-        logs |= rates | {"seconds": np.full(len(self.alive), self.seconds / len(self.alive))}
-        for row, member in enumerate(self.alive):
+        logs |= rates | {"seconds": np.full(len(self.rows), self.seconds / len(self.rows))}
+        for member, row in self.alive.items():
             for name, values in logs.items():
                 self.histories[member].setdefault(name, []).append(float(values[row]))
         self.epoch += 1
         if self.best is not None:
-            self.best.take(self.alive, logs[f"val_{self.recipe.data.score().name}"], shown)
+            self.best.take(self.rows, logs[f"val_{self.recipe.data.score().name}"], shown)
 
     def fold(self) -> None:
         """Take the weights at an epoch's end into an average over epochs."""
@@ -113,9 +115,9 @@ class Population:
         if not isinstance(average, SWA):
             return
         executor, epochs = self.executor, self.recipe.training.epochs
-        starts = executor.numbers.get("average.start", tf.fill([len(self.alive)], tf.cast(average.start, "float64")))
+        starts = executor.numbers.get("average.start", tf.fill([len(self.rows)], tf.cast(average.start, "float64")))
         wanted = tf.cast(self.epoch, "float64") >= starts * epochs
-        executor.state = mapped(executor.step.averaged)(executor.state, executor.numbers, wanted)
+        executor.state = self.folded(executor.state, executor.numbers, wanted)
 
     def check_lookups(self) -> None:
         """Raise where an index is out of range, which XLA would not: by an evaluation of all data without it."""
@@ -127,17 +129,34 @@ class Population:
 
     def stopping(self) -> list[int]:
         """Return the members whose patience is over."""
-        return [] if self.best is None else self.best.over(self.alive, self.epoch)
+        return [] if self.best is None else self.best.over(list(self.alive), self.epoch)
 
     def stop(self, members: Collection[int]) -> None:
-        """End the training of members; they leave the program where that saves time."""
-        rows = self.rows
-        state = self.executor.shown() if members else self.executor.state
+        """End the training of members; they leave the program when that saves more time than another one takes.
+
+        Args:
+            members: Places in the group of members that train.
+        """
+        if not members:
+            return
+        state = self.executor.shown()
         for member in members:
-            self.final[member] = self.values_of(state, rows[member], member)
-        self.alive = [member for member in self.alive if member not in members]
-        if self.alive and members:
-            self.executor.keep([rows[member] for member in self.alive])
+            self.final[member] = self.values_of(state, self.alive.pop(member), member)
+        if self.alive and self.pays():
+            self.pick({member: row for member, row in self.alive.items()})
+
+    def pays(self) -> bool:
+        """Return whether a program without the members that have stopped pays over the epochs that are left."""
+        executor, left = self.executor, self.recipe.training.epochs - self.epoch
+        saved = left * self.seconds * (1 - len(self.alive) / len(self.rows))
+        return not executor.vectorize or saved > sum(executor.compiling.values())
+
+    def pick(self, rows: Mapping[int, int]) -> None:
+        """Put members into the rows of the program, in this order, each as the row that it is mapped to is now."""
+        self.executor.pick(list(rows.values()))
+        self.orders = [self.orders[row] for row in rows.values()]
+        self.rows = list(rows)
+        self.alive = {member: place for place, member in enumerate(rows) if member in self.alive}
 
     def values_of(self, state: MemberState, row: int, member: int) -> list[np.ndarray]:
         """Return the trained values of a member: those of its best epoch, where patience asks for them."""

@@ -16,9 +16,9 @@ from kopt.experiment.serving import prepared
 from kopt.report import Run
 from kopt.training import Loop
 from kopt.training.feed.placement import Jit
-from kopt.tuning.population.memory import most_members
 from kopt.tuning.population.member_run import member_of
 from kopt.tuning.population.members import Template, template_of
+from kopt.tuning.population.memory import most_members
 from kopt.tuning.population.population import Population
 from kopt.tuning.population.structure import Group, groups_of, objection
 from kopt.values.checks import is_among, require
