@@ -39,11 +39,9 @@ class Starts:
         """
         drawn = np.array([draws(seed, len(self.seeds)) for seed in seeds], "int64").reshape(len(seeds), -1)
         places = [self.place_of(variable) for variable in variables]
-        random_ones = [one for one, place in zip(variables, places) if place is not None and not is_seed(one)]
-        makers = [
-            self.maker(one, place) for one, place in zip(variables, places) if place is not None and not is_seed(one)
-        ]
-        specs = [tf.TensorSpec(one.shape, one.dtype) for one in random_ones]
+        drawing = [(one, place) for one, place in zip(variables, places) if place is not None and not is_seed(one)]
+        makers = [self.maker(one, place) for one, place in drawing]
+        specs = [tf.TensorSpec(one.shape, one.dtype) for one, _ in drawing]
 
         @tf.function(autograph=False)
         def all_values(drawn: Tensor) -> list[Tensor]:
@@ -63,10 +61,8 @@ class Starts:
 
     def place_of(self, variable: Variable) -> int | None:
         """Return the place of the seed that decides a variable's value; None where none does."""
-        if is_seed(variable):
-            seed = int(np.asarray(variable)[0])
-        else:
-            seed = vars(self.initializers.get(id(variable), object)).get("seed")
+        initializer = self.initializers.get(id(variable), object)
+        seed = int(np.asarray(variable)[0]) if is_seed(variable) else vars(initializer).get("seed")
         return self.seeds.index(seed) if seed in self.seeds else None
 
     def maker(self, variable: Variable, place: int) -> Callable[[Tensor], Tensor]:

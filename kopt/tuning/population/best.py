@@ -33,8 +33,8 @@ class BestEpochs:
             self.kept, wanted = [tf.identity(one) for one in values], np.ones(len(members), bool)
         else:
             wanted = better
-        places = np.flatnonzero(wanted)
-        if len(places):
+        places = np.flatnonzero(wanted).tolist()
+        if places:
             rows = [[members[place]] for place in places]
             self.kept = [
                 tf.tensor_scatter_nd_update(old, rows, tf.gather(new, places)) for old, new in zip(self.kept, values)

@@ -87,8 +87,9 @@ class PopulationExecutor(Executor[ResidentChunk]):
         if self.xla is None:
             arrays = chunk.arrays
             bodies = 1 if arrays.even else 2
-            trace = self.mapped_trace if self.maps(arrays) else lambda: self.traced.trace(arrays.whole_batch, False)
-            plan = Plan(chunk.planned, lambda: trace(arrays), arrays.fixed_size, bodies)
+            alone = lambda: self.traced.trace(arrays.whole_batch, False)
+            trace = (lambda: self.mapped_trace(arrays)) if self.maps(arrays) else alone
+            plan = Plan(chunk.planned, trace, arrays.fixed_size, bodies)
             self.xla = self.traced.decide(arrays.batch_key, lambda: arrays.whole_batch, plan)
         return self.xla
 
@@ -137,15 +138,8 @@ class PopulationExecutor(Executor[ResidentChunk]):
     ) -> tuple[MemberState, Logs]:
         """Call the program of a phase, for all members or for one after the other."""
         is_mapped = self.maps(arrays)
-        key = (
-            phase,
-            arrays.batch_key,
-            arrays.examples,
-            arrays.batch_size,
-            xla,
-            shared,
-            is_mapped and int(state.updates.shape[0]),
-        )
+        kind = phase, arrays.batch_key, arrays.examples, arrays.batch_size
+        key = *kind, xla, shared, is_mapped and int(state.updates.shape[0])
         new, started = key not in self.programs, time.perf_counter()
         if new:
             program = MemberProgram(self.step, arrays, phase, is_mapped, shared)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import keras
 import tensorflow as tf
+from keras.regularizers import Regularizer as KerasRegularizer
 
 from kopt import keras_internals as internals
 from kopt import select
@@ -127,9 +128,9 @@ class MemberStep:
     def of(self, state: MemberState, numbers: Numbers) -> Iterator[keras.StatelessScope]:
         """Let the model's variables and penalties be a member's, and collect what is assigned."""
         pairs = [*zip(self.weights, state.weights), *zip(self.others, state.others), *zip(self.metrics, state.metrics)]
-        with keras.StatelessScope(state_mapping=pairs, collect_losses=True) as scope:
-            with penalties(self.places, bind(self.recipe, numbers).regularizer, state.anchors):
-                yield scope
+        own = penalties(self.places, bind(self.recipe, numbers).regularizer, state.anchors)
+        with own, keras.StatelessScope(state_mapping=pairs, collect_losses=True) as scope:
+            yield scope
         known = {id(variable) for variable, _ in pairs}
         others = [key for key in scope.state_mapping if key not in known]
         if others:
@@ -242,8 +243,9 @@ def penalties(
     before = [(one.variable, one.variable.regularizer) for place in found for one in place.parameters]
     left = iter(anchors)
     for place in found:
-        own, attached = regularizer, place.regularizer
-        if isinstance(attached, Anchored):
+        attached = place.regularizer
+        own: KerasRegularizer | None = regularizer
+        if isinstance(attached, Anchored) and regularizer is not None:
             own = attached.started(regularizer, {name: next(left) for name in place.weights})
         for one in place.parameters:
             one.variable.regularizer = own

@@ -60,6 +60,6 @@ def member_of(
     """
     metric = recipe.data.score().name
     results = {"metric": metric, "value": float(scores[metric]), "loss": float(scores["loss"])}
-    found = Member(None, recipe, history, results | {"target": recipe.target, "seconds": seconds})
+    found = Member(None, recipe, history, results | {"target": recipe.target, "seconds": seconds})  # type: ignore[arg-type]
     found.values, found.splits = list(values), splits
     return found

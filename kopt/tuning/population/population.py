@@ -143,7 +143,7 @@ class Population:
         for member in members:
             self.final[member] = self.values_of(state, self.alive.pop(member), member)
         if self.alive and self.pays():
-            self.pick({member: row for member, row in self.alive.items()})
+            self.pick(dict(self.alive))
 
     def pays(self) -> bool:
         """Return whether a program without the members that have stopped pays over the epochs that are left."""

@@ -46,8 +46,8 @@ def train(
     Args:
         recipes: The recipes, one or more, on the same data.
         jit: As for `training.Loop`.
-        vectorize: Whether a step computes all members at once; False for one after the other in one program; None for the
-            first, unless the step has convolutions, which are slower so.
+        vectorize: Whether a step computes all members at once; False for one after the other in one program; None for
+            the first, unless the step has convolutions or recurrent layers.
         own_order: Whether each member sees the examples in the order of its own seed; False gives all members of a
             group the first one's order, which takes less memory and time.
         members: The most members of a program; None for as many as a quarter of the free memory holds.
@@ -62,8 +62,8 @@ def train(
     Example:
         >>> from kopt import data, models
         >>> from kopt.values import replace
-        >>> digits = Recipe("digits", data.Digits(examples=60), model=models.MLP((8, 8, 1), 10, units=(8,), scale=1 / 16))
-        >>> short = replace(digits, {"training.epochs": 2})
+        >>> model = models.MLP((8, 8, 1), 10, units=(8,), scale=1 / 16)
+        >>> short = Recipe("digits", data.Digits(examples=60), model=model, training=Training(epochs=2))
         >>> runs = train([replace(short, {"schedule.rate": rate}) for rate in (0.001, 0.01, 0.1)])
         >>> len(runs), len(runs[0].history["val_loss"]), runs[2].model().count_params()
         (3, 2, 610)
