@@ -21,10 +21,12 @@ class Member(Run):
     Attributes:
         values: The trained weights, then statistics and seeds, in the order of the model's variables.
         splits: The data as the model takes them.
+        encoder: What makes them of raw inputs; None when the model takes these.
     """
 
     values: list[np.ndarray]
     splits: Splits
+    encoder: KerasModel | None
 
     def model(self) -> KerasModel:
         """Build the trained model.
@@ -43,6 +45,7 @@ def member_of(
     scores: Mapping[str, float],
     values: Sequence[np.ndarray],
     splits: Splits,
+    encoder: KerasModel | None,
     seconds: float,
 ) -> Member:
     """Return the run of a recipe from its history, its scores on the test split and its trained values.
@@ -53,6 +56,7 @@ def member_of(
         scores: The scores on the test split, the loss among them.
         values: The trained values, as `Member.values`.
         splits: The data as the model takes them.
+        encoder: What makes them of raw inputs, or None.
         seconds: The seconds that its training took, or its share of a population's.
 
     Returns:
@@ -61,5 +65,5 @@ def member_of(
     metric = recipe.data.score().name
     results = {"metric": metric, "value": float(scores[metric]), "loss": float(scores["loss"])}
     found = Member(None, recipe, history, results | {"target": recipe.target, "seconds": seconds})  # type: ignore[arg-type]
-    found.values, found.splits = list(values), splits
+    found.values, found.splits, found.encoder = list(values), splits, encoder
     return found

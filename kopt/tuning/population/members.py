@@ -36,6 +36,7 @@ class Template(NamedTuple):
         seeds: The states of the augmentation's seed generators.
         starts: What decides the starting values.
         splits: The data as the model takes them.
+        encoder: What makes them of raw inputs; None when the model takes these.
         train: The training split on the device.
         validation: The validation split on the device.
         traced: The step of a training alone.
@@ -46,6 +47,7 @@ class Template(NamedTuple):
     seeds: list[Variable]
     starts: internals.Starts
     splits: Splits
+    encoder: KerasModel | None
     train: Arrays
     validation: Arrays
     traced: TracedStep
@@ -56,7 +58,7 @@ class Template(NamedTuple):
         return [*self.model.trainable_variables, *self.model.non_trainable_variables, *self.seeds]
 
 
-def template_of(recipe: Recipe, splits: Splits, jit: Jit) -> Template:
+def template_of(recipe: Recipe, splits: Splits, encoder: KerasModel | None, jit: Jit) -> Template:
     """Build the model of a recipe, as a training of it alone does after it has set the seed."""
     keras.utils.set_random_seed(recipe.seed)
     with starts_recorded() as starts:
@@ -67,7 +69,7 @@ def template_of(recipe: Recipe, splits: Splits, jit: Jit) -> Template:
     internals.build(model, train.whole_batch)  # its metrics
     alone = TrainStep(model, clip=recipe.clip, augment=recipe.augment)
     traced = TracedStep(model, alone, jit, "metrics")
-    return Template(model, changed, seeds, starts, splits, train, validation, traced)
+    return Template(model, changed, seeds, starts, splits, encoder, train, validation, traced)
 
 
 def placed(model: KerasModel, recipe: Recipe, split: Split, name: str) -> Arrays:

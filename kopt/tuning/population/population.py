@@ -199,6 +199,7 @@ class Population:
                 {name: row[member] for name, row in scores.items()},
                 self.final[member],
                 splits,
+                self.template.encoder,
                 share,
             )
             for member, recipe in enumerate(self.group.recipes)

@@ -22,6 +22,7 @@ from kopt.tuning.population.memory import most_members
 from kopt.tuning.population.population import Population
 from kopt.tuning.population.structure import Group, groups_of, objection
 from kopt.values.checks import is_among, require
+from kopt.values.types import KerasModel
 
 __all__ = ["train"]
 
@@ -79,14 +80,14 @@ def train(
     raw = recipes[0].data.load()
     found: dict[int, Run] = {}
     for group in groups:
-        _, splits, recipe = prepared(group.recipes[0], raw)
+        encoder, splits, recipe = prepared(group.recipes[0], raw)
         whole = Group(group.places, tuple(with_model(one, recipe) for one in group.recipes))
         why = objection(recipe)
         if why:
             log.info("population: %d recipes are trained alone, for they have %s", len(whole.places), why)
-            runs = [alone(one, splits, jit) for one in whole.recipes]
+            runs = [alone(one, splits, encoder, jit) for one in whole.recipes]
         else:
-            template = template_of(whole.recipes[0], splits, jit)
+            template = template_of(whole.recipes[0], splits, encoder, jit)
             most = members or most_members(template.traced, template.train)
             runs = [run for part in whole.split(most) for run in together(part, template, vectorize, own_order)]
         found |= dict(zip(whole.places, runs, strict=True))
@@ -113,7 +114,7 @@ def together(group: Group, template: Template, vectorize: bool | None, own_order
     return population.runs(time.perf_counter() - started)
 
 
-def alone(recipe: Recipe, splits: Splits, jit: Jit) -> Run:
+def alone(recipe: Recipe, splits: Splits, encoder: KerasModel | None, jit: Jit) -> Run:
     """Train a recipe alone."""
     started = time.perf_counter()
     keras.utils.set_random_seed(recipe.seed)
@@ -121,4 +122,4 @@ def alone(recipe: Recipe, splits: Splits, jit: Jit) -> Run:
     history = train_alone(recipe, model, splits, verbose=False, jit=jit).history
     scores = Loop(model).evaluate(*splits.test, verbose=0)
     values = [keras.ops.convert_to_numpy(one) for one in (*model.trainable_variables, *model.non_trainable_variables)]
-    return member_of(recipe, history, scores, values, splits, time.perf_counter() - started)
+    return member_of(recipe, history, scores, values, splits, encoder, time.perf_counter() - started)

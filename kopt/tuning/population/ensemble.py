@@ -1,0 +1,77 @@
+"""ensemble(runs): the best members as one Keras model that averages their outputs."""
+
+from collections.abc import Sequence
+
+import keras
+
+from kopt.experiment.inference import in_plain_keras, inference_copy
+from kopt.experiment.recipe import Recipe
+from kopt.report import Run
+from kopt.tuning.population.member_run import Member
+from kopt.values.checks import require
+
+__all__ = ["ensemble"]
+
+
+def ensemble(runs: Sequence[Run], best: int = 5) -> keras.Model:
+    """Build one Keras model of the best members of a population: it averages their outputs.
+
+    output(x) = the mean over members of member(x): of probabilities where the outputs are choices. The best are those
+    with the best score on the validation split at the end. The model is made of Keras' own layers, so that Keras loads
+    its file where kopt is not installed; it takes raw inputs as the recipe's `inference.keras` does, and is not
+    compiled.
+
+    Args:
+        runs: Runs that `train`, `repeat` or `evolve` returned, of one task and data.
+        best: How many of them, >= 1; all when there are fewer.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: When a run is none of a population, or they are of different data.
+
+    Example:
+        >>> from kopt import data, models
+        >>> from kopt.experiment.recipe import Training
+        >>> from kopt.tuning.population import repeat
+        >>> model = models.MLP((8, 8, 1), 10, units=(8,), scale=1 / 16)
+        >>> small = Recipe("digits", data.Digits(examples=60), model=model, training=Training(epochs=2))
+        >>> ensemble(repeat(small, 3, jit=False).runs, best=2).output_shape
+        (None, 10)
+
+    Source:
+        Lakshminarayanan, Pritzel and Blundell, Simple and Scalable Predictive Uncertainty Estimation Using Deep
+        Ensembles, 2017.
+    """
+    require(len(runs) >= 1, "runs", "must be one or more", len(runs))
+    require(best >= 1, "best", "must be >= 1", best)
+    members = [run for run in runs if isinstance(run, Member)]
+    require(len(members) == len(runs), "runs", "must be of a population", [type(run).__name__ for run in runs])
+    recipes = [recipe_of(member) for member in members]
+    first = recipes[0].data
+    require(all(recipe.data == first for recipe in recipes), "runs", f"must be on the same data, {first!r}", len(runs))
+    name, sign = f"val_{first.score().name}", -1.0 if first.direction == "max" else 1.0
+    chosen = sorted(members, key=lambda member: sign * member.history[name][-1])[:best]
+    encoder = members[0].encoder
+    networks = [inference_copy(member.model(), None, first.task) for member in chosen]
+    inputs = keras.Input(networks[0].input_shape[1:], dtype=networks[0].inputs[0].dtype, name="inputs")
+    outputs = [renamed(network, f"member_{place}")(inputs) for place, network in enumerate(networks)]
+    mean = keras.layers.Average(name="mean")(outputs) if len(outputs) > 1 else outputs[0]
+    whole = keras.Model(inputs, mean, name="ensemble")
+    if encoder is None:
+        return whole
+    plain = in_plain_keras(encoder)
+    return keras.Model(plain.input, whole(plain.output), name="ensemble_of_raw_inputs")
+
+
+def recipe_of(member: Member) -> Recipe:
+    """Return the recipe of a member."""
+    recipe = member.recipe
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+def renamed(network: keras.Model, name: str) -> keras.Model:
+    """Return a model over the same layers with another name."""
+    return keras.Model(network.inputs, network.outputs, name=name)
