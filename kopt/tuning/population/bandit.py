@@ -29,7 +29,8 @@ def upper_bound(
         A bound for each point, in standardized units.
 
     Example:
-        >>> bounds = upper_bound(np.array([[0.0], [1.0]]), 0, np.array([[0.0], [1.0]]), np.zeros(2), np.arange(2.0), 0.1)
+        >>> ends = np.array([[0.0], [1.0]])
+        >>> bounds = upper_bound(ends, 0, ends, np.zeros(2), np.array([0.0, 1.0]), 0.1)
         >>> bool(bounds[1] > bounds[0])
         True
 

@@ -56,7 +56,10 @@ def ensemble(runs: Sequence[Run], best: int = 5) -> keras.Model:
     encoder = members[0].encoder
     networks = [inference_copy(member.model(), None, first.task) for member in chosen]
     inputs = keras.Input(networks[0].input_shape[1:], dtype=networks[0].inputs[0].dtype, name="inputs")
-    outputs = [renamed(network, f"member_{place}")(inputs) for place, network in enumerate(networks)]
+    outputs = [
+        keras.Model(network.inputs[0], network.outputs[0], name=f"member_{place}")(inputs)
+        for place, network in enumerate(networks)
+    ]
     mean = keras.layers.Average(name="mean")(outputs) if len(outputs) > 1 else outputs[0]
     whole = keras.Model(inputs, mean, name="ensemble")
     if encoder is None:
@@ -70,8 +73,3 @@ def recipe_of(member: Member) -> Recipe:
     recipe = member.recipe
     assert isinstance(recipe, Recipe)
     return recipe
-
-
-def renamed(network: keras.Model, name: str) -> keras.Model:
-    """Return a model over the same layers with another name."""
-    return keras.Model(network.inputs, network.outputs, name=name)

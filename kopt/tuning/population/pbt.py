@@ -129,9 +129,8 @@ class PBT(Exploit):
 class PB2(Exploit):
     """Population based bandits: copied numbers are chosen by a model of how much a score grows, for small populations.
 
-    A Gaussian process over time and numbers is fitted to the gains of all members so far, and the numbers of the highest
-    upper bound of the gain are taken, of `candidates` random ones; those of the other members are taken for granted, so
-    that not all choose the same.
+    A Gaussian process over time and numbers is fitted to the gains of all members so far; of `candidates` random points
+    that of the highest upper bound of the gain is taken.
 
     Args:
         every: The epochs between two exchanges, >= 1.

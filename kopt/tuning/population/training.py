@@ -62,6 +62,7 @@ def train(
 
     Example:
         >>> from kopt import data, models
+        >>> from kopt.experiment.recipe import Training
         >>> from kopt.values import replace
         >>> model = models.MLP((8, 8, 1), 10, units=(8,), scale=1 / 16)
         >>> short = Recipe("digits", data.Digits(examples=60), model=model, training=Training(epochs=2))
