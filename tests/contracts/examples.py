@@ -63,6 +63,7 @@ SCHEDULES = [
     schedules.Linear(0.1).warmup(1).restart(4, growth=1.5, decay=0.5),
     (schedules.Cosine(0.1, duration=10) * 2).clip(0.05, 0.15),
     schedules.Cosine(0.1, duration=10).delay(3),
+    schedules.Stages((schedules.Cosine(0.1, duration=10), schedules.Constant(0.02)), (4,)),
 ]
 RULES = [
     rules.GradientDescent(),

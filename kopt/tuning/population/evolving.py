@@ -34,6 +34,11 @@ class Evolved(NamedTuple):
         recipe: The recipe that replays it: the seed of its line, and the schedule that was found.
         numbers: Path -> the number of each epoch of the line.
         runs: The runs of all members.
+
+    Example:
+        >>> found = Evolved(None, None, {"schedule.rate": [0.1, 0.1], "rule.momentum": [0.9, 0.8]}, [])
+        >>> [callback.target for callback in found.callbacks()]
+        ['momentum']
     """
 
     run: Run

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -17,9 +16,7 @@ from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ResidentChunk
 from kopt.tuning.population.mapping import mapped
 from kopt.tuning.population.member import Logs, MemberState, MemberStep, Numbers
 from kopt.values.checks import require
-from kopt.values.types import Batch, ConcreteFunction, Nest, Tensor
-
-__all__ = ["PopulationExecutor"]
+from kopt.values.types import ArrayLike, Batch, ConcreteFunction, Nest, Tensor
 
 log = logging.getLogger("kopt")
 
@@ -51,7 +48,7 @@ class PopulationExecutor(Executor[ResidentChunk]):
         super().__init__(traced)
         self.step, self.numbers, self.vectorize = step, dict(numbers), vectorize
         self.state: MemberState
-        self.programs: dict[tuple[object, ...], Callable[..., Any]] = {}
+        self.programs: dict[tuple[object, ...], Callable[..., Nest]] = {}
         self.compiling: dict[str, float] = {}
         self.judged = False
         self.xla: bool | None = None
@@ -120,7 +117,7 @@ class PopulationExecutor(Executor[ResidentChunk]):
 
     def shown(self) -> MemberState:
         """Return the state with the weights by which the members are evaluated."""
-        return self.state._replace(weights=self.map_shown(self.state, self.numbers))
+        return self.state.but(weights=self.map_shown(self.state, self.numbers))
 
     def pick(self, rows: Sequence[int]) -> None:
         """Let the members be those of some rows; a row may be there several times."""
@@ -154,7 +151,7 @@ class PopulationExecutor(Executor[ResidentChunk]):
         return found
 
     def in_turn(
-        self, program: Callable[..., Any], state: MemberState, orders: Tensor, shared: bool, leaves: Sequence[Tensor]
+        self, program: Callable[..., Nest], state: MemberState, orders: Tensor, shared: bool, leaves: Sequence[Tensor]
     ) -> tuple[MemberState, Logs]:
         """Call a program for one member after the other."""
         row = lambda nest, place: tf.nest.map_structure(lambda leaf: leaf[place], nest)
@@ -182,7 +179,7 @@ class MemberProgram:
         self.rest = 0 if arrays.even else arrays.examples % arrays.fixed_size
         self.missing = tf.nest.map_structure(lambda leaf: leaf is None, arrays.data)
 
-    def compiled(self, xla: bool) -> Callable[..., Any]:
+    def compiled(self, xla: bool) -> Callable[..., Nest]:
         """Return the program, compiled at its first call."""
 
         def run(state: MemberState, numbers: Numbers, orders: Tensor, *leaves: Tensor) -> tuple[MemberState, Logs]:
@@ -238,6 +235,6 @@ def over(function: Callable[..., Nest], is_mapped: bool) -> Callable[..., Nest]:
     return mapped(function) if is_mapped else function
 
 
-def as_numpy(logs: Logs) -> dict[str, Any]:
+def as_numpy(logs: Logs) -> dict[str, ArrayLike]:
     """Return logs as NumPy vectors, a number a member."""
     return {name: value.numpy() for name, value in logs.items()}

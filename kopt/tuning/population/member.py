@@ -20,9 +20,7 @@ from kopt.rules import Rule
 from kopt.training.feed.batches import rows
 from kopt.training.steps.portions import at_places, dense
 from kopt.values.field_paths import bind
-from kopt.values.types import Batch, KerasModel, Scalar, Tensor, Variable
-
-__all__ = ["MemberState", "MemberStep", "Numbers", "Unmappable"]
+from kopt.values.types import Batch, KerasModel, Nest, Scalar, Tensor, Variable
 
 Numbers = Mapping[str, Tensor]  # the path of a number in the recipe -> a float64 scalar
 Logs = dict[str, Tensor]
@@ -56,6 +54,10 @@ class MemberState(NamedTuple):
     updates: Tensor
     skipped: Tensor
     averaged: Tensor
+
+    def but(self, **parts: Nest) -> "MemberState":
+        """Return the state with other parts."""
+        return MemberState(**{name: parts.get(name, old) for name, old in zip(MemberState.__annotations__, self)})
 
 
 class MemberStep:
@@ -152,7 +154,7 @@ class MemberStep:
         """Return the state with metrics that are reset."""
         with self.of(state, numbers) as scope:
             self.model.reset_metrics()
-            return state._replace(metrics=values(scope, self.metrics))
+            return state.but(metrics=values(scope, self.metrics))
 
     def update(self, state: MemberState, numbers: Numbers, batch: Batch) -> MemberState:
         """Return the state after the update by one batch, skipped where a gradient is not finite."""
@@ -167,7 +169,7 @@ class MemberStep:
                 internals.track_loss(model, loss, rows(x))
             gradients = [dense(one) for one in tape.gradient(loss, state.weights)]
             model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
-            state = state._replace(others=values(scope, self.others), metrics=values(scope, self.metrics))
+            state = state.but(others=values(scope, self.others), metrics=values(scope, self.metrics))
         return self.updated(state, numbers, gradients)
 
     def updated(self, state: MemberState, numbers: Numbers, gradients: Sequence[Tensor | None]) -> MemberState:
@@ -194,9 +196,7 @@ class MemberStep:
             for new, old in zip(slots, state.slots)
         ]
         made = tf.cast(finite, "int64")
-        state = state._replace(
-            weights=weights, slots=slots, updates=state.updates + made, skipped=state.skipped + 1 - made
-        )
+        state = state.but(weights=weights, slots=slots, updates=state.updates + made, skipped=state.skipped + 1 - made)
         average = bind(self.recipe, numbers).average
         return self.averaged(state, numbers, finite) if isinstance(average, EMA) else state
 
@@ -206,7 +206,7 @@ class MemberStep:
         assert average is not None
         share = tf.where(wanted, tf.cast(average.share(tf.cast(state.averaged, "float32")), "float32"), 0.0)
         means = [old + (new - old) * tf.cast(share, old.dtype) for old, new in zip(state.average, state.weights)]
-        return state._replace(average=means, averaged=state.averaged + tf.cast(wanted, "int64"))
+        return state.but(average=means, averaged=state.averaged + tf.cast(wanted, "int64"))
 
     def evaluate(self, state: MemberState, numbers: Numbers, batch: Batch) -> MemberState:
         """Return the state with metrics that took in one batch; `state` has the weights that are shown."""
@@ -217,7 +217,7 @@ class MemberStep:
             loss = internals.compute_loss(model, x, y, predictions, sample_weight, training=False)
             internals.track_loss(model, loss, rows(x))
             model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
-            return state._replace(metrics=values(scope, self.metrics))
+            return state.but(metrics=values(scope, self.metrics))
 
     def results(self, state: MemberState, numbers: Numbers) -> Logs:
         """Return the logs."""

@@ -12,7 +12,7 @@ from kopt.report import Run
 from kopt.tuning.population.members import with_values
 from kopt.values.types import KerasModel
 
-__all__ = ["Member", "member_of"]
+__all__ = ["Member"]
 
 
 class Member(Run):
@@ -22,6 +22,15 @@ class Member(Run):
         values: The trained weights, then statistics and seeds, in the order of the model's variables.
         splits: The data as the model takes them.
         encoder: What makes them of raw inputs; None when the model takes these.
+
+    Example:
+        >>> from kopt import data, models
+        >>> from kopt.experiment.recipe import Training
+        >>> from kopt.tuning.population import train
+        >>> model = models.MLP((8, 8, 1), 10, units=(8,), scale=1 / 16)
+        >>> run = train([Recipe("digits", data.Digits(examples=60), model=model, training=Training(epochs=1))])[0]
+        >>> run.model().output_shape
+        (None, 10)
     """
 
     values: list[np.ndarray]

@@ -24,8 +24,6 @@ from kopt.training.feed.residents import ResidentSource
 from kopt.values.checks import require
 from kopt.values.types import KerasModel, Nest, Tensor, Variable
 
-__all__ = ["Template", "starting_values", "placed", "template_of", "with_values"]
-
 
 class Template(NamedTuple):
     """What the members of a group share: a model whose variables stand for those of every member, and the data.

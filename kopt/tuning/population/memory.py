@@ -9,8 +9,6 @@ from kopt.training.execute.resident import bytes_of
 from kopt.training.feed.chunks import Arrays
 from kopt.training.feed.placement import free_bytes
 
-__all__ = ["most_members"]
-
 log = logging.getLogger("kopt")
 
 COPIES = 4  # of a member's state at a time: before and after an update, gradients, the best epoch's

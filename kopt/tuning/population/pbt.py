@@ -12,7 +12,7 @@ from kopt.values.checks import require
 from kopt.values.fields import Number, Value
 from kopt.values.registry import Registry
 
-__all__ = ["PB2", "PBT", "Record", "registry"]
+__all__ = ["PB2", "PBT", "registry"]
 
 registry: Registry["Exploit"] = Registry("population based training")
 

@@ -21,8 +21,6 @@ from kopt.tuning.population.members import Template, placed, starting_values
 from kopt.tuning.population.structure import Group, numbers_of
 from kopt.values.types import Tensor
 
-__all__ = ["Population"]
-
 log = logging.getLogger("kopt")
 
 LABELS = "SparseSoftmaxCrossEntropyWithLogits"  # whose indices are checked before training
@@ -180,7 +178,7 @@ class Population:
         count, step = len(self.group.recipes), self.executor.step
         rows = [tf.constant(np.stack(rows)) for rows in zip(*(self.final[member] for member in range(count)))]
         zeros = lambda variables: [tf.zeros([count, *variable.shape], variable.dtype) for variable in variables]
-        state = self.executor.state._replace(
+        state = self.executor.state.but(
             weights=rows[: len(step.weights)],
             others=rows[len(step.weights) :],
             metrics=zeros(step.metrics),

@@ -22,6 +22,11 @@ class Repeated(NamedTuple):
 
     Attributes:
         runs: A run for each seed.
+
+    Example:
+        >>> run = lambda value: Run(None, None, {}, {"metric": "accuracy", "value": value})
+        >>> print(Repeated([run(0.5), run(0.7)]))
+        accuracy 0.6000 ± 0.1414 (2 seeds)
     """
 
     runs: list[Run]

@@ -11,8 +11,6 @@ from kopt.values.checks import require
 from kopt.values.field_paths import bind, number_paths, read
 from kopt.values.types import Json
 
-__all__ = ["Group", "groups_of", "numbers_of", "objection"]
-
 PARTS = ("schedule", "rule", "regularizer", "clip", "average")  # whose numbers a program takes as arguments
 HOST = {"name": "recipe", "seed": 0, "target": None}  # that no program depends on
 

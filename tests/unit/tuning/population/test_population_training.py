@@ -1,0 +1,121 @@
+"""Populations: averages, augmentation, early stopping and uneven batches; groups; what is refused."""
+
+import keras
+import numpy as np
+import pytest
+
+from kopt import augment, data, models, regularizers, rules, schedules
+from kopt.callbacks import EMA, LAWA, SWA
+from kopt.experiment.recipe import Recipe, Training
+from kopt.experiment.serving import prepared
+from kopt.training import clips
+from kopt.tuning import population
+from kopt.tuning.population.structure import groups_of
+from kopt.tuning.population.training import alone, with_model
+from kopt.values.field_paths import replace
+
+BASE = Recipe(
+    "law",
+    data.Digits(examples=100),
+    model=models.MLP((8, 8, 1), 10, units=(8,), dropout=0.1, scale=1 / 16),
+    schedule=schedules.Cosine(1e-2).warmup(0.5),
+    rule=rules.AdamW(weight_decay=0.01),
+    clip=clips.GlobalNorm(0.5),
+    regularizer=regularizers.L2(1e-3),
+    average=EMA(0.9),
+    augment=augment.Shift(0.1),
+    training=Training(epochs=6, batch_size=16, patience=2),
+    devices="cpu",
+)
+OTHER = {"seed": 3, "schedule.rate": 0.03, "clip.limit": 0.2, "average.decay": 0.8, "training.patience": 1}
+PLAIN = replace(BASE, {"augment": None, "training.patience": None, "training.epochs": 2, "average": None})
+
+
+def require_same(recipes, runs) -> None:
+    encoder, splits, whole = prepared(recipes[0], recipes[0].data.load())
+    for one, run in zip(recipes, runs):
+        expected = alone(with_model(one, whole), splits, encoder, False)
+        assert len(run.history["loss"]) == len(expected.history["loss"])
+        for name in expected.history.keys() - {"seconds"}:
+            np.testing.assert_allclose(run.history[name], expected.history[name], rtol=1e-5, atol=1e-6, err_msg=name)
+        for found, value in zip(run.values, expected.values):
+            if value.dtype.kind != "f":
+                continue  # a seed: a member's is that of its best epoch
+            np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-6)
+        for name in ("value", "loss"):
+            np.testing.assert_allclose(run.metrics[name], expected.metrics[name], rtol=1e-5)
+
+
+def test_all_parts_of_a_recipe_with_early_stopping() -> None:
+    recipes = [BASE, replace(BASE, OTHER), replace(BASE, {"seed": 1, "schedule.rate": 1e-5})]
+    runs = population.train(recipes, jit=False)
+    assert len({len(run.history["loss"]) for run in runs}) > 1  # they stop at different epochs
+    require_same(recipes, runs)
+
+
+def test_an_average_over_epochs_in_turn_and_mapped() -> None:
+    one = replace(PLAIN, {"average": SWA(0.5), "training.epochs": 4})
+    recipes = [one, replace(one, {"seed": 1, "average.start": 0.75})]
+    runs = population.train(recipes, jit=False, vectorize=False)
+    require_same(recipes, runs)
+    for found, run in zip(population.train(recipes, jit=False, vectorize=True), runs):
+        np.testing.assert_allclose(found.history["val_loss"], run.history["val_loss"], rtol=1e-5)
+
+
+def test_xla_gives_the_same_without_random_numbers() -> None:
+    one = replace(PLAIN, {"model.dropout": 0.0})
+    recipes = [one, replace(one, {"seed": 1, "schedule.rate": 0.003})]
+    plain, compiled = (population.train(recipes, jit=jit, vectorize=True) for jit in (False, True))
+    for one_run, other in zip(plain, compiled):
+        np.testing.assert_allclose(one_run.values[0], other.values[0], atol=1e-5)
+
+
+def test_a_member_that_is_not_finite_leaves_the_others_alone() -> None:
+    one = replace(PLAIN, {"clip": None, "rule": rules.GradientDescent()})
+    recipes = [one, replace(one, {"schedule.rate": 1e30})]
+    sound, broken = population.train(recipes, jit=False)
+    require_same(recipes[:1], [sound])
+    assert not np.isfinite(broken.history["loss"][-1])
+
+
+def test_what_cannot_be_a_member_is_trained_alone(caplog) -> None:
+    caplog.set_level("INFO", "kopt")
+    one = replace(PLAIN, {"average": LAWA(2), "training.epochs": 1})
+    runs = population.train([one, replace(PLAIN, {"training.epochs": 1})], jit=False)
+    assert "1 recipes are trained alone, for they have an average over a window of epochs" in caplog.text
+    require_same([one], runs[:1])
+
+
+def test_groups_share_a_program_and_memory_splits_them() -> None:
+    recipes = [replace(PLAIN, {"seed": seed}) for seed in range(5)] + [replace(PLAIN, {"model.units": (4,)})]
+    first, second = groups_of(recipes)
+    assert first.places == (0, 1, 2, 3, 4) and second.places == (5,)
+    assert [part.places for part in first.split(2)] == [(0, 1), (2, 3), (4,)]
+
+
+@pytest.mark.parametrize(
+    ("recipes", "options", "said"),
+    [
+        ([], {}, "recipes must be one or more, got 0"),
+        (["no"], {}, "recipes must be kopt recipes, got 'no'"),
+        ([PLAIN, replace(PLAIN, {"data": data.Digits(examples=90)})], {}, "recipes must have the same data, "),
+        ([PLAIN], {"vectorize": "yes"}, "vectorize must be None, True or False, got 'yes'"),
+        ([PLAIN], {"members": 0}, "members must be >= 1 or None, got 0"),
+    ],
+)
+def test_refusals(recipes, options, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        population.train(recipes, **options)
+
+
+def test_recurrent_layers_are_not_mapped() -> None:
+    text = models.of_keras(
+        keras.Sequential(
+            [keras.Input((8, 8, 1)), keras.layers.Reshape((8, 8)), keras.layers.GRU(3), keras.layers.Dense(10)]
+        )
+    )
+    one = replace(PLAIN, {"model": text, "training.epochs": 1})
+    recipes = [one, replace(one, {"seed": 1})]
+    with pytest.raises(ValueError, match="vectorize must be None or False for recurrent layers, got True"):
+        population.train(recipes, vectorize=True, jit=False)
+    require_same(recipes, population.train(recipes, jit=False))
