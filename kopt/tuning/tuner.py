@@ -1,17 +1,19 @@
 """Tuner: KerasTuner's tuner over an Optuna study, run by as many processes as are started."""
 
+import contextlib
 import logging
 import math
 import os
 import pathlib
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras_tuner
 import optuna
 
 from kopt.distribute import launched
 from kopt.keras_internals.tuning import TrialTuner, forgetting_gradients
+from kopt.tuning.population.search import PopulationSearch, takes_populations
 from kopt.tuning.report import importances_of, write_report
 from kopt.tuning.search.enqueue import enqueue_trial
 from kopt.tuning.search.failure_limits import require_few_failures, require_success
@@ -66,6 +68,9 @@ class Tuner(TrialTuner):
             examples of a group together.
         executions_per_trial: How many models are trained for a trial, >= 1, on each fold.
         keep: How many trials' checkpoints stay on the disk, >= 0.
+        population: How many trials of a search over a recipe are trained at once, >= 2: those that differ in numbers
+            and seeds alone as one program, each with the scores that it has alone. What cannot be trained so is
+            trained alone, and the log says why: docs/populations.md. None for one after the other.
         max_parameters: Models with more are not trained; None for no limit.
         duplicates: Whether a point of a finite space may be run again, which shows how much of a score is chance. Else
             a point that was run, or failed, is not drawn again, and the search ends when no point is left.
@@ -110,6 +115,7 @@ class Tuner(TrialTuner):
         folds: int = 1,
         executions_per_trial: int = 1,
         keep: int = 3,
+        population: int | None = None,
         max_parameters: int | None = None,
         duplicates: bool = False,
         seed: int | None = 0,
@@ -126,7 +132,7 @@ class Tuner(TrialTuner):
         self.timeout = math.inf if timeout is None else seconds_of(timeout, "timeout")
         require(max_trials is not None or timeout is not None, "max_trials", "must be set without a timeout", None)
         self.folds, self.keep, self.max_parameters, self.seed = folds, keep, max_parameters, seed
-        self.executions = folds * executions_per_trial
+        self.executions, self.population = folds * executions_per_trial, population
         chosen = objectives_of(objective)
         several = len(chosen) if isinstance(chosen, list) else 1
         drawn = int.from_bytes(os.urandom(4)) if seed is None else seed
@@ -178,7 +184,10 @@ class Tuner(TrialTuner):
             require_finite(self.oracle.get_space().space)
         self.oracle.require_same(meaning_of(self, args, kwargs))
         with self.oracle.handing_back():  # after an interruption another process may go on with the trial
-            super().search(*args, **kwargs)
+            if self.population is not None and takes_populations(self, args, kwargs):
+                PopulationSearch(self, kwargs).run()
+            else:
+                super().search(*args, **kwargs)
         require_success(self.study)
 
     def trains_itself(self) -> bool:
@@ -190,11 +199,17 @@ class Tuner(TrialTuner):
 
     def attempt(self, trial: types.TrialOfTuner, *args: types.FitArgument, **kwargs: types.FitArgument) -> None:
         """Run a trial; record what the trial raises, and go on with the search."""
-        try:
+        with self.recording(trial):
             with forgetting_gradients():
                 results = self.run_trial(trial, *args, **kwargs)
             if results is not None or not trial.metrics.exists(self.oracle.objective.name):
                 self.oracle.record(trial, results)
+
+    @contextlib.contextmanager
+    def recording(self, trial: types.TrialOfTuner) -> Iterator[None]:
+        """Record how a block of a trial ends, as the trial's status and message; raise what ends the search."""
+        try:
+            yield
             trial.status = "COMPLETED"
         except optuna.TrialPruned:
             if not is_stopped(self.oracle, trial):
@@ -279,7 +294,8 @@ class Tuner(TrialTuner):
         with self.oracle.folder.alone():
             self.keep_checkpoints()
         require_few_failures(self.study, self.oracle.max_consecutive_failed_trials)
-        launched.may_leave(self.oracle.runs)
+        if not self.oracle.live:  # of a population, others are still to be told
+            launched.may_leave(self.oracle.runs)
 
     def keep_checkpoints(self) -> None:
         """Keep the checkpoints of the best trials, and those of lost trials for the tries that go on with them."""
