@@ -1,12 +1,10 @@
 """Tuner: KerasTuner's tuner over an Optuna study, run by as many processes as are started."""
 
-import contextlib
 import logging
 import math
 import os
 import pathlib
-import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import keras_tuner
 import optuna
@@ -23,10 +21,11 @@ from kopt.tuning.search.study import open_search
 from kopt.tuning.space.hypermodel import HyperModel
 from kopt.tuning.space.pruners import pruner_of
 from kopt.tuning.space.samplers import sampler_of
-from kopt.tuning.trial.execution import data_of, execute, is_stopped
+from kopt.tuning.trial.execution import data_of, execute
 from kopt.tuning.trial.input_specs import symbolic
-from kopt.tuning.trial.objectives import NotFinite, directions, measured, objectives_of
-from kopt.tuning.trial.progress import Progress, StartAnew, discard, keep_checkpoints
+from kopt.tuning.trial.objectives import directions, measured, objectives_of
+from kopt.tuning.trial.outcome import recording
+from kopt.tuning.trial.progress import Progress, StartAnew, keep_checkpoints
 from kopt.tuning.trial.validation import (
     require_copyable,
     require_counts,
@@ -199,33 +198,11 @@ class Tuner(TrialTuner):
 
     def attempt(self, trial: types.TrialOfTuner, *args: types.FitArgument, **kwargs: types.FitArgument) -> None:
         """Run a trial; record what the trial raises, and go on with the search."""
-        with self.recording(trial):
+        with recording(self.oracle, trial):
             with forgetting_gradients():
                 results = self.run_trial(trial, *args, **kwargs)
             if results is not None or not trial.metrics.exists(self.oracle.objective.name):
                 self.oracle.record(trial, results)
-
-    @contextlib.contextmanager
-    def recording(self, trial: types.TrialOfTuner) -> Iterator[None]:
-        """Record how a block of a trial ends, as the trial's status and message; raise what ends the search."""
-        try:
-            yield
-            trial.status = "COMPLETED"
-        except optuna.TrialPruned:
-            if not is_stopped(self.oracle, trial):
-                self.oracle.stop(trial, "pruned")
-            trial.status = "COMPLETED"
-        except keras_tuner.errors.FatalError as error:
-            trial.status, trial.message = "FAILED", str(error)
-            self.oracle.end_trial(trial)
-            discard(self.oracle.folder.trial(trial.trial_id))
-            raise
-        except keras_tuner.errors.FailedTrialError as error:
-            trial.status, trial.message = "INVALID" if isinstance(error, NotFinite) else "FAILED", str(error)
-        except Exception:  # the fault boundary: a model may raise anything
-            trial.status, trial.message = "INVALID", traceback.format_exc()
-        if trial.status != "COMPLETED" and not self.oracle.is_duplicate(trial):
-            log.warning("trial %s failed: %s", trial.trial_id, trial.message.strip().splitlines()[-1])
 
     def run_trial(
         self, trial: types.TrialOfTuner, *args: types.FitArgument, **kwargs: types.FitArgument

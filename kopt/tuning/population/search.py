@@ -3,18 +3,19 @@
 import dataclasses
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from kopt.experiment.recipe import Recipe
 from kopt.keras_internals.tuning import forgetting_gradients
-from kopt.tuning.population.members import template_of
+from kopt.tuning.population.members import Template, template_of
 from kopt.tuning.population.memory import most_members
 from kopt.tuning.population.population import Population
-from kopt.tuning.population.structure import Group, groups_of, objection
+from kopt.tuning.population.structure import Group, groups_of, objection, structure_of
 from kopt.tuning.population.trials import TrialPopulation, Unfit, becoming_unfit
 from kopt.tuning.population.tuners import PopulationTuner
 from kopt.tuning.space.hypermodel import HyperModel
 from kopt.tuning.space.seeded import seed_of
+from kopt.tuning.trial.outcome import recording
 from kopt.tuning.trial.progress import Progress
 from kopt.values.types import Argument, FitArgument, TrialOfTuner
 
@@ -35,10 +36,25 @@ class PopulationSearch:
     Args:
         tuner: The tuner.
         settings: The arguments of `search`.
+
+    Example:
+        >>> import tempfile
+        >>> from kopt import data, models
+        >>> from kopt.experiment.recipe import Training
+        >>> from kopt.tuning import Range, Tuner
+        >>> model = models.MLP((8, 8, 1), 10, units=(4,), scale=1 / 16)
+        >>> digits = Recipe("digits", data.Digits(examples=60), model=model, training=Training(1, batch_size=39))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ranges = {"schedule.rate": Range(0.001, 0.1)}
+        ...     tuner = Tuner(HyperModel(digits, ranges), "val_loss", max_trials=2, population=2, directory=folder)
+        ...     PopulationSearch(tuner, {"verbose": 0}).run()
+        ...     [one.state.name for one in tuner.study.trials]
+        ['COMPLETE', 'COMPLETE']
     """
 
     def __init__(self, tuner: PopulationTuner, settings: Mapping[str, FitArgument]):
         self.tuner, self.oracle, self.settings = tuner, tuner.oracle, settings
+        self.templates: dict[Hashable, Template] = {}  # of each structure, for all batches
 
     def run(self) -> None:
         """Search until no trial is left, as `keras_tuner.Tuner.search` does."""
@@ -77,7 +93,7 @@ class PopulationSearch:
     def drawn(self, trial: TrialOfTuner) -> Recipe | None:
         """Draw all hyperparameters of a trial, before another one begins; end the trial when that fails."""
         recipe = None
-        with self.tuner.recording(trial):
+        with recording(self.oracle, trial):
             recipe = self.tuner.hypermodel.space.fill(trial.hyperparameters)
         if recipe is None:
             self.tuner.on_trial_end(trial)
@@ -126,11 +142,9 @@ class PopulationSearch:
 
     def train_together(self, trials: Sequence[TrialOfTuner], group: Group) -> None:
         """Train trials of one structure as one program, or as several where the memory asks for them."""
-        hypermodel, limit = self.tuner.hypermodel, self.tuner.max_parameters
-        recipe = group.recipes[0]
+        limit = self.tuner.max_parameters
         with becoming_unfit():
-            splits = hypermodel.splits_of(recipe)
-            template = template_of(recipe, splits, hypermodel.jit)
+            template = self.template(group.recipes[0])
             parts = group.split(most_members(template.traced, template.train))
         if limit is not None and template.model.count_params() > limit:
             raise Unfit(f"more than max_parameters = {limit}")
@@ -140,6 +154,13 @@ class PopulationSearch:
                 population = Population(part, template)
             TrialPopulation(self.tuner, [by_place[place] for place in part.places], population).train()
 
+    def template(self, recipe: Recipe) -> Template:
+        """Return the template of a recipe's structure, built once in a search."""
+        kind, hypermodel = structure_of(recipe), self.tuner.hypermodel
+        if kind not in self.templates:
+            self.templates[kind] = template_of(recipe, hypermodel.splits_of(recipe), hypermodel.jit)
+        return self.templates[kind]
+
 
 def takes_populations(tuner: PopulationTuner, args: Sequence[FitArgument], settings: Mapping[str, FitArgument]) -> bool:
     """Return whether the trials of a search can be trained together; the log says why they cannot.
@@ -148,6 +169,11 @@ def takes_populations(tuner: PopulationTuner, args: Sequence[FitArgument], setti
         tuner: The tuner.
         args: Positional arguments of `search`.
         settings: Named ones.
+
+    Example:
+        >>> import types
+        >>> takes_populations(types.SimpleNamespace(hypermodel=lambda hp: None), [], {})
+        False
     """
     why = objection_to(tuner, args, settings)
     if why:

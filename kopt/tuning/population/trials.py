@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
 from optuna.trial import TrialState
 
 from kopt import distribute
@@ -15,9 +16,13 @@ from kopt.tuning.population.population import Population
 from kopt.tuning.population.tuners import PopulationTuner
 from kopt.tuning.trial.checkpoints import write_best
 from kopt.tuning.trial.objectives import directions
+from kopt.tuning.trial.outcome import recording
 from kopt.values.types import KerasModel, TrialOfTuner
 
 __all__ = ["TrialPopulation", "Unfit", "becoming_unfit"]
+
+PROGRAM = ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError
+FAULTS = (*PROGRAM, tf.errors.OpError)  # what a model that is built, traced or run may raise
 
 
 class Unfit(Exception):
@@ -42,7 +47,7 @@ def becoming_unfit() -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:  # a fault boundary, as that of a trial: a model may raise anything
+    except FAULTS as error:
         text = (str(error).strip().splitlines() or [""])[0]
         raise Unfit(f"a {type(error).__name__} together: {text}") from error
 
@@ -54,6 +59,14 @@ class TrialPopulation:
         tuner: The tuner, whose pruner and time stop trials.
         trials: KerasTuner's trials, one a member.
         population: The members at their start.
+
+    Example:
+        >>> import keras_tuner, types
+        >>> from kopt import data, Recipe
+        >>> oracle = types.SimpleNamespace(objective=keras_tuner.Objective("val_loss", "min"))
+        >>> members = types.SimpleNamespace(group=types.SimpleNamespace(recipes=[Recipe("digits", data.Digits())]))
+        >>> TrialPopulation(types.SimpleNamespace(oracle=oracle), [], members).best.sign
+        -1.0
     """
 
     def __init__(self, tuner: PopulationTuner, trials: Sequence[TrialOfTuner], population: Population):
@@ -107,7 +120,7 @@ class TrialPopulation:
         """Record a member's history as its trial's result, write its checkpoint, and end the trial."""
         trial, history = self.trials[member], keras.callbacks.History()
         history.history = self.population.histories[member]
-        with self.tuner.recording(trial):
+        with recording(self.tuner.oracle, trial):
             self.tuner.oracle.record(trial, history)
             if self.may_be_kept(trial):
                 self.write(member)

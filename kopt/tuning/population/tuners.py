@@ -1,6 +1,5 @@
 """PopulationTuner: the part of a tuner that a search of populations uses."""
 
-import contextlib
 from typing import Protocol
 
 from kopt.tuning.space.hypermodel import HyperModel
@@ -29,7 +28,5 @@ class PopulationTuner(ExecutingTuner, Protocol):
     def on_trial_end(self, trial: TrialOfTuner) -> None: ...
 
     def attempt(self, trial: TrialOfTuner, *args: FitArgument, **kwargs: FitArgument) -> None: ...
-
-    def recording(self, trial: TrialOfTuner) -> contextlib.AbstractContextManager[None]: ...
 
     def stops(self, trial: TrialOfTuner, step: int, metrics: Logs, *, measured_now: bool = True) -> bool: ...

@@ -179,6 +179,13 @@ def write_best(model: KerasModel, folder: pathlib.Path) -> None:
     Args:
         model: The model that has them.
         folder: The folder of the trial.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_best(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), pathlib.Path(folder))
+        ...     [path.name for path in pathlib.Path(folder).iterdir()]
+        ['checkpoint.weights.h5']
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.save_weights(folder / f"part-{BEST}", overwrite=True)
