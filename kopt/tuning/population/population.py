@@ -69,9 +69,7 @@ class Population:
     def start(self, step: MemberStep, values: Sequence[Tensor], numbers: Mapping[str, Tensor]) -> MemberState:
         """Return the members' states before the first update, stacked."""
         count = len(step.weights)
-        return tf.function(mapped(step.start), autograph=False)(
-            list(values[:count]), list(values[count:]), dict(numbers)
-        )
+        return tf.function(mapped(step.start), autograph=False)(list(values[:count]), list(values[count:]), dict(numbers))
 
     @property
     def rows(self) -> dict[int, int]:
