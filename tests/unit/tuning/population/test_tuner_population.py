@@ -11,12 +11,13 @@ from typing import Any
 
 import keras
 import numpy as np
+import optuna
 import pytest
-from searches import StopAt
 
 import kopt
 from kopt import augment, data, models, schedules
 from kopt.callbacks import EMA
+from kopt.distribute import launched
 from kopt.tuning import Choice, HyperModel, Range, Tuner
 from kopt.tuning.population.population import Population
 from kopt.tuning.population.search import objection_to
@@ -111,18 +112,28 @@ def test_batches_structures_a_trial_of_its_own_and_quasi_random_draws(tmp_path, 
     assert sum(epochs) + 2 * caplog.text.count("a structure of their own") == 2 * 5 and max(epochs) > 1
 
 
+class StopTwo(optuna.pruners.BasePruner):
+    """Stops the first trial at the second of three epochs, and the third trial at the last, where it is at its end."""
+
+    def prune(self, study: Any, trial: Any) -> bool:
+        return trial.last_step >= {0: 2, 1: 9, 2: 3}[trial.number]
+
+
 def test_pruned_trials_leave_between_epochs_and_keep_their_best_models(tmp_path, monkeypatch) -> None:
     found = []
+    recipe = dataclasses.replace(RECIPE, average=None, augment=None)
     for name, population in (("alone", None), ("together", 3)):
         epochs = epochs_run(monkeypatch) if population else []
-        found.append(searched(tmp_path, name, max_trials=3, pruner=StopAt(2), keep=3, population=population))
+        how: dict[str, Any] = {"max_trials": 3, "pruner": StopTwo(), "keep": 3}
+        found.append(searched(tmp_path, name, recipe, population=population, **how))
     require_same(*found)
-    assert [one.state.name for one in found[1].study.trials] == ["COMPLETE", "PRUNED", "PRUNED"]
-    assert epochs == [3, 3, 1]
-    pruned = found[1].oracle.get_best_trials(3)[-1]
-    model = found[1].load_model(pruned)
-    validation = found[1].hypermodel.splits_of(RECIPE).validation
-    assert model.evaluate(*validation, verbose=0)[0] == pytest.approx(pruned.score, abs=1e-5)
+    assert [one.state.name for one in found[1].study.trials] == ["PRUNED", "COMPLETE", "COMPLETE"]
+    assert epochs == [3, 3, 2]
+    best = found[1].oracle.get_best_trials(3)
+    assert best[0].best_step == 2  # that of the epoch after the first trial had left
+    validation = found[1].hypermodel.splits_of(recipe).validation
+    losses = [found[1].load_model(one).evaluate(*validation, verbose=0)[0] for one in best]
+    assert losses == pytest.approx([one.score for one in best], abs=1e-5)
 
 
 def test_a_trial_that_is_not_finite_fails_as_alone(tmp_path) -> None:
@@ -137,10 +148,12 @@ def test_a_trial_that_is_not_finite_fails_as_alone(tmp_path) -> None:
     assert errors[0] == errors[1]
 
 
-def test_time_that_is_up_stops_all_at_the_end_of_their_epoch(tmp_path, monkeypatch) -> None:
+def test_time_that_is_up_stops_all_and_a_process_leaves_when_all_are_told(tmp_path, monkeypatch) -> None:
     tuner = tuner_of(tmp_path, "late", max_trials=5, population=2, timeout="1h")
     epochs = epochs_run(monkeypatch, lambda population: setattr(tuner.oracle, "deadline", 0.0))
-    tuner.search(verbose=0)
+    monkeypatch.setenv(launched.TRIALS, "1")
+    with pytest.raises(SystemExit):
+        tuner.search(verbose=0)
     assert epochs == [2]
     for one in tuner.study.trials:
         assert one.state.name == "PRUNED" and one.user_attrs["stopped"] == "timeout"
