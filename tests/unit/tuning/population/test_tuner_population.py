@@ -21,6 +21,7 @@ from kopt.distribute import launched
 from kopt.tuning import Choice, HyperModel, Range, Tuner
 from kopt.tuning.population.population import Population
 from kopt.tuning.population.search import objection_to
+from kopt.tuning.trial import checkpoints
 
 RECIPE = kopt.Recipe(
     "searched",
@@ -104,12 +105,12 @@ def test_batches_structures_a_trial_of_its_own_and_quasi_random_draws(tmp_path, 
     caplog.set_level(logging.INFO, "kopt")
     recipe = dataclasses.replace(RECIPE, augment=None, training=kopt.Training(epochs=2, batch_size=32))
     ranges = {"schedule.rate": Range(1e-3, 1e-1, log=True), "model.units": [(4,), (8,)]}
-    how: dict[str, Any] = {"sampler": "qmc", "max_trials": 5}
+    how: dict[str, Any] = {"sampler": "qmc", "max_trials": 4}
     one = searched(tmp_path, "one", recipe, ranges, **how)
     epochs = epochs_run(monkeypatch)
-    other = searched(tmp_path, "other", recipe, ranges, population=4, **how)
+    other = searched(tmp_path, "other", recipe, ranges, population=3, **how)
     require_same(one, other)
-    assert sum(epochs) + 2 * caplog.text.count("a structure of their own") == 2 * 5 and max(epochs) > 1
+    assert sum(epochs) + 2 * caplog.text.count("a structure of their own") == 2 * 4 and max(epochs) > 1
 
 
 class StopTwo(optuna.pruners.BasePruner):
@@ -269,6 +270,28 @@ def test_recipes_that_are_no_members_are_trained_alone(tmp_path, monkeypatch, ca
     tuner = searched(tmp_path, "micro", recipe, max_trials=2, population=2)
     assert [one.state.name for one in tuner.study.trials] == ["COMPLETE"] * 2 and epochs == []
     assert "trials 0, 1 are trained one after the other, for they have training.micro_batches > 1" in caplog.text
+
+
+class Interrupted(Tuner):
+    """Is interrupted, as by Ctrl-C, before the second epoch."""
+
+    def on_epoch_begin(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+def test_a_trial_with_a_checkpoint_goes_on_alone_and_the_others_train_together(
+    alone, tmp_path, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(checkpoints, "EVERY", "1 epoch")
+    with pytest.raises(KeyboardInterrupt):
+        searched(tmp_path, "begun", kind=Interrupted)
+    caplog.set_level(logging.INFO, "kopt")
+    epochs = epochs_run(monkeypatch)
+    again = searched(tmp_path, "begun", population=TRIALS)
+    assert "trials 1 are trained one after the other, for they have a checkpoint to go on from" in caplog.text
+    assert epochs == [TRIALS - 1] * 3 and "anew" not in caplog.text
+    require_same(alone, again)
 
 
 def test_too_large_models_are_pruned_as_alone(tmp_path) -> None:
