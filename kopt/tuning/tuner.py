@@ -4,7 +4,6 @@ import logging
 import math
 import os
 import pathlib
-import traceback
 from collections.abc import Sequence
 
 import keras_tuner
@@ -12,6 +11,7 @@ import optuna
 
 from kopt.distribute import launched
 from kopt.keras_internals.tuning import TrialTuner, forgetting_gradients
+from kopt.tuning.population.search import PopulationSearch, takes_populations
 from kopt.tuning.report import importances_of, write_report
 from kopt.tuning.search.enqueue import enqueue_trial
 from kopt.tuning.search.failure_limits import require_few_failures, require_success
@@ -21,10 +21,11 @@ from kopt.tuning.search.study import open_search
 from kopt.tuning.space.hypermodel import HyperModel
 from kopt.tuning.space.pruners import pruner_of
 from kopt.tuning.space.samplers import sampler_of
-from kopt.tuning.trial.execution import data_of, execute, is_stopped
+from kopt.tuning.trial.execution import data_of, execute
 from kopt.tuning.trial.input_specs import symbolic
-from kopt.tuning.trial.objectives import NotFinite, directions, measured, objectives_of
-from kopt.tuning.trial.progress import Progress, StartAnew, discard, keep_checkpoints
+from kopt.tuning.trial.objectives import directions, measured, objectives_of
+from kopt.tuning.trial.outcome import recording
+from kopt.tuning.trial.progress import Progress, StartAnew, keep_checkpoints
 from kopt.tuning.trial.validation import (
     require_copyable,
     require_counts,
@@ -66,6 +67,9 @@ class Tuner(TrialTuner):
             examples of a group together.
         executions_per_trial: How many models are trained for a trial, >= 1, on each fold.
         keep: How many trials' checkpoints stay on the disk, >= 0.
+        population: How many trials of a search over a recipe are trained at once, >= 2: those that differ in numbers
+            and seeds alone as one program, each with the scores that it has alone. What cannot be trained so is
+            trained alone, and the log says why: docs/populations.md. None for one after the other.
         max_parameters: Models with more are not trained; None for no limit.
         duplicates: Whether a point of a finite space may be run again, which shows how much of a score is chance. Else
             a point that was run, or failed, is not drawn again, and the search ends when no point is left.
@@ -110,6 +114,7 @@ class Tuner(TrialTuner):
         folds: int = 1,
         executions_per_trial: int = 1,
         keep: int = 3,
+        population: int | None = None,
         max_parameters: int | None = None,
         duplicates: bool = False,
         seed: int | None = 0,
@@ -126,7 +131,7 @@ class Tuner(TrialTuner):
         self.timeout = math.inf if timeout is None else seconds_of(timeout, "timeout")
         require(max_trials is not None or timeout is not None, "max_trials", "must be set without a timeout", None)
         self.folds, self.keep, self.max_parameters, self.seed = folds, keep, max_parameters, seed
-        self.executions = folds * executions_per_trial
+        self.executions, self.population = folds * executions_per_trial, population
         chosen = objectives_of(objective)
         several = len(chosen) if isinstance(chosen, list) else 1
         drawn = int.from_bytes(os.urandom(4)) if seed is None else seed
@@ -178,7 +183,10 @@ class Tuner(TrialTuner):
             require_finite(self.oracle.get_space().space)
         self.oracle.require_same(meaning_of(self, args, kwargs))
         with self.oracle.handing_back():  # after an interruption another process may go on with the trial
-            super().search(*args, **kwargs)
+            if self.population is not None and takes_populations(self, args, kwargs):
+                PopulationSearch(self, kwargs).run()
+            else:
+                super().search(*args, **kwargs)
         require_success(self.study)
 
     def trains_itself(self) -> bool:
@@ -190,27 +198,11 @@ class Tuner(TrialTuner):
 
     def attempt(self, trial: types.TrialOfTuner, *args: types.FitArgument, **kwargs: types.FitArgument) -> None:
         """Run a trial; record what the trial raises, and go on with the search."""
-        try:
+        with recording(self.oracle, trial):
             with forgetting_gradients():
                 results = self.run_trial(trial, *args, **kwargs)
             if results is not None or not trial.metrics.exists(self.oracle.objective.name):
                 self.oracle.record(trial, results)
-            trial.status = "COMPLETED"
-        except optuna.TrialPruned:
-            if not is_stopped(self.oracle, trial):
-                self.oracle.stop(trial, "pruned")
-            trial.status = "COMPLETED"
-        except keras_tuner.errors.FatalError as error:
-            trial.status, trial.message = "FAILED", str(error)
-            self.oracle.end_trial(trial)
-            discard(self.oracle.folder.trial(trial.trial_id))
-            raise
-        except keras_tuner.errors.FailedTrialError as error:
-            trial.status, trial.message = "INVALID" if isinstance(error, NotFinite) else "FAILED", str(error)
-        except Exception:  # the fault boundary: a model may raise anything
-            trial.status, trial.message = "INVALID", traceback.format_exc()
-        if trial.status != "COMPLETED" and not self.oracle.is_duplicate(trial):
-            log.warning("trial %s failed: %s", trial.trial_id, trial.message.strip().splitlines()[-1])
 
     def run_trial(
         self, trial: types.TrialOfTuner, *args: types.FitArgument, **kwargs: types.FitArgument
@@ -279,7 +271,8 @@ class Tuner(TrialTuner):
         with self.oracle.folder.alone():
             self.keep_checkpoints()
         require_few_failures(self.study, self.oracle.max_consecutive_failed_trials)
-        launched.may_leave(self.oracle.runs)
+        if not self.oracle.live:  # of a population, others are still to be told
+            launched.may_leave(self.oracle.runs)
 
     def keep_checkpoints(self) -> None:
         """Keep the checkpoints of the best trials, and those of lost trials for the tries that go on with them."""

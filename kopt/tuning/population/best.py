@@ -15,11 +15,12 @@ class BestEpochs:
 
     Args:
         recipes: The recipes of the members, which state their patience.
+        direction: "max" or "min", for a score that is not the data's; None for the data's.
     """
 
-    def __init__(self, recipes: Sequence[Recipe]):
+    def __init__(self, recipes: Sequence[Recipe], direction: str | None = None):
         self.recipes = recipes
-        self.sign = 1.0 if recipes[0].data.direction == "max" else -1.0
+        self.sign = 1.0 if (direction or recipes[0].data.direction) == "max" else -1.0
         self.scores = np.full(len(recipes), -np.inf)
         self.waited = np.zeros(len(recipes), "int64")
         self.kept: list[Tensor] = []  # a row a member

@@ -1,5 +1,6 @@
 """The members of a group: their model, their starting states, and each member's model after training."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -87,24 +88,27 @@ def augmented(recipe: Recipe) -> tuple[Change | None, list[Variable]]:
     return changed, [generator.state for generator in made]
 
 
-def starting_values(template: Template, recipes: Sequence[Recipe]) -> list[Tensor]:
+def starting_values(template: Template, recipes: Sequence[Recipe], starts: Sequence[int] = ()) -> list[Tensor]:
     """Return the starting values of a template's variables for recipes: a row for each.
+
+    `starts` are their seeds, where these are not the recipes' own.
 
     They are drawn in one program where the seeds that Keras draws decide them. That is compared with a build of the
     last recipe; where it differs, every model is built.
     """
-    seeds = [recipe.seed for recipe in recipes]
+    seeds = starts or [recipe.seed for recipe in recipes]
     found = template.starts.of_seeds(template.variables, seeds)
-    last = built_values(recipes[-1], template.splits)
-    if all(np.array_equal(rows[-1].numpy(), value) for rows, value in zip(found, last, strict=True)):
+    *before, last = (functools.partial(built_values, one, template.splits, seed) for one, seed in zip(recipes, seeds))
+    checked = last()
+    if all(np.array_equal(rows[-1].numpy(), value) for rows, value in zip(found, checked, strict=True)):
         return found
-    every = [*(built_values(recipe, template.splits) for recipe in recipes[:-1]), last]
+    every = [*(build_one() for build_one in before), checked]
     return [tf.constant(np.stack(rows)) for rows in zip(*every)]
 
 
-def built_values(recipe: Recipe, splits: Splits) -> list[np.ndarray]:
-    """Return the starting values of a recipe's model and augmentation, by building them."""
-    keras.utils.set_random_seed(recipe.seed)
+def built_values(recipe: Recipe, splits: Splits, seed: int) -> list[np.ndarray]:
+    """Return the starting values of a recipe's model and augmentation, by building them after a seed is set."""
+    keras.utils.set_random_seed(seed)
     model = model_of(resolved(recipe, splits)).build()
     _, seeds = augmented(recipe)
     variables = [*model.trainable_variables, *model.non_trainable_variables, *seeds]

@@ -58,7 +58,7 @@ class Population:
         step = MemberStep(recipe, template.model, (template.changed, template.seeds), template.train.batches)
         numbers = {path: tf.constant(row) for path, row in numbers_of(group.recipes, paths).items()}
         self.executor = PopulationExecutor(template.traced, step, numbers, vectorize)
-        self.executor.state = self.start(step, starting_values(template, group.recipes), numbers)
+        self.executor.state = self.start(step, starting_values(template, group.recipes, group.starts), numbers)
         self.own_order = own_order and len({one.seed for one in group.recipes}) > 1
         self.orders = [one.seed for one in group.recipes]
         self.rows = list(range(len(group.recipes)))
@@ -124,6 +124,10 @@ class Population:
             for split in self.template.splits[:2]:
                 Loop(self.template.model, jit=False).evaluate(*split, verbose=0)
         self.checked = True
+
+    def evaluated(self) -> MemberState:
+        """Return the states by which the members that train are evaluated, in the order of `alive`."""
+        return self.executor.shown()
 
     def stopping(self) -> list[int]:
         """Return the members whose patience is over."""

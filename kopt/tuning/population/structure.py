@@ -33,15 +33,18 @@ class Group:
     Attributes:
         places: Their places among all recipes.
         recipes: The recipes.
+        starts: The seed of each one's starting values; empty where that is the recipe's own.
     """
 
     places: tuple[int, ...]
     recipes: tuple[Recipe, ...]
+    starts: tuple[int, ...] = ()
 
     def split(self, most: int) -> "list[Group]":
         """Return groups of at most so many members, as even as it goes."""
         parts = np.array_split(np.arange(len(self.places)), -(-len(self.places) // most))
-        return [Group(tuple(self.places[i] for i in part), tuple(self.recipes[i] for i in part)) for part in parts]
+        fields = self.places, self.recipes, self.starts
+        return [Group(*(tuple(field[i] for i in part if field) for field in fields)) for part in parts]
 
 
 def groups_of(recipes: Sequence[Recipe]) -> list[Group]:

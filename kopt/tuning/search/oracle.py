@@ -87,21 +87,35 @@ class StudyOracle(RecordedOracle):
         self.sampling.know()
         logged = False
         while True:
-            with self.folder.alone():
-                others = self.retries.requeue()
-                more = self.retries.waiting() or self.sampling.has_more()
-                if more and self.wants_more() and not self.time_is_up():
-                    begun = self.retries.ask()
-                    if not self.is_surplus(begun):
-                        return self.begin(begun, tuner_id)
+            trial, others = self.next_trial(tuner_id)
+            if trial is not None:
+                return trial
             if not others or self.time_is_up():
-                if not more:
+                if not self.has_more():
                     log.info(NOTHING_LEFT, len(self.sampling.points.paths()))
                 return keras_tuner.engine.trial.Trial(keras_tuner.HyperParameters(), "", "STOPPED")
             if not logged:
                 log.info("waiting for %d trials that other processes run, for they may be lost", others)
                 logged = True
             time.sleep(WAIT)
+
+    def next_trial(self, tuner_id: str) -> tuple[TrialOfTuner | None, int]:
+        """Begin the next trial, if one can begin now, beside those that this process has begun.
+
+        Returns:
+            The trial or None, and how many trials run that may be lost.
+        """
+        with self.folder.alone():
+            others = self.retries.requeue()
+            if self.has_more() and self.wants_more() and not self.time_is_up():
+                begun = self.retries.ask()
+                if not self.is_surplus(begun):
+                    return self.begin(begun, tuner_id), others
+        return None, others
+
+    def has_more(self) -> bool:
+        """Return whether a trial is queued, or a point is left to be run."""
+        return self.retries.waiting() or self.sampling.has_more()
 
     def wants_more(self) -> bool:
         """Return whether the search is not at its end."""

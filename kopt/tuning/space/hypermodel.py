@@ -76,7 +76,7 @@ class HyperModel(keras_tuner.HyperModel):
         """Build and compile the model for some hyperparameters."""
         value = self.space.fill(hp)
         if isinstance(value, Recipe):
-            return build(value, self._data(value), distribute.strategy(value.devices))
+            return build(value, self.splits_of(value), distribute.strategy(value.devices))
         model = value.build()
         model.compile(Optimizer(Adam()), value.loss(), metrics=value.metrics())
         model.optimizer.build(model.trainable_variables)
@@ -88,7 +88,7 @@ class HyperModel(keras_tuner.HyperModel):
 
     def example(self, hp: HyperParameters) -> tuple[Inputs, ArrayLike]:
         """Return one row of a recipe's data, which shows what training reports."""
-        x, y = self._data(self.space.fill(hp)).train
+        x, y = self.splits_of(self.space.fill(hp)).train
         return x[:1], y[:1]
 
     def require_no_data(self, args: Sequence[FitArgument], given: Mapping[str, FitArgument]) -> None:
@@ -112,12 +112,17 @@ class HyperModel(keras_tuner.HyperModel):
         if not isinstance(recipe, Recipe):
             return model.fit(*args, **kwargs)
         self.require_no_data(args, kwargs)
-        splits = self._data(recipe, kwargs.pop("fold", None))
+        splits = self.splits_of(recipe, kwargs.pop("fold", None))
         verbose = kwargs.pop("verbose", "auto") not in (0, "0")
         return train(recipe, model, splits, verbose=verbose, jit=self.jit, **kwargs)
 
-    def _data(self, recipe: Recipe, fold: FoldOf | None = None) -> Splits:
-        """Return a recipe's data as its network takes them; reuse those of the last trial if they are the same."""
+    def splits_of(self, recipe: Recipe, fold: FoldOf | None = None) -> Splits:
+        """Return a recipe's data as its network takes them; reuse those of the last trial if they are the same.
+
+        Args:
+            recipe: The filled recipe.
+            fold: The fold's index, the number of folds, the seed; None for the recipe's own splits.
+        """
         kind = recipe.data, recipe.model, fold
         if self.last is None or self.last[0] != kind:
             raw = self.splits or recipe.data.load()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 from collections.abc import Iterator, Sequence
 
 import keras
@@ -22,7 +23,7 @@ from kopt.values.checks import require
 from kopt.values.moved_names import moved_names
 from kopt.values.types import CallbackState, KerasCallback, KerasModel, Logs, Objective
 
-__all__ = ["TrialCheckpoint"]
+__all__ = ["TrialCheckpoint", "write_best"]
 __getattr__ = moved_names(
     __name__,
     {
@@ -136,10 +137,7 @@ class TrialCheckpoint(SavedInLoop):
 
     def save_best(self) -> None:
         """Write the weights of the best epoch."""
-        folder = self.progress.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_weights(folder / f"part-{BEST}", overwrite=True)
-        os.replace(folder / f"part-{BEST}", folder / BEST)
+        write_best(self.model, self.progress.folder)
 
     def save(self, epoch: int) -> None:
         """Write the checkpoint before an epoch."""
@@ -173,6 +171,25 @@ class TrialCheckpoint(SavedInLoop):
         self.logs, self.progress.best = state["logs"], state["best"]
         if self.undeclared is not None:
             self.undeclared.restore(state["undeclared"])
+
+
+def write_best(model: KerasModel, folder: pathlib.Path) -> None:
+    """Write the weights of a trial's best epoch, in one atomic step.
+
+    Args:
+        model: The model that has them.
+        folder: The folder of the trial.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_best(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), pathlib.Path(folder))
+        ...     [path.name for path in pathlib.Path(folder).iterdir()]
+        ['checkpoint.weights.h5']
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_weights(folder / f"part-{BEST}", overwrite=True)
+    os.replace(folder / f"part-{BEST}", folder / BEST)
 
 
 def options_of(progress: Progress) -> Options:

@@ -46,6 +46,7 @@ DATA = ("x", "y")
 # Arguments of `Tuner`: name, least value, and whether None is allowed.
 COUNTS = (
     ("max_trials", 1, True),
+    ("population", 2, True),
     ("max_parameters", 1, True),
     ("folds", 1, False),
     ("executions_per_trial", 1, False),
