@@ -27,8 +27,8 @@ class Shampoo(OfTensors):
     statistics + (1 - beta_2) * gradient gradient', from matrix_epsilon * identity on, and P is (statistics +
     matrix_epsilon * their largest eigenvalue) ** (-1 / (2 k)), found anew each `every` updates, the identity before.
     With g the gradient multiplied by all P, and a the step of `graft`: d = g * |a| / |g|. Both have their momentum,
-    m = beta_1 * m + d and n = beta_1 * n + a. From update `start` on, update = -rate * (beta_1 * m + d) when nesterov, else
-    -rate * m; before it, the same of n and a. The decay is decoupled.
+    m = beta_1 * m + d and n = beta_1 * n + a. From update `start` on, update = -rate * (beta_1 * m + d) when nesterov,
+    else -rate * m; before it, the same of n and a. The decay is decoupled.
 
     `graft` says how large an update is: "sgd", a = gradient; "rmsprop", a = gradient / (sqrt(v) + epsilon), with v =
     beta_2 * v + (1 - beta_2) * gradient ** 2; "adagrad", the same with v the sum of squares; "none", a = gradient and
