@@ -19,6 +19,7 @@ class ListOptimizer(keras.optimizers.Optimizer):
     """
 
     state_variables: Sequence[Variable] = ()
+    counters: Sequence[Variable] = ()  # what else `compute` reads and changes, behind the state
     keeps_infinity = False  # whether a gradient that is not finite surely makes parameters or state not finite
 
     def compute(
@@ -40,7 +41,7 @@ class ListOptimizer(keras.optimizers.Optimizer):
         positions = [self._get_variable_index(variable) for _, variable in reduced]
         gradients = [gradient for gradient, _ in reduced]
         parameters = [raw(variable) for variable in self._trainable_variables]
-        state = [raw(variable) for variable in self.state_variables]
+        state = [raw(variable) for variable in (*self.state_variables, *self.counters)]
 
         def on_device(
             _: object,

@@ -104,8 +104,8 @@ class GaLore(Projected):
         epsilon: Added to the root, >= 0.
         weight_decay: The share of a parameter that an update subtracts at rate 1, >= 0.
         rank: The number of singular vectors, >= 1.
-        every: The updates between changes of P, >= 1; one costs an eigendecomposition of (smaller, smaller): of 512 22 ms
-            of a CPU, and 80 times that in XLA.
+        every: The updates between changes of P, >= 1; one costs an eigendecomposition of (smaller, smaller): of 512
+            places 22 ms of a CPU, and 80 times that in XLA.
         scale: The factor of projected steps, >= 0.
 
     Raises:

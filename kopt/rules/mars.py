@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from keras import ops
 
-from kopt.rules.base import Rule, TensorState, cast, missing_share, registry, running_mean
+from kopt.rules.base import Rule, TensorState, cast, count_at, missing_share, registry, running_mean
 from kopt.rules.moments import decayed, positive, require_factors, require_sizes, root_share
 from kopt.rules.norms import length
 from kopt.values.fields import Number
@@ -56,6 +56,7 @@ class MARS(Rule):
     weight_decay: Number = 0.0
     usual_rate = 3e-3
     keeps_infinity = True
+    counts_each = True
 
     def check(self) -> None:
         require_factors(beta_1=self.beta_1, beta_2=self.beta_2)
@@ -69,8 +70,8 @@ class MARS(Rule):
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], list[TensorState]]:
         pairs = [
-            self.update_one(gradient, one, parameter, cast(rate, parameter), count)
-            for gradient, one, parameter in zip(gradients, state, parameters, strict=True)
+            self.update_one(gradient, one, parameter, cast(rate, parameter), count_at(count, place))
+            for place, (gradient, one, parameter) in enumerate(zip(gradients, state, parameters, strict=True))
         ]
         return [update for update, _ in pairs], [one for _, one in pairs]
 

@@ -103,6 +103,11 @@ class Routed(Rule):
         return any(rule.has_evaluation_weights for rule in self.rules())
 
     @property
+    def counts_each(self) -> bool:  # type: ignore[override]
+        """Whether all rules take a count for each parameter."""
+        return all(rule.counts_each for rule in self.rules())
+
+    @property
     def rounding(self) -> float:  # type: ignore[override]
         """How often larger errors of rounding become than those of a formula by element."""
         return max(rule.rounding for rule in self.rules())
@@ -192,7 +197,8 @@ class Part(NamedTuple):
         if not self.positions:
             return {}
         given, before = (among(values, self.positions) for values in (gradients, parameters))
-        found, inner = self.rule.update(given, gathered(state, self.positions), before, rate, count)
+        own = among(count, self.positions) if isinstance(count, list) else count
+        found, inner = self.rule.update(given, gathered(state, self.positions), before, rate, own)
         replace_at(updates, self.positions, found)
         return spread(inner, self.positions, len(parameters))
 

@@ -64,6 +64,27 @@ def test_a_rule_that_starts_from_the_weights_needs_a_built_model(network, points
         network(Optimizer(Anchored(), 0.01), with_input=False).fit(*points, verbose=0)
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        rules.Prodigy(d0=1e-2),
+        rules.DoG(1e-2),
+        rules.Mechanic(rules.Adam()),
+        rules.Lookahead(rules.SkipNonFinite(rules.Adam()), 2),
+    ],
+    ids=repr,
+)
+def test_a_rule_that_takes_the_weights_at_its_first_update_needs_no_built_model(rule, network, points) -> None:
+    found = []
+    for with_input in (True, False):
+        keras.utils.set_random_seed(0)
+        model = network(Optimizer(rule, 0.5), with_input=with_input)
+        model.fit(*points, epochs=2, shuffle=False, verbose=0)
+        found.append(model.get_weights())
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 def test_a_parameter_without_a_gradient_keeps_its_value_and_state() -> None:
     used, unused = keras.Variable(1.0), keras.Variable([1.0, 2.0])
     optimizer = Optimizer(rules.Momentum(), 0.1)
