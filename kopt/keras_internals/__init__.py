@@ -66,6 +66,7 @@ from kopt.keras_internals.numbers import (
     updates_seen,
 )
 from kopt.keras_internals.optimizers import (
+    Added,
     ListOptimizer,
     WrappingOptimizer,
     decay_before_updates,
@@ -105,6 +106,7 @@ from kopt.keras_internals.xla import (
 )
 
 __all__ = [
+    "Added",
     "Kinds",
     "ListOptimizer",
     "LiveFloat",

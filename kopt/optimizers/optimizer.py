@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kopt.keras_internals import ListOptimizer, model_at_work, raw
+from kopt.keras_internals import Added, ListOptimizer, model_at_work, raw
 from kopt.optimizers.packing import Packing, Part
 from kopt.optimizers.refusals import checked, refuse_twice, refuse_without_head
 from kopt.rules import Rule
@@ -142,7 +142,7 @@ class Optimizer(ListOptimizer):
         state: Sequence[Tensor],
         rate: Tensor,
         count: Tensor,
-    ) -> tuple[Sequence[Tensor | None], Sequence[Tensor | None]]:
+    ) -> tuple[Sequence[Tensor | Added | None], Sequence[Tensor | None]]:
         """Return new parameters and state by the rule; None for a parameter without a gradient and for its state.
 
         The rule sees half precision as float32, and a parameter's updates are counted from its first gradient.
@@ -157,7 +157,11 @@ class Optimizer(ListOptimizer):
         before, tensors = self.structured(state), self.packing.pack(values)
         counts = self.counts(given, began, count)
         updates, after = self.rule_at(count).update(self.packing.pack(dense), before, tensors, rate, counts)
-        new = self.packing.unpack([tensor + update for tensor, update in zip(tensors, updates)])
+        # A tensor that is alone is changed in place, unless it is to be rounded after the sum.
+        places = [parts[0].place if len(parts) == 1 else None for parts in self.packing.parts]
+        alone = [place is not None and parameters[place].dtype == values[place].dtype for place in places]
+        changes = zip(alone, tensors, updates)
+        new = self.packing.unpack([Added(two) if one else tensor + two for one, tensor, two in changes])
         kept = [
             leaf if place is None else self.packing.kept(given, place, old, leaf)
             for old, leaf, place in zip(state, keras.tree.flatten(after), self.state_places)

@@ -6,7 +6,7 @@ from string import ascii_lowercase
 
 import tensorflow as tf
 
-from kopt.rules.base import Rule, TensorState, cast, count_at
+from kopt.rules.base import Rule, TensorState, cast, one_by_one
 from kopt.values.types import DType, Nest, Scalar, Tensor
 
 __all__ = ["OfTensors"]
@@ -45,11 +45,8 @@ class OfTensors(Rule):
     def update(
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], list[Nest]]:
-        pairs = [
-            self.update_one(gradient, one, parameter, cast(rate, parameter), known_count(count_at(count, place)))
-            for place, (gradient, one, parameter) in enumerate(zip(gradients, state, parameters, strict=True))
-        ]
-        return [update for update, _ in pairs], [one for _, one in pairs]
+        known = [known_count(one) for one in count] if isinstance(count, list) else known_count(count)
+        return one_by_one(self.update_one, gradients, state, parameters, rate, known)
 
 
 def known_count(count: Scalar) -> Scalar:

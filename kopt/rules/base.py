@@ -1,9 +1,11 @@
 """Rule: a pure function from gradients to updates, over lists of parameters."""
 
+import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, TypeAlias
 
+import tensorflow as tf
 from keras import ops
 
 from kopt.values.fields import Value
@@ -16,6 +18,9 @@ __all__ += ["running_mean"]
 registry: Registry["Rule"] = Registry("rules")
 
 TensorState: TypeAlias = dict[str, Tensor]  # the state of one parameter, by name
+UpdateOne: TypeAlias = Callable[[Tensor, Nest, Tensor, Scalar, Scalar], tuple[Tensor, Nest]]
+
+LARGE = 100_000  # numbers of a tensor that fills a core's cache
 
 
 class Rule(Value):
@@ -99,11 +104,27 @@ class Elementwise(Rule):
     def update(
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], list[TensorState]]:
-        pairs = [
-            self.update_one(gradient, one, parameter, cast(rate, parameter), count_at(count, place))
-            for place, (gradient, one, parameter) in enumerate(zip(gradients, state, parameters, strict=True))
-        ]
-        return [update for update, _ in pairs], [one for _, one in pairs]
+        return one_by_one(self.update_one, gradients, state, parameters, rate, count)
+
+
+def one_by_one(
+    update_one: UpdateOne,
+    gradients: Sequence[Tensor],
+    state: Nest,
+    parameters: Sequence[Tensor],
+    rate: Scalar,
+    count: Scalar,
+) -> tuple[list[Tensor], list[Nest]]:
+    """Update each parameter alone, a large one after the last: what it needs in between then stays in the cache."""
+    updates: list[Tensor] = []
+    after: list[Nest] = []
+    for place, (gradient, one, parameter) in enumerate(zip(gradients, state, parameters, strict=True)):
+        large = after and math.prod(parameter.shape) >= LARGE
+        with tf.control_dependencies(tf.nest.flatten([updates[-1], after[-1]]) if large else []):
+            update, new = update_one(gradient, one, parameter, cast(rate, parameter), count_at(count, place))
+        updates.append(update)
+        after.append(new)
+    return updates, after
 
 
 def count_at(count: Scalar, place: int) -> Scalar:

@@ -17,7 +17,7 @@ from kopt.rules.base import (
     registry,
     running_mean,
 )
-from kopt.rules.moments import positive, require_factors, require_sizes
+from kopt.rules.moments import decayed, positive, require_factors, require_sizes
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Nest, Scalar, Tensor
@@ -103,7 +103,7 @@ class ScheduleFree(Rule):
         updates, each = [], []
         for place, (gradient, one, parameter) in enumerate(zip(gradients, state["each"], parameters, strict=True)):
             step, kept = self.direction(gradient, one, first, count_at(count, place))
-            step = step + parameter * cast(self.weight_decay, parameter)
+            step = decayed(step, parameter, self.weight_decay, -1.0)
             lead = one["lead"]
             updates.append(lead * cast(share, lead) + step * cast(of_step, lead))
             each.append({**kept, "lead": (lead - step * cast(of_lead, lead)) * cast(1 - share, lead)})

@@ -52,6 +52,11 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
         self._classes: dict[str, type[Kind]] = {}
         self._former: dict[str, str] = {}  # the name of an earlier version -> the present one
 
+    @property
+    def member(self) -> str:
+        """The name of the family's members in errors: "rule" of "rules", and "sharpness" of itself."""
+        return self.family if self.family.endswith("ss") else self.family.removesuffix("s")
+
     def register(self, cls: Class) -> Class:
         """Register a class under its snake-case name, and with the serialization if it has a config; a decorator."""
         name, former = snake_case(cls.__name__), former_name(cls.__name__)
@@ -70,7 +75,7 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
         """
         name = self.present(name)
         if name not in self._classes:
-            raise unknown(self.family.rstrip("s"), name, self._classes)
+            raise unknown(self.member, name, self._classes)
         return self._classes[name](*args, **fields)
 
     def present(self, name: str) -> str:
@@ -88,12 +93,12 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
         Raises:
             ValueError: When the text is not such a call, no class has that name, or the class takes other arguments.
         """
-        return self._made(parsed(text, self.family.rstrip("s")), text)
+        return self._made(parsed(text, self.member), text)
 
     def _made(self, call: "Call", text: str) -> Kind:
         """Build a member from a call, after the members among its arguments."""
-        kind = self.family.rstrip("s")
-        call = call._replace(name=self.present(call.name))
+        kind = self.member
+        call = Call(self.present(call.name), call.args, call.fields)
         if call.name in self._classes:
             signature = inspect.signature(self._classes[call.name])
             rule = f"must be called as {call.name}{signature_text(signature)}"

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kopt import rules
 from kopt.optimizers import Optimizer
@@ -124,6 +125,33 @@ def test_small_tensors_are_one_in_memory_and_apart_in_files() -> None:
     other.load_own_variables(store)
     for one, loaded in zip(optimizer.variables, other.variables):
         np.testing.assert_array_equal(one, loaded)
+
+
+def test_large_tensors_are_changed_in_place_one_after_another() -> None:
+    """Two of them and a few small ones, beside the bare rule."""
+    shapes = [(400, 300), (3,), (400, 300), (2, 2)]
+    random = np.random.default_rng(0)
+    values, slopes = ([random.normal(size=shape).astype("float32") for shape in shapes] for _ in range(2))
+    variables, rule = [keras.Variable(value) for value in values], rules.NAdamW()
+    optimizer = Optimizer(rule, 0.1)
+    optimizer.build(variables)
+    update = tf.function(lambda: optimizer.apply(slopes, variables), autograph=False)
+    now, state = [tf.constant(value) for value in values], rule.init(values)
+
+    @tf.function
+    def by_rule(now, state, count):
+        updates, state = rule.update([tf.constant(one) for one in slopes], state, now, tf.constant(0.1), count)
+        return [one + change for one, change in zip(now, updates)], state
+
+    for count in range(1, 4):
+        update()
+        now, state = by_rule(now, state, tf.constant(count, tf.int64))
+    for variable, value in zip(variables, now):
+        np.testing.assert_allclose(variable, value, rtol=1e-6, atol=1e-6)  # TensorFlow puts sums in another order
+    operations = update.get_concrete_function().graph.get_operations()
+    assert sum(one.type == "AssignAddVariableOp" for one in operations) == 2  # the large ones
+    second = next(one for one in operations if one.type == "Square" and one.control_inputs)
+    assert second.inputs[0].shape == (400, 300)
 
 
 @pytest.mark.parametrize(
