@@ -231,7 +231,7 @@ class Optimizer(ListOptimizer):
 
     def save_own_variables(self, store: MutableMapping[str, ArrayLike]) -> None:
         """Write Keras' own variables by position, and the rule's state by name, for each parameter alone."""
-        if np.any(self.began.numpy()):
+        if self.built and np.any(self.began.numpy()):
             store["began"] = self.began.numpy()
         for variable, parts in self._saved():
             value = variable.numpy()
@@ -250,6 +250,9 @@ class Optimizer(ListOptimizer):
         saved = self._saved()
         names = {name for _, parts in saved for name in parts}
         held = set(store.keys()) - {"began"}
+        if all(name.isdecimal() for name in held) and not np.any(store["0"]):  # saved before there was a state
+            saved = [(variable, parts) for variable, parts in saved if held >= parts.keys()]
+            names = held
         require(held == names, "file", f"must hold the state of {self.rule!r}", sorted(store.keys()))
         began = np.asarray(store["began"]) if "began" in store.keys() else np.zeros(self.began.shape)  # noqa: SIM118
         require(began.shape == self.began.shape, "began in the file", "must have a number a parameter", began.shape)
@@ -264,7 +267,7 @@ class Optimizer(ListOptimizer):
 
     def _saved(self) -> list[tuple[Variable, dict[str, Part | None]]]:
         """Return the variables and, by its key in a file, each part of them; None for a variable that is not packed."""
-        state = {id(variable) for variable in (*self.state_variables, self.began)}
+        state = {id(variable) for variable in (*self.state_variables, *self.counters)}
         others = [variable for variable in self.variables if id(variable) not in state]
         found: list[tuple[Variable, dict[str, Part | None]]] = []
         found += [(variable, {str(place): None}) for place, variable in enumerate(others)]

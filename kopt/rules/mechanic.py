@@ -85,7 +85,7 @@ class Mechanic(InFloat32):
     def begin(self, parameters: Sequence[Tensor]) -> Nest:
         zeros = ops.zeros(self.betas, "float64")
         scale = zeros + double(self.first_scale)
-        starts = [one + ops.zeros_like(one) for one in parameters]
+        starts = [ops.copy(one) for one in parameters]
         held = {"reward": zeros, "largest": zeros, "variance": zeros, "scale": scale}
         return {"of": self.of.init(parameters), "start": starts, **held}
 

@@ -79,7 +79,7 @@ class Prodigy(InFloat32):
     def begin(self, parameters: Sequence[Tensor]) -> Nest:
         zeros = ops.zeros_like
         each = [
-            {"momentum": zeros(one), "velocity": zeros(one), "sum": zeros(one), "start": one + zeros(one)}
+            {"momentum": zeros(one), "velocity": zeros(one), "sum": zeros(one), "start": ops.copy(one)}
             for one in parameters
         ]
         return {"each": each, "d": double(self.d0), "d_max": double(self.d0), "numerator": double(0.0)}
@@ -243,7 +243,7 @@ class DoG(InFloat32):
     def begin(self, parameters: Sequence[Tensor]) -> Nest:
         groups = len(parameters) if self.layerwise else 1
         held = {"distance": ops.zeros(groups, "float64"), "total": ops.zeros(groups, "float64")}
-        return {"each": [{"start": one + ops.zeros_like(one)} for one in parameters], **held}
+        return {"each": [{"start": ops.copy(one)} for one in parameters], **held}
 
     def norms(self, squares: Sequence[Tensor]) -> Tensor:
         """Return the sums of squares, of each parameter or of all of them, as a vector."""

@@ -51,8 +51,8 @@ class Routed(Rule):
         rest: The rule for all other parameters.
 
     Raises:
-        ValueError: When there is no route, two routes have one selector, or, at `bind`, a selector chooses nothing or
-            depends on layers.
+        ValueError: When there is no route, two routes have one selector, or, at `bind`, a selector chooses nothing, or
+            nothing that the routes before it leave, or depends on layers.
 
     Example:
         >>> from kopt import rules, select
@@ -122,6 +122,9 @@ class Routed(Rule):
             require(any(found), "selector", "must choose something among the optimizer's variables", route.to)
         last = len(self.routes)
         places = tuple((*at_variable, True).index(True) for at_variable in zip(*held))
+        for place, route in enumerate(self.routes):
+            said = "must choose something that no route before it has"
+            require(place in places, "selector", said, route.to)
         parts = [[variable for variable, at in zip(variables, places) if at == place] for place in range(last + 1)]
         routes = tuple(Route(route.to, route.rule.bind(part)) for route, part in zip(self.routes, parts))
         return BoundRouted(routes, self.rest.bind(parts[last]), places)

@@ -100,10 +100,10 @@ def test_finds_the_minimum_of_a_bowl(rule: Rule) -> None:
 def test_mapped_over_its_numbers_equals_single_rules(rule: Rule) -> None:
     """The law of values: K rules that differ in all their numbers and the rate are one program, in XLA too.
 
-    XLA takes long to compile: a kernel, a bias and a convolution, and the kernel alone where every number is treated
-    alike. The program is traced once for both.
+    XLA takes long to compile: a bias and a convolution, with a kernel where the last one is the model's head, and the
+    bias alone where every number is treated alike. The program is traced once for both.
     """
-    places, steps = (0,) if rule.packs else (0, 1, 3), 2
+    places, steps = (1,) if rule.packs else (0, 1, 3) if rule.needs_model else (1, 3), 2
     rule, found, rate = bound(rule, places), number_paths(rule), rate_of(rule)
     shares = np.linspace(0.7, 1.0, 3)
     numbers = np.array([rate, *(read(rule, path) for path in found)])

@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from kopt import rules
 from kopt.optimizers import Optimizer
+from kopt.optimizers.named import named
+from kopt.optimizers.named import names as named_optimizers
 from kopt.rules import Rule
 
 
@@ -35,6 +37,12 @@ def test_state_is_saved_by_name_and_another_rule_is_refused(network, points, tmp
         other.optimizer.load_own_variables(store)
     for variable, value in zip(other.optimizer.variables, before):
         np.testing.assert_array_equal(variable.numpy(), value)
+    plain = network(Optimizer(rules.GradientDescent(), 0.01))
+    plain.fit(*points, verbose=0)
+    store.clear()
+    plain.optimizer.save_own_variables(store)
+    with pytest.raises(ValueError, match=r"^file must hold the state of Momentum\(\), got "):
+        other.optimizer.load_own_variables(store)
 
 
 def test_mixed_precision_scales_the_loss_and_trains(points) -> None:
@@ -125,6 +133,46 @@ def test_small_tensors_are_one_in_memory_and_apart_in_files() -> None:
     other.load_own_variables(store)
     for one, loaded in zip(optimizer.variables, other.variables):
         np.testing.assert_array_equal(one, loaded)
+
+
+@pytest.mark.parametrize("rule", [rules.Adam(), rules.GradientDescent(), rules.ScheduleFreeAdamW()], ids=repr)
+def test_a_model_is_saved_before_its_optimizer_has_a_state(rule, network, points, tmp_path) -> None:
+    model = network(Optimizer(rule, 0.01))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for one in (model, loaded):
+        one.fit(*points, shuffle=False, verbose=0)
+    for one, other in zip(model.get_weights(), loaded.get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_later_beginning_is_saved_and_files_without_one_are_those_of_before(tmp_path) -> None:
+    early, late = keras.Variable([1.0]), keras.Variable([1.0])
+    optimizer, other, third = (Optimizer(rules.Adam(), 0.1) for _ in range(3))
+    for one in (optimizer, other, third):
+        one.build([early, late])
+    stores: list[dict[str, np.ndarray]] = [{}, {}]
+    optimizer.save_own_variables(stores[0])
+    with pytest.warns(UserWarning, match="Gradients do not exist"):
+        optimizer.apply([keras.ops.ones(1), None])
+    optimizer.save_own_variables(stores[1])
+    assert set(stores[1]) - set(stores[0]) == {"began"} and list(stores[1]["began"]) == [0, 1]
+    other.load_own_variables(stores[1])
+    third.load_own_variables(stores[0])
+    assert list(other.began.numpy()) == [0, 1] and list(third.began.numpy()) == [0, 0]
+    before = late.numpy()
+    other.apply([keras.ops.ones(1), keras.ops.ones(1)])
+    np.testing.assert_allclose(late.numpy(), before - 0.1, rtol=1e-5)  # its first update, which is corrected as such
+
+
+def test_parameters_without_numbers_leave_the_others_as_they_are() -> None:
+    """Of every named optimizer, also where it starts from the weights; without a graph."""
+    for name in sorted(set(named_optimizers()) - {"Muon"}):
+        variables = [keras.Variable(np.zeros((0, 3)), name="kernel"), keras.Variable(np.ones((2, 2)), name="kernel")]
+        optimizer = named(name)()
+        for _ in range(2):
+            optimizer.apply([keras.ops.zeros((0, 3)), keras.ops.ones((2, 2))], variables)
+        assert np.all(np.isfinite(variables[1].numpy())), name
 
 
 def test_large_tensors_are_changed_in_place_one_after_another() -> None:
