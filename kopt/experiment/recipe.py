@@ -20,7 +20,9 @@ from kopt.rules import Adam, Rule
 from kopt.rules import registry as rules
 from kopt.schedules import Cosine, Schedule
 from kopt.training.steps.clips import GradientClip
+from kopt.training.steps.clips import registry as clips
 from kopt.training.steps.sharpness import Sharpness
+from kopt.training.steps.sharpness import registry as sharpness
 from kopt.values.checks import require
 from kopt.values.field_paths import replace
 from kopt.values.fields import Named, Number, Value
@@ -162,8 +164,10 @@ class Command(Value):
 
 
 Given = TypeVar("Given", bound=Command)
-RULE_HELP = (
-    "--rule TEXT takes another update rule, such as momentum or 'lookahead(adam(0.8))'; --rule.* are its fields."
+PARTS: dict[str, Registry] = {"rule": rules, "clip": clips, "sharpness": sharpness}  # what an option names by a text
+PARTS_HELP = (
+    "--rule TEXT takes another update rule, such as momentum or 'lookahead(adam(0.8))'; --rule.* are its fields. "
+    "So do --clip TEXT, as 'global_norm(1.0)', and --sharpness TEXT, as 'sam(0.05)'; none removes them."
 )
 
 
@@ -173,7 +177,8 @@ def command_line(
     """Read a command line with an option for every field of a recipe: `--training.epochs 2 --schedule.rate 0.01`.
 
     `--rule TEXT` takes another update rule, by its name or as code: `--rule "lookahead(adam(0.8))"`; the options
-    `--rule.<field>` are then those of that rule. `--help` lists the fields with their docs; for an unknown field the
+    `--rule.<field>` are then those of that rule. So do `--clip TEXT` and `--sharpness TEXT`, as `"sam(0.05)"`, which
+    `none` removes. `--help` lists the fields with their docs; for an unknown field the
     error names the nearest one. With `--resume` the defaults are the fields of the run that goes on.
 
     Args:
@@ -201,9 +206,9 @@ def command_line(
     """
     args = sys.argv[1:] if args is None else args
     options = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
-    description = "\n\n".join([*([description] if description else []), RULE_HELP])
+    description = "\n\n".join([*([description] if description else []), PARTS_HELP])
     try:
-        default, args = with_rule(resumed(command, args), args)
+        default, args = with_parts(resumed(command, args), args)
         default = replace(default, quick) if "--quick" in args else default
         return tyro.cli(type(command), default=default, args=args, description=description, config=options)
     except ValueError as error:  # the recipe refuses a combination of fields; tyro reports refusals of its parts
@@ -211,18 +216,21 @@ def command_line(
         raise SystemExit(2) from None
 
 
-def with_rule(command: Given, args: Sequence[str]) -> tuple[Given, Sequence[str]]:
-    """Return the defaults with the update rule that `--rule` names, and the other arguments."""
+def with_parts(command: Given, args: Sequence[str]) -> tuple[Given, Sequence[str]]:
+    """Return the defaults with the parts that options such as `--rule TEXT` name, and the other arguments."""
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    options.add_argument("--rule")
+    for name in PARTS:
+        options.add_argument(f"--{name}")
     try:
         given, others = options.parse_known_args(args)
     except argparse.ArgumentError:  # the name is missing, which the parser of all options refuses
         return command, args
-    if given.rule is None:
-        return command, args
-    recipe = replace(command.of, {"rule": rules.parse(given.rule)})
-    return dataclasses.replace(command, of=recipe), others
+    texts = {name: text for name, text in vars(given).items() if text is not None}
+    parts = {
+        name: None if text.lower() == "none" and name != "rule" else PARTS[name].parse(text)
+        for name, text in texts.items()
+    }
+    return dataclasses.replace(command, of=replace(command.of, parts)), others
 
 
 def resumed(command: Given, args: Sequence[str]) -> Given:

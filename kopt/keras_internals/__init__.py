@@ -55,6 +55,7 @@ from kopt.keras_internals.numbers import (
     inner_optimizer,
     install_rate,
     installed_rate,
+    model_at_work,
     optimizers_inside,
     optimizers_of,
     optimizers_within,
@@ -65,6 +66,7 @@ from kopt.keras_internals.numbers import (
     updates_seen,
 )
 from kopt.keras_internals.optimizers import (
+    Added,
     ListOptimizer,
     WrappingOptimizer,
     decay_before_updates,
@@ -105,6 +107,7 @@ from kopt.keras_internals.xla import (
 )
 
 __all__ = [
+    "Added",
     "Starts",
     "starts_recorded",
     "Kinds",
@@ -122,6 +125,7 @@ __all__ = [
     "asked_jit",
     "build",
     "build_optimizer",
+    "model_at_work",
     "called_with",
     "compilable_operations",
     "compiled_loss",

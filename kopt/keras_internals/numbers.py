@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -139,6 +140,22 @@ def rated_optimizers(optimizer: PrivateOptimizer) -> list[PrivateOptimizer]:
     """Return the optimizers that hold learning rates: one, or the members of a MultiOptimizer."""
     inner = inner_optimizer(optimizer)
     return [inner_optimizer(member) for member in inner.optimizers] if hasattr(inner, "optimizers") else [inner]
+
+
+def model_at_work(optimizer: PrivateOptimizer) -> KerasModel | None:
+    """Return the model that an optimizer is being built for: of the calls under way, the innermost with such a model.
+
+    None when no call has one, as where somebody builds the optimizer by hand. Keras tells an optimizer its variables
+    alone, from which nobody sees what else the model has.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        for value in list(frame.f_locals.values()):
+            compiled = isinstance(value, keras.Model) and value.compiled
+            if compiled and any(one is optimizer for one in rated_optimizers(value.optimizer)):
+                return value
+        frame = frame.f_back
+    return None
 
 
 def unknown_weights(optimizer: PrivateOptimizer, weights: Sequence[Variable]) -> list[Variable]:

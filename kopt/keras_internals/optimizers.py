@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -9,6 +10,12 @@ import tensorflow as tf
 from kopt.keras_internals.types import PrivateOptimizer, WeightsStore
 from kopt.values.checks import require
 from kopt.values.types import Annotation, Nest, Scalar, Strategy, Tensor, Variable
+
+
+class Added(NamedTuple):
+    """What is to be added to a parameter in place, where a new value would be another tensor of its size."""
+
+    update: Tensor
 
 
 class ListOptimizer(keras.optimizers.Optimizer):
@@ -19,6 +26,7 @@ class ListOptimizer(keras.optimizers.Optimizer):
     """
 
     state_variables: Sequence[Variable] = ()
+    counters: Sequence[Variable] = ()  # what else `compute` reads and changes, behind the state
     keeps_infinity = False  # whether a gradient that is not finite surely makes parameters or state not finite
 
     def compute(
@@ -28,7 +36,7 @@ class ListOptimizer(keras.optimizers.Optimizer):
         state: Sequence[Variable],
         rate: Scalar,
         count: Tensor,
-    ) -> tuple[Sequence[Tensor | None], Sequence[Tensor | None]]:
+    ) -> tuple[Sequence[Tensor | Added | None], Sequence[Tensor | None]]:
         """Return the new values of parameters and state, None for a value that stays; a gradient may be None."""
         raise NotImplementedError
 
@@ -40,7 +48,7 @@ class ListOptimizer(keras.optimizers.Optimizer):
         positions = [self._get_variable_index(variable) for _, variable in reduced]
         gradients = [gradient for gradient, _ in reduced]
         parameters = [raw(variable) for variable in self._trainable_variables]
-        state = [raw(variable) for variable in self.state_variables]
+        state = [raw(variable) for variable in (*self.state_variables, *self.counters)]
 
         def on_device(
             _: object,
@@ -58,7 +66,9 @@ class ListOptimizer(keras.optimizers.Optimizer):
             old, old_state = ([variable.read_value() for variable in group] for group in (parameters, state))
             new_parameters, new_state = self.compute(by_position, old, old_state, rate, count)
             for variable, new in zip([*parameters, *state], [*new_parameters, *new_state], strict=True):
-                if new is not None:
+                if isinstance(new, Added):
+                    variable.assign_add(new.update, read_value=False)
+                elif new is not None:
                     variable.assign(tf.cast(new, variable.dtype), read_value=False)
 
         def across_replicas(strategy: Strategy, *arguments: Nest) -> None:

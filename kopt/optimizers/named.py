@@ -12,7 +12,7 @@ from kopt.keras_internals import optimizer_arguments
 from kopt.optimizers.optimizer import Optimizer
 from kopt.rules import Rule, registry
 from kopt.schedules import Schedule
-from kopt.values.checks import unknown
+from kopt.values.checks import require, unknown
 from kopt.values.types import Argument
 
 __all__ = ["named", "names"]
@@ -74,6 +74,9 @@ def made(kind: type[Rule]) -> Callable[..., Optimizer]:
                 near = ELSEWHERE.get(name)
                 near = near if near in signature.parameters else None
                 raise unknown(f"argument of {kind.__name__}", name, signature.parameters, near=near)
+        require(len(arguments) < 2, kind.__name__, "must be given all but the learning rate by name", arguments)
+        twice = len(arguments) > 0 and "learning_rate" in given
+        require(not twice, "learning_rate", "must be given once", given.get("learning_rate"))
         bound = signature.bind(*arguments, **given).arguments
         rate = bound.pop("learning_rate", kind.usual_rate)
         rule = kind(**{name: bound.pop(name) for name in fields if name in bound})

@@ -3,20 +3,24 @@
 import logging
 import numbers
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from kopt.keras_internals import ListOptimizer, optimizer_arguments, raw
+from kopt.keras_internals import Added, ListOptimizer, model_at_work, raw
 from kopt.optimizers.packing import Packing, Part
+from kopt.optimizers.refusals import checked, refuse_twice, refuse_without_head
 from kopt.rules import Rule
-from kopt.values.annotations import canonical, conforms, describe
+from kopt.rules.in_float32 import wide
 from kopt.values.checks import require
-from kopt.values.field_paths import bind, number_paths, read
+from kopt.values.field_paths import bind
 from kopt.values.types import ArrayLike, Config, DType, Json, Nest, Scalar, Tensor, Variable
 
 __all__ = ["Optimizer"]
+
+Formula: TypeAlias = Callable[[Nest, Sequence[Tensor]], Sequence[Tensor]]  # of a rule's state and parameters
 
 log = logging.getLogger("kopt")
 
@@ -27,7 +31,8 @@ class Optimizer(ListOptimizer):
 
     parameter + rule.update(gradients, state, parameters, rate, count). It takes the arguments of Keras' optimizers
     (clipping, averaging, accumulation, loss scaling). `.keras` and `.weights.h5` files hold the rule, and its state by
-    name.
+    name. A parameter begins at its first gradient: the rule counts its updates from there. Parameters of half precision
+    have a state of float32, and are rounded after the update.
 
     Args:
         rule: The update rule.
@@ -56,6 +61,7 @@ class Optimizer(ListOptimizer):
     structure: Nest  # of the rule's state
     state_paths: Sequence[tuple[str | int, ...]] = ()
     state_places: Sequence[int | None] = ()  # the position of the tensor that a state variable belongs to
+    began: Variable  # for each parameter the number of updates before its first gradient, or before now
     # 1 more than the number of updates after which the model was given the rule's evaluation weights; 0 without them
     evaluation_shown: Variable | None = None
 
@@ -69,26 +75,20 @@ class Optimizer(ListOptimizer):
             require(0 <= learning_rate < float("inf"), "learning_rate", "must be finite and >= 0", learning_rate)
         super().__init__(learning_rate=learning_rate, **checked(arguments))
         self.rule, self.keeps_infinity = rule, rule.keeps_infinity
-        self.refuse_twice()
+        refuse_twice(self.rule, self.weight_decay, self.use_ema)
         self.live: dict[str, Callable[[Tensor], Tensor]] = {}  # path -> a number as a function of past updates
-
-    def refuse_twice(self) -> None:
-        """Raise ValueError when Keras is to do what the rule does itself: decay weights, or average them."""
-        paths = [path for path in number_paths(self.rule) if path.rpartition(".")[2] == "weight_decay"]
-        own = max((read(self.rule, path) for path in paths), default=0)
-        rule = f"must be None beside the rule's own weight decay of {own:g}"
-        require(not (own and self.weight_decay), "weight_decay", rule, self.weight_decay)
-        averaged = self.use_ema and self.rule.has_evaluation_weights
-        require(not averaged, "use_ema", f"must be False for {self.rule!r}, which averages itself", self.use_ema)
+        self.left_out: set[int] = set()  # the positions of parameters that had no gradient in a traced update
 
     def build(self, variables: Sequence[Variable]) -> None:
         """Make the rule's state for these variables; later calls do nothing."""
         if self.built:
             return
         super().build(variables)
+        refuse_without_head(self.rule, model_at_work(self) if self.rule.needs_model else None, variables)
         self.bound = self.rule.bind(variables)
         shapes, dtypes = [tuple(one.shape) for one in variables], [one.dtype for one in variables]
         self.packing = Packing(shapes, dtypes, self.bound.packs)
+        self.left_out = set()
         with tf.init_scope():
             self.structure = self._start(variables)
             leaves = keras.tree.flatten_with_path(self.structure)
@@ -100,22 +100,28 @@ class Optimizer(ListOptimizer):
                 )
                 for (path, leaf), place in zip(leaves, self.state_places)
             ]
+            self.began = self.add_variable((len(variables),), "zeros", dtype="int64", name="began")
+            self.counters = [self.began]
             if self.bound.has_evaluation_weights:
                 self.evaluation_shown = self.add_variable((), "zeros", dtype="int64", name="evaluation_shown")
 
     def _start(self, variables: Sequence[Variable]) -> Nest:
         """Return the rule's state before the first update."""
         if all(bool(raw(variable).is_initialized()) for variable in variables):
-            return self.bound.init(self.packing.pack([keras.ops.convert_to_tensor(one) for one in variables]))
+            return self.bound.init(self.packing.pack(wide([keras.ops.convert_to_tensor(one) for one in variables])))
         # Keras builds a model without an Input while it traces the first step: its weights have no values yet.
         at_zero, at_one = (
-            self.bound.init(self.packing.pack([like(one.shape, one.dtype) for one in variables]))
+            self.bound.init(self.packing.pack(wide([like(one.shape, one.dtype) for one in variables])))
             for like in (tf.zeros, tf.ones)
         )
-        same = all(bool(tf.reduce_all(a == b)) for a, b in zip(tf.nest.flatten(at_zero), tf.nest.flatten(at_one)))
         rule = f"must be built before it is fitted, for {self.rule!r} starts from its weights"
-        require(same, "model", rule, "an unbuilt one")
+        require(equal(at_zero, at_one) or self._same_after(at_zero, at_one, variables), "model", rule, "an unbuilt one")
         return at_zero
+
+    def _same_after(self, one: Nest, other: Nest, variables: Sequence[Variable]) -> bool:
+        """Return whether the first update makes the same of two states: it takes the weights then."""
+        weights = self.packing.pack(wide([tf.ones(variable.shape, variable.dtype) / 2 for variable in variables]))
+        return equal(*(self.bound.update(weights, state, weights, 0.1, 1) for state in (one, other)))
 
     def _state_variable(self, path: Sequence[str | int], leaf: Tensor, parameter: Variable | None) -> Variable:
         """Make the variable of one tensor of the state, placed like its parameter when it has its shape and dtype."""
@@ -137,36 +143,63 @@ class Optimizer(ListOptimizer):
         rate: Tensor,
         count: Tensor,
         rule: Rule | None = None,
-    ) -> tuple[Sequence[Tensor | None], Sequence[Tensor | None]]:
+    ) -> tuple[Sequence[Tensor | Added | None], Sequence[Tensor | None]]:
         """Return new parameters and state by the rule; None for a parameter without a gradient and for its state.
 
-        A member of a population has a `rule` of its own: the bound one with other numbers.
+        The rule sees half precision as float32, and a parameter's updates are counted from its first gradient. A member
+        of a population has a `rule` of its own: the bound one with other numbers.
         """
+        *state, began = state
         given = [gradient is not None for gradient in gradients]
+        values = wide(parameters)
         dense = [
             tf.zeros_like(parameter) if gradient is None else tf.cast(gradient, parameter.dtype)
-            for gradient, parameter in zip(gradients, parameters)
+            for gradient, parameter in zip(gradients, values)
         ]
-        before, tensors = self.structured(state), self.packing.pack(list(parameters))
-        updates, after = (rule or self.rule_at(count)).update(self.packing.pack(dense), before, tensors, rate, count)
-        new = self.packing.unpack([tensor + update for tensor, update in zip(tensors, updates)])
+        before, tensors = self.structured(state), self.packing.pack(values)
+        counts = self.counts(given, began, count)
+        updates, after = (rule or self.rule_at(count)).update(self.packing.pack(dense), before, tensors, rate, counts)
+        # A tensor that is alone is changed in place, unless it is to be rounded after the sum.
+        places = [parts[0].place if len(parts) == 1 else None for parts in self.packing.parts]
+        alone = [place is not None and parameters[place].dtype == values[place].dtype for place in places]
+        changes = zip(alone, tensors, updates)
+        new = self.packing.unpack([Added(two) if one else tensor + two for one, tensor, two in changes])
         kept = [
             leaf if place is None else self.packing.kept(given, place, old, leaf)
             for old, leaf, place in zip(state, keras.tree.flatten(after), self.state_places)
         ]
-        return [one if there else None for one, there in zip(new, given)], kept
+        begun = None if all(given) else tf.where(tf.constant(given) | (began < count - 1), began, count)
+        return [one if there else None for one, there in zip(new, given)], [*kept, begun]
+
+    def counts(self, given: Sequence[bool], began: Tensor, count: Tensor) -> Scalar:
+        """Return the count of an update, or a list with one for each tensor where a parameter may have begun later."""
+        with tf.init_scope():
+            self.left_out |= set(np.flatnonzero(tf.convert_to_tensor(self.began).numpy()))
+        self.left_out |= {place for place, there in enumerate(given) if not there}
+        # Of tensors side by side each number has a count, which is only worth it where one of them begins.
+        late = [
+            any(one.place in self.left_out and (given[one.place] or len(parts) == 1) for one in parts)
+            for parts in self.packing.parts
+        ]
+        if not self.bound.counts_each or not any(late):
+            return count
+        own = count - began
+        return [self.packing.of_numbers(own, position) if one else count for position, one in enumerate(late)]
 
     def evaluate(
         self, parameters: Sequence[Tensor], state: Sequence[Tensor], count: Tensor, rule: Rule | None = None
     ) -> Sequence[Tensor]:
         """Return the rule's evaluation weights for the parameters and the state after so many updates."""
-        tensors = self.packing.pack(list(parameters))
-        return self.packing.unpack((rule or self.rule_at(count)).evaluate(self.structured(state), tensors))
+        return self._shown((rule or self.rule_at(count)).evaluate, parameters, state)
 
     def restore(self, evaluated: Sequence[Tensor], state: Sequence[Tensor], count: Tensor) -> Sequence[Tensor]:
         """Return the parameters of training that have these evaluation weights after so many updates."""
-        tensors = self.packing.pack(list(evaluated))
-        return self.packing.unpack(self.rule_at(count).restore(self.structured(state), tensors))
+        return self._shown(self.rule_at(count).restore, evaluated, state)
+
+    def _shown(self, formula: Formula, values: Sequence[Tensor], state: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return what `evaluate` or `restore` of the rule makes of values, each in its dtype."""
+        found = self.packing.unpack(list(formula(self.structured(state), self.packing.pack(wide(values)))))
+        return [tf.cast(new, old.dtype) for new, old in zip(found, values)]
 
     @property
     def shows_evaluation(self) -> bool:
@@ -202,6 +235,8 @@ class Optimizer(ListOptimizer):
 
     def save_own_variables(self, store: MutableMapping[str, ArrayLike]) -> None:
         """Write Keras' own variables by position, and the rule's state by name, for each parameter alone."""
+        if self.built and np.any(self.began.numpy()):
+            store["began"] = self.began.numpy()
         for variable, parts in self._saved():
             value = variable.numpy()
             for name, part in parts.items():
@@ -218,7 +253,13 @@ class Optimizer(ListOptimizer):
             return
         saved = self._saved()
         names = {name for _, parts in saved for name in parts}
-        require(set(store.keys()) == names, "file", f"must hold the state of {self.rule!r}", sorted(store.keys()))
+        held = set(store.keys()) - {"began"}
+        if all(name.isdecimal() for name in held) and not np.any(store["0"]):  # saved before there was a state
+            saved = [(variable, parts) for variable, parts in saved if held >= parts.keys()]
+            names = held
+        require(held == names, "file", f"must hold the state of {self.rule!r}", sorted(store.keys()))
+        began = np.asarray(store["began"]) if "began" in store.keys() else np.zeros(self.began.shape)  # noqa: SIM118
+        require(began.shape == self.began.shape, "began in the file", "must have a number a parameter", began.shape)
         for variable, parts in saved:
             values = [np.asarray(store[name]) for name in parts]
             for value, (name, part) in zip(values, parts.items()):
@@ -226,10 +267,11 @@ class Optimizer(ListOptimizer):
                 require(value.shape == shape, f"{name} in the file", f"must have the shape {shape}", value.shape)
             packed = None not in parts.values()
             variable.assign(np.concatenate([value.reshape(-1) for value in values]) if packed else values[0])
+        self.began.assign(began)
 
     def _saved(self) -> list[tuple[Variable, dict[str, Part | None]]]:
         """Return the variables and, by its key in a file, each part of them; None for a variable that is not packed."""
-        state = {id(variable) for variable in self.state_variables}
+        state = {id(variable) for variable in (*self.state_variables, *self.counters)}
         others = [variable for variable in self.variables if id(variable) not in state]
         found: list[tuple[Variable, dict[str, Part | None]]] = []
         found += [(variable, {str(place): None}) for place, variable in enumerate(others)]
@@ -250,19 +292,14 @@ class Optimizer(ListOptimizer):
         return super().from_config({**config, "rule": rule}, custom_objects=custom_objects)
 
 
+def equal(one: Nest, other: Nest) -> bool:
+    """Return whether the tensors of two nests have the same numbers."""
+    return all(bool(tf.reduce_all(a == b)) for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(other)))
+
+
 def named_at(path: Sequence[str | int], place: int | None) -> str:
     """Return the name of a state in files: its path, with the position of a parameter in place of the tensor's."""
     steps = list(path)
     if place is not None:
         steps[next(at for at, step in enumerate(steps) if isinstance(step, int))] = place
     return ".".join(map(str, steps))
-
-
-def checked(arguments: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the arguments of Keras' optimizers; raise ValueError when one is of the wrong kind, which Keras takes."""
-    hints = {name: one.annotation for name, one in optimizer_arguments().items()}
-    found = dict(arguments)
-    for name in set(found) & set(hints):
-        found[name] = canonical(found[name], name, hints[name])
-        require(conforms(found[name], hints[name]), name, f"must be {describe(hints[name])}", found[name])
-    return found

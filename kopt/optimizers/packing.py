@@ -75,6 +75,22 @@ class Packing:
                 found[part.place] = tf.reshape(value, part.shape)
         return [found[place] for place in range(len(found))]
 
+    def of_numbers(self, values: Tensor, position: int) -> Tensor:
+        """Return the value of its parameter for each number of a packed tensor, a scalar for a tensor of one parameter.
+
+        Args:
+            values: A value of each parameter, (parameters,).
+            position: The tensor's.
+
+        Returns:
+            A scalar, or a vector of the tensor's shape.
+        """
+        parts = self.parts[position]
+        if len(parts) == 1:
+            return values[parts[0].place]
+        places = [part.place for part in parts for _ in range(math.prod(part.shape))]
+        return tf.gather(values, tf.constant(places, tf.int32))
+
     def kept(self, given: Sequence[bool], position: int, old: Tensor, new: Tensor) -> Tensor | None:
         """Return the state of a tensor after an update, as it was for the parameters that had no gradient.
 

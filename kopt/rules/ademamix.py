@@ -30,8 +30,9 @@ class AdEMAMix(Elementwise):
         alpha: The weight of the slow running mean, >= 0; 4 to 10 in the paper.
         epsilon: Added to the root after its correction, >= 0.
         weight_decay: The share of a parameter that an update subtracts at rate 1, >= 0.
-        warmup_steps: The updates after which alpha and beta_3 are reached, >= 1; all updates of the training in the
-            paper, which trains unstably without. None: from the first one.
+        warmup_steps: The updates after which alpha and beta_3 are reached, >= 1. None, as by default in the authors'
+            code: from the first one. Give it: the paper sets it to all updates of the training, and is unstable
+            without.
 
     Raises:
         ValueError: When a number is out of range.

@@ -6,7 +6,7 @@ from string import ascii_lowercase
 
 import tensorflow as tf
 
-from kopt.rules.base import Rule, TensorState, cast
+from kopt.rules.base import Rule, TensorState, cast, one_by_one
 from kopt.values.types import DType, Nest, Scalar, Tensor
 
 __all__ = ["OfTensors"]
@@ -23,6 +23,8 @@ class OfTensors(Rule):
         >>> isinstance(SOAP(), OfTensors)
         True
     """
+
+    counts_each = True
 
     @abstractmethod
     def init_one(self, parameter: Tensor) -> Nest:
@@ -43,13 +45,14 @@ class OfTensors(Rule):
     def update(
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], list[Nest]]:
-        known = tf.get_static_value(count)
-        number = count if known is None else int(known)
-        pairs = [
-            self.update_one(gradient, one, parameter, cast(rate, parameter), number)
-            for gradient, one, parameter in zip(gradients, state, parameters, strict=True)
-        ]
-        return [update for update, _ in pairs], [one for _, one in pairs]
+        known = [known_count(one) for one in count] if isinstance(count, list) else known_count(count)
+        return one_by_one(self.update_one, gradients, state, parameters, rate, known)
+
+
+def known_count(count: Scalar) -> Scalar:
+    """Return a count as an int where it is known while a program is traced."""
+    known = tf.get_static_value(count)
+    return count if known is None else int(known)
 
 
 def working_dtype(parameter: Tensor) -> DType:

@@ -1,20 +1,26 @@
 """Rule: a pure function from gradients to updates, over lists of parameters."""
 
+import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, TypeAlias
 
+import tensorflow as tf
 from keras import ops
 
 from kopt.values.fields import Value
 from kopt.values.registry import Registry
 from kopt.values.types import Nest, Scalar, Tensor, Variable
 
-__all__ = ["Elementwise", "Rule", "TensorState", "cast", "missing_share", "registry", "running_mean"]
+__all__ = ["Elementwise", "Rule", "TensorState", "cast", "count_at", "first_count", "missing_share", "registry"]
+__all__ += ["running_mean"]
 
 registry: Registry["Rule"] = Registry("rules")
 
 TensorState: TypeAlias = dict[str, Tensor]  # the state of one parameter, by name
+UpdateOne: TypeAlias = Callable[[Tensor, Nest, Tensor, Scalar, Scalar], tuple[Tensor, Nest]]
+
+LARGE = 100_000  # numbers of a tensor that fills a core's cache
 
 
 class Rule(Value):
@@ -36,7 +42,8 @@ class Rule(Value):
     in_fit = "kopt.optimizers.Optimizer({}) in compile"
     usual_rate: ClassVar[float] = 1e-3  # the learning rate to begin with
     keeps_infinity: ClassVar[bool] = False  # whether a gradient that is not finite makes updates or state not finite
-    needs_model: ClassVar[bool] = False  # whether `bind` must see all of a model's variables
+    needs_model: ClassVar[bool] = False  # whether `bind` takes the last kernel that it sees for the model's head
+    counts_each: ClassVar[bool] = False  # whether `update` takes a list for the count, where parameters begin later
     packs: ClassVar[bool] = False  # whether every number is treated alone, so that tensors may be put side by side
     has_evaluation_weights: ClassVar[bool] = False  # whether `evaluate` returns other weights than those of training
     rounding: ClassVar[float] = 1.0  # how often larger errors of rounding become than those of a formula by element
@@ -60,7 +67,8 @@ class Rule(Value):
             state: The state that `init` or the last `update` returned.
             parameters: The values of the parameters.
             rate: The learning rate, a scalar.
-            count: The number of this update; the first is 1.
+            count: The number of this update; the first is 1. For a rule that `counts_each`, it may be a list with the
+                number for each parameter, counted from its first gradient: a scalar, or a tensor of its shape.
 
         Returns:
             The update to add to each parameter, and the next state.
@@ -78,6 +86,8 @@ class Rule(Value):
 class Elementwise(Rule):
     """A rule for one tensor, applied to each parameter alone; all numbers of a tensor are treated alike."""
 
+    counts_each = True
+
     def init_one(self, parameter: Tensor) -> TensorState:
         """Return the state of one parameter before the first update; empty by default."""
         return {}
@@ -94,11 +104,66 @@ class Elementwise(Rule):
     def update(
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], list[TensorState]]:
-        pairs = [
-            self.update_one(gradient, one, parameter, cast(rate, parameter), count)
-            for gradient, one, parameter in zip(gradients, state, parameters, strict=True)
-        ]
-        return [update for update, _ in pairs], [one for _, one in pairs]
+        return one_by_one(self.update_one, gradients, state, parameters, rate, count)
+
+
+def one_by_one(
+    update_one: UpdateOne,
+    gradients: Sequence[Tensor],
+    state: Nest,
+    parameters: Sequence[Tensor],
+    rate: Scalar,
+    count: Scalar,
+) -> tuple[list[Tensor], list[Nest]]:
+    """Update each parameter alone, a large one after the last: what it needs in between then stays in the cache."""
+    updates: list[Tensor] = []
+    after: list[Nest] = []
+    for place, (gradient, one, parameter) in enumerate(zip(gradients, state, parameters, strict=True)):
+        large = after and math.prod(parameter.shape) >= LARGE
+        with tf.control_dependencies(tf.nest.flatten([updates[-1], after[-1]]) if large else []):
+            update, new = update_one(gradient, one, parameter, cast(rate, parameter), count_at(count, place))
+        updates.append(update)
+        after.append(new)
+    return updates, after
+
+
+def count_at(count: Scalar, place: int) -> Scalar:
+    """Return the number of an update as the parameter at a place counts it.
+
+    Args:
+        count: The count of all parameters, or a list of theirs.
+        place: The parameter's position.
+
+    Returns:
+        The count of the parameter.
+
+    Example:
+        >>> count_at(3, 1), count_at([3, 2], 1)
+        (3, 2)
+
+    Source:
+        PyTorch's optimizers count the updates of each parameter.
+    """
+    return count[place] if isinstance(count, list) else count
+
+
+def first_count(count: Scalar) -> Scalar:
+    """Return the number of an update as the parameter that began first counts it: that of what all share.
+
+    Args:
+        count: The count of all parameters, or a list of theirs.
+
+    Returns:
+        The largest count.
+
+    Example:
+        >>> first_count(3), int(first_count([ops.array(3), ops.array([1, 2])]))
+        (3, 3)
+
+    Source:
+        Folklore.
+    """
+    return ops.max(ops.stack([ops.max(one) for one in count])) if isinstance(count, list) else count
 
 
 def running_mean(mean: Tensor, new: Tensor, beta: Scalar) -> Tensor:

@@ -24,6 +24,8 @@ class InFloat32(Rule):
         tf.float32
     """
 
+    counts_each = True
+
     @abstractmethod
     def begin(self, parameters: Sequence[Tensor]) -> Nest:
         """Return the state before the first update, for parameters of float32 or float64."""

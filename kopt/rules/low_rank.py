@@ -91,6 +91,7 @@ class GaLore(Projected):
     those of the last P; R = G P; m and v are Adam's of R; update = -rate * scale * sqrt(1 - beta_2 ** count) /
     (1 - beta_1 ** count) * m / (sqrt(v) + epsilon) P^T - rate * weight_decay * parameter. The moments stay when P
     changes. Vectors, and matrices whose smaller side is not above `rank`, take Adam's update without `scale`.
+    A gradient that is not finite leaves P as it is, and P is found at the next update when there is none yet.
     For large matrices where state is what a device lacks; 8-bit moments save more with less loss. The usual rate is
     1e-2. State of a float32 matrix: 8 * rank bytes a place of the larger side, 4 * rank a place of the smaller: 3 bytes
     a parameter of a (512, 512) kernel at rank 128. Validation loss after 300 updates on the digits, best of three
@@ -103,7 +104,8 @@ class GaLore(Projected):
         epsilon: Added to the root, >= 0.
         weight_decay: The share of a parameter that an update subtracts at rate 1, >= 0.
         rank: The number of singular vectors, >= 1.
-        every: The updates between changes of P, >= 1; one costs an eigendecomposition of (smaller, smaller).
+        every: The updates between changes of P, >= 1; one costs an eigendecomposition of (smaller, smaller): of 512
+            places 22 ms of a CPU, and 80 times that in XLA.
         scale: The factor of projected steps, >= 0.
 
     Raises:
@@ -126,8 +128,10 @@ class GaLore(Projected):
         return {"projector": tf.zeros((smaller, self.rank), dtype)}
 
     def projected_step(self, matrix: Tensor, state: TensorState, count: Scalar) -> tuple[Tensor, TensorState]:
-        due = (count - 1) % self.every == 0
-        projector = lazily(due, lambda: self.leading(matrix, state["projector"]), state["projector"])
+        last = state["projector"]
+        # Also as long as there is none, after gradients that were not finite.
+        due = ops.logical_or((count - 1) % self.every == 0, tf.reduce_all(last == 0))
+        projector = lazily(due, lambda: self.leading(matrix, last), last)
         step, moments = self.step(matrix @ projector, state)
         back = tf.linalg.matmul(step, projector, transpose_b=True)
         return back * cast(self.scale, back), {**moments, "projector": projector}
@@ -137,10 +141,12 @@ class GaLore(Projected):
 
         An iteration by QR would give their space sooner than the vectors, in whose coordinates Adam works.
         """
-        scaled = tf.math.divide_no_nan(matrix, tf.reduce_max(tf.abs(matrix)))
+        finite = tf.reduce_all(tf.math.is_finite(matrix))  # of others TensorFlow's decomposition is an error
+        known = tf.where(finite, matrix, tf.zeros_like(matrix))
+        scaled = tf.math.divide_no_nan(known, tf.reduce_max(tf.abs(known)))
         vectors = tf.linalg.eigh(tf.linalg.matmul(scaled, scaled, transpose_a=True))[1]
         found = tf.reverse(vectors, [-1])[:, : self.rank]
-        return tf.where(tf.reduce_sum(found * last, 0) < 0, -found, found)
+        return tf.where(finite, tf.where(tf.reduce_sum(found * last, 0) < 0, -found, found), last)
 
 
 @registry.register

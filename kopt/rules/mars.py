@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from keras import ops
 
-from kopt.rules.base import Rule, TensorState, cast, missing_share, registry, running_mean
+from kopt.rules.base import Rule, TensorState, cast, missing_share, one_by_one, registry, running_mean
 from kopt.rules.moments import decayed, positive, require_factors, require_sizes, root_share
 from kopt.rules.norms import length
 from kopt.values.fields import Number
@@ -56,6 +56,7 @@ class MARS(Rule):
     weight_decay: Number = 0.0
     usual_rate = 3e-3
     keeps_infinity = True
+    counts_each = True
 
     def check(self) -> None:
         require_factors(beta_1=self.beta_1, beta_2=self.beta_2)
@@ -68,11 +69,7 @@ class MARS(Rule):
     def update(
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], list[TensorState]]:
-        pairs = [
-            self.update_one(gradient, one, parameter, cast(rate, parameter), count)
-            for gradient, one, parameter in zip(gradients, state, parameters, strict=True)
-        ]
-        return [update for update, _ in pairs], [one for _, one in pairs]
+        return one_by_one(self.update_one, gradients, state, parameters, rate, count)
 
     def corrected(self, gradient: Tensor, previous: Tensor) -> Tensor:
         """Return the corrected gradient, with a norm of 1 at most."""

@@ -5,7 +5,7 @@ from typing import Self
 
 from keras import ops
 
-from kopt.rules.base import cast, double, registry
+from kopt.rules.base import cast, count_at, double, registry
 from kopt.rules.in_float32 import InFloat32
 from kopt.rules.moments import require_sizes
 from kopt.rules.rate_free import at_first
@@ -69,13 +69,23 @@ class Mechanic(InFloat32):
         require(self.floor > 0, "floor", "must be > 0", self.floor)
         require(self.betas >= 1, "betas", "must be >= 1", self.betas)
 
+    @property
+    def needs_model(self) -> bool:  # type: ignore[override]
+        """Whether the wrapped rule's `bind` takes the last kernel that it sees for the model's head."""
+        return self.of.needs_model
+
+    @property
+    def counts_each(self) -> bool:  # type: ignore[override]
+        """Whether the wrapped rule takes a count for each parameter."""
+        return self.of.counts_each
+
     def bind(self, variables: Sequence[Variable]) -> Self:
         return with_field(self, "of", self.of.bind(variables))
 
     def begin(self, parameters: Sequence[Tensor]) -> Nest:
         zeros = ops.zeros(self.betas, "float64")
         scale = zeros + double(self.first_scale)
-        starts = [one + ops.zeros_like(one) for one in parameters]
+        starts = [ops.copy(one) for one in parameters]
         held = {"reward": zeros, "largest": zeros, "variance": zeros, "scale": scale}
         return {"of": self.of.init(parameters), "start": starts, **held}
 
@@ -83,7 +93,10 @@ class Mechanic(InFloat32):
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], Nest]:
         changes, inner = self.of.update(gradients, state["of"], parameters, rate, count)
-        starts = [at_first(count, now, one) for now, one in zip(parameters, state["start"], strict=True)]
+        starts = [
+            at_first(count_at(count, place), now, one)
+            for place, (now, one) in enumerate(zip(parameters, state["start"], strict=True))
+        ]
         scale = ops.sum(state["scale"])
         norms = [ops.sqrt(ops.sum(ops.stack([dot(one, one) for one in some]))) for some in (gradients, parameters)]
         pull = double(self.shrinkage) * scale * norms[0] / (norms[1] + double(self.floor))

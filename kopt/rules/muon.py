@@ -53,15 +53,16 @@ class Muon(Rule):
         scale: How large updates are, "match_rms_adamw" (Moonlight) or "original" (Keller Jordan).
         iterations: Number of iterations, >= 1.
         epsilon: Added to the norm, >= 0.
-        to: The matrices; None for the hidden ones, which needs an optimizer of all the model's variables: name them
-            where the head is frozen or has another optimizer. What it holds of rank 0 and 1 is left to `rest`. A
-            selector by layers must be bound to the model.
+        to: The matrices; None for the hidden ones. Name them where the head is frozen or has another optimizer, which
+            fit refuses without; an optimizer that is built by hand must see the head. What it holds of rank 0 and 1 is
+            left to `rest`. A selector by layers must be bound to the model.
         rest: The rule for all other parameters.
         rest_rate: The learning rate of `rest`, as a ratio to the rate, >= 0.
 
     Raises:
         ValueError: When a number is out of range, or, at `bind`, `to` holds nothing or depends on layers, or is None
-            and there is no kernel but one.
+            and there is no kernel but one; in fit, when `to` is None and the optimizer does not update the model's last
+            kernel.
 
     Example:
         >>> from kopt.training import minimize
@@ -100,6 +101,11 @@ class Muon(Rule):
     def needs_model(self) -> bool:  # type: ignore[override]
         """Whether the hidden matrices are found by what the model's other variables are."""
         return self.to is None
+
+    @property
+    def counts_each(self) -> bool:  # type: ignore[override]
+        """Whether the rest takes a count for each parameter."""
+        return self.rest.counts_each
 
     @property
     def has_evaluation_weights(self) -> bool:  # type: ignore[override]

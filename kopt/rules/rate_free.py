@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from keras import ops
 
-from kopt.rules.base import cast, double, missing_share, registry, running_mean
+from kopt.rules.base import cast, count_at, double, first_count, missing_share, registry, running_mean
 from kopt.rules.in_float32 import InFloat32
 from kopt.rules.moments import require_sizes
 from kopt.values.checks import require
@@ -79,7 +79,7 @@ class Prodigy(InFloat32):
     def begin(self, parameters: Sequence[Tensor]) -> Nest:
         zeros = ops.zeros_like
         each = [
-            {"momentum": zeros(one), "velocity": zeros(one), "sum": zeros(one), "start": one + zeros(one)}
+            {"momentum": zeros(one), "velocity": zeros(one), "sum": zeros(one), "start": ops.copy(one)}
             for one in parameters
         ]
         return {"each": each, "d": double(self.d0), "d_max": double(self.d0), "numerator": double(0.0)}
@@ -91,11 +91,11 @@ class Prodigy(InFloat32):
         beta_3 = ops.sqrt(double(self.beta_2)) if self.beta_3 is None else double(self.beta_3)
         step = d * double(rate)
         if self.corrected:
-            step = step * correction(self.beta_1, self.beta_2, count)
+            step = step * correction(self.beta_1, self.beta_2, first_count(count))
         of_sum = d / d0 * (d if self.safeguard_warmup else step)
         each, inner, size = [], double(0.0), double(0.0)
-        for gradient, one, parameter in zip(gradients, state["each"], parameters, strict=True):
-            start = at_first(count, parameter, one["start"])
+        for place, (gradient, one, parameter) in enumerate(zip(gradients, state["each"], parameters, strict=True)):
+            start = at_first(count_at(count, place), parameter, one["start"])
             inner = inner + total(gradient * (start - parameter))
             sums = one["sum"] * cast(beta_3, gradient) + gradient * cast(of_sum, gradient)
             size = size + total(ops.abs(sums))
@@ -177,7 +177,7 @@ class DAdaptAdam(InFloat32):
         d, root = state["d"], ops.sqrt(double(self.beta_2))
         step = d * double(rate)
         if self.corrected:
-            step = step * correction(self.beta_1, self.beta_2, count)
+            step = step * correction(self.beta_1, self.beta_2, first_count(count))
         each, inner, size, updates = [], double(0.0), double(0.0), []
         for gradient, one in zip(gradients, state["each"], strict=True):
             epsilon, scaled = cast(self.epsilon, gradient), gradient * cast(step, gradient)
@@ -243,7 +243,7 @@ class DoG(InFloat32):
     def begin(self, parameters: Sequence[Tensor]) -> Nest:
         groups = len(parameters) if self.layerwise else 1
         held = {"distance": ops.zeros(groups, "float64"), "total": ops.zeros(groups, "float64")}
-        return {"each": [{"start": one + ops.zeros_like(one)} for one in parameters], **held}
+        return {"each": [{"start": ops.copy(one)} for one in parameters], **held}
 
     def norms(self, squares: Sequence[Tensor]) -> Tensor:
         """Return the sums of squares, of each parameter or of all of them, as a vector."""
@@ -254,10 +254,14 @@ class DoG(InFloat32):
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], Nest]:
         decayed = [one + two * cast(self.weight_decay, two) for one, two in zip(gradients, parameters, strict=True)]
-        starts = [at_first(count, now, one["start"]) for now, one in zip(parameters, state["each"], strict=True)]
+        starts = [
+            at_first(count_at(count, place), now, one["start"])
+            for place, (now, one) in enumerate(zip(parameters, state["each"], strict=True))
+        ]
         moved = ops.sqrt(self.norms([total(ops.square(now - one)) for now, one in zip(parameters, starts)]))
         first = double(self.reps_rel) * (1 + ops.sqrt(self.norms([total(ops.square(one)) for one in starts])))
-        distance = ops.maximum(state["distance"], at_first(count, first, moved))
+        counts = ops.stack(count) if isinstance(count, list) and self.layerwise else first_count(count)
+        distance = ops.maximum(state["distance"], at_first(counts, first, moved))
         sums = state["total"] + self.norms([total(ops.square(one)) for one in decayed])
         rates = double(rate) * distance / ops.sqrt(sums + double(self.epsilon))
         places = range(len(decayed)) if self.layerwise else [0] * len(decayed)

@@ -51,8 +51,8 @@ class Routed(Rule):
         rest: The rule for all other parameters.
 
     Raises:
-        ValueError: When there is no route, two routes have one selector, or, at `bind`, a selector chooses nothing or
-            depends on layers.
+        ValueError: When there is no route, two routes have one selector, or, at `bind`, a selector chooses nothing, or
+            nothing that the routes before it leave, or depends on layers.
 
     Example:
         >>> from kopt import rules, select
@@ -103,6 +103,11 @@ class Routed(Rule):
         return any(rule.has_evaluation_weights for rule in self.rules())
 
     @property
+    def counts_each(self) -> bool:  # type: ignore[override]
+        """Whether all rules take a count for each parameter."""
+        return all(rule.counts_each for rule in self.rules())
+
+    @property
     def rounding(self) -> float:  # type: ignore[override]
         """How often larger errors of rounding become than those of a formula by element."""
         return max(rule.rounding for rule in self.rules())
@@ -117,6 +122,9 @@ class Routed(Rule):
             require(any(found), "selector", "must choose something among the optimizer's variables", route.to)
         last = len(self.routes)
         places = tuple((*at_variable, True).index(True) for at_variable in zip(*held))
+        for place, route in enumerate(self.routes):
+            said = "must choose something that no route before it has"
+            require(place in places, "selector", said, route.to)
         parts = [[variable for variable, at in zip(variables, places) if at == place] for place in range(last + 1)]
         routes = tuple(Route(route.to, route.rule.bind(part)) for route, part in zip(self.routes, parts))
         return BoundRouted(routes, self.rest.bind(parts[last]), places)
@@ -192,7 +200,8 @@ class Part(NamedTuple):
         if not self.positions:
             return {}
         given, before = (among(values, self.positions) for values in (gradients, parameters))
-        found, inner = self.rule.update(given, gathered(state, self.positions), before, rate, count)
+        own = among(count, self.positions) if isinstance(count, list) else count
+        found, inner = self.rule.update(given, gathered(state, self.positions), before, rate, own)
         replace_at(updates, self.positions, found)
         return spread(inner, self.positions, len(parameters))
 

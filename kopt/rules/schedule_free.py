@@ -6,8 +6,18 @@ from collections.abc import Sequence
 
 from keras import ops
 
-from kopt.rules.base import Rule, TensorState, cast, double, missing_share, registry, running_mean
-from kopt.rules.moments import positive, require_factors, require_sizes
+from kopt.rules.base import (
+    Rule,
+    TensorState,
+    cast,
+    count_at,
+    double,
+    first_count,
+    missing_share,
+    registry,
+    running_mean,
+)
+from kopt.rules.moments import decayed, positive, require_factors, require_sizes
 from kopt.values.checks import require
 from kopt.values.fields import Number
 from kopt.values.types import Nest, Scalar, Tensor
@@ -45,6 +55,7 @@ class ScheduleFree(Rule):
     """
 
     has_evaluation_weights = True
+    counts_each = True
 
     weight_decay: Number = dataclasses.field(default=0.0, kw_only=True)
     r: Number = dataclasses.field(default=0.0, kw_only=True)
@@ -69,8 +80,8 @@ class ScheduleFree(Rule):
         return {}
 
     @abstractmethod
-    def direction(self, gradient: Tensor, state: TensorState, count: Scalar) -> tuple[Tensor, TensorState]:
-        """Return the direction of z's step, without decay, and the next state of one parameter."""
+    def direction(self, gradient: Tensor, state: TensorState, count: Scalar, own: Scalar) -> tuple[Tensor, TensorState]:
+        """Return the direction of z's step, without decay, and the next state of one parameter, with its own count."""
 
     def init(self, parameters: Sequence[Tensor]) -> Nest:
         each = [{"lead": ops.zeros_like(one), **self.init_one(one)} for one in parameters]
@@ -79,7 +90,8 @@ class ScheduleFree(Rule):
     def update(
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], Nest]:
-        time = ops.cast(count, "float64")
+        first = first_count(count)
+        time = ops.cast(first, "float64")
         rate = double(rate) * self.factor(time)
         highest = ops.maximum(state["highest_rate"], rate)
         weight = ops.power(time, double(self.r)) * ops.power(highest, double(self.weight_lr_power))
@@ -89,9 +101,9 @@ class ScheduleFree(Rule):
         beta = double(self.share_of_average)
         of_step, of_lead = rate * (beta * (1 - share) - 1), rate * beta
         updates, each = [], []
-        for gradient, one, parameter in zip(gradients, state["each"], parameters, strict=True):
-            step, kept = self.direction(gradient, one, count)
-            step = step + parameter * cast(self.weight_decay, parameter)
+        for place, (gradient, one, parameter) in enumerate(zip(gradients, state["each"], parameters, strict=True)):
+            step, kept = self.direction(gradient, one, first, count_at(count, place))
+            step = decayed(step, parameter, self.weight_decay, -1.0)
             lead = one["lead"]
             updates.append(lead * cast(share, lead) + step * cast(of_step, lead))
             each.append({**kept, "lead": (lead - step * cast(of_lead, lead)) * cast(1 - share, lead)})
@@ -115,9 +127,8 @@ class ScheduleFreeSGD(ScheduleFree):
     As good as a schedule whose length is known, at a rate 10 to 50 times that of plain descent: begin at 1. No schedule
     is needed but a warm-up, which is a number here: the rate is times min(1, count / warmup).
 
-    x is what evaluation and files must see: Loop, `kopt.fit` and recipes show it by themselves, and in `model.fit`
-    `callbacks.RuleWeights()` does. BatchNormalization's statistics are those of y: compute them anew by
-    `RuleWeights(statistics=x_train)`.
+    x is what evaluation and files must see: Loop, `kopt.fit` and recipes show it, and `callbacks.RuleWeights()` does in
+    `model.fit`; `RuleWeights(statistics=x_train)` computes BatchNormalization's statistics, those of y, anew for it.
 
     Args:
         momentum: The share of the average x in the parameters of training, in (0, 1).
@@ -155,7 +166,7 @@ class ScheduleFreeSGD(ScheduleFree):
     def factor(self, count: Tensor) -> Tensor:
         return rise(count, self.warmup)
 
-    def direction(self, gradient: Tensor, state: TensorState, count: Scalar) -> tuple[Tensor, TensorState]:
+    def direction(self, gradient: Tensor, state: TensorState, count: Scalar, own: Scalar) -> tuple[Tensor, TensorState]:
         return gradient, {}
 
 
@@ -169,9 +180,8 @@ class ScheduleFreeAdamW(ScheduleFree):
     For training whose length is not known before. The usual rate is 2.5e-3, 1 to 10 times that of AdamW, with a warm-up
     of some 5 % of the updates and no schedule; beta_1 of 0.95 or 0.98 in long training.
 
-    x is what evaluation and files must see: Loop, `kopt.fit` and recipes show it by themselves, and in `model.fit`
-    `callbacks.RuleWeights()` does. BatchNormalization's statistics are those of y: compute them anew by
-    `RuleWeights(statistics=x_train)`.
+    x is what evaluation and files must see: Loop, `kopt.fit` and recipes show it, and `callbacks.RuleWeights()` does in
+    `model.fit`; `RuleWeights(statistics=x_train)` computes BatchNormalization's statistics, those of y, anew for it.
 
     Keras' own ScheduleFreeAdamW is another algorithm on TensorFlow: it is 3.6e-2 from the authors' after 30 steps, its
     decay never reaches z, and it has no evaluation weights. This one is within 1e-5 of the authors' package.
@@ -207,9 +217,9 @@ class ScheduleFreeAdamW(ScheduleFree):
 
     def check(self) -> None:
         super().check()
-        require_adaptive(self.beta_1, self.epsilon)
+        require(0 < self.beta_1 < 1, "beta_1", "must be in (0, 1)", self.beta_1)
         require_factors(beta_2=self.beta_2)
-        require_sizes(warmup=self.warmup)
+        require_sizes(epsilon=self.epsilon, warmup=self.warmup)
 
     @property
     def share_of_average(self) -> Scalar:
@@ -221,9 +231,9 @@ class ScheduleFreeAdamW(ScheduleFree):
     def init_one(self, parameter: Tensor) -> TensorState:
         return {"velocity": ops.zeros_like(parameter)}
 
-    def direction(self, gradient: Tensor, state: TensorState, count: Scalar) -> tuple[Tensor, TensorState]:
+    def direction(self, gradient: Tensor, state: TensorState, count: Scalar, own: Scalar) -> tuple[Tensor, TensorState]:
         velocity = running_mean(state["velocity"], ops.square(gradient), self.beta_2)
-        size = ops.sqrt(velocity / cast(missing_share(self.beta_2, count), velocity))
+        size = ops.sqrt(velocity / cast(missing_share(self.beta_2, own), velocity))
         return gradient / (size + positive(self.epsilon, gradient)), {"velocity": velocity}
 
 
@@ -236,9 +246,8 @@ class ScheduleFreeRAdam(ScheduleFree):
     n = m - 2 * count * beta_2 ** count / (1 - beta_2 ** count). While n <= 4, for some 5 updates, only v is computed;
     with `silent=False` the step is the gradient then. The usual rate is 2.5e-3.
 
-    x is what evaluation and files must see: Loop, `kopt.fit` and recipes show it by themselves, and in `model.fit`
-    `callbacks.RuleWeights()` does. BatchNormalization's statistics are those of y: compute them anew by
-    `RuleWeights(statistics=x_train)`.
+    x is what evaluation and files must see: Loop, `kopt.fit` and recipes show it, and `callbacks.RuleWeights()` does in
+    `model.fit`; `RuleWeights(statistics=x_train)` computes BatchNormalization's statistics, those of y, anew for it.
 
     Args:
         beta_1: The share of the average x in the parameters of training, in (0, 1).
@@ -271,8 +280,9 @@ class ScheduleFreeRAdam(ScheduleFree):
 
     def check(self) -> None:
         super().check()
-        require_adaptive(self.beta_1, self.epsilon)
+        require(0 < self.beta_1 < 1, "beta_1", "must be in (0, 1)", self.beta_1)
         require(0.6 < self.beta_2 < 1, "beta_2", "must be in (0.6, 1)", self.beta_2)
+        require_sizes(epsilon=self.epsilon)
 
     @property
     def share_of_average(self) -> Scalar:
@@ -295,17 +305,11 @@ class ScheduleFreeRAdam(ScheduleFree):
     def init_one(self, parameter: Tensor) -> TensorState:
         return {"velocity": ops.zeros_like(parameter)}
 
-    def direction(self, gradient: Tensor, state: TensorState, count: Scalar) -> tuple[Tensor, TensorState]:
+    def direction(self, gradient: Tensor, state: TensorState, count: Scalar, own: Scalar) -> tuple[Tensor, TensorState]:
         velocity = running_mean(state["velocity"], ops.square(gradient), self.beta_2)
-        size = ops.sqrt(velocity / cast(missing_share(self.beta_2, count), velocity))
+        size = ops.sqrt(velocity / cast(missing_share(self.beta_2, own), velocity))
         scaled = gradient / (size + positive(self.epsilon, gradient))
         return ops.where(self.length(count) > 4, scaled, gradient), {"velocity": velocity}
-
-
-def require_adaptive(beta_1: float, epsilon: float) -> None:
-    """Raise ValueError when a number of an adaptive rule is out of range."""
-    require(0 < beta_1 < 1, "beta_1", "must be in (0, 1)", beta_1)
-    require(epsilon >= 0, "epsilon", "must be >= 0", epsilon)
 
 
 def rise(count: Tensor, warmup: Scalar) -> Tensor:

@@ -26,12 +26,13 @@ class Shampoo(OfTensors):
     A tensor of k axes is cut into blocks of at most `block` along each. For each axis of a block, statistics = beta_2 *
     statistics + (1 - beta_2) * gradient gradient', from matrix_epsilon * identity on, and P is (statistics +
     matrix_epsilon * their largest eigenvalue) ** (-1 / (2 k)), found anew each `every` updates, the identity before.
-    With g the gradient multiplied by all P, and a its size by `graft`: d = g * |a| / |g|; m = beta_1 * m + d; update =
-    -rate * (beta_1 * m + d) when nesterov, else -rate * m. Up to update `start` - 1, d = a. The decay is decoupled.
+    With g the gradient multiplied by all P, and a the step of `graft`: d = g * |a| / |g|. Both have their momentum,
+    m = beta_1 * m + d and n = beta_1 * n + a. From update `start` on, update = -rate * (beta_1 * m + d) when nesterov,
+    else -rate * m; before it, the same of n and a. The decay is decoupled.
 
     `graft` says how large an update is: "sgd", a = gradient; "rmsprop", a = gradient / (sqrt(v) + epsilon), with v =
-    beta_2 * v + (1 - beta_2) * gradient ** 2; "adagrad", the same with v the sum of squares; "none", the size of g.
-    What has less than two axes, or one longer than `largest`, has d = a.
+    beta_2 * v + (1 - beta_2) * gradient ** 2; "adagrad", the same with v the sum of squares; "none", a = gradient and
+    d = g. What has less than two axes, or one longer than `largest`, has d = a.
 
     Use it for matrices and convolutions; it needs less updates than Adam. The usual rate is 0.01 with "sgd", 1e-3 with
     "rmsprop". Roots cost about 100 products of each matrix once each `every` updates. A gradient whose squares overflow

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from kopt.rules.base import cast, registry
+from kopt.rules.base import cast, count_at, registry
 from kopt.rules.norms import length
 from kopt.rules.wrapping import Wrapper
 from kopt.values.checks import require
@@ -67,10 +67,11 @@ class Lookahead(Wrapper):
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], Nest]:
         updates, inner = self.of.update(gradients, state["of"], parameters, rate, count)
-        at_end = ops.equal(ops.mod(ops.cast(count, "int32"), self.sync_every), 0)
         found, new_slow = [], []
-        for update, parameter, past in zip(updates, parameters, state["slow"], strict=True):
-            slow = ops.where(ops.equal(count, 1), parameter, past)  # weights may be set after `init`
+        for place, (update, parameter, past) in enumerate(zip(updates, parameters, state["slow"], strict=True)):
+            own = count_at(count, place)
+            at_end = ops.equal(ops.mod(ops.cast(own, "int32"), self.sync_every), 0)
+            slow = ops.where(ops.equal(own, 1), parameter, past)  # weights may be set after `init`
             back = cast(1 - self.share, parameter) * (parameter - slow + update)  # 0 at share 1, to the bit
             found.append(ops.where(at_end, update - back, update))
             new_slow.append(ops.where(at_end, parameter + (update - back), slow))
@@ -202,7 +203,8 @@ class SkipNonFinite(Wrapper):
     """
 
     def init(self, parameters: Sequence[Tensor]) -> Nest:
-        return {"of": self.of.init(parameters), "skipped": ops.zeros((), "int32")}
+        missed = ops.zeros(len(parameters), "int32")  # what each parameter has missed since it began
+        return {"of": self.of.init(parameters), "skipped": ops.zeros((), "int32"), "missed": missed}
 
     def inner(self, state: Nest) -> Nest:
         return state["of"]
@@ -210,10 +212,17 @@ class SkipNonFinite(Wrapper):
     def update(
         self, gradients: Sequence[Tensor], state: Nest, parameters: Sequence[Tensor], rate: Scalar, count: Scalar
     ) -> tuple[list[Tensor], Nest]:
-        done = ops.cast(count, "int32") - state["skipped"]
+        missed = state["missed"]
+        if isinstance(count, list):  # a parameter that began later has missed no update before
+            own = ops.stack([ops.cast(one, "int32") for one in count])
+            missed = ops.where(own == 1, 0, missed)
+            done = ops.unstack(own - missed, len(count))
+        else:
+            done = ops.cast(count, "int32") - state["skipped"]
         updates, inner = self.of.update(gradients, state["of"], parameters, rate, done)
         finite = ops.all(ops.stack([ops.all(ops.isfinite(one)) for one in (*gradients, *updates)]))
         pairs = zip(keras.tree.flatten(inner), keras.tree.flatten(state["of"]), strict=True)
         kept = keras.tree.pack_sequence_as(inner, [ops.where(finite, new, old) for new, old in pairs])
-        skipped = state["skipped"] + ops.cast(ops.logical_not(finite), "int32")
-        return [ops.where(finite, one, ops.zeros_like(one)) for one in updates], {"of": kept, "skipped": skipped}
+        more = ops.cast(ops.logical_not(finite), "int32")
+        after = {"of": kept, "skipped": state["skipped"] + more, "missed": missed + more}
+        return [ops.where(finite, one, ops.zeros_like(one)) for one in updates], after

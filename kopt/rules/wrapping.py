@@ -38,8 +38,13 @@ class Wrapper(Rule):
 
     @property
     def needs_model(self) -> bool:  # type: ignore[override]
-        """Whether the wrapped rule's `bind` must see all of a model's variables."""
+        """Whether the wrapped rule's `bind` takes the last kernel that it sees for the model's head."""
         return self.of.needs_model
+
+    @property
+    def counts_each(self) -> bool:  # type: ignore[override]
+        """Whether the wrapped rule takes a count for each parameter."""
+        return self.of.counts_each
 
     @property
     def has_evaluation_weights(self) -> bool:  # type: ignore[override]

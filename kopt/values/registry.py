@@ -8,6 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from kopt.values import serialization
 from kopt.values.checks import require, shown, unknown
+from kopt.values.deprecation import warn_moved
 from kopt.values.types import FieldValue
 
 __all__ = ["Registry"]
@@ -17,7 +18,15 @@ Class = TypeVar("Class", bound=type)
 
 
 def snake_case(name: str) -> str:
-    """Turn a class name into the name that users type: `OneCycle` -> `one_cycle`, `AdamW` -> `adamw`."""
+    """Turn a class name into the name that users type: `OneCycle` -> `one_cycle`, `SignSGD` -> `sign_sgd`.
+
+    What stands behind a syllable stays with it: `AdamW` -> `adamw`, `AdEMAMix` -> `ademamix`.
+    """
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z0-9])|(?<=[a-z]{3})(?=[A-Z]{2})", "_", name).lower()
+
+
+def former_name(name: str) -> str:
+    """Return the name that kopt 0.1 gave a class, which left capitals in a row with the word before them."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z0-9])", "_", name).lower()
 
 
@@ -41,10 +50,19 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
     def __init__(self, family: str):
         self.family = family
         self._classes: dict[str, type[Kind]] = {}
+        self._former: dict[str, str] = {}  # the name of an earlier version -> the present one
+
+    @property
+    def member(self) -> str:
+        """The name of the family's members in errors: "rule" of "rules", and "sharpness" of itself."""
+        return self.family if self.family.endswith("ss") else self.family.removesuffix("s")
 
     def register(self, cls: Class) -> Class:
         """Register a class under its snake-case name, and with the serialization if it has a config; a decorator."""
-        self._classes[snake_case(cls.__name__)] = cls
+        name, former = snake_case(cls.__name__), former_name(cls.__name__)
+        self._classes[name] = cls
+        if former != name:
+            self._former[former] = name
         if hasattr(cls, "get_config"):
             serialization.register(cls, f"kopt.{self.family}")
         return cls
@@ -55,9 +73,17 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
         Raises:
             ValueError: When no class has that name; the error names the nearest one.
         """
+        name = self.present(name)
         if name not in self._classes:
-            raise unknown(self.family.rstrip("s"), name, self._classes)
+            raise unknown(self.member, name, self._classes)
         return self._classes[name](*args, **fields)
+
+    def present(self, name: str) -> str:
+        """Return the present name for one of an earlier version, with a `DeprecationWarning`; others as they are."""
+        if name in self._former and name not in self._classes:
+            warn_moved(f"the name {name!r} in {self.family}", repr(self._former[name]), stacklevel=3)
+            return self._former[name]
+        return name
 
     def parse(self, text: str) -> Kind:
         """Build a member from a text that reads as its code does: "l2(1e-4)", "step(0.1, every=5)", or its name alone.
@@ -67,11 +93,12 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
         Raises:
             ValueError: When the text is not such a call, no class has that name, or the class takes other arguments.
         """
-        return self._made(parsed(text, self.family.rstrip("s")), text)
+        return self._made(parsed(text, self.member), text)
 
     def _made(self, call: "Call", text: str) -> Kind:
         """Build a member from a call, after the members among its arguments."""
-        kind = self.family.rstrip("s")
+        kind = self.member
+        call = Call(self.present(call.name), call.args, call.fields)
         if call.name in self._classes:
             signature = inspect.signature(self._classes[call.name])
             rule = f"must be called as {call.name}{signature_text(signature)}"
@@ -81,7 +108,7 @@ class Registry(Mapping[str, type[Kind]], Generic[Kind]):
         return self.make(call.name, *args, **fields)
 
     def __getitem__(self, name: str) -> type[Kind]:
-        return self._classes[name]
+        return self._classes[self.present(name)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._classes)

@@ -67,6 +67,15 @@ def test_an_unknown_argument_names_the_nearest(name: str) -> None:
             make(**{wrong: 1.0})
 
 
+@every_name
+def test_all_but_the_rate_is_given_by_name_and_once(name: str) -> None:
+    make = getattr(optimizers, name)
+    with pytest.raises(ValueError, match=rf"^{name} must be given all but the learning rate by name, got \(0.1, 0.9\)"):
+        make(0.1, 0.9)
+    with pytest.raises(ValueError, match=r"^learning_rate must be given once, got 0.2\.$"):
+        make(0.1, learning_rate=0.2)
+
+
 @pytest.mark.parametrize("name", sorted(set(KINDS) - set(NAMED)))
 def test_a_rule_that_needs_an_argument_says_what_to_write(name: str) -> None:
     with pytest.raises(AttributeError, match=rf"use kopt.optimizers.Optimizer\(kopt.rules.{name}\(.+\), learning_rate"):

@@ -36,7 +36,9 @@ def undecayed(rule: Rule) -> Rule:
     return replace(rule, dict.fromkeys(decays, 0.0))
 
 
-FIRST = {type(rule): rule for rule in reversed(RULES)}  # the first example of each class
+# The first example of each class of which a MultiOptimizer may have the towers' weights alone.
+FIRST = {type(rule): rule for rule in reversed(RULES) if not rule.needs_model}
+assert set(FIRST) == set(map(type, RULES))
 TRAINED = [undecayed(rule) for rule in reversed(FIRST.values())]
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from kopt import augment, callbacks, schedules
 from kopt.state import training_variables
-from kopt.training import Loop, TrainStep
+from kopt.training import Loop, TrainStep, sharpness
 from kopt.training.checkpoint.callback import Checkpoint
 from kopt.training.checkpoint.callback_states import states_of
 
@@ -217,6 +217,14 @@ def a_py_dataset(fits: Fits) -> None:
 def micro_batches(fits: Fits) -> None:
     model = network(keras.layers.BatchNormalization())
     fits(model, *points(), batch_size=BATCH, loop={"step": TrainStep(model, micro_batches=2)}, callbacks=[Watching()])
+
+
+@training
+def sharpness_of_two_gradients(fits: Fits) -> None:
+    """The dropout of both is one, drawn from seeds that a kill must not move."""
+    model = network(keras.layers.BatchNormalization())
+    step = TrainStep(model, sharpness=sharpness.ASAM(0.5))
+    fits(model, *points(), batch_size=BATCH, loop={"step": step}, callbacks=[Watching()])
 
 
 @training

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kopt.rules import Rule
+from kopt.rules.in_float32 import wide
 from kopt.schedules import Constant, Schedule
 from kopt.values.checks import require
 from kopt.values.types import Nest, Tensor, Variable
@@ -106,18 +107,18 @@ def descend(
         ]
         for place, gradient in enumerate(gradients):
             require(gradient is not None, "loss", f"must depend on parameter {place} (counted from 0)", "no gradient")
-        values = [variable.read_value() for variable in variables]
-        updates, state = rule.update(gradients, state, values, schedule(step), step + 1)
+        values = wide([variable.read_value() for variable in variables])
+        updates, state = rule.update(wide(gradients), state, values, schedule(step), step + 1)
         for variable, old, change in zip(variables, values, updates):
-            variable.assign(old + change)
+            variable.assign(tf.cast(old + change, variable.dtype))
         return step + 1, state, losses.write(step, tf.cast(value, "float32"))
 
-    state = rule.init([variable.read_value() for variable in variables])
+    state = rule.init(wide([variable.read_value() for variable in variables]))
     losses = tf.TensorArray("float32", steps)
     _, state, losses = tf.while_loop(lambda step, *_: step < steps, update, (tf.constant(0), state, losses))
-    found = rule.evaluate(state, [variable.read_value() for variable in variables])
+    found = rule.evaluate(state, wide([variable.read_value() for variable in variables]))
     for variable, value in zip(variables, found):
-        variable.assign(value)
+        variable.assign(tf.cast(value, variable.dtype))
     return losses.stack()
 
 

@@ -12,6 +12,7 @@ from kopt import keras_internals as internals
 from kopt import select
 from kopt.callbacks.averaging import EMA
 from kopt.experiment.recipe import Recipe
+from kopt.keras_internals import Added
 from kopt.optimizers import Optimizer
 from kopt.regularizers import Regularizer
 from kopt.regularizers.places import PenaltyPlace, places
@@ -182,11 +183,13 @@ class MemberStep:
         weights, slots = self.optimizer.compute(
             at_places(there, given, len(gradients)),
             state.weights,
-            state.slots,
+            [*state.slots, tf.zeros([len(self.weights)], "int64")],  # each has a gradient in all updates, or in none
             self.rate(numbers, state.updates),
             state.updates + 1,
             self.rule(numbers),
         )
+        *slots, _ = slots
+        weights = [old + new.update if isinstance(new, Added) else new for new, old in zip(weights, state.weights)]
         weights = [
             old if new is None else tf.where(finite, constrained(variable, tf.cast(new, old.dtype)), old)
             for variable, new, old in zip(self.weights, weights, state.weights)

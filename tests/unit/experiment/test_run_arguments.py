@@ -11,6 +11,8 @@ import tensorflow as tf
 import kopt
 from kopt import data, models, schedules
 from kopt.callbacks import EMA, LearningRate
+from kopt.training import clips, sharpness
+from kopt.values import replace
 
 RECIPE = kopt.Recipe(
     "mine", data.Digits(examples=100), model=models.MLP(units=(8,), scale=1 / 16), training=kopt.Training(epochs=4)
@@ -119,3 +121,29 @@ def test_a_rule_of_the_command_line_that_cannot_be_is_refused(text: str, message
         kopt.command_line(kopt.Command(kopt.Recipe("mine", kopt.data.Digits())), quick={}, args=["--rule", text])
     assert caught.value.code == 2
     assert re.search(rf"^error: {message}", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("args", "found"),
+    [
+        (["--sharpness", "sam(0.1)"], sharpness.SAM(0.1)),
+        (["--sharpness", "asam", "--sharpness.rho", "0.7"], sharpness.ASAM(0.7)),
+        (["--sharpness=None"], None),
+        (["--sharpness.rho", "0.2"], sharpness.SAM(0.2)),
+        ([], sharpness.SAM(0.05)),
+    ],
+)
+def test_the_command_line_takes_a_sharpness_and_its_fields(args: list[str], found) -> None:
+    recipe = replace(RECIPE, {"sharpness": sharpness.SAM(0.05), "clip": clips.ClipValue(1.0)})
+    read = kopt.command_line(kopt.Command(recipe), quick={}, args=[*args, "--clip", "global_norm(2.0)"]).of
+    assert read.sharpness == found and read.clip == clips.GlobalNorm(2.0)
+
+
+def test_a_sharpness_that_cannot_be_is_refused(capsys) -> None:
+    for text, said in (
+        ("sm", "sharpness must be one of .*, got 'sm' .did you mean 'sam'"),
+        ("sam(-1)", "rho must be > 0"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            kopt.command_line(kopt.Command(RECIPE), quick={}, args=["--sharpness", text])
+        assert caught.value.code == 2 and re.search(f"^error: {said}", capsys.readouterr().err)

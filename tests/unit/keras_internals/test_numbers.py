@@ -8,6 +8,28 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 
 
+def test_the_model_at_work_is_that_of_the_calls_under_way() -> None:
+    """In Keras' fit, where the optimizer is built; nobody's where it is built by hand."""
+    found = []
+
+    class Asking(keras.optimizers.SGD):
+        def build(self, variables):
+            found.append(internals.model_at_work(self))
+            super().build(variables)
+
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.LossScaleOptimizer(Asking()), "mse")
+    model.fit(np.ones((1, 1)), np.ones((1, 1)), verbose=0)
+    assert len(found) > 0 and all(one is model for one in found)
+
+    def by_hand() -> None:
+        Asking().build([keras.Variable(1.0)])
+
+    found.clear()
+    by_hand()
+    assert found == [None]
+
+
 def test_a_built_optimizer_knows_its_weights(network) -> None:
     one, other = network("adam"), network(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()))
     assert not internals.unknown_weights(one.optimizer, other.trainable_weights)

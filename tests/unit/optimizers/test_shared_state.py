@@ -6,7 +6,16 @@ import pytest
 import tensorflow as tf
 
 from kopt.optimizers import Optimizer
-from kopt.rules import DAdaptAdam, DoG, GradientDescent, Mechanic, Prodigy, Rule
+from kopt.rules import (
+    DAdaptAdam,
+    DoG,
+    GradientDescent,
+    Mechanic,
+    Prodigy,
+    Rule,
+    ScheduleFreeAdamW,
+    ScheduleFreeRAdam,
+)
 from kopt.training import Loop
 
 RULES = [
@@ -48,6 +57,46 @@ def test_a_weight_without_gradients_changes_nothing_of_the_others(rule: Rule) ->
 def test_the_start_is_where_the_first_update_finds_the_weights(rule: Rule) -> None:
     fresh = updated(rule, [np.array([1.0, 2.0])])
     np.testing.assert_array_equal(updated(rule, [np.array([1.0, 2.0])], built=[np.array([50.0, -7.0])]), fresh)
+
+
+@every_rule
+def test_a_weight_whose_gradients_come_later_starts_where_the_first_one_finds_it(rule: Rule) -> None:
+    """It may be set until then; and it moves as one that had gradients of 0, which change no number of the others."""
+
+    def trained(built: list[float], before: list[float] | None) -> list[np.ndarray]:
+        early, late = keras.Variable([0.5, -0.5]), keras.Variable(built)
+        optimizer = Optimizer(rule, 1.0)
+        optimizer.build([early, late])
+        late.assign([1.0, 2.0])
+        for update in range(6):
+            gradients = [2 * (keras.ops.convert_to_tensor(one) - 3) for one in (early, late)]
+            if update < 3 and before is None:
+                with pytest.warns(UserWarning, match="Gradients do not exist"):
+                    optimizer.apply([gradients[0], None])
+            else:
+                optimizer.apply([gradients[0], keras.ops.zeros(2) if update < 3 else gradients[1]])
+        return [early.numpy(), late.numpy()]
+
+    usual, moved, zeros = trained([1.0, 2.0], None), trained([70.0, -9.0], None), trained([1.0, 2.0], [0.0, 0.0])
+    for one, other, third in zip(usual, moved, zeros):
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, third, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rule", [ScheduleFreeAdamW(), ScheduleFreeRAdam()], ids=repr)
+def test_schedule_free_corrects_a_later_weight_by_its_own_count_and_averages_by_the_rules(rule) -> None:
+    """Its first direction is the sign of the gradient; by the rule's count it would be 10 times that."""
+    early, late = keras.Variable([1.0]), keras.Variable([1.0])
+    optimizer = Optimizer(rule, 0.01)
+    optimizer.build([early, late])
+    for _ in range(9):
+        with pytest.warns(UserWarning, match="Gradients do not exist"):
+            optimizer.apply([keras.ops.ones(1), None])
+    optimizer.apply([keras.ops.ones(1), keras.ops.array([4.0])])
+    rates = [0.01 * float(rule.factor(tf.constant(count, "float64"))) for count in range(1, 11)]
+    highest = np.maximum.accumulate(rates)
+    share = highest[-1] ** 2 / np.sum(highest**2)
+    np.testing.assert_allclose(late.numpy(), 1 - rates[-1] * (1 - 0.9 * (1 - share)), rtol=1e-6)
 
 
 @every_rule

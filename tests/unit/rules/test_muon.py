@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import kopt
 from kopt import select
 from kopt.optimizers import Optimizer
-from kopt.rules import GradientDescent, Lookahead, Muon, Routed
+from kopt.rules import GradientDescent, Lookahead, Mechanic, Muon, Routed
 from kopt.rules.muon import orthogonal
 
 RULE = Muon(0.9, 0.0, nesterov=False, scale="original", rest=GradientDescent())
@@ -109,5 +110,48 @@ def test_hidden_matrices_that_cannot_be_known_are_refused() -> None:
     with pytest.raises(ValueError, match="^Lookahead must name its parameters by `to` in Routed"):
         Routed({select.kernels: Lookahead(Muon())}, rest=GradientDescent())
     Routed({select.kernels: Muon(to=select.kernels)}, rest=GradientDescent())
+    with pytest.raises(ValueError, match="^Mechanic must name its parameters by `to` in Routed"):
+        Routed({select.kernels: Mechanic(Muon())}, rest=GradientDescent())
     with pytest.raises(ValueError, match="^to must name the hidden matrices"):
         Muon().bind([keras.Variable(np.zeros((2, 3)), name="kernel"), keras.Variable(np.zeros(3), name="bias")])
+
+
+def stack(frozen: str = "") -> keras.Model:
+    layers = [keras.layers.Dense(3, name=name) for name in ("first", "second", "head")]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    for layer in layers:
+        layer.trainable = layer.name != frozen
+    return model
+
+
+def multi(rule) -> keras.optimizers.Optimizer:
+    """An optimizer of the rule for all but the head."""
+    inner = {".*(first|second)/.*": Optimizer(rule, 0.01)}
+    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.01), inner))
+
+
+@pytest.mark.parametrize("train", [keras.Model.fit, kopt.fit], ids=["keras", "kopt"])
+@pytest.mark.parametrize(("frozen", "around"), [("head", Optimizer), ("", lambda rule, _: multi(rule))])
+@pytest.mark.parametrize("rule", [Muon(), Lookahead(Muon())], ids=repr)
+def test_a_head_that_the_optimizer_does_not_update_is_refused_in_fit_without_to(train, frozen, around, rule) -> None:
+    """It would take the last hidden kernel for the head, and leave it to the rest."""
+    model = stack(frozen)
+    model.compile(around(rule, 0.01), "mse")
+    with pytest.raises(
+        ValueError, match=rf"^{type(rule).__name__} must name its parameters by `to` where the optimizer"
+    ):
+        train(model, np.eye(3), np.eye(3), verbose=0)
+    named = stack(frozen)
+    named.compile(around(Muon(to=select.kernels), 0.01), "mse")
+    train(named, np.eye(3), np.eye(3), verbose=0)
+
+
+@pytest.mark.parametrize("frozen", ["", "first"])
+def test_a_frozen_layer_below_leaves_the_head_known(frozen: str, tmp_path) -> None:
+    model = stack(frozen)
+    model.compile(Optimizer(Muon(), 0.01), "mse")
+    model.fit(np.eye(3), np.eye(3), verbose=0)
+    pairs = zip(model.optimizer.trained, model.optimizer.bound.leading, strict=True)
+    assert {one.path.split("/")[-2] for one, axes in pairs if axes} == {"first", "second"} - {frozen}
+    model.save(tmp_path / "model.keras")
+    keras.saving.load_model(tmp_path / "model.keras").fit(np.eye(3), np.eye(3), verbose=0)

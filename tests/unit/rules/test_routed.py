@@ -85,6 +85,14 @@ def test_what_cannot_be_routed_is_refused(make, message: str) -> None:
         make()
 
 
+def test_a_route_that_the_routes_before_it_leave_nothing_is_refused() -> None:
+    variables = [keras.Variable([1.0], name=name) for name in ("kernel", "bias")]
+    rule = Routed({select.everything: Momentum(), select.biases: Adam()}, rest=Adam())
+    with pytest.raises(ValueError, match="^selector must choose something that no route before it has, got biases"):
+        rule.bind(variables)
+    Routed({select.biases: Adam(), select.everything: Momentum()}, rest=Adam()).bind(variables)
+
+
 def test_in_fit_it_equals_a_rule_for_each_part_by_itself() -> None:
     routed, by_adam, by_momentum = (
         fitted(Optimizer(RULE, 0.05)),

@@ -10,8 +10,9 @@ from examples import RECIPE
 from searches import DATA, StopAt, X, Y, build, line, told
 
 from kopt.augment import Jitter
+from kopt.training import sharpness
 from kopt.tuning import Choice, HyperModel, Range, Tuner
-from kopt.values import read
+from kopt.values import read, replace
 
 
 def test_keras_tuners_interface(tmp_path, capsys) -> None:
@@ -181,6 +182,25 @@ def test_augmentation_is_searched_by_its_numbers_and_by_its_kind(tmp_path) -> No
             assert tuner.study.best_trial.last_step == best.training.epochs == params["training.epochs"]
         else:
             assert repr(best.augment) == params["augment"] and best.augment in kinds.options
+
+
+def test_sharpness_is_searched_by_its_radius_and_by_its_kind(tmp_path) -> None:
+    """A trial trains with the radius that it drew: another one gives another loss, and a radius near 0 that of none."""
+    recipe = replace(RECIPE, {"sharpness": sharpness.SAM(0.05), "training.epochs": 2})
+    losses = {}
+    for rho in (1e-7, 0.5):
+        hypermodel = HyperModel(recipe, {"sharpness.rho": Range(1e-8, 1.0, log=True)}, jit=False)
+        tuner = Tuner(hypermodel, "val_loss", max_trials=1, directory=tmp_path, project_name=f"{rho}")
+        tuner.enqueue(**{"sharpness.rho": rho})
+        tuner.search(verbose=0)
+        (trial,) = tuner.study.trials
+        assert trial.params == {"sharpness.rho": pytest.approx(rho)}
+        losses[rho] = trial.value
+    hypermodel = HyperModel(recipe, {"sharpness": Choice((sharpness.ASAM(0.5), None))}, jit=False)
+    tuner = Tuner(hypermodel, "val_loss", max_trials=1, directory=tmp_path, project_name="kinds")
+    tuner.enqueue(sharpness="None")
+    tuner.search(verbose=0)
+    assert tuner.study.trials[0].value == pytest.approx(losses[1e-7], rel=1e-4) != pytest.approx(losses[0.5], rel=1e-3)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cma", optuna.samplers.RandomSampler(0)])
