@@ -1,5 +1,6 @@
 """The command `kopt`, also `python -m kopt`."""
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +28,17 @@ from kopt.values.texts import clipped, printable
 __all__ = ["main"]
 
 WIDE = 200  # columns, where the output is no terminal
+
+
+def report(folder: tyro.conf.Positional[str], storage: str | None = None, live: bool = False) -> None:
+    """Write the page of a search, report.html in its folder.
+
+    Args:
+        folder: <directory>/<project_name> of the search.
+        storage: The storage of its Tuner, when that is not the journal in the folder.
+        live: Whether to write it again every 5 s until Ctrl-C, for a browser that shows a search at work.
+    """
+    importlib.import_module("kopt.tuning.report_command").report_search(folder, storage=storage, live=live)
 
 
 def devices(devices: str = "auto") -> None:
@@ -220,6 +232,7 @@ def main(args: Sequence[str] | None = None) -> None:
         "evaluate": evaluate,
         "launch": cluster,
         "predict": predict,
+        "report": report,
         "resume": resume,
         "runs": runs,
         "show": show,
