@@ -242,7 +242,7 @@ def train_until_stopped(
     recipe, checkpoint = begun.recipe, begun.checkpoint
     # What writes checkpoints stops training too, after the last one.
     stops: list[KerasCallback] = [] if checkpoint is not None else [stop]
-    logs: list[KerasCallback] = [] if begun.folder is None else [EventLogs(begun.folder / "logs")]
+    logs: list[KerasCallback] = [] if begun.folder is None else [EventLogs(begun.folder / "logs", recipe)]
     started = time.perf_counter()
     error: BaseException | None = None
     try:
