@@ -49,9 +49,11 @@ def run_command(command: Command) -> Run:
     with exit_codes():
         alone = command.resume is None or not command.check_target
         require(alone, "resume", "must be given without --check-target", command.resume)
+        untracked = command.track is None or not command.check_target
+        require(untracked, "track", "must be given without --check-target", command.track)
         if command.check_target:
             raise SystemExit(0 if check_target(command.of, folder=command.folder) else 1)
-        return run(command.of, folder=command.folder, resume=command.resume)
+        return run(command.of, folder=command.folder, resume=command.resume, track=command.track)
     raise AssertionError  # exit_codes lets nothing through
 
 

@@ -91,5 +91,13 @@ def legend_outside(axes: matplotlib.axes.Axes, columns: int = 3) -> None:
         'training'
     """
     if axes.get_legend_handles_labels()[1]:
-        place = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "borderaxespad": 0.2, "columnspacing": 1.2}
-        axes.legend(frameon=False, fontsize=SMALL, ncols=columns, handlelength=1.4, **place)
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(0, 1.0),
+            borderaxespad=0.2,
+            ncols=columns,
+            columnspacing=1.2,
+            handlelength=1.4,
+            frameon=False,
+            fontsize=SMALL,
+        )

@@ -48,8 +48,8 @@ class TrialRecord:
         error: Why the trial failed, or was too large to be trained.
         stopped: Why the trial was stopped before its end: "pruned", "timeout" or "oversized".
         surplus: Whether the trial does not count, because it yielded to another one before it ran.
-        parameters: The number of parameters of its model; None when kopt has not trained it.
         state: KerasTuner's state of the trial.
+        parameters: The number of parameters of its model; None when kopt has not trained it.
 
     Example:
         >>> trial = optuna.create_study().ask()
@@ -64,8 +64,8 @@ class TrialRecord:
     error: str | None = dataclasses.field(default=None, metadata={"key": "error"})
     stopped: str | None = dataclasses.field(default=None, metadata={"key": "stopped"})
     surplus: bool = dataclasses.field(default=False, metadata={"key": SURPLUS})
-    parameters: int | None = dataclasses.field(default=None, metadata={"key": "parameters"})
     state: dict[str, Json] | None = dataclasses.field(default=None, metadata={"key": "keras_tuner"})
+    parameters: int | None = dataclasses.field(default=None, metadata={"key": "parameters"})
 
     @classmethod
     def of(cls, trial: optuna.Trial | FrozenTrial) -> "TrialRecord":
