@@ -19,6 +19,7 @@ from kopt.experiment.exit_codes import exit_codes
 from kopt.experiment.predict_cli import evaluate_file, predict_file
 from kopt.experiment.recipe_cli import resume_run
 from kopt.report import Run, compare_figure, differences, found_runs, read_run, read_runs
+from kopt.report.run_watch import watch_runs
 from kopt.training.execute.program_files import ProgramFiles, place
 from kopt.training.signals import DEFAULT, raise_at_once, replace_handlers
 from kopt.values import checks
@@ -87,13 +88,17 @@ def compare(folders: tyro.conf.Positional[tuple[str, ...]], picture: str = "comp
     print(f"picture: {printable(picture)}")
 
 
-def runs(folder: str = "saved_models", sort: str = "folder") -> None:
+def runs(folder: str = "saved_models", sort: str = "folder", watch: bool = False) -> None:
     """List runs with their scores and baselines.
 
     Args:
         folder: The folder with a folder for each recipe.
         sort: "folder"; "value" for the best of each metric first; "seconds" or "parameters" for the least first.
+        watch: Whether to show them again and again until Ctrl-C, those at work with epoch, score so far and time left.
     """
+    if watch:
+        watch_runs(folder)
+        return
     found, broken = found_runs(folder, sort)
     if found:
         print_table(["run", "metric", "value", "baseline", "seconds", "parameters"], [row_of(run) for run in found])

@@ -23,6 +23,7 @@ from kopt.experiment.signals import SignalStop
 from kopt.keras_internals import enable_determinism
 from kopt.optimizers import Optimizer
 from kopt.report import EventLogs, Run, console_log, write_result
+from kopt.report.progress_file import ProgressFile
 from kopt.report.tracker import Tracking
 from kopt.training import Loop, TrainStep
 from kopt.training.feed.placement import Jit
@@ -242,7 +243,10 @@ def train_until_stopped(
     recipe, checkpoint = begun.recipe, begun.checkpoint
     # What writes checkpoints stops training too, after the last one.
     stops: list[KerasCallback] = [] if checkpoint is not None else [stop]
-    logs: list[KerasCallback] = [] if begun.folder is None else [EventLogs(begun.folder / "logs", recipe)]
+    logs: list[KerasCallback] = []
+    if begun.folder is not None:
+        score = recipe.data.score().name, recipe.data.direction
+        logs = [EventLogs(begun.folder / "logs", recipe), ProgressFile(begun.folder, *score, recipe.training.epochs)]
     started = time.perf_counter()
     error: BaseException | None = None
     try:
