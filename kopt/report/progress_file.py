@@ -83,10 +83,12 @@ class ProgressFile(Callback):
         return {}  # the model's History has all that was noted
 
     def set_state(self, state: CallbackState) -> None:
-        history = self.model.history.history  # it is put back before
-        self.logs = [dict(zip(history, values)) for values in zip(*history.values())]
+        pass
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if epoch and not self.logs:  # of a run that goes on
+            history = self.model.history.history
+            self.logs = [dict(zip(history, values)) for values in zip(*history.values())]
         self.note(epoch, {name: float(value) for name, value in (logs or {}).items()})
         if time.monotonic() >= self.next and not self.failed:
             self.next = time.monotonic() + 1.0

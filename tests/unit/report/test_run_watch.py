@@ -123,10 +123,8 @@ def test_in_a_terminal_a_table_is_shown_again_in_its_place(killed: pathlib.Path,
 def test_a_run_that_goes_on_counts_the_epochs_before(tmp_path) -> None:
     progress = ProgressFile(tmp_path, "accuracy", "max", 20)
     before = {"val_accuracy": [0.5, 0.75], "seconds": [2.0, 4.0]}
-    progress.model = types.SimpleNamespace(history=types.SimpleNamespace(history=before))
-    progress.set_state({})
-    progress.note(2, {"val_accuracy": 0.25, "seconds": 6.0})
-    progress.write()
+    progress.set_model(types.SimpleNamespace(history=types.SimpleNamespace(history=before)))
+    progress.on_epoch_end(2, {"val_accuracy": 0.25, "seconds": 6.0})
     assert read_progress(tmp_path) == (3, 20, "accuracy", 0.25, 0.75, 12.0, 17 * 4.0)
 
 
