@@ -2,7 +2,9 @@
 
 import matplotlib
 import matplotlib.axes
+import matplotlib.axis
 import matplotlib.colors
+import matplotlib.ticker
 import numpy as np
 
 __all__ = [
@@ -20,9 +22,10 @@ __all__ = [
     "SMALL",
     "TITLE",
     "VERMILION",
-    "legend_outside",
+    "logarithmic",
     "plain",
     "ramp",
+    "titled",
 ]
 
 # Okabe and Ito, Color Universal Design, 2008; without its yellow, which is not seen on white.
@@ -71,33 +74,66 @@ def plain(axes: matplotlib.axes.Axes) -> matplotlib.axes.Axes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=SMALL)
+    axes.tick_params(which="both", labelsize=SMALL)
     return axes
 
 
-def legend_outside(axes: matplotlib.axes.Axes, columns: int = 3) -> None:
-    """Put the legend of axes above them, where it covers no data.
+class Decimals(matplotlib.ticker.LogFormatter):
+    """Write the ticks of a logarithmic axis as decimals, for the exponents of powers of ten are small."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:.4g}" if super().__call__(x, pos) else ""
+
+
+def logarithmic(axis: matplotlib.axis.Axis) -> None:
+    """Make an axis logarithmic, with ticks that can be read.
 
     Args:
-        axes: The axes; without anything that has a label nothing is done.
-        columns: Entries in a row, >= 1.
+        axis: The axis.
+
+    Example:
+        >>> import matplotlib.figure
+        >>> axes = matplotlib.figure.Figure().subplots()
+        >>> axes.set_ylim(0.1, 10)
+        (0.1, 10.0)
+        >>> logarithmic(axes.yaxis)
+        >>> [label.get_text() for label in axes.get_yticklabels()]
+        ['0.01', '0.1', '1', '10', '100']
+    """
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_formatter(Decimals())
+    axis.set_minor_formatter(Decimals(minor_thresholds=(1, 0.4)))
+
+
+def titled(axes: matplotlib.axes.Axes, title: str, size: float = TITLE, *, columns: int = 0) -> None:
+    """Put a title above axes on the left, and their legend between both, where it covers no data.
+
+    Args:
+        axes: The axes, with everything drawn that has a label.
+        title: The title; an empty text for none.
+        size: Its size in points.
+        columns: Entries of the legend in a row; 0 for no legend.
 
     Example:
         >>> import matplotlib.figure
         >>> axes = matplotlib.figure.Figure().subplots()
         >>> _ = axes.plot([0, 1], label="training")
-        >>> legend_outside(axes)
-        >>> axes.get_legend().get_texts()[0].get_text()
-        'training'
+        >>> titled(axes, "digits", columns=3)
+        >>> axes.get_title("left"), axes.get_legend().get_texts()[0].get_text()
+        ('digits', 'training')
     """
-    if axes.get_legend_handles_labels()[1]:
+    entries = len(axes.get_legend_handles_labels()[1]) if columns else 0
+    rows = -(-entries // columns) if columns else 0
+    if rows:
         axes.legend(
             loc="lower left",
             bbox_to_anchor=(0, 1.0),
             borderaxespad=0.2,
+            borderpad=0.2,
             ncols=columns,
             columnspacing=1.2,
             handlelength=1.4,
             frameon=False,
             fontsize=SMALL,
         )
+    axes.set_title(title, fontsize=size, loc="left", pad=6 + 1.6 * SMALL * rows)
