@@ -15,7 +15,7 @@ from kopt.values.checks import unknown
 from kopt.values.fields import Named
 from kopt.values.types import KerasCallback, Logs
 
-__all__ = ["Tracker", "Tracking", "results_of"]
+__all__ = ["Tracker", "Tracking", "results_of", "tools_of"]
 
 # Name of a tool -> the module of its tracker, which is imported when it is asked for.
 TRACKERS = {"mlflow": ("kopt.report.track_mlflow", "MLflow"), "wandb": ("kopt.report.track_wandb", "WeightsAndBiases")}
@@ -145,6 +145,21 @@ class Tracking:
     ) -> None:
         while self.begun:
             self.begun.pop().fail()
+
+
+def tools_of(folder: pathlib.Path) -> str | None:
+    """Return the tools that have kept a run so far, as `Tracking` takes them.
+
+    Args:
+        folder: The folder of the run.
+
+    Example:
+        >>> tools_of(pathlib.Path("nowhere")) is None
+        True
+    """
+    found = json_in(folder / FILE)
+    known = [name for name in TRACKERS if name in found] if isinstance(found, dict) else []
+    return ",".join(known) or None
 
 
 def results_of(run: Run) -> dict[str, float]:

@@ -12,7 +12,8 @@ from examples import RECIPE
 
 import kopt
 from kopt.experiment.recipe import Command
-from kopt.experiment.recipe_cli import run_command
+from kopt.experiment.recipe_cli import resume_run, run_command
+from kopt.report import write_start
 from kopt.report.event_summaries import hyperparameters
 from kopt.report.tracker import Tracking
 from kopt.training.callback_needs import steps_a_call
@@ -186,6 +187,18 @@ def test_a_tool_that_is_not_installed_is_named_with_its_extra(monkeypatch) -> No
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(ImportError, match='mlflow must be installed for this, by: .*"kopt\\[mlflow\\]"'):
         Tracking("mlflow")
+
+
+def test_kopt_resume_goes_on_with_the_tools(tmp_path, monkeypatch) -> None:
+    place = tmp_path / "example" / ".unfinished-2026-01-31_12-00-00"
+    place.mkdir(parents=True)
+    write_start(place, SHORT, None, [])
+    given = {}
+    monkeypatch.setattr("kopt.experiment.recipe_cli.run", lambda recipe, **how: given.update(how))
+    for content, tools in (('{"wandb": "a", "mlflow": "b", "other": "c"}', "mlflow,wandb"), ("[", None), ("[]", None)):
+        (place / "tracking.json").write_text(content)
+        resume_run(tmp_path / "example" / "2026-01-31_12-00-00")
+        assert given["track"] == tools
 
 
 def test_the_command_line_names_the_tools(monkeypatch) -> None:
