@@ -92,7 +92,7 @@ def compare_figure(runs: Sequence[Run]) -> matplotlib.figure.Figure:
             draw(axes, panel, run, COLORS[number % len(COLORS)])
         axes.set_ylabel(in_picture(panel.replace("_", " ")))
     if spans_decades([loss for run in runs for loss in run.history["loss"]]):
-        logarithmic(rows[0].yaxis)
+        logarithmic(rows[0], "y")
     titled(rows[0], "full: validation, dashed: training", columns=2)
     rows[-1].set_xlabel("epoch")
     rows[-1].xaxis.get_major_locator().set_params(integer=True)

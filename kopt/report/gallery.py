@@ -8,6 +8,7 @@ from typing import TypeAlias
 import keras
 import matplotlib.axes
 import matplotlib.figure
+import matplotlib.ticker
 import numpy as np
 
 from kopt import schedules
@@ -112,9 +113,9 @@ def curves_figure(
         for (name, values), color in zip(lines.items(), itertools.cycle(COLORS)):
             steps = np.arange(1, len(values) + 1)
             place.plot(steps, np.maximum(values, 1e-12), label=in_picture(name), linewidth=2, color=color)
-        logarithmic(place.yaxis)
+        logarithmic(place, "y")
         place.set(**{"ylabel": "loss", "xlabel": "steps or epochs"} | axes)
-        place.xaxis.get_major_locator().set_params(integer=True)
+        place.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
         titled(place, in_picture(title), columns=2)
     return figure
 

@@ -101,7 +101,7 @@ def curve_figure(curve: RateCurve) -> matplotlib.figure.Figure:
         axes.annotate(f" {method} {rate:.2g}", (rate, height), va="bottom", fontsize=SMALL)
     low, high = np.min(curve.smoothed), np.max(curve.smoothed[: max(3, len(curve.smoothed) // 2)])
     axes.set(xlabel="learning rate", ylabel="loss", ylim=(low - 0.1 * (high - low), high + 0.3 * (high - low)))
-    logarithmic(axes.xaxis)
+    logarithmic(axes, "x")
     titled(axes, f"suggestion {curve.suggestion:.3g} ({curve.method})")
     return figure
 
@@ -151,7 +151,7 @@ def curve(axes: matplotlib.axes.Axes, name: str, history: Mapping[str, Sequence[
         (ring,) = axes.plot(best, validation[best - 1], "o", color=VALIDATION, markersize=9, label=label)
         ring.set(markerfacecolor="none", linestyle="none")
     if name == "loss" and spans_decades([*history[name], *history.get("val_loss", ())]):
-        logarithmic(axes.yaxis)
+        logarithmic(axes, "y")
     else:
         axes.ticklabel_format(axis="y", style="plain", useOffset=False)
     axes.set_ylabel(in_picture(name.replace("_", " ")))
@@ -174,7 +174,7 @@ def layer_curves(axes: matplotlib.axes.Axes, name: str, history: Mapping[str, Se
         axes.plot(epochs, drawable(history[key]), color=color, linewidth=1, label=in_picture(key.partition("/")[2]))
     axes.plot(epochs, drawable(history[name]), color=RATE, linewidth=2, label="all")
     axes.set_ylabel(name.replace("_", " "))
-    logarithmic(axes.yaxis)
+    logarithmic(axes, "y")
 
 
 def rate_curve(axes: matplotlib.axes.Axes, rates: Sequence[float], schedule: Schedule | None) -> None:

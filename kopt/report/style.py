@@ -1,8 +1,9 @@
 """The one style of pictures: colors that the color-blind can tell apart, sizes of texts, axes with a grid."""
 
+from typing import Literal
+
 import matplotlib
 import matplotlib.axes
-import matplotlib.axis
 import matplotlib.colors
 import matplotlib.ticker
 import numpy as np
@@ -85,22 +86,27 @@ class Decimals(matplotlib.ticker.LogFormatter):
         return f"{x:.4g}" if super().__call__(x, pos) else ""
 
 
-def logarithmic(axis: matplotlib.axis.Axis) -> None:
+def logarithmic(axes: matplotlib.axes.Axes, name: Literal["x", "y"]) -> None:
     """Make an axis logarithmic, with ticks that can be read.
 
     Args:
-        axis: The axis.
+        axes: The axes.
+        name: Which of their axes.
 
     Example:
         >>> import matplotlib.figure
         >>> axes = matplotlib.figure.Figure().subplots()
         >>> axes.set_ylim(0.1, 10)
         (0.1, 10.0)
-        >>> logarithmic(axes.yaxis)
+        >>> logarithmic(axes, "y")
         >>> [label.get_text() for label in axes.get_yticklabels()]
         ['0.01', '0.1', '1', '10', '100']
     """
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    if name == "x":
+        axes.set_xscale("log")
+    else:
+        axes.set_yscale("log")
+    axis = axes.xaxis if name == "x" else axes.yaxis
     axis.set_major_formatter(Decimals())
     axis.set_minor_formatter(Decimals(minor_thresholds=(1, 0.4)))
 
