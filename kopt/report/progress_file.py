@@ -19,6 +19,7 @@ __all__ = ["FILE", "Progress", "ProgressFile", "read_progress"]
 log = logging.getLogger("kopt")
 
 FILE = "progress.json"
+FIELDS = ("epoch", "epochs", "metric", "score", "best", "seconds", "left")
 RECENT = 5  # epochs by which the time of those to come is told
 
 
@@ -108,7 +109,7 @@ class ProgressFile(Callback):
         found = Progress(self.done, self.epochs, self.metric, scores[-1] if scores else None, best, sum(times), left)
         place = self.folder / FILE
         try:
-            write_json(place.with_name(f".{FILE}"), found._asdict())
+            write_json(place.with_name(f".{FILE}"), dict(zip(FIELDS, found)))
             place.with_name(f".{FILE}").replace(place)
         except OSError as error:
             log.warning("%s could not be written: %s", FILE, error.strerror)
@@ -134,7 +135,7 @@ def read_progress(folder: pathlib.Path) -> Progress | None:
         True
     """
     found = json_in(folder / FILE)
-    if not isinstance(found, dict) or set(found) != set(Progress._fields) or not isinstance(found["metric"], str):
+    if not isinstance(found, dict) or set(found) != set(FIELDS) or not isinstance(found["metric"], str):
         return None
     numbers: Sequence[object] = [found[name] for name in ("epoch", "epochs", "seconds", "left")]
     scores: Sequence[object] = [found[name] for name in ("score", "best") if found[name] is not None]
