@@ -42,6 +42,7 @@ class MLflow(Tracker):
         super().__init__()
         self.mlflow = needs("mlflow", "mlflow")
         self.callback = needs("mlflow.tensorflow", "mlflow").MlflowCallback
+        self.errors = (self.mlflow.exceptions.MlflowException, OSError)
         self.own_store = self.is_new = False
 
     def begin(self, final: pathlib.Path, recipe: Named, identity: str | None) -> str:
@@ -76,11 +77,13 @@ class MLflow(Tracker):
             self.logger.on_train_begin(logs)
 
     def end(self, run: Run, files: Sequence[pathlib.Path]) -> None:
-        self.mlflow.log_metrics(results_of(run), step=len(run.history["loss"]))
-        for file in files:
-            self.mlflow.log_artifact(str(file), "plots" if file.suffix == ".png" else None)
-        self.mlflow.end_run()
-        self.release()
+        try:
+            self.mlflow.log_metrics(results_of(run), step=len(run.history["loss"]))
+            for file in files:
+                self.mlflow.log_artifact(str(file), "plots" if file.suffix == ".png" else None)
+        finally:
+            self.mlflow.end_run()
+            self.release()
 
     def fail(self) -> None:
         self.mlflow.end_run("KILLED")

@@ -38,6 +38,7 @@ class WeightsAndBiases(Tracker):
         super().__init__()
         self.wandb = needs("wandb", "wandb")
         self.callback = needs("wandb.integration.keras", "wandb").WandbMetricsLogger
+        self.errors = (self.wandb.errors.Error, OSError)
 
     def begin(self, final: pathlib.Path, recipe: Named, identity: str | None) -> str:
         project = os.environ.get("WANDB_PROJECT") or recipe.name

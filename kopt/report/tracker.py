@@ -2,6 +2,7 @@
 
 import abc
 import importlib
+import logging
 import pathlib
 from collections.abc import Sequence
 from types import TracebackType
@@ -13,9 +14,12 @@ from kopt.report.unfinished import json_in
 from kopt.training.callback import Callback
 from kopt.values.checks import unknown
 from kopt.values.fields import Named
+from kopt.values.texts import clipped
 from kopt.values.types import KerasCallback, Logs
 
 __all__ = ["Tracker", "Tracking", "results_of", "tools_of"]
+
+log = logging.getLogger("kopt")
 
 # Name of a tool -> the module of its tracker, which is imported when it is asked for.
 TRACKERS = {"mlflow": ("kopt.report.track_mlflow", "MLflow"), "wandb": ("kopt.report.track_wandb", "WeightsAndBiases")}
@@ -31,6 +35,7 @@ class Tracker(Callback, abc.ABC):
     Attributes:
         tool: The name of the tool.
         logger: The tool's callback, from `begin` on.
+        errors: What the tool raises when it cannot keep something.
 
     Example:
         >>> Tracker()
@@ -45,6 +50,7 @@ class Tracker(Callback, abc.ABC):
 
     tool: str
     logger: KerasCallback
+    errors: tuple[type[Exception], ...]
 
     @abc.abstractmethod
     def begin(self, final: pathlib.Path, recipe: Named, identity: str | None) -> str:
@@ -126,7 +132,7 @@ class Tracking:
         return list(self.begun)
 
     def end(self, folder: pathlib.Path | None, run: Run) -> None:
-        """End what is tracked with the results and the report of the run.
+        """End what is tracked with the results and the report of the run; log what a tool could not take.
 
         Args:
             folder: The folder that the run is written into.
@@ -134,8 +140,11 @@ class Tracking:
         """
         while self.begun and folder is not None:
             files = [folder / name for name in REPORTED] + sorted((folder / "plots").glob("*.png"))
-            self.begun[-1].end(run, [file for file in files if file.is_file()])
-            self.begun.pop()
+            tracker = self.begun.pop()
+            try:
+                tracker.end(run, [file for file in files if file.is_file()])
+            except tracker.errors as error:  # the run is whole without it
+                log.warning("%s could not take the results of the run: %s", tracker.tool, clipped(error))
 
     def __enter__(self) -> Self:
         return self

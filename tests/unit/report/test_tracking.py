@@ -174,6 +174,21 @@ def test_a_tool_that_cannot_begin_ends_the_run_before_training(tmp_path, monkeyp
         kopt.run(SHORT, folder=tmp_path, verbose=False, track="mlflow")
 
 
+def test_a_tool_that_cannot_take_the_results_costs_nothing_else(done, tmp_path, monkeypatch, caplog) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{done.folder.parents[1] / 'mlflow.db'}")
+    tracking = Tracking("mlflow")
+    with tracking:
+        tracking.begin(tmp_path, done.folder, replace(RECIPE, {"name": "other"}))
+
+        def fails(*arguments, **named):
+            raise mlflow.exceptions.MlflowException("the server is gone")
+
+        monkeypatch.setattr(mlflow, "log_metrics", fails)
+        tracking.end(tmp_path, done)
+    assert "mlflow could not take the results of the run: the server is gone" in caplog.text
+    assert mlflow.active_run() is None
+
+
 def test_an_unknown_tool_is_refused_before_any_work(tmp_path, capsys) -> None:
     with pytest.raises(ValueError, match="^track must be one of mlflow, wandb, got 'mlfow'"):
         kopt.run(SHORT, folder=tmp_path / "runs", track="mlfow")
