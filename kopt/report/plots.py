@@ -11,7 +11,7 @@ import matplotlib.figure
 import numpy as np
 
 from kopt.report.run import Run
-from kopt.report.style import BLUE, GREY, LARGE, SMALL, VERMILION, logarithmic, plain, ramp, titled
+from kopt.report.style import BLUE, GREEN, GREY, LARGE, SMALL, VERMILION, logarithmic, plain, ramp, titled
 from kopt.schedules import Schedule
 from kopt.tasks.directions import of_name
 from kopt.training import RateCurve
@@ -172,7 +172,7 @@ def layer_curves(axes: matplotlib.axes.Axes, name: str, history: Mapping[str, Se
     epochs = np.arange(1, len(history[name]) + 1)
     for key, color in zip(layers, colors):
         axes.plot(epochs, drawable(history[key]), color=color, linewidth=1, label=in_picture(key.partition("/")[2]))
-    axes.plot(epochs, drawable(history[name]), color=RATE, linewidth=2, label="all")
+    axes.plot(epochs, drawable(history[name]), color=GREEN, linewidth=2, label="all")
     axes.set_ylabel(name.replace("_", " "))
     logarithmic(axes, "y")
 

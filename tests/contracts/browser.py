@@ -83,11 +83,13 @@ class Browser:
         return found["result"].get("value")
 
     def wait_until(self, script: str, seconds: float = 30.0) -> None:
-        """Wait until JavaScript is true."""
-        end = time.monotonic() + seconds
-        while not self.run(script):
+        """Wait until JavaScript is true, also while the page is loaded anew."""
+        end, found = time.monotonic() + seconds, False
+        while not found:
             assert time.monotonic() < end, script
             time.sleep(0.05)
+            with contextlib.suppress(AssertionError):  # between two pages nothing can be read
+                found = bool(self.run(f"document.readyState === 'complete' && ({script})"))
 
     def overflow(self) -> int:
         """Return by how many pixels the page is wider than its window."""
