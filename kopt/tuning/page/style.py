@@ -48,7 +48,8 @@ th, td {{ padding: 3px 12px 3px 0; text-align: left; white-space: nowrap; max-wi
   text-overflow: ellipsis }}
 th {{ border-bottom: 1px solid {INK}; white-space: normal; overflow-wrap: normal; vertical-align: bottom }}
 tr:nth-child(even) td {{ background: {FAINT} }}
-.values td:first-child {{ white-space: normal; min-width: 5rem }} pre {{ background: {FAINT}; padding: .6rem .8rem; margin: .3rem 0;
+.values td:first-child {{ white-space: normal; min-width: 5rem }}
+pre {{ background: {FAINT}; padding: .6rem .8rem; margin: .3rem 0;
   font-size: 13px; white-space: pre-wrap }}
 details {{ margin: 1rem 0; border-top: 1px solid {GRID}; padding-top: .5rem }}
 summary {{ cursor: pointer; font-size: 1.05rem; font-weight: 600 }}
