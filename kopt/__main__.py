@@ -1,5 +1,6 @@
 """The command `kopt`, also `python -m kopt`."""
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from kopt.experiment.exit_codes import exit_codes
 from kopt.experiment.predict_cli import evaluate_file, predict_file
 from kopt.experiment.recipe_cli import resume_run
 from kopt.report import Run, compare_figure, differences, found_runs, read_run, read_runs
+from kopt.report.run_watch import watch_runs
 from kopt.training.execute.program_files import ProgramFiles, place
 from kopt.training.signals import DEFAULT, raise_at_once, replace_handlers
 from kopt.values import checks
@@ -27,6 +29,17 @@ from kopt.values.texts import clipped, printable
 __all__ = ["main"]
 
 WIDE = 200  # columns, where the output is no terminal
+
+
+def report(folder: tyro.conf.Positional[str], storage: str | None = None, live: bool = False) -> None:
+    """Write the page of a search, report.html in its folder.
+
+    Args:
+        folder: <directory>/<project_name> of the search.
+        storage: The storage of its Tuner, when that is not the journal in the folder.
+        live: Whether to write it again every 5 s until Ctrl-C, for a browser that shows a search at work.
+    """
+    importlib.import_module("kopt.tuning.report_command").report_search(folder, storage=storage, live=live)
 
 
 def devices(devices: str = "auto") -> None:
@@ -75,13 +88,17 @@ def compare(folders: tyro.conf.Positional[tuple[str, ...]], picture: str = "comp
     print(f"picture: {printable(picture)}")
 
 
-def runs(folder: str = "saved_models", sort: str = "folder") -> None:
+def runs(folder: str = "saved_models", sort: str = "folder", watch: bool = False) -> None:
     """List runs with their scores and baselines.
 
     Args:
         folder: The folder with a folder for each recipe.
         sort: "folder"; "value" for the best of each metric first; "seconds" or "parameters" for the least first.
+        watch: Whether to show them again and again until Ctrl-C, those at work with epoch, score so far and time left.
     """
+    if watch:
+        watch_runs(folder)
+        return
     found, broken = found_runs(folder, sort)
     if found:
         print_table(["run", "metric", "value", "baseline", "seconds", "parameters"], [row_of(run) for run in found])
@@ -220,6 +237,7 @@ def main(args: Sequence[str] | None = None) -> None:
         "evaluate": evaluate,
         "launch": cluster,
         "predict": predict,
+        "report": report,
         "resume": resume,
         "runs": runs,
         "show": show,

@@ -57,7 +57,7 @@ def main(args: Sequence[str] | None = None) -> Path | kopt.report.Run:
     kopt.values.checks.require(command.resume is None, "resume", "must be left out here", command.resume)
     if command.of.devices != "auto":
         virtual_devices(len(command.of.devices.split(",")))
-        return kopt.run(command.of, folder=command.folder)
+        return kopt.run(command.of, folder=command.folder, track=command.track)
     with run_folder(command.folder, RECIPE.name) as (unfinished, final):
         runs = [trained(args, devices, unfinished / name) for name, devices in DEVICES.items()]
         one, two = (keras.saving.load_model(run.folder / "model.keras").get_weights() for run in runs)

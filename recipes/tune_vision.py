@@ -63,7 +63,7 @@ def main(args: Sequence[str] | None = None) -> kopt.report.Run:
         ranking = tuner.oracle.get_best_trials(search.trials)
     for place, trial in enumerate(ranking, 1):
         print(f"{place:2}. val_loss {trial.score:.4f}  {describe(trial.hyperparameters.values)}")
-    return kopt.run(hypermodel.space.fill(ranking[0].hyperparameters), folder=search.folder)
+    return kopt.run(hypermodel.space.fill(ranking[0].hyperparameters), folder=search.folder, track=search.track)
 
 
 def describe(values: dict[str, float]) -> str:

@@ -153,6 +153,7 @@ class Command(Value):
         folder: The folder of all run folders.
         resume: Go on with an unfinished run: its folder, or "latest" for the newest one; "auto" for the newest one if
             there is one, else a new run. Fields are then those of that run, and only --training.epochs may grow.
+        track: Other tools that keep the run too: mlflow, wandb, or both with a comma between.
     """
 
     of: Annotated[Recipe, tyro.conf.arg(name="")]
@@ -161,6 +162,7 @@ class Command(Value):
     check_target: bool = False
     folder: str = "saved_models"
     resume: str | None = None
+    track: str | None = None
 
 
 Given = TypeVar("Given", bound=Command)

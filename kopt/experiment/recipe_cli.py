@@ -8,7 +8,8 @@ from kopt.experiment.exit_codes import exit_codes
 from kopt.experiment.recipe import Command, Recipe
 from kopt.experiment.resuming import saved_recipe
 from kopt.experiment.run import run
-from kopt.report import Run
+from kopt.report import Run, find_unfinished
+from kopt.report.tracker import tools_of
 from kopt.values.checks import require
 from kopt.values.field_paths import replace
 from kopt.values.places import as_path
@@ -49,14 +50,16 @@ def run_command(command: Command) -> Run:
     with exit_codes():
         alone = command.resume is None or not command.check_target
         require(alone, "resume", "must be given without --check-target", command.resume)
+        untracked = command.track is None or not command.check_target
+        require(untracked, "track", "must be given without --check-target", command.track)
         if command.check_target:
             raise SystemExit(0 if check_target(command.of, folder=command.folder) else 1)
-        return run(command.of, folder=command.folder, resume=command.resume)
+        return run(command.of, folder=command.folder, resume=command.resume, track=command.track)
     raise AssertionError  # exit_codes lets nothing through
 
 
 def resume_run(run_folder: str | os.PathLike[str], epochs: int | None = None) -> Run:
-    """Go on with an unfinished run by the recipe in its folder.
+    """Go on with an unfinished run by the recipe in its folder, kept by the tools that have kept it.
 
     Args:
         run_folder: <folder>/<recipe>/<run>.
@@ -80,7 +83,8 @@ def resume_run(run_folder: str | os.PathLike[str], epochs: int | None = None) ->
     recipe = saved_recipe(run_folder, parent.parent, parent.name)
     if epochs is not None:
         recipe = replace(recipe, {"training.epochs": epochs})
-    return run(recipe, folder=parent.parent, resume=run_folder)
+    track = tools_of(find_unfinished(run_folder, parent.parent, parent.name).folder)
+    return run(recipe, folder=parent.parent, resume=run_folder, track=track)
 
 
 def check_target(recipe: Recipe, *, folder: str | os.PathLike[str] = "saved_models") -> bool:

@@ -1,38 +1,36 @@
 """run(recipe): from a recipe to a run folder, in the order of the work."""
 
 import contextlib
-import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 
 from kopt import distribute, regularizers
 from kopt.callbacks import Average, EpochTime, LearningRate
-from kopt.data import Baseline, Split, Splits
-from kopt.data.base import take
+from kopt.data import Baseline, Splits
 from kopt.experiment.inference import inference_writer
 from kopt.experiment.own_callbacks import beside_schedule
 from kopt.experiment.recipe import Recipe
 from kopt.experiment.resolving import model_of, resolved
-from kopt.experiment.resuming import Begun, begin, going_on, open_folder, remove_checkpoint, resumable, say_new
+from kopt.experiment.resuming import Begun, begin, going_on, open_folder, resumable, say_new
+from kopt.experiment.scoring import log_result, score_and_report
 from kopt.experiment.serving import encoded as encoded  # the name that it had here
 from kopt.experiment.serving import prepared, served
 from kopt.experiment.signals import SignalStop
 from kopt.keras_internals import enable_determinism
 from kopt.optimizers import Optimizer
-from kopt.report import EventLogs, Evidence, Run, console_log, write_metrics, write_report, write_result
+from kopt.report import EventLogs, Run, console_log, write_result
+from kopt.report.progress_file import ProgressFile
+from kopt.report.tracker import Tracking
 from kopt.training import Loop, TrainStep
 from kopt.training.feed.placement import Jit
 from kopt.values.checks import require, shown
 from kopt.values.field_paths import replace
-from kopt.values.texts import clipped, printable
+from kopt.values.texts import clipped
 from kopt.values.types import Json, KerasCallback, Strategy
-
-MOST_OUTPUTS = 2**24  # numbers in the outputs from which a report is made
 
 __all__ = ["build", "run", "train"]
 
@@ -45,6 +43,7 @@ def run(
     folder: str | os.PathLike[str] = "saved_models",
     verbose: bool = True,
     resume: str | os.PathLike[str] | None = None,
+    track: str | None = None,
 ) -> Run:
     """Train a recipe from its seed to a run folder: data, devices, model, regularizer, optimizer, loop, report.
 
@@ -68,12 +67,13 @@ def run(
         resume: The folder of an unfinished run of this recipe that goes on, or "latest" for the newest one; the recipe
             may have more epochs than it had. "auto" for the newest one if there is one, else a new run, for a command
             that is started again by itself: the log says which. None for a new run.
+        track: Other tools that keep the run too: "mlflow", "wandb" or both with a comma between; None for none.
 
     Returns:
         The run: its folder, recipe, history and results.
 
     Raises:
-        ImportError: When the data's package is not installed.
+        ImportError: When the data's package is not installed, or a tool that tracks.
         NotWritten: When the trained model could not be written anywhere.
         ValueError: When the folder cannot be written to, a device is not there, data and model do not fit, or nothing
             says whether more of the data's score is better; when the run to resume is finished, at work, none, or of
@@ -97,7 +97,7 @@ def run(
     """
     require(isinstance(recipe, Recipe), "recipe", "must be a kopt.Recipe", recipe)
     recipe = recipe if devices is None else replace(recipe, {"devices": devices})
-    asked = beside_schedule(recipe, callbacks)
+    asked, tracking = beside_schedule(recipe, callbacks), Tracking(track)
     resumed = resumable(resume, folder, recipe)
     recipe = recipe if resumed is None else going_on(recipe, resumed)
     # First: a worker of a cluster must find the others before TensorFlow starts.
@@ -106,7 +106,7 @@ def run(
     require(direction in ("max", "min"), "data.direction", "must be 'max' or 'min'", direction)
     chief = distribute.is_chief(placed.strategy)
     place = open_folder(folder, recipe, resumed) if chief else contextlib.nullcontext((None, None))
-    with SignalStop() as stop, place as places, console_log(verbose and chief) as log:
+    with SignalStop() as stop, place as places, console_log(verbose and chief) as log, tracking:
         log.info("devices: %s", placed.reason)
         say_new(resume, resumed, os.path.join(folder, recipe.name))
         begun = begin(placed.strategy, places, recipe, resumed)
@@ -122,6 +122,7 @@ def run(
         model = build(recipe, splits, placed.strategy)
         log.info("model: %s, %s parameters", shown(recipe.model), f"{model.count_params():,}")
         log.info("update: %r by %r, penalty %r", recipe.schedule, recipe.rule, recipe.regularizer)
+        asked += tracking.begin(begun.folder, begun.final, recipe)
         with stop.deferred():
             trained = train_until_stopped(begun, model, splits, stop, verbose, asked)
             results = results_of(begun, model, baseline, trained, placed.reason)
@@ -131,7 +132,7 @@ def run(
                 done = write_result(begun.folder, done, served(recipe, model, encoder), splits.checksum, copies)
             if trained.error is not None:
                 raise trained.error
-        done = score_and_report(begun, done, model, raw, splits)
+        done = score_and_report(begun, done, model, raw, splits, tracking)
         log_result(done, log)
     distribute.from_chief(placed.strategy, [0])  # a worker that ends before the folder is there would end the chief
     return done
@@ -242,7 +243,10 @@ def train_until_stopped(
     recipe, checkpoint = begun.recipe, begun.checkpoint
     # What writes checkpoints stops training too, after the last one.
     stops: list[KerasCallback] = [] if checkpoint is not None else [stop]
-    logs: list[KerasCallback] = [] if begun.folder is None else [EventLogs(begun.folder / "logs")]
+    logs: list[KerasCallback] = []
+    if begun.folder is not None:
+        score = recipe.data.score().name, recipe.data.direction
+        logs = [EventLogs(begun.folder / "logs", recipe), ProgressFile(begun.folder, *score, recipe.training.epochs)]
     started = time.perf_counter()
     error: BaseException | None = None
     try:
@@ -275,45 +279,5 @@ def results_of(begun: Begun, model: keras.Model, baseline: Baseline, trained: Tr
     }
 
 
-def score_and_report(begun: Begun, done: Run, model: keras.Model, raw: Splits, splits: Splits) -> Run:
-    """Score the model on the test split and write the report; without a folder, only take part in the scoring."""
-    recipe, folder = begun.recipe, begun.folder
-    logs = Loop(model).evaluate(*splits.test, verbose=0)
-    scores = {"value": logs[done.metrics["metric"]], "loss": logs["loss"]}
-    done = write_metrics(folder, done, scores | {"unfinished": "its report was not written"})
-    evidence = evidence_of(recipe, model, raw.test, splits.test)
-    if folder is not None:
-        done = write_report(folder, done, evidence)
-    done = write_metrics(folder, done, {"unfinished": None})
-    remove_checkpoint(folder)
-    return done
-
-
-def evidence_of(recipe: Recipe, model: keras.Model, raw: Split, part: Split) -> Evidence:
-    """Return the outputs for a split, or for its first rows when all outputs would be too many."""
-    outputs = int(np.prod(model.output_shape[1:]))
-    rows = slice(max(100, MOST_OUTPUTS // outputs))
-    return Evidence(
-        recipe.data.task,
-        take(raw.x, rows),
-        raw.y[rows],
-        Loop(model).predict(part.x[rows], verbose=0),
-        recipe.data.labels,
-        recipe.data.notes(),
-    )
-
-
 def sizes(splits: Splits) -> list[str]:
     return [str(len(part.y)) for part in (splits.train, splits.validation, splits.test)]
-
-
-def log_result(done: Run, log: logging.Logger) -> None:
-    """Log the score, and the files that could not be written."""
-    metrics = done.metrics
-    target = "" if metrics["target"] is None else f", target {metrics['target']:.4f}"
-    reached = metrics["metric"], metrics["value"], metrics["baseline_name"], metrics["baseline"], target
-    log.info("test %s: %.4f, %s %.4f%s", *reached)
-    lacking = ", ".join(f"{name} ({why})" for name, why in metrics.get("not_written", {}).items())
-    if lacking:
-        log.warning("could not be written: %s", lacking)
-    log.info("run folder: %s", printable(done.folder))

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import matplotlib.axes
 import matplotlib.figure
 
-from kopt.report.plots import drawable, plain, spans_decades
+from kopt.report.plots import drawable, spans_decades
 from kopt.report.run import Run
+from kopt.report.style import COLORS, logarithmic, plain, titled
 from kopt.values.checks import require
 from kopt.values.field_paths import paths
 from kopt.values.texts import in_picture
@@ -14,7 +15,6 @@ from kopt.values.types import Json
 
 __all__ = ["compare_figure", "differences"]
 
-COLORS = ("#1b6ca8", "#e07a1f", "#3a8f4d", "#b03a5b", "#6b5bab", "#8a6d3b", "#4a4a4a")
 ABSENT = "-"
 
 
@@ -92,10 +92,8 @@ def compare_figure(runs: Sequence[Run]) -> matplotlib.figure.Figure:
             draw(axes, panel, run, COLORS[number % len(COLORS)])
         axes.set_ylabel(in_picture(panel.replace("_", " ")))
     if spans_decades([loss for run in runs for loss in run.history["loss"]]):
-        rows[0].set_yscale("log")
-    if rows[0].lines:
-        rows[0].legend(frameon=False, fontsize=8)
-    rows[0].set_title("full: validation, dashed: training", fontsize=9, loc="left")
+        logarithmic(rows[0], "y")
+    titled(rows[0], "full: validation, dashed: training", columns=2)
     rows[-1].set_xlabel("epoch")
     rows[-1].xaxis.get_major_locator().set_params(integer=True)
     return figure

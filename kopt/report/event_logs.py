@@ -7,7 +7,9 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from kopt.report.event_summaries import write_beginning
 from kopt.training.callback import Callback
+from kopt.values.fields import Named
 from kopt.values.texts import clipped, printable
 from kopt.values.types import CallbackState, Logs
 
@@ -27,6 +29,7 @@ class EventLogs(Callback):
 
     Args:
         folder: The folder of the events.
+        recipe: The recipe of the run, written as text and as hyperparameters; None where there is none.
 
     Example:
         >>> import keras, tempfile, numpy as np
@@ -45,9 +48,9 @@ class EventLogs(Callback):
     spans_epochs = True
     chief_only = True
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path, recipe: Named | None = None):
         super().__init__()
-        self.folder = folder
+        self.folder, self.recipe = folder, recipe
         self.events: Events | None = None
         self.failed = False
 
@@ -67,6 +70,8 @@ class EventLogs(Callback):
             if self.events is None:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 self.events = Events(self.folder)
+                if self.recipe is not None:
+                    write_beginning(self.folder, self.recipe)
                 self.events.write_history(self.model.history.history)
             self.events.write(epoch, logs or {})
             self.events.flush()
@@ -118,12 +123,13 @@ class Events:
             writer.close()
 
 
-def write_logs(folder: pathlib.Path, history: Mapping[str, list[float]]) -> None:
+def write_logs(folder: pathlib.Path, history: Mapping[str, list[float]], recipe: Named | None = None) -> None:
     """Write a whole history for TensorBoard.
 
     Args:
         folder: The folder of the events.
         history: Name -> the value of each epoch.
+        recipe: The recipe of the run; None where there is none.
 
     Example:
         >>> import tempfile
@@ -138,3 +144,5 @@ def write_logs(folder: pathlib.Path, history: Mapping[str, list[float]]) -> None
     events = Events(folder)
     events.write_history(history)
     events.close()
+    if recipe is not None:
+        write_beginning(folder, recipe)

@@ -1,19 +1,26 @@
 """Galleries: all kinds of schedules, or loss curves side by side."""
 
+import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import keras
 import matplotlib.axes
 import matplotlib.figure
+import matplotlib.ticker
 import numpy as np
 
 from kopt import schedules
+from kopt.report.style import BLUE, COLORS, SMALL, TITLE, logarithmic, plain, titled
 from kopt.schedules import Constant, Cosine, Linear, Schedule
 from kopt.values.checks import require
 from kopt.values.texts import in_picture
 
 __all__ = ["SCHEDULES", "curves_figure", "schedules_figure"]
+
+WIDE = 3  # panels in a row of the picture of schedules
+LETTERS = 46  # of a title in a line
 
 Panels: TypeAlias = tuple[matplotlib.figure.Figure, list[matplotlib.axes.Axes]]
 
@@ -44,7 +51,7 @@ SCHEDULES: tuple[Schedule, ...] = (
 
 
 def schedules_figure(shown: Sequence[Schedule] = SCHEDULES) -> matplotlib.figure.Figure:
-    """Draw schedules over 100 units, a panel each, four in a row.
+    """Draw schedules over 100 units, a panel each, three in a row.
 
     Args:
         shown: One or more schedules with values in [0, 1] and a known duration.
@@ -62,11 +69,14 @@ def schedules_figure(shown: Sequence[Schedule] = SCHEDULES) -> matplotlib.figure
     Source:
         matplotlib.
     """
-    figure, panels = grid(len(shown), 4, figsize=(13, 1.8 * -(-len(shown) // 4)), shared=True)
+    rows = -(-len(shown) // WIDE)
+    figure, panels = grid(len(shown), WIDE, figsize=(10, 0.4 + 1.75 * rows), shared=True)
     for axes, schedule in zip(panels, shown):
-        axes.plot(TIMES, keras.ops.convert_to_numpy(schedule(TIMES)), linewidth=2, color="#1b6ca8")
-        axes.set_title(in_picture(repr(schedule)), fontsize=6.5, loc="left")
+        axes.plot(TIMES, keras.ops.convert_to_numpy(schedule(TIMES)), linewidth=2, color=BLUE)
+        titled(axes, "\n".join(textwrap.wrap(in_picture(repr(schedule)), LETTERS)), SMALL)
         axes.set(ylim=(-0.02, 1.05), xlim=(0, 100))
+    figure.supxlabel("time, of 100", fontsize=TITLE)
+    figure.supylabel("learning rate, as a share of the highest", fontsize=TITLE)
     return figure
 
 
@@ -100,11 +110,13 @@ def curves_figure(
         len(panels), min(columns, max(1, len(panels))), figsize=(5.5 * min(columns, len(panels)), 4 * rows)
     )
     for place, (title, lines) in zip(places, panels.items()):
-        for name, values in lines.items():
-            place.plot(np.arange(1, len(values) + 1), np.maximum(values, 1e-12), label=in_picture(name), linewidth=2)
-        place.set(**{"yscale": "log", "ylabel": "loss"} | axes)
-        place.set_title(in_picture(title), fontsize=10, loc="left")
-        place.legend(frameon=False, fontsize=9)
+        for (name, values), color in zip(lines.items(), itertools.cycle(COLORS)):
+            steps = np.arange(1, len(values) + 1)
+            place.plot(steps, np.maximum(values, 1e-12), label=in_picture(name), linewidth=2, color=color)
+        logarithmic(place, "y")
+        place.set(**{"ylabel": "loss", "xlabel": "steps or epochs"} | axes)
+        place.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+        titled(place, in_picture(title), columns=2)
     return figure
 
 
@@ -114,7 +126,7 @@ def grid(count: int, columns: int, *, figsize: tuple[float, float], shared: bool
     figure = matplotlib.figure.Figure(figsize=figsize, layout="constrained")
     found = list(figure.subplots(-(-count // columns), columns, squeeze=False, sharex=shared, sharey=shared).flat)
     for axes in found:
-        axes.spines[["top", "right"]].set_visible(False)
+        plain(axes)
     for axes in found[count:]:
         axes.set_visible(False)
     return figure, found[:count]

@@ -7,7 +7,7 @@ import matplotlib.figure
 import numpy as np
 
 from kopt.report.evidence import Evidence, errors, recalls, surprise
-from kopt.report.plots import RATE, TRAIN, VALIDATION, plain
+from kopt.report.style import BLUE, GREY, SMALL, VERMILION, Decimals, plain, titled
 from kopt.tasks.task import Task
 from kopt.values.texts import in_picture
 
@@ -70,7 +70,7 @@ def worst_images(evidence: Evidence, count: int = 12) -> matplotlib.figure.Figur
         image = in_colors(x[row], x)
         axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray_r", vmin=0, vmax=1)
         said, meant = evidence.called(int(evidence.outputs[row].argmax())), evidence.called(int(evidence.y[row]))
-        axes.set_title(in_picture(f"{meant}, said {said}"), fontsize=9, color=RATE if said == meant else VALIDATION)
+        axes.set_title(in_picture(f"{meant}, said {said}"), fontsize=SMALL, color=GREY if said == meant else VERMILION)
     for axes in figure.axes:
         axes.set_axis_off()
     return figure
@@ -90,17 +90,21 @@ def confusion(evidence: Evidence) -> matplotlib.figure.Figure:
     seen = (evidence.y < classes) & (said < classes)
     np.add.at(counts, (evidence.y[seen].astype(int), said[seen]), 1)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure = matplotlib.figure.Figure(figsize=(5.2, 4.6), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(6, 4.6), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(shown, ax=axes, label="share of the examples of the target", shrink=0.8).ax.tick_params(
+        labelsize=SMALL
+    )
     names = [in_picture(evidence.called(number)) for number in range(classes)]
-    axes.set(xlabel="output", ylabel="target", xticks=range(classes), yticks=range(classes))
+    axes.set(xlabel="output (class)", ylabel="target (class)", xticks=range(classes), yticks=range(classes))
     axes.set_xticklabels(names, rotation=45 if max(map(len, names)) > 3 else 0)
     axes.set_yticklabels(names)
     for row, column in np.argwhere(counts) if classes <= NUMBERED else ():
         color = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, counts[row, column], ha="center", va="center", color=color, fontsize=8)
-    axes.set_title(f"test accuracy {np.mean(said == evidence.y):.4f}", fontsize=10, loc="left")
+        axes.text(column, row, counts[row, column], ha="center", va="center", color=color, fontsize=SMALL)
+    axes.tick_params(labelsize=SMALL)
+    titled(axes, f"test accuracy {np.mean(said == evidence.y):.4f}")
     return figure
 
 
@@ -111,16 +115,15 @@ def residuals(evidence: Evidence) -> matplotlib.figure.Figure:
     left, right = figure.subplots(1, 2)
     ends = min(y.min(), outputs.min()), max(y.max(), outputs.max())
     if len(y) > 2000:
-        left.hexbin(y, outputs, gridsize=60, bins="log", cmap="Blues", mincnt=1)
+        cells = left.hexbin(y, outputs, gridsize=60, bins="log", cmap="Blues", mincnt=1)
+        figure.colorbar(cells, ax=left, label="examples", format=Decimals()).ax.tick_params(labelsize=SMALL)
     else:
-        left.plot(y, outputs, "o", color=TRAIN, markersize=3, alpha=0.5)
-    left.plot(ends, ends, color=VALIDATION, linewidth=1)
-    plain(left).set(xlabel="target", ylabel="output")
-    plain(right).hist(outputs - y, bins=60, color=TRAIN)
-    right.set(xlabel="output - target", ylabel="examples")
-    right.set_title(
-        f"mean {np.mean(outputs - y):.3g}, rmse {np.sqrt(np.mean((outputs - y) ** 2)):.4f}", fontsize=10, loc="left"
-    )
+        left.plot(y, outputs, "o", color=BLUE, markersize=3, alpha=0.5)
+    left.plot(ends, ends, color=VERMILION, linewidth=1)
+    plain(left).set(xlabel="target (in its own unit)", ylabel="output (in the same)")
+    plain(right).hist(outputs - y, bins=60, color=BLUE)
+    right.set(xlabel="output - target (in the unit of the target)", ylabel="examples")
+    titled(right, f"mean {np.mean(outputs - y):.3g}, rmse {np.sqrt(np.mean((outputs - y) ** 2)):.4f}")
     return figure
 
 
@@ -131,15 +134,15 @@ def forecasts(evidence: Evidence) -> matplotlib.figure.Figure:
     figure = matplotlib.figure.Figure(figsize=(9, 5), layout="constrained")
     top, *windows = figure.subplot_mosaic("AAA;BCD", sharex=True).values()
     ahead = np.arange(1, evidence.y.shape[1] + 1)
-    plain(top).plot(ahead, np.abs(evidence.y - evidence.outputs).mean(0), color=TRAIN, linewidth=2)
+    plain(top).plot(ahead, np.abs(evidence.y - evidence.outputs).mean(0), color=BLUE, linewidth=2)
+    top.tick_params(labelbottom=True)  # which the panels below would have alone
     top.set(xlabel="steps ahead", ylabel="mean absolute error", ylim=(0, None))
-    top.set_title(f"test mae {wrong.mean():.4f}", fontsize=10, loc="left")
+    titled(top, f"test mae {wrong.mean():.4f}")
     for axes, name, row in zip(windows, ("best", "middle", "worst"), (order[0], order[len(order) // 2], order[-1])):
-        plain(axes).plot(ahead, evidence.y[row], color=RATE, linewidth=2, label="what came")
-        axes.plot(ahead, evidence.outputs[row], color=VALIDATION, linewidth=2, label="forecast")
-        axes.set_title(f"{name}, {wrong[row]:.3f}", fontsize=10, loc="left")
+        plain(axes).plot(ahead, evidence.y[row], color=GREY, linewidth=2, label="what came")
+        axes.plot(ahead, evidence.outputs[row], color=VERMILION, linewidth=2, label="forecast")
+        titled(axes, f"{name}, mae {wrong[row]:.3f}", columns=2)
         axes.set(xlabel="steps ahead", ylabel="value")
-    windows[0].legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -149,11 +152,12 @@ def ranking(evidence: Evidence) -> matplotlib.figure.Figure:
     places = np.arange(1, found.shape[1] + 1)
     figure = matplotlib.figure.Figure(figsize=(6, 3.4), layout="constrained")
     axes = plain(figure.subplots())
-    axes.fill_between(places, *np.percentile(found, (25, 75), axis=0), color=TRAIN, alpha=0.15, linewidth=0)
-    axes.plot(places, found.mean(0), color=TRAIN, linewidth=2)
-    axes.set(xlabel="k", ylabel="recall at k", xlim=(1, len(places)), ylim=(0, 1))
+    middle = np.percentile(found, (25, 75), axis=0)
+    axes.plot(places, found.mean(0), color=BLUE, linewidth=2, label="mean")
+    axes.fill_between(places, *middle, color=BLUE, alpha=0.15, linewidth=0, label="middle half of the examples")
+    axes.set(xlabel="k (recommendations)", ylabel="recall at k", xlim=(1, len(places)), ylim=(0, 1))
     at = min(20, len(places))
-    axes.set_title(f"test recall at {at}: {found[:, at - 1].mean():.4f}", fontsize=10, loc="left")
+    titled(axes, f"test recall at {at}: {found[:, at - 1].mean():.4f}", columns=2)
     return figure
 
 
@@ -162,9 +166,9 @@ def places(evidence: Evidence) -> matplotlib.figure.Figure:
     one_by_one = surprise(evidence.y, evidence.outputs).mean(0) / np.log(2)
     figure = matplotlib.figure.Figure(figsize=(6, 3.4), layout="constrained")
     axes = plain(figure.subplots())
-    axes.plot(np.arange(1, len(one_by_one) + 1), one_by_one, color=TRAIN, linewidth=2)
-    axes.set(xlabel="place in the window", ylabel="bits a character", ylim=(0, None))
-    axes.set_title(f"mean {np.mean(one_by_one):.4f} over {len(evidence.y)} windows", fontsize=10, loc="left")
+    axes.plot(np.arange(1, len(one_by_one) + 1), one_by_one, color=BLUE, linewidth=2)
+    axes.set(xlabel="place in the window (characters)", ylabel="bits a character", ylim=(0, None))
+    titled(axes, f"mean {np.mean(one_by_one):.4f} over {len(evidence.y)} windows")
     return figure
 
 

@@ -11,6 +11,7 @@ import matplotlib.figure
 import numpy as np
 
 from kopt.report.run import Run
+from kopt.report.style import BLUE, GREEN, GREY, LARGE, SMALL, VERMILION, logarithmic, plain, ramp, titled
 from kopt.schedules import Schedule
 from kopt.tasks.directions import of_name
 from kopt.training import RateCurve
@@ -23,7 +24,7 @@ __all__ = ["history_figure", "plot", "schedule_figure"]
 
 Plotted: TypeAlias = Schedule | RateCurve | keras.callbacks.History | Run
 
-TRAIN, VALIDATION, RATE = "#1b6ca8", "#e07a1f", "#4a4a4a"
+TRAIN, VALIDATION, RATE = BLUE, VERMILION, GREY
 MEASURED = ("gradient_norm", "update_ratio")  # by GradientMonitor
 LEGEND = 12  # layers that are named in a picture
 MOMENTS = 1001  # at which a schedule is drawn
@@ -78,8 +79,8 @@ def schedule_figure(schedule: Schedule) -> matplotlib.figure.Figure:
     figure = matplotlib.figure.Figure(figsize=(6, 3), layout="constrained")
     axes = plain(figure.subplots())
     axes.plot(times, keras.ops.convert_to_numpy(schedule(times)), color=TRAIN, linewidth=2)
-    axes.set(xlabel="time", ylabel="rate", xlim=(0, end), ylim=(0, None))
-    axes.set_title(in_picture(repr(schedule)), fontsize=10, loc="left")
+    axes.set(xlabel="time (in the unit of the schedule)", ylabel="learning rate", xlim=(0, end), ylim=(0, None))
+    titled(axes, in_picture(repr(schedule)))
     return figure
 
 
@@ -97,12 +98,11 @@ def curve_figure(curve: RateCurve) -> matplotlib.figure.Figure:
         rate, chosen = curve.suggest(method), method == curve.method
         height = np.interp(np.log(rate), np.log(curve.rates), curve.smoothed)
         axes.plot(rate, height, "o", color=VALIDATION if chosen else RATE, markersize=8 if chosen else 5)
-        axes.annotate(f" {method} {rate:.2g}", (rate, height), va="bottom", fontsize=9 if chosen else 8)
+        axes.annotate(f" {method} {rate:.2g}", (rate, height), va="bottom", fontsize=SMALL)
     low, high = np.min(curve.smoothed), np.max(curve.smoothed[: max(3, len(curve.smoothed) // 2)])
-    axes.set(
-        xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - 0.1 * (high - low), high + 0.3 * (high - low))
-    )
-    axes.set_title(f"suggestion {curve.suggestion:.3g} ({curve.method})", fontsize=10, loc="left")
+    axes.set(xlabel="learning rate", ylabel="loss", ylim=(low - 0.1 * (high - low), high + 0.3 * (high - low)))
+    logarithmic(axes, "x")
+    titled(axes, f"suggestion {curve.suggestion:.3g} ({curve.method})")
     return figure
 
 
@@ -131,7 +131,9 @@ def history_figure(
             layer_curves(plain(axes), name, history)
         else:
             curve(plain(axes), name, history)
-    rows[0].set_title(in_picture(title), fontsize=12, loc="left")
+    for axes in rows:
+        shown = in_picture(title) if axes is rows[0] else ""
+        titled(axes, shown, LARGE, columns=0 if len(axes.get_legend_handles_labels()[1]) > LEGEND + 1 else 3)
     rows[-1].set(xlabel="epoch", xlim=(0, None))
     rows[-1].xaxis.get_major_locator().set_params(integer=True)
     figure.align_ylabels()
@@ -149,11 +151,10 @@ def curve(axes: matplotlib.axes.Axes, name: str, history: Mapping[str, Sequence[
         (ring,) = axes.plot(best, validation[best - 1], "o", color=VALIDATION, markersize=9, label=label)
         ring.set(markerfacecolor="none", linestyle="none")
     if name == "loss" and spans_decades([*history[name], *history.get("val_loss", ())]):
-        axes.set_yscale("log")
+        logarithmic(axes, "y")
     else:
         axes.ticklabel_format(axis="y", style="plain", useOffset=False)
     axes.set_ylabel(in_picture(name.replace("_", " ")))
-    axes.legend(frameon=False, fontsize=9)
 
 
 def best_epoch(name: str, values: np.ndarray) -> int | None:
@@ -167,14 +168,13 @@ def best_epoch(name: str, values: np.ndarray) -> int | None:
 def layer_curves(axes: matplotlib.axes.Axes, name: str, history: Mapping[str, Sequence[float]]) -> None:
     """Draw a measurement of all weights and of each layer, on a logarithmic scale."""
     layers = [key for key in history if key.startswith(f"{name}/")]
-    colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(1, len(layers))))
+    colors = map(ramp, np.linspace(0, 1, max(1, len(layers))))
     epochs = np.arange(1, len(history[name]) + 1)
     for key, color in zip(layers, colors):
         axes.plot(epochs, drawable(history[key]), color=color, linewidth=1, label=in_picture(key.partition("/")[2]))
-    axes.plot(epochs, drawable(history[name]), color=RATE, linewidth=2, label="all")
-    axes.set(yscale="log", ylabel=name.replace("_", " "))
-    if 0 < len(layers) <= LEGEND:
-        axes.legend(frameon=False, fontsize=8, ncols=2)
+    axes.plot(epochs, drawable(history[name]), color=GREEN, linewidth=2, label="all")
+    axes.set_ylabel(name.replace("_", " "))
+    logarithmic(axes, "y")
 
 
 def rate_curve(axes: matplotlib.axes.Axes, rates: Sequence[float], schedule: Schedule | None) -> None:
@@ -201,10 +201,3 @@ def drawable(values: Sequence[float]) -> np.ndarray:
     """Replace numbers beyond float32 by NaN: matplotlib cannot place ticks for them."""
     array = np.asarray(values, "float64")
     return np.where(np.abs(array) < LARGEST, array, np.nan)
-
-
-def plain(axes: matplotlib.axes.Axes) -> matplotlib.axes.Axes:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    return axes

@@ -17,7 +17,7 @@ from kopt.values.texts import printable
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["CHECKPOINT", "has_checkpoint", "left_behind", "reopened_folder", "run_folder", "takes_locks"]
+__all__ = ["CHECKPOINT", "deserted", "has_checkpoint", "left_behind", "reopened_folder", "run_folder", "takes_locks"]
 
 log = logging.getLogger("kopt")
 
@@ -223,7 +223,15 @@ def takes_locks(folder: pathlib.Path) -> bool:
 
 
 def deserted(folder: pathlib.Path) -> bool:
-    """Return whether no process holds a folder's lock; False when that is unknown."""
+    """Tell whether no process holds a folder's lock; False when that is unknown.
+
+    Args:
+        folder: The folder.
+
+    Example:
+        >>> deserted(pathlib.Path("nowhere"))
+        False
+    """
     if sys.platform == "win32":
         return False
     try:

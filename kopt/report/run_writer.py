@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from kopt.keras_internals import is_deterministic
 from kopt.report.event_logs import write_logs
+from kopt.report.event_summaries import write_outcome
 from kopt.report.evidence import Evidence
 from kopt.report.model_card import model_card
 from kopt.report.pictures import PICTURES, evidence_figure, worst_images
@@ -163,12 +164,21 @@ def write_report(folder: pathlib.Path, run: Run, evidence: Evidence) -> Run:
     pictures = {name: f"plots/{name}.png" for name in figures}
     parts: dict[str, Writer] = {}
     if not (folder / "logs").is_dir():  # they were not written while it was trained
-        parts["logs"] = lambda path: write_logs(path, run.history)
+        parts["logs"] = lambda path: write_logs(path, run.history, run.recipe)
     parts |= {pictures[name]: functools.partial(write_figure, draw) for name, draw in figures.items()}
-    lacking = write_parts(folder, parts)
+    lacking = write_parts(folder, parts) | write_events(folder, run, list(pictures.values()))
     shown = [name for name, path in pictures.items() if (folder / path).is_file()]
     card: dict[str, Writer] = {"README.md": lambda path: write_text(path, model_card(run, evidence, shown))}
     return write_metrics(folder, run, {}, lacking | write_parts(folder, card))
+
+
+def write_events(folder: pathlib.Path, run: Run, pictures: Sequence[str]) -> dict[str, str]:
+    """Add the results and the pictures to the events; return the reason when they could not be written."""
+    try:
+        write_outcome(folder / "logs", run, [folder / path for path in pictures if (folder / path).is_file()])
+    except (OSError, tf.errors.OpError) as error:
+        return {"logs": reason(error)}
+    return {}
 
 
 def write_parts(folder: pathlib.Path, parts: Mapping[str, Writer]) -> dict[str, str]:

@@ -1,55 +1,50 @@
-"""Report: the page of a search, with ranking, history, importances, results by values, and learning curves."""
+"""Report: the page of a search: what won, what mattered, the trials, and the rest folded."""
 
+import datetime
 import html
+import os
 import pathlib
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import TypedDict
+from collections.abc import Collection, Mapping, Sequence
 
 import optuna
-from optuna import visualization
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from kopt.tuning.page.charts import bars
+from kopt.tuning.page.figures import curves, front, history, parameter_scales, slices
+from kopt.tuning.page.relations import pairs, parallel
+from kopt.tuning.page.style import STYLE, reload_script
+from kopt.tuning.page.tables import failures, running, trials_table
+from kopt.tuning.page.trials import Entry, entries_of
+from kopt.tuning.page.winner import front_winners, winner
 from kopt.tuning.search.oracle import StudyOracle
 from kopt.tuning.search.records import is_surplus, without_attributes
 from kopt.tuning.space.distributions import Dimension
 from kopt.tuning.trial.objectives import directions
-from kopt.values.checks import needs, require
-from kopt.values.types import Figure, ParameterValue
+from kopt.values.checks import require
+from kopt.values.types import ParameterValue
 
 __all__ = ["importances_of", "with_values", "write_report"]
 
-ROWS = 50  # in the ranking
-COLUMNS = 20  # in the ranking: the most important hyperparameters
 BARS = 30  # hyperparameters whose importance is shown
-PLOTTED = 10  # the most important hyperparameters, plotted against the result
-CONTOURS = 4  # the most important hyperparameters, plotted in pairs
-STYLE = """body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em }
-table { border-collapse: collapse; font-size: 14px } th, td { padding: 2px 12px 2px 0; text-align: left }
-div.table { overflow-x: auto } tr:nth-child(even) { background: #f4f4f4 }"""
+PLOTTED = 10  # the most important hyperparameters: plotted against the result, and in the table
 
 
-class Target(TypedDict):
-    """The arguments of Optuna's plots that name one objective of several."""
-
-    target: Callable[[FrozenTrial], float] | None
-    target_name: str
-
-
-def write_report(oracle: StudyOracle) -> pathlib.Path:
+def write_report(oracle: StudyOracle, *, live: bool = False, empty: bool = False) -> pathlib.Path:
     """Write the page of a search.
 
     Args:
         oracle: The oracle of the search.
+        live: Whether the page loads itself again every 5 s, for a search that is at work.
+        empty: Whether the search may have no complete trial yet.
 
     Returns:
-        The file, report.html in the folder of the search; the page needs no network.
+        The file, report.html in the folder of the search; the page needs no network and no other file.
 
     Raises:
-        ImportError: When plotly is not installed.
-        ValueError: When no trial is complete.
+        ValueError: When no trial is complete and the page may not be empty.
 
     Example:
         >>> import tempfile
@@ -61,29 +56,77 @@ def write_report(oracle: StudyOracle) -> pathlib.Path:
         ...     tuner = Search(max_trials=3, directory=folder)
         ...     tuner.search(verbose=0)
         ...     text = write_report(tuner.oracle).read_text()
-        >>> "Parallel Coordinate" in text, "<script src" in text
+        >>> "Parallel coordinates" in text, "<script" in text
         (True, False)
 
     Source:
         `optuna.visualization`.
     """
-    offline = needs("plotly.offline", "tune")
-    names = list(directions(oracle.objective))
     complete = oracle.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    require(bool(complete), "report()", "must have a complete trial", len(complete))
+    require(bool(complete) or empty, "report()", "must have a complete trial", len(complete))
+    title = html.escape(f"Search {oracle.folder.path.name}")
+    parts = [f"<h1>{title}</h1><p>{html.escape(summary(oracle))}</p>"]
+    if live:
+        parts.append(f"<p>At work; written at {datetime.datetime.now():%H:%M:%S}, and loaded again every 5 s.</p>")
+    parts += [running(oracle), *(content(oracle, complete) if complete else ()), failures(oracle)]
+    head = "<meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'>"
+    head += f"<title>{title}</title><style>{STYLE}</style>"
+    body = "".join(parts) + (reload_script() if live else "")
+    page = f"<!DOCTYPE html><html lang='en'><head>{head}</head><body>{body}</body></html>"
+    return written(oracle.folder.path / "report.html", page)
+
+
+def written(file: pathlib.Path, text: str) -> pathlib.Path:
+    """Write a file whole, for several processes may write it while a browser reads it."""
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
+    return file
+
+
+def content(oracle: StudyOracle, complete: Sequence[FrozenTrial]) -> list[str]:
+    """Return the parts of the page of a search that has complete trials: winner, charts, table, what is folded."""
+    ways = directions(oracle.objective)
+    (name, way), several = next(iter(ways.items())), len(ways) > 1
     shares = importances_of(oracle.study) if len(complete) >= 2 else {}
     order = different(complete, shares)
-    title = f"Search {oracle.folder.path.name}"
-    sentences = [summary(oracle), left_out(len(order))]
-    parts = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{html.escape(one)}</p>" for one in sentences if one)]
-    parts.append(ranking(oracle, names, order))
-    for figure in figures(with_values(oracle, only=order[:PLOTTED]), names, order, shares):
-        parts.append(figure.to_html(full_html=False, include_plotlyjs=False))
-    file = oracle.folder.path / "report.html"
-    head = f"<meta charset='utf-8'><title>{html.escape(title)}</title><style>{STYLE}</style>"
-    script = f"<script>{offline.get_plotlyjs()}</script>"
-    file.write_text(f"<!DOCTYPE html><html><head>{head}{script}</head><body>{''.join(parts)}</body></html>")
-    return file
+    study, entries = with_values(oracle, only=order[:PLOTTED]), entries_of(oracle)
+    scales = parameter_scales(study, order[:PLOTTED])
+    shown = [parallel(study, scales, name, way)] if scales else []
+    shown += [front(study, ways)] if several else []
+    shown += [importance_bars(shares)] if shares and order else []
+    shown += [history(study, name, way), "" if several else curves(study, oracle.study, name, way)]
+    folded = [
+        ("Pairs of hyperparameters, and contours of the rank", pairs(study, scales, name, way)),
+        ("Each hyperparameter alone", slices(study, scales, name, way)),
+    ]
+    return [
+        front_winners(entries, ways, len(study.best_trials)) if several else winner(entries, name, way),
+        f"<h2>What mattered</h2><div class='charts'>{''.join(shown)}</div>",
+        f"<h2>Trials</h2><p>{left_out(len(order))}</p>{trials_table(oracle, entries, columns(oracle, entries, order))}",
+        *(fold(title, charts) for title, charts in folded if charts),
+    ]
+
+
+def fold(title: str, charts: Sequence[str]) -> str:
+    """Return charts that are shown when their title is clicked."""
+    return f"<details><summary>{title}</summary><div class='charts'>{''.join(charts)}</div></details>"
+
+
+def importance_bars(shares: Mapping[str, float]) -> str:
+    """Return the chart of the most important hyperparameters."""
+    most = dict(list(shares.items())[:BARS])
+    return bars("Importances (PED-ANOVA)", most, "share of the differences between trials that it explains")
+
+
+def columns(oracle: StudyOracle, entries: Sequence[Entry], order: Sequence[str]) -> list[str]:
+    """Return the hyperparameters of the table: all, or the most important ones of many."""
+    asked = list(dict.fromkeys(name for one in entries for name in one.values))
+    if len(asked) <= PLOTTED:
+        return asked
+    space = {(hp.name, str(hp.conditions)): hp for one in oracle.ranking() for hp in one.hyperparameters.space}
+    known = {found.name: found.hp.name for found in map(oracle.dimension, space.values()) if found is not None}
+    return list(dict.fromkeys(known[name] for name in order if name in known))[:PLOTTED]
 
 
 def different(complete: Collection[FrozenTrial], shares: Mapping[str, float]) -> list[str]:
@@ -100,10 +143,11 @@ def left_out(count: int) -> str:
     """Return a sentence on the hyperparameters that the page leaves out; an empty text when it shows all."""
     if count <= PLOTTED:
         return ""
-    sentence = f"Of {count} hyperparameters that had several values, the {PLOTTED} most important ones are plotted"
-    if count > COLUMNS:
-        sentence += f", {COLUMNS} are in the table and {min(count, BARS)} have a bar; tuner.importances() has all"
-    return f"{sentence}."
+    return (
+        f"Of {count} hyperparameters that had several values, the {PLOTTED} most important ones are plotted and in the "
+        f"table, and {min(count, BARS)} have a bar; a trial's number shows all its values when the mouse is on it, and "
+        "tuner.importances() has all."
+    )
 
 
 def with_values(oracle: StudyOracle, only: Collection[str] | None = None) -> optuna.Study:
@@ -205,64 +249,9 @@ def importances_of(study: optuna.Study) -> dict[str, float]:
     return {name: float(share) / total for name, share in sorted(found.items(), key=lambda one: (-one[1], one[0]))}
 
 
-def first_value(trial: FrozenTrial) -> float:
-    """Return the value of the first objective."""
-    return trial.values[0]
-
-
-def figures(study: optuna.Study, names: list[str], order: list[str], shares: Mapping[str, float]) -> Iterator[Figure]:
-    """Yield the plots that are not empty; `order` has the most important hyperparameters first."""
-    several = len(names) > 1
-    how: Target = {"target": first_value if several else None, "target_name": names[0]}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # Optuna warns of two hyperparameters that no trial has together.
-        warnings.filterwarnings("ignore", "Contour plot will not be displayed", UserWarning)
-        if several and len(names) <= 3:
-            yield visualization.plot_pareto_front(study, target_names=names)
-        yield visualization.plot_optimization_history(study, **how)
-        if shares and order:
-            yield bars(shares)
-            yield visualization.plot_parallel_coordinate(study, params=order[:PLOTTED], **how)
-            yield visualization.plot_slice(study, params=order[:PLOTTED], **how)
-            if len(order) >= 2:
-                yield visualization.plot_contour(study, params=order[:CONTOURS], **how)
-        if not several and any(one.intermediate_values for one in study.get_trials(deepcopy=False)):
-            curves = visualization.plot_intermediate_values(study)
-            yield curves.update_layout(title="Learning curves", xaxis_title="epoch", yaxis_title=names[0])
-
-
-def bars(shares: Mapping[str, float]) -> Figure:
-    """Return a bar chart of the most important hyperparameters."""
-    graph = needs("plotly.graph_objects", "tune")
-    names = list(shares)[:BARS][::-1]
-    figure = graph.Figure(graph.Bar(x=[shares[name] for name in names], y=names, orientation="h"))
-    return figure.update_layout(title="Importances (PED-ANOVA)", xaxis_title="share of the difference between trials")
-
-
 def summary(oracle: StudyOracle) -> str:
     """Return a sentence on the objectives, and on how many trials are in each state."""
     trials = [one for one in oracle.study.get_trials(deepcopy=False) if not is_surplus(one)]
     counts = {state: sum(one.state == state for one in trials) for state in TrialState}
-    counted = ", ".join(f"{count} {state.name.lower()}" for state, count in counts.items() if count)
+    counted = ", ".join(f"{count} {state.name.lower()}" for state, count in counts.items() if count) or "no trial yet"
     return f"{' and '.join(f'{name} ({way})' for name, way in directions(oracle.objective).items())}; {counted}"
-
-
-def ranking(oracle: StudyOracle, names: list[str], order: list[str]) -> str:
-    """Return an HTML table of the best trials with their values: all values, or the most important ones of many."""
-    best = oracle.ranking()[:ROWS]
-    asked = list(dict.fromkeys(name for trial in best for name in trial.hyperparameters.values))
-    if len(asked) > COLUMNS:
-        space = {(hp.name, str(hp.conditions)): hp for trial in best for hp in trial.hyperparameters.space}
-        known = {found.name: found.hp.name for found in map(oracle.dimension, space.values()) if found is not None}
-        asked = list(dict.fromkeys(known[name] for name in order if name in known))[:COLUMNS]
-    states = {str(one.number): one.state.name.lower() for one in oracle.study.get_trials(deepcopy=False)}
-    rows = [["", "trial", *names, "epoch", "", *asked]]
-    for place, trial in enumerate(best, 1):
-        reached = [f"{trial.metrics.get_best_value(name):.5g}" for name in names]
-        values = [trial.hyperparameters.values.get(name, "") for name in asked]
-        texts = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]
-        rows.append([str(place), trial.trial_id, *reached, str(trial.best_step + 1), states[trial.trial_id], *texts])
-    cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
-    cells[0] = cells[0].replace("td>", "th>")
-    return f"<div class='table'><table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table></div>"

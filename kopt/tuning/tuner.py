@@ -12,6 +12,7 @@ import optuna
 from kopt.distribute import launched
 from kopt.keras_internals.tuning import TrialTuner, forgetting_gradients
 from kopt.tuning.population.search import PopulationSearch, takes_populations
+from kopt.tuning.page.live import LivePage
 from kopt.tuning.report import importances_of, write_report
 from kopt.tuning.search.enqueue import enqueue_trial
 from kopt.tuning.search.failure_limits import require_few_failures, require_success
@@ -307,11 +308,11 @@ class Tuner(TrialTuner):
         """
         return importances_of(self.study)
 
-    def report(self) -> pathlib.Path:
-        """Write report.html, a page that needs no network, to the search's folder.
+    def report(self, *, live: bool = False) -> pathlib.Path:
+        """Write report.html, a page that needs no network, to the search's folder; `live`, again while it searches.
 
         Raises:
-            ImportError: When plotly is not installed.
-            ValueError: When no trial is complete.
+            ValueError: When no trial is complete, and it is not live.
         """
-        return write_report(self.oracle)
+        self.oracle.on_change = LivePage(self.oracle) if live else self.oracle.on_change
+        return write_report(self.oracle, live=live, empty=live)

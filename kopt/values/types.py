@@ -19,7 +19,6 @@ __all__ = [
     "DataAdapter",
     "Dataset",
     "FieldValue",
-    "Figure",
     "FitArgument",
     "HyperModelLike",
     "HyperParameter",
@@ -66,7 +65,6 @@ DataAdapter: TypeAlias = Any  # what Keras' fit makes of its data
 Strategy: TypeAlias = Any  # tf.distribute.Strategy
 KerasLayer: TypeAlias = Any  # keras.layers.Layer
 KerasCallback: TypeAlias = Any  # keras.callbacks.Callback
-Figure: TypeAlias = Any  # plotly.graph_objects.Figure
 FitArgument: TypeAlias = Any  # an argument of model.fit or of Tuner.search
 HyperModelLike: TypeAlias = Any  # keras_tuner.HyperModel, or a function from hyperparameters to a model
 HyperParameter: TypeAlias = Any  # a definition: keras_tuner.engine.hyperparameters.HyperParameter

@@ -14,7 +14,8 @@ from kopt.values.types import CallbackState, KerasCallback, Nest
 __all__ = ["restore_states", "states_of", "without_state"]
 
 METHODS = tuple(name for name in dir(keras.callbacks.Callback) if name.startswith(("on_", "set_")))
-ONLY_SHOW = ("ProgbarLogger", "ProgressBar")
+# A run may go on with or without these: bars, trackers, and the file that `kopt runs --watch` reads.
+ONLY_SHOW = ("ProgbarLogger", "ProgressBar", "MLflow", "WeightsAndBiases", "ProgressFile")
 KERAS, OWN = "keras", "own"  # the parts of a state: of Keras' class, and of `get_state`
 
 

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import keras_tuner
 import optuna
@@ -29,6 +29,10 @@ log = logging.getLogger("kopt")
 WAIT = 0.2  # seconds between two checks of trials that other processes run
 NOTHING_LEFT = "nothing is left to search: all %d points of the space were begun (duplicates=True runs them again)"
 MESSAGE = 4000  # characters of an error that are kept
+
+
+def unwatched(*, ended: bool = False) -> None:
+    """Do nothing: nobody watches the search."""
 
 
 class StudyOracle(RecordedOracle):
@@ -78,6 +82,7 @@ class StudyOracle(RecordedOracle):
         self.live: dict[str, RunningTrial] = {}
         self.deadline = math.inf  # in time.monotonic()
         self.runs = 0  # trials that this process has ended
+        self.on_change: Callable[..., None] = unwatched  # called after each event, and with ended=True at the end
 
     # ---- a trial begins -----------------------------------------------------------------------------------------
 
@@ -151,6 +156,7 @@ class StudyOracle(RecordedOracle):
         self.start_order.append(trial.trial_id)
         launched.began_trial()
         self.tell_begin(trial)
+        self.on_change()
         return trial
 
     def move_folder(self, old: int, new: int) -> None:
@@ -169,6 +175,7 @@ class StudyOracle(RecordedOracle):
             else:
                 live.trial.report(float(value), step)
             live.reported.add(step)
+            self.on_change()
         if step >= live.last and live.trial.should_prune():
             live.stopped = "pruned"
         return live.stopped is not None
@@ -182,6 +189,10 @@ class StudyOracle(RecordedOracle):
     def time_is_up(self) -> bool:
         """Return whether the search's time is spent."""
         return time.monotonic() >= self.deadline
+
+    def note_size(self, trial: TrialOfTuner, parameters: int) -> None:
+        """Note the number of parameters of a trial's model."""
+        self.live[trial.trial_id].parameters = parameters
 
     def stop(self, trial: TrialOfTuner, why: str | None) -> None:
         """Note why a trial was stopped before its end; None when the trial was at its end after all."""
@@ -226,6 +237,7 @@ class StudyOracle(RecordedOracle):
         finally:
             self.retries.release(live.trial.number)
         self.tell_end(trial)
+        self.on_change()
 
     def take_back(self, trial: TrialOfTuner, live: RunningTrial) -> None:
         """End a trial for which no point was left, as if it had not been begun."""
@@ -256,7 +268,9 @@ class StudyOracle(RecordedOracle):
             trial.status = "INVALID" if again else "FAILED"
         failed = state == TrialState.FAIL or live.stopped == "oversized"
         error = (trial.message or "")[-MESSAGE:] if failed else None
-        TrialRecord(error=error, stopped=live.stopped, state=trial.get_state()).write(live.trial)
+        TrialRecord(error=error, stopped=live.stopped, parameters=live.parameters, state=trial.get_state()).write(
+            live.trial
+        )
         names = directions(self.objective)
         values = [trial.metrics.get_best_value(name) for name in names] if state == TrialState.COMPLETE else None
         self.study.tell(live.trial, values, state)
@@ -281,6 +295,7 @@ class StudyOracle(RecordedOracle):
             raise interrupted(error) from None
         finally:
             self.hand_back()
+            self.on_change(ended=True)
 
     # ---- what was found -----------------------------------------------------------------------------------------
 

@@ -49,6 +49,7 @@ class TrialRecord:
         stopped: Why the trial was stopped before its end: "pruned", "timeout" or "oversized".
         surplus: Whether the trial does not count, because it yielded to another one before it ran.
         state: KerasTuner's state of the trial.
+        parameters: The number of parameters of its model; None when kopt has not trained it.
 
     Example:
         >>> trial = optuna.create_study().ask()
@@ -64,6 +65,7 @@ class TrialRecord:
     stopped: str | None = dataclasses.field(default=None, metadata={"key": "stopped"})
     surplus: bool = dataclasses.field(default=False, metadata={"key": SURPLUS})
     state: dict[str, Json] | None = dataclasses.field(default=None, metadata={"key": "keras_tuner"})
+    parameters: int | None = dataclasses.field(default=None, metadata={"key": "parameters"})
 
     @classmethod
     def of(cls, trial: optuna.Trial | FrozenTrial) -> "TrialRecord":

@@ -33,6 +33,7 @@ class RunningTrial:
         last: The last step that an earlier try reported, with other data or another model; no pruner is asked until
             then.
         stopped: Why the trial was stopped before its end, if it was.
+        parameters: The number of parameters of its model, when kopt has trained it.
 
     Example:
         >>> RunningTrial(optuna.create_study().ask(), {}, set()).stopped is None
@@ -45,6 +46,7 @@ class RunningTrial:
     asked: set[str] = dataclasses.field(default_factory=set)
     last: int = 0
     stopped: str | None = None
+    parameters: int | None = None
 
 
 class RecordedOracle(FilelessOracle):

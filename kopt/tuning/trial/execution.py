@@ -257,6 +257,8 @@ def trained(
                 result = fit(hp, model, *args, **given)
             except Stopped:
                 result = reached(checkpoint.logs, tuner.oracle.objective)
+    if model.built:
+        tuner.oracle.note_size(trial, model.count_params())
     tuner.save_build(trial.trial_id, model, inputs_of(args, named) if unbuilt else None)
     return result
 

@@ -18,6 +18,7 @@ import kopt
 from kopt import data, models, report, schedules
 from kopt.__main__ import main
 from kopt.experiment import run as runs
+from kopt.experiment import scoring
 from kopt.report import run_writer
 
 RECIPE = kopt.Recipe(
@@ -124,7 +125,8 @@ def test_an_error_in_training_keeps_the_model_and_is_raised(tmp_path, monkeypatc
 
 def limited(monkeypatch, name: str, size: int) -> None:
     """Let no file be larger than so many bytes while one of the writers works: as a full disk."""
-    real, before = getattr(runs, name), resource.getrlimit(resource.RLIMIT_FSIZE)
+    place = scoring if name == "write_report" else runs
+    real, before = getattr(place, name), resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def write(*arguments):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -133,7 +135,7 @@ def limited(monkeypatch, name: str, size: int) -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    monkeypatch.setattr(runs, name, write)
+    monkeypatch.setattr(place, name, write)
 
 
 def test_a_report_that_cannot_be_written_is_told_and_costs_nothing_else(tmp_path, monkeypatch, caplog) -> None:

@@ -20,9 +20,9 @@ RECIPE = kopt.Recipe(
 
 
 def events(folder: pathlib.Path) -> dict[str, list[int]]:
-    """Tag -> the epochs that have an event, in the order of the files."""
+    """Tag -> the epochs that have an event, in the order of the files; what is of the whole run is left out."""
     found: dict[str, list[int]] = {}
-    for path in sorted(folder.rglob("events*")):
+    for path in sorted(path for path in folder.rglob("events*") if path.parent.name in ("train", "validation")):
         for record in tf.data.TFRecordDataset(str(path)):
             event = tf.compat.v1.Event.FromString(record.numpy())
             for value in event.summary.value:

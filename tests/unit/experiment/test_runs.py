@@ -51,7 +51,8 @@ def test_the_folder_is_whole(done) -> None:
         "plots/worst.png",
         "recipe.json",
     }
-    assert len(list((done.folder / "logs").rglob("events*"))) == 2
+    counts = {name: len(list((done.folder / "logs" / name).glob("events*"))) for name in (".", "train", "validation")}
+    assert counts == {".": 2, "train": 1, "validation": 1}
     assert [path.name for path in done.folder.parent.iterdir()] == [done.folder.name]
 
 

@@ -20,8 +20,9 @@ KEPT = {  # as kopt 0.1 has written it
     "stopped": "pruned",
     "surplus": True,
     "keras_tuner": {"trial_id": "7", "score": 0.5},
+    "parameters": 1024,
 }
-RECORD = TrialRecord("a1b2", {"x": 0.25}, [3, 5], "", "pruned", True, {"trial_id": "7", "score": 0.5})
+RECORD = TrialRecord("a1b2", {"x": 0.25}, [3, 5], "", "pruned", True, {"trial_id": "7", "score": 0.5}, 1024)
 STUDY = {
     "objectives": ["loss"],
     "meaning": {"folds": 1},
