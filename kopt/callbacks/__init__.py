@@ -12,7 +12,7 @@ from kopt.callbacks.gradient_monitor import GradientMonitor
 from kopt.callbacks.layer_rates import LayerRates
 from kopt.callbacks.learning_rate import LearningRate
 from kopt.callbacks.plateau import ReduceOnPlateau
-#from kopt.callbacks.sample_predictions import SamplePredictions
+from kopt.callbacks.sample_predictions import SamplePredictions
 from kopt.callbacks.scheduled import Scheduled
 from kopt.callbacks.spike_guard import SpikeGuard
 from kopt.callbacks.stop_when import StopWhen
@@ -40,7 +40,7 @@ __all__ = [
     "LearningRate",
     "ReduceOnPlateau",
     "RuleWeights",
-#    "SamplePredictions",
+    "SamplePredictions",
     "Scheduled",
     "SpikeGuard",
     "StopWhen",

@@ -1,6 +1,5 @@
 """BatchLogs: the loss and the metrics of single batches, as they are."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -12,7 +11,7 @@ from kopt.training.arguments import is_count
 from kopt.training.callback import Callback
 from kopt.training.steps.update_hooks import Update
 from kopt.values.checks import require
-from kopt.values.types import CallbackState, KerasModel, Logs, Tensor
+from kopt.values.types import CallbackState, KerasModel, Logs
 
 __all__ = ["BatchLogs"]
 
@@ -56,9 +55,7 @@ class BatchLogs(Callback):
     any_chunk = True
     spans_epochs = True
 
-    def __init__(
-        self, every: int = 1, *, metrics: bool = True, file: Place | None = None, folder: Place | None = None
-    ):
+    def __init__(self, every: int = 1, *, metrics: bool = True, file: Place | None = None, folder: Place | None = None):
         super().__init__()
         require(is_count(every), "every", "must be a whole number >= 1", every)
         require(isinstance(metrics, bool), "metrics", "must be True or False", metrics)
@@ -93,7 +90,9 @@ class BatchLogs(Callback):
     def on_update(self, update: Update) -> None:
         """Write a row, at one of `every` batches."""
         numbers = [update.loss, *(update.metrics.values() if self.metrics else ())]
-        require(len(numbers) < COLUMNS, "metrics", f"must be fewer than {COLUMNS}, or BatchLogs(metrics=False)", numbers)
+        require(
+            len(numbers) < COLUMNS, "metrics", f"must be fewer than {COLUMNS}, or BatchLogs(metrics=False)", numbers
+        )
         row = tf.stack([tf.cast(one, "float32") for one in numbers] + [tf.constant(0.0)] * (COLUMNS - len(numbers)))
         rows, (seen, count) = self.arrays["rows"], tf.unstack(tf.convert_to_tensor(self.arrays["counts"]))
         due, place = (seen + 1) % self.every == 0, count % ROWS

@@ -75,7 +75,7 @@ class StopWhen(Callback):
                 possible = sorted({*logs, *(f"val_{name}" for name in logs)})
                 self.require_known([name for name in self.curves if name.startswith("val_")], possible)
 
-    def on_validation(self, step: int, logs: Logs) -> None:
+    def on_validation(self, step: int, logs: Logs = None) -> None:
         self.by_step |= self.curves.keys() & set(logs or {})
         self.look(logs, self.by_step)
 
@@ -92,7 +92,8 @@ class StopWhen(Callback):
 
     def look(self, logs: Logs, names: set[str]) -> None:
         """Take the new values of metrics, and stop when the condition holds."""
-        new = {name: np.asarray(logs[name]) for name in self.curves if name in names and name in (logs or {})}
+        logs = logs or {}
+        new = {name: np.asarray(logs[name]) for name in self.curves if name in names and name in logs}
         for name, value in new.items():
             require(value.ndim == 0, "condition", "must be about metrics of one number", f"{name} of {value.shape}")
             self.curves[name].append(float(value))

@@ -112,7 +112,9 @@ class ValidateEvery(Callback):
 
     def require_calls(self, steps: int) -> None:
         """Raise ValueError unless calls of so many steps end at each validation."""
-        rule = f"must be a multiple of steps_per_execution in Keras' fit, {steps}, as the steps of an epoch; or kopt.fit"
+        rule = (
+            f"must be a multiple of steps_per_execution in Keras' fit, {steps}, as the steps of an epoch; or kopt.fit"
+        )
         require(self.every % steps == 0 and (self.known or 0) % steps == 0, "every", rule, f"{self.every} steps")
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:

@@ -76,7 +76,11 @@ def test_where_no_cursor_moves_there_is_a_line_an_epoch_and_nothing_else(shown, 
 
 def test_a_terminal_has_a_bar_that_is_removed_and_the_lines_stay(shown) -> None:
     text = shown["terminal"]
-    assert text.splitlines()[0] == "Bar" and "━" in text and "5/5 loss 0.5  f1_score [0.1" in re.sub(r"\x1b\[[0-9;]*m", "", text)
+    assert (
+        text.splitlines()[0] == "Bar"
+        and "━" in text
+        and "5/5 loss 0.5  f1_score [0.1" in re.sub(r"\x1b\[[0-9;]*m", "", text)
+    )
     assert screen(text)[1:] == LINES
 
 
@@ -129,7 +133,9 @@ def test_a_notebook_has_one_output_with_the_last_lines(kernel, monkeypatch, netw
     (contents,) = kernel.contents
     assert capsys.readouterr().out == "" and len(contents) < LAST
     first, *lines = contents[-1].splitlines()
-    assert first == "... 5 epochs before" and len(lines) == LAST and lines[-1].startswith(f"epoch {LAST + 5}/{LAST + 5}")
+    assert (
+        first == "... 5 epochs before" and len(lines) == LAST and lines[-1].startswith(f"epoch {LAST + 5}/{LAST + 5}")
+    )
     monkeypatch.setattr("kopt.training.displays.PAUSE", 0.0)
     fit(network(steps_per_execution=5), *points, batch_size=10, epochs=2)
     contents = kernel.contents[1]
