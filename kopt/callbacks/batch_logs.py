@@ -73,7 +73,7 @@ class BatchLogs(Callback):
         steps = model.steps_per_execution
         require(steps <= most, "steps_per_execution", f"must be at most {most} for BatchLogs({self.every})", steps)
         super().set_model(model)
-        self.fresh = True
+        self.fresh, self.read = True, int(self.read_array("counts")[1])  # a user's loop may begin no epoch
 
     def build(self, model: KerasModel) -> None:
         """Make the table, and the numbers of batches that were seen and recorded."""
@@ -125,6 +125,9 @@ class BatchLogs(Callback):
         seen, count = self.read_array("counts").tolist()
         if count == self.read:
             return
+        lost = count - self.read - ROWS
+        rule = f"must be called at least every {ROWS * self.every} batches for BatchLogs to act"
+        require(lost <= 0, "on_train_batch_end", rule, f"{lost} lost records")
         places = np.arange(self.read, count)
         names = ["loss", *(names_of_metrics(self.model) if self.metrics else ())]
         steps = seen // self.every * self.every - self.every * (count - 1 - places)

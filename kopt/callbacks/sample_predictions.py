@@ -17,7 +17,7 @@ from kopt.training.callback import Callback
 from kopt.training.checkpoint.every import Every
 from kopt.values.checks import require
 from kopt.values.places import as_path
-from kopt.values.types import CallbackState, Logs, Nest
+from kopt.values.types import CallbackState, KerasModel, Logs, Nest
 
 __all__ = ["SamplePredictions"]
 
@@ -93,11 +93,10 @@ class SamplePredictions(Callback):
         self.folder = None if folder is None else as_path(folder, "folder")
         self.table: Table = {}
 
-    def on_train_begin(self, logs: Logs = None) -> None:
-        model = self.model
+    def set_model(self, model: KerasModel) -> None:
+        super().set_model(model)
         call = tf.function(lambda x: forward(model, x, training=False), autograph=False)
         self.outputs_of = lambda x: keras.ops.convert_to_numpy(call(keras.tree.map_structure(tf.constant, x)))
-        self.events = None if self.folder is None else tf.summary.create_file_writer(str(self.folder))
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         number = self.epoch_index(epoch) + 1
@@ -108,7 +107,8 @@ class SamplePredictions(Callback):
         else:
             self.table = sample_table(self.task, self.outputs_of(self.x), self.y, self.labels, self.logits)
         print(f"epoch {number}\n{in_columns(self.table)}", flush=True)
-        if self.events is not None:
+        if self.folder is not None:
+            self.events = self.events or tf.summary.create_file_writer(str(self.folder))
             with self.events.as_default():
                 tf.summary.text("samples", in_markdown_table(self.table), step=number - 1)
             self.events.flush()

@@ -71,7 +71,7 @@ class StopWhen(Callback):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if not self.looked and logs:
             self.looked = True
-            if self.foreseen():
+            if self.params and self.foreseen():
                 possible = sorted({*logs, *(f"val_{name}" for name in logs)})
                 self.require_known([name for name in self.curves if name.startswith("val_")], possible)
 
@@ -80,7 +80,9 @@ class StopWhen(Callback):
         self.look(logs, self.by_step)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        self.epoch, logs = self.epoch_index(epoch), logs or {}
+        self.epoch = self.epoch_index(epoch)
+        if logs is None:  # of a user's loop
+            return
         self.look(logs, set(self.curves) - self.by_step)
         unseen = [name for name, curve in self.curves.items() if not curve]
         if any(name.startswith("val_") for name in logs):

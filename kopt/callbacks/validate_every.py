@@ -1,6 +1,5 @@
 """ValidateEvery: validation every so many steps, in the middle of an epoch."""
 
-import dataclasses
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -161,21 +160,28 @@ class ValidateEvery(Callback):
                 one.in_mid_epoch = False
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        require(not self.fresh, "on_train_begin", "must be called before on_epoch_end for ValidateEvery to act", epoch)
         if logs is not None and not any(name.startswith("val_") for name in logs):
             logs.update(self.newest)
 
     def get_state(self) -> CallbackState:
         """Return the steps and the results so far, the position in the data, and what was decided about XLA."""
-        position, program = dataclasses.asdict(self.source.position), self.program
+        position, program = self.source.position, self.program
         counts = {"steps": self.steps, "base": self.base, "fresh": self.fresh, "newest": self.newest}
         decided = program.traced.decided() if isinstance(program, Program) else {}
-        return {"history": self.written.state(), "position": position, "decided": decided, **counts}
+        return {
+            "history": self.written.state(),
+            "begun": position.begun,
+            "found": position.found,
+            "decided": decided,
+            **counts,
+        }
 
     def set_state(self, state: CallbackState) -> None:
         self.steps, self.base, self.fresh = state["steps"], state["base"], state["fresh"]
         self.newest = dict(state["newest"])
         self.written.put_back(state["history"])
-        self.source.revisit(Position(**state["position"]))
+        self.source.revisit(Position(state["begun"], 0, 0, 0, False, False, state["found"], 1))
         with self.beside_training():
             self.epochs.settle({"test": state["decided"]})
 
