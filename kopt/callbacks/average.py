@@ -150,7 +150,7 @@ class Average(Callback):
 
     def show(self) -> None:
         """Put the average at this epoch's end into the model."""
-        if not self.folded:
+        if not self.folded and not self.in_mid_epoch:
             self.averaged.fold()
             self.folded = True
         if float(self.averaged.count):

@@ -74,6 +74,10 @@ class Throughput(Callback):
     def on_test_begin(self, logs: Logs = None) -> None:
         self.look()
 
+    def on_test_end(self, logs: Logs = None) -> None:
+        if self.in_mid_epoch:  # training goes on
+            self.started, self.looked = time.perf_counter() - self.seconds, False
+
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.look()
         times = self.epoch_times()

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -29,6 +29,45 @@ def compute_loss(model: PrivateModel, x: Nest, y: Nest, y_pred: Nest, sample_wei
 def track_loss(model: PrivateModel, loss: Tensor, examples: Tensor) -> None:
     """Update the metric "loss" with a batch's loss."""
     model._loss_tracker.update_state(unscale_loss_for_distribution(loss), sample_weight=examples)
+
+
+def metrics_alone(
+    model: PrivateModel,
+    x: Nest,
+    y: Nest,
+    y_pred: Nest,
+    sample_weight: Nest,
+    summed: Callable[[Tensor], Tensor] = tf.identity,
+) -> dict[str, Tensor]:
+    """Return a model's metrics of one batch alone, but for its losses and metrics of several numbers.
+
+    The metrics' variables, which must have been made, stay as they are.
+
+    Args:
+        model: The compiled model.
+        x: Inputs.
+        y: Targets.
+        y_pred: The model's outputs.
+        sample_weight: Weights of the examples, or None.
+        summed: Sums what a replica has counted over the replicas.
+    """
+    variables = model.metrics_variables
+    with keras.StatelessScope(state_mapping=[(one, tf.zeros(one.shape, one.dtype)) for one in variables]) as scope:
+        model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        counted = [(one, summed(scope.get_current_value(one))) for one in variables]
+    with keras.StatelessScope(state_mapping=counted):
+        return of_one_number(model, model.get_metrics_result())
+
+
+def names_of_metrics(model: PrivateModel) -> list[str]:
+    """Return the names of what `metrics_alone` returns, in its order, when the metrics were made."""
+    return list(of_one_number(model, model.get_metrics_result()))
+
+
+def of_one_number(model: PrivateModel, results: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the metrics among results that are one number and no loss, in the order of their names."""
+    losses = {one.name for one in (model._loss_tracker, *(model._compile_loss.metrics if model._compile_loss else ()))}
+    return {name: value for name, value in sorted(results.items()) if name not in losses and not value.shape.rank}
 
 
 @contextlib.contextmanager

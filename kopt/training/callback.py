@@ -1,6 +1,5 @@
 """Callback: a Keras callback that declares what it needs of training, and may work in the graph."""
 
-import functools
 from collections.abc import Callable as Function
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import tensorflow as tf
 from kopt.keras_internals import optimizers_of
 from kopt.state.knob import held_knob
 from kopt.state.slots import held_slots
+from kopt.training.around import around, nothing
 from kopt.training.received import Received, Times
 from kopt.training.steps.installing import (
     holder,
@@ -47,12 +47,13 @@ class Callback(keras.callbacks.Callback):
             nothing that training reads, and read nothing but logs, `epoch_values` and `epoch_times`.
         chief_only: Whether only the chief of several workers calls the callback.
         wants_times: Whether `Loop` passes the times of an epoch when nothing is watched.
-        needs: The parts of an update that `on_update` reads: "before", "gradients", "loss", "examples".
+        needs: The parts of an update that `on_update` reads: "before", "gradients", "loss", "examples", "metrics".
         changes_weights: Whether `on_update` changes weights; such callbacks come before those that look.
         arrays: The variables that `on_update` changes besides weights, by name; `build` makes them by `add_array`.
         steers_rate: Whether the callback sets the learning rate, which no other may write.
         trace_key: A hashable value of all that `on_update` reads besides `arrays`. Callbacks of a class with equal keys
             share one traced program; None shares with no other.
+        in_mid_epoch: Whether a validation is at work that is not at an epoch's end, see `ValidateEvery`.
         optimizer: The attribute of the model that is the only optimizer it is for; None for all.
 
     Example:
@@ -90,6 +91,7 @@ class Callback(keras.callbacks.Callback):
     arrays: Mapping[str, Variable] = {}
     steers_rate: bool = False
     trace_key: Hashable = None
+    in_mid_epoch: bool = False
     optimizer: str | None = None
     received: Received | None = None
 
@@ -167,6 +169,16 @@ class Callback(keras.callbacks.Callback):
             ValueError: By default, when there is a state.
         """
         require(not state, "state", f"must be empty for {type(self).__name__}, which has no set_state", sorted(state))
+
+    def steps_to_call(self) -> int | None:
+        """Return after how many further steps at most a program call must end; None for any number.
+
+        `Loop` asks before each call, and asks for no more steps, whatever `steps_per_execution` is.
+        """
+        return None
+
+    def on_validation(self, step: int, logs: Logs = None) -> None:
+        """Called by `ValidateEvery` after a validation in mid-epoch, with the number of steps of the run so far."""
 
     # What a subclass may call
 
@@ -292,29 +304,10 @@ class Callback(keras.callbacks.Callback):
         self.close()
 
 
-Work = Function[[Callback], None]
-
-
-def nothing(callback: Callback) -> None:
-    """Do nothing."""
-
-
 # What the base class does before and after a subclass's own callback methods.
-AROUND: dict[str, tuple[Work, Work]] = {
+AROUND: dict[str, tuple[Function[[Callback], None], Function[[Callback], None]]] = {
     "on_epoch_begin": (lambda one: one.follow(), nothing),
     "on_epoch_end": (lambda one: one.require_at_work(), nothing),
     "on_train_batch_begin": (lambda one: one.follow(), nothing),
     "on_train_end": (nothing, lambda one: one.close()),
 }
-
-
-def around(method: Function[..., None], before: Work, after: Work) -> Function[..., None]:
-    """Return a callback method with the base class's work before and after it."""
-
-    @functools.wraps(method)
-    def whole(self: Callback, *arguments: object, **named: object) -> None:
-        before(self)
-        method(self, *arguments, **named)
-        after(self)
-
-    return whole

@@ -78,6 +78,12 @@ def steps_a_call(model: KerasModel, callbacks: Sequence[KerasCallback], phase: P
     return asked if asked > 1 or any(watches_batches(callback, phase) for callback in callbacks) else None
 
 
+def steps_to_call(callbacks: Sequence[KerasCallback]) -> int | None:
+    """Return after how many steps at most the next program call must end; None for any number."""
+    needed = [one.steps_to_call() for one in callbacks if isinstance(one, Callback)]
+    return min((steps for steps in needed if steps is not None), default=None)
+
+
 def spans_epochs(callback: KerasCallback) -> bool:
     """Return whether several epochs may run before a callback's epoch methods are called for each.
 

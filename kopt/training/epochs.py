@@ -11,7 +11,7 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.distribute import is_chief, over_workers, workers
 from kopt.training.callback import Times
-from kopt.training.callback_needs import send_epoch, spans_epochs, watched, watches_batches
+from kopt.training.callback_needs import send_epoch, spans_epochs, steps_to_call, watched, watches_batches
 from kopt.training.checkpoint.saver import Run, Unsaved
 from kopt.training.epoch_result import EpochResult, Moment
 from kopt.training.execute.base import Executor
@@ -154,6 +154,7 @@ class Epochs:
         callbacks.on_train_begin()
         if data.sizer.asked is None and any(watches_batches(one, "train") for one in self.called):
             data.sizer = ChunkSizer(self.model.steps_per_execution)  # a batch method was set after data were placed
+        data.sizer.most = lambda: steps_to_call(self.called)
 
     def over(
         self,

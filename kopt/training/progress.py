@@ -1,13 +1,11 @@
 """ProgressBar: a line an epoch while a model trains."""
 
-import sys
 import time
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kopt.training.callback import Callback
+from kopt.training.displays import display_for
 from kopt.values.types import ArrayLike, CallbackState, KerasModel, Logs
 
 __all__ = ["ProgressBar"]
@@ -16,14 +14,15 @@ SHOWN = 5  # of a metric's numbers, where it has several
 
 
 class ProgressBar(Callback):
-    """One line an epoch: a live bar on a terminal, plain text elsewhere.
+    """One line an epoch, below a live bar on a terminal; one output in a notebook; plain lines in files and pipes.
 
     Shows the epoch, the step, the loss and metrics so far, the learning rate where a callback before it logs one, the
     seconds since training began, examples a second (steps where the number of examples is not known) and about how many
     seconds are left. The last two are means over the epochs so far, validation included.
 
     Args:
-        live: Whether to draw a bar; None for a bar where the output is a terminal.
+        live: True for a bar, False for plain lines; None for what fits, see `displays.display_for`. A notebook's output
+            has the lines of the last ten epochs, and is written anew five times a second at most.
 
     Example:
         >>> import keras, numpy as np
@@ -41,9 +40,7 @@ class ProgressBar(Callback):
 
     def __init__(self, live: bool | None = None):
         super().__init__()
-        self.console = Console(file=sys.stdout)
-        self.live = self.console.is_terminal if live is None else live
-        self.bar: Progress | None = None
+        self.display = display_for(live)
 
     def set_model(self, model: KerasModel) -> None:
         """Start counting; a user's loop may call `on_epoch_end` alone."""
@@ -69,24 +66,18 @@ class ProgressBar(Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.first = epoch if self.first is None else self.first
         self.epoch_steps = 0
-        if self.live:
-            columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
-            self.bar = Progress(*columns, TextColumn("{task.fields[logs]}"), console=self.console, transient=True)
-            self.task = self.bar.add_task(self.title(epoch), total=self.param("steps"), logs="")
-            self.bar.start()
+        self.display.begin(self.title(epoch), self.param("steps"))
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.epoch_steps = batch + 1
-        if self.bar:
-            steps = self.param("steps")
-            done = self.epochs + (self.epoch_steps / steps if steps else 0.0)
-            self.bar.update(self.task, completed=self.epoch_steps, logs=f"{shown(logs)}  {self.speed(done)}")
+        steps = self.param("steps")
+        done = self.epochs + (self.epoch_steps / steps if steps else 0.0)
+        self.display.step(self.epoch_steps, f"{shown(logs)}  {self.speed(done)}")
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        self.close()
         self.epochs, self.steps = self.epochs + 1, self.steps + (self.epoch_steps or self.param("steps") or 0)
         self.epoch_steps = 0
-        print(f"{self.title(epoch)}  {shown(logs)}  {self.speed(self.epochs)}", flush=True)
+        self.display.end(f"{self.title(epoch)}  {shown(logs)}  {self.speed(self.epochs)}")
 
     def get_state(self) -> CallbackState:
         seconds = time.perf_counter() - self.begun
@@ -114,10 +105,8 @@ class ProgressBar(Callback):
         self.close()
 
     def close(self) -> None:
-        """Remove the bar from the screen."""
-        if self.bar:
-            self.bar.stop()
-            self.bar = None
+        """Leave lines only on the screen."""
+        self.display.close()
 
 
 def shown(logs: Logs) -> str:

@@ -253,7 +253,15 @@ CALLBACKS = {
     "spike_guard": lambda: [callbacks.SpikeGuard(10)],
     "throughput": lambda: [callbacks.Throughput()],
     "time_budget": lambda: [callbacks.TimeBudget("1h")],
+    # A run for each law costs half a second, and these only watch: they share theirs.
+    "validate_every + stop_when + batch_logs + sample_predictions": lambda: [
+        callbacks.ValidateEvery("10 steps", HELD_OUT),
+        callbacks.StopWhen("loss plateaus 100 or val_mae < 0 and not mae > 1e9"),
+        callbacks.BatchLogs(3),
+        callbacks.SamplePredictions(*HELD_OUT, task="regression", every="2 epochs"),
+    ],
 }
+HELD_OUT = np.linspace(-1, 1, 70, dtype="float32").reshape(7, 10), np.linspace(-2, 2, 7, dtype="float32")[:, None]
 
 EXAMPLES: dict[str, tuple[registry.Registry, list]] = {
     "schedules": (schedules.registry, SCHEDULES),

@@ -18,8 +18,10 @@ from kopt.training import ProgressBar
 from kopt.tuning.trial.checkpoints import TrialCheckpoint
 from kopt.tuning.trial.progress import Progress
 
+(TOGETHER,) = (name for name in CALLBACKS if " + " in name)
 IN_HAND = {
-    **CALLBACKS,
+    **{name: make for name, make in CALLBACKS.items() if " + " not in name},
+    **{name: lambda one=one: [one] for name, one in zip(TOGETHER.split(" + "), CALLBACKS[TOGETHER]())},
     "learning_rate, closed": lambda: [callbacks.LearningRate(schedules.Step(0.1, 0.5, every=1), unit="epoch")],
     "scheduled, closed": lambda: [callbacks.Scheduled(Knob(name="dial"), schedules.Step(0.1, 0.5, every=1))],
     "progress_bar": lambda: [ProgressBar(live=False)],
@@ -39,6 +41,8 @@ NEEDS = {
     "reduce_on_plateau": {"compiled"},
     "spike_guard": {"begin", "batch", "step", "compiled"},
     "throughput": {"compiled"},
+    "validate_every": {"run"},
+    "batch_logs": {"step", "compiled"},
 }
 LOOPS: dict[str, tuple] = {
     # first epoch, type of the logs, how a batch is trained, and what is missing: on_epoch_begin, batch methods, the

@@ -1,7 +1,7 @@
 """Chunks: the steps of one program call, what running them gives, and how many steps a chunk has."""
 
 import functools
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -161,6 +161,20 @@ class ChunkSizer:
 
     def __init__(self, asked: int | None):
         self.asked, self.size, self.calls = asked, asked or 1, 0
+        self.most: Callable[[], int | None] = lambda: None  # that the next chunk may have, as callbacks need it
+
+    def call(self, done: int) -> int | None:
+        """Return how many of the asked steps the next chunk has, after so many of an epoch; None where none are asked.
+
+        After a chunk that `most` has cut short, the rest follows: calls end where they would have without it, too.
+        """
+        left, most = self.asked and self.asked - done % self.asked, self.most()
+        return left if left is None or most is None else min(left, most)
+
+    def bounded(self, steps: int) -> int:
+        """Return a number of steps, or less where callbacks need it."""
+        most = self.most()
+        return steps if most is None else min(steps, most)
 
     def measure(self, steps: int, seconds: float, most: int) -> None:
         """Adapt the size to the time that a chunk has taken.

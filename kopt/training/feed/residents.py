@@ -87,7 +87,7 @@ class ResidentSource(Source):
             first=self.done,
             steps=steps,
             fresh=self.done == 0,
-            asked=self.sizer.asked,
+            asked=self.sizer.call(self.done),
             planned=self.planned,
             arrays=self.arrays,
             orders=self.orders,
@@ -96,7 +96,7 @@ class ResidentSource(Source):
 
     def whole_epochs(self, number: int, last: int) -> ResidentChunk | None:
         batches = self.arrays.batches
-        count = min(self.sizer.size // batches, last - number, self.epochs_per_chunk, self.room)
+        count = min(self.sizer.bounded(self.sizer.size) // batches, last - number, self.epochs_per_chunk, self.room)
         if count < 2:
             return None
         self.start(number)

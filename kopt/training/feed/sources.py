@@ -108,14 +108,14 @@ class Source(abc.ABC):
 
     def next_size(self, total: int | None) -> int:
         """Return the number of steps of the next chunk of an epoch that has so many in all."""
-        steps = self.sizer.size
+        steps = self.sizer.call(self.done) or self.sizer.bounded(self.sizer.size)
         # As in fit, an asked number of steps a call may go beyond steps_per_epoch.
         steps = steps if total is None or self.sizer.asked else min(steps, total - self.done)
         return steps if self.known is None else min(steps, self.known - self.seen)
 
     def advance(self, chunk: Chunk, result: ChunkResult) -> None:
         """Go on after a chunk that has been run."""
-        self.seen, self.done = self.seen + result.steps, self.done + (self.sizer.asked or result.steps)
+        self.seen, self.done = self.seen + result.steps, self.done + (chunk.asked or result.steps)
         if result.steps < chunk.steps:
             self.running, self.exhausted, self.found = False, True, self.seen
         elif self.seen == self.known:
@@ -165,6 +165,7 @@ class Source(abc.ABC):
                 ended = position.exhausted if cut else found < steps
                 self.advance(dataclasses.replace(chunk, steps=found + ended), ChunkResult(found, ()))
                 if cut and self.done >= position.done:
+                    self.done = position.done  # a call was cut short there
                     break
 
     def revisit(self, position: Position) -> None:

@@ -76,7 +76,7 @@ class StreamSource(Source):
         self.iterator = self.iterators.take(goes_on=self.steps_per_epoch is not None)
 
     def chunk(self, steps: int) -> StreamChunk:
-        fresh, asked = self.done == 0, self.sizer.asked
+        fresh, asked = self.done == 0, self.sizer.call(self.done)
         return StreamChunk(
             first=self.done, steps=steps, fresh=fresh, asked=asked, planned=self.planned, iterator=self.iterator
         )

@@ -1,7 +1,7 @@
 """A batch in parts: the gradients of a replica's micro-batches add up to the gradient of the whole batch."""
 
 import contextlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 import keras
@@ -10,6 +10,7 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.keras_internals import Kinds, Portion
 from kopt.training.feed.batches import parts, rows
+from kopt.values.checks import require
 from kopt.values.types import Batch, DType, KerasModel, Nest, Tensor, Variable
 
 Gradient: TypeAlias = Tensor  # or tf.IndexedSlices, or None where the loss does not depend on a weight
@@ -46,6 +47,7 @@ class Portions:
         self.start: State = []
         self.several = tf.distribute.get_strategy().num_replicas_in_sync > 1
         self.totals: Sequence[Tensor | None] | None = None
+        self.last: tuple[Batch, Nest] = ((None, None, None), None)
 
     def of_batch(self, data: Batch) -> tuple[Gradients, Tensor, Callable[[], Nest]]:
         """Return the gradients, the loss, and a function that gives the logs."""
@@ -76,8 +78,17 @@ class Portions:
             sums, whole = [added(one, other) for one, other in zip(sums, gradients)], whole + loss
         self.begin(len(first))
         gradients, loss, predictions = self.in_turn(sums, last, self.of_part)
+        self.last = last, predictions
         logs = lambda: self.logs(last, predictions)
         return [added(one, other) for one, other in zip(sums, gradients)], whole + loss, logs
+
+    def metrics(self) -> Mapping[str, Tensor]:
+        """Return the metrics of the last batch alone, over all replicas; not the losses."""
+        rule = "must be 1 for the metrics of single batches: the outputs of a micro-batch are not kept"
+        require(self.count == 1, "micro_batches", rule, self.count)
+        (x, y, sample_weight), predictions = self.last
+        there = lambda value: summed(tf.where(rows(x) > 0, value, tf.zeros_like(value)))
+        return internals.metrics_alone(self.model, x, y, predictions, sample_weight, there)
 
     def begin(self, place: int) -> None:
         """Keep the statistics and seeds before a part, or take those that were kept."""

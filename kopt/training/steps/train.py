@@ -25,7 +25,7 @@ __all__ = ["TrainStep", "skipped"]
 log = logging.getLogger("kopt")
 
 Sparse = Literal["dense", "keras"]
-Quantities: TypeAlias = Mapping[str, Callable[[], Tensor]]  # of an update, each computed when a hook asks for it
+Quantities: TypeAlias = Mapping[str, Callable[[], Nest]]  # of an update, each computed when a hook asks for it
 Gradient: TypeAlias = Tensor  # or tf.IndexedSlices, or None where the loss does not depend on a weight
 
 
@@ -168,10 +168,15 @@ class TrainStep:
         if weights and self.sharpness is not None:
             scale = tf.identity(internals.scale_of(model.optimizer))
             gradients = second_gradients(self.sharpness, computation, data, gradients, weights, scale)
+        found = logs() if needed(model, "metrics") else None  # metrics are made at their first update
         if weights:
-            quantities: Quantities = {"loss": lambda: summed(loss), "examples": lambda: summed(rows(data))}
+            quantities: Quantities = {
+                "loss": lambda: summed(loss),
+                "examples": lambda: summed(rows(data)),
+                "metrics": computation.metrics,
+            }
             self.update(gradients, weights, checked, quantities)
-        return logs()
+        return logs() if found is None else found
 
     def computation(self, weights: Sequence[Variable], replicas: int) -> Computation:
         """Return how the gradients of a batch are computed: at once, or as sums over replicas and micro-batches."""

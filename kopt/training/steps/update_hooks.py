@@ -12,8 +12,8 @@ from kopt.values.types import Batch, KerasModel, KerasOptimizer, Nest, Step, Ten
 
 __all__ = ["Need", "Update"]
 
-Need = Literal["before", "gradients", "loss", "examples"]
-NEEDS = ("before", "examples", "gradients", "loss")
+Need = Literal["before", "gradients", "loss", "examples", "metrics"]
+NEEDS = ("before", "examples", "gradients", "loss", "metrics")
 MADE = 16  # objects that a model keeps for another training
 
 Made = TypeVar("Made")
@@ -22,7 +22,7 @@ Made = TypeVar("Made")
 class Update:
     """One update of the weights, as `Callback.on_update` reads it in the graph; the same on every replica.
 
-    `before`, `gradients`, `loss` and `examples` are there for callbacks whose `needs` name them.
+    `before`, `gradients`, `loss`, `examples` and `metrics` are there for callbacks whose `needs` name them.
 
     Attributes:
         weights: The trainable weights, after the update.
@@ -74,6 +74,11 @@ class Update:
     def examples(self) -> Tensor:
         """The number of examples in the whole batch."""
         return self._needed("examples")
+
+    @property
+    def metrics(self) -> Mapping[str, Tensor]:
+        """The metrics of the whole batch alone, by name; without the losses."""
+        return self._needed("metrics")
 
     def read_by(self, needs: frozenset[str]) -> "Update":
         """Compute what a hook needs, outside the branches that it may trace, and let it read nothing else."""

@@ -1,6 +1,6 @@
 """A batch at once, on one device; and the second gradient of a step that takes two."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import keras
@@ -22,6 +22,9 @@ class Computation(Protocol):
     def at(self, data: Batch, moved: Sequence[Tensor]) -> Gradients:
         """Return the gradients of the same batch at other weights; all else is as it was, and stays as it is."""
 
+    def metrics(self) -> Mapping[str, Tensor]:
+        """Return the metrics of the last batch alone, over all replicas, after its logs; not the losses."""
+
 
 class Whole:
     """The computation of the gradients and loss of a batch at once, as Keras' own step does it.
@@ -36,6 +39,7 @@ class Whole:
     def __init__(self, model: KerasModel, weights: Sequence[Variable], as_keras: bool, again: bool):
         self.model, self.weights, self.as_keras = model, weights, as_keras
         self.start = internals.state_of(model) if again else []
+        self.last: tuple[Nest, Nest, Nest, Nest] = (None, None, None, None)
 
     def of_batch(self, data: Batch) -> tuple[Gradients, Tensor, Callable[[], Nest]]:
         """Return the gradients, the loss, and a function that gives the logs."""
@@ -48,8 +52,13 @@ class Whole:
             scaled = model.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, self.weights)
         gradients = gradients if self.as_keras else [dense(gradient) for gradient in gradients]
+        self.last = x, y, predictions, sample_weight
         logs = lambda: model.compute_metrics(x, y, predictions, sample_weight=sample_weight)
         return gradients, tf.reduce_mean(loss), logs
+
+    def metrics(self) -> Mapping[str, Tensor]:
+        """Return the metrics of the last batch alone; not the losses."""
+        return internals.metrics_alone(self.model, *self.last)
 
     def at(self, data: Batch, moved: Sequence[Tensor]) -> Gradients:
         """Return the gradients at other weights, with the statistics and seeds of before; no variable changes."""

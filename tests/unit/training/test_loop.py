@@ -208,7 +208,7 @@ def test_what_was_shown_and_installed_is_put_away_when_training_raises(network, 
     model, bar = network("sgd"), ProgressBar(live=True)
     with pytest.raises(KeyboardInterrupt):
         fit(model, *points, epochs=3, verbose=0, callbacks=[LearningRate("constant", rate=0.1), Die(), bar])
-    assert bar.bar is None
+    assert bar.display.bar is None
     model.optimizer.learning_rate = 0.5
     assert float(model.optimizer.learning_rate) == 0.5
 
