@@ -23,14 +23,39 @@ PRESENT = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(page for page in DOCS
 FOLDERS = r"(?:kopt|recipes|tests|docs|saved_models|\.ci)/"
 
 
-def blocks(text: str) -> list[str]:
-    """Return the Python code of a page, without what is marked as not to be run."""
-    return re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+# A block of Python, which may have the name of a file that it is saved in, and what a block prints.
+BLOCK = re.compile(
+    r'^```(?:python(?: title="(?P<file>[\w.]+)")?|text title="(?P<output>Output)")\n(?P<text>.*?)^```', re.S | re.M
+)
 
 
-# Runs the code of each page in one namespace and an empty folder; {page: error, or an empty text}.
+def blocks(text: str) -> list[dict[str, str | None]]:
+    """Return the Python code of a page, each block with the output that the page shows for it, or None."""
+    found: list[dict[str, str | None]] = []
+    for block in BLOCK.finditer(text):
+        if block["output"]:
+            found[-1]["output"] = block["text"]
+        else:
+            found.append({"code": block["text"], "file": block["file"], "output": None})
+    return found
+
+
+# Runs the blocks of each page in one namespace and an empty folder; {page: error, or an empty text}. What a block prints
+# must be what the page shows, but for blanks and what "..." stands for.
 RUN = """
-import json, os, pathlib, sys, tempfile, traceback
+import contextlib, doctest, io, json, os, pathlib, sys, tempfile, traceback
+
+CHECK = doctest.OutputChecker().check_output
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+def run(block, page, names):
+    printed = io.StringIO()
+    if block["file"]:
+        pathlib.Path(block["file"]).write_text(block["code"])
+    with contextlib.redirect_stdout(printed):
+        exec(compile(block["code"], page, "exec"), names)
+    if block["output"] is not None and not CHECK(block["output"], printed.getvalue(), FLAGS):
+        raise AssertionError(f"{page} prints\\n{printed.getvalue()}and shows\\n{block['output']}")
 
 found = {}
 for page, code in json.loads(pathlib.Path(sys.argv[1]).read_text()).items():
@@ -39,7 +64,7 @@ for page, code in json.loads(pathlib.Path(sys.argv[1]).read_text()).items():
         names = {"__name__": "page"}
         try:
             for block in code:
-                exec(compile(block, page, "exec"), names)
+                run(block, page, names)
             found[page] = ""
         except BaseException:
             found[page] = traceback.format_exc()
@@ -49,9 +74,13 @@ print(json.dumps(found))
 
 
 def run(pages: list[pathlib.Path], folder: pathlib.Path, python: Callable[..., Any]) -> dict[str, str]:
-    """Run pages in a process of their own, for they register what they show; return the error of each."""
+    """Run pages in a process of their own, for they register what they show; return the error of each.
+
+    A page that makes virtual devices comes first, because TensorFlow makes its devices once.
+    """
     code = folder / "code.json"
-    code.write_text(json.dumps({str(page): blocks(page.read_text()) for page in pages}))
+    first = sorted(pages, key=lambda page: "set_logical_device_configuration" not in page.read_text())
+    code.write_text(json.dumps({str(page): blocks(page.read_text()) for page in first}))
     kopt_warns = "error:.*the old name will be removed:DeprecationWarning"
     return json.loads(python("-W", kopt_warns, "-c", RUN, str(code)).stdout.splitlines()[-1])
 
@@ -143,6 +172,18 @@ def test_a_block_that_raises_is_found(tmp_path, python) -> None:
     bad.write_text("```python\ny = 1\n```\n```python\nassert x == 2\n```\n")
     found = run([good, bad], tmp_path, python)
     assert found[str(good)] == "" and "NameError: name 'x'" in found[str(bad)]
+
+
+def test_an_output_that_is_another_is_found(tmp_path, python) -> None:
+    """The counter-test: "..." stands for anything, and what a page does not show is not compared."""
+    good, bad = tmp_path / "good.md", tmp_path / "bad.md"
+    good.write_text(
+        '```python title="one.py"\nprint(1 / 3)\n```\n\n```text title="Output"\n0.33...\n```\n'
+        "```python\nprint(open('one.py').read())\n```\n```text\nprint(3)\n```\n"
+    )
+    bad.write_text('```python\nprint(1)\nprint(2)\n```\n\n```text title="Output"\n1\n```\n')
+    found = run([bad, good], tmp_path, python)
+    assert found[str(good)] == "" and "prints\n1\n2\nand shows\n1" in found[str(bad)]
 
 
 def test_every_room_is_on_the_page_of_the_architecture() -> None:
