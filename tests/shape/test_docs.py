@@ -147,8 +147,9 @@ def name_of(path: pathlib.Path) -> str:
 
 
 def test_python_blocks_run(tmp_path, python) -> None:
-    found = run(DOCS, tmp_path, python)
-    assert len(found) == len(DOCS) and not any(found.values()), "\n".join(found.values())
+    own = [page for page in DOCS if "zh-CN" not in page.name]  # the others have the same code
+    found = run(own, tmp_path, python)
+    assert len(found) == len(own) and not any(found.values()), "\n".join(found.values())
 
 
 @pytest.mark.parametrize("page", [*PRESENT, *PAST], ids=name_of)
