@@ -197,10 +197,10 @@ class SpikeGuard(Callback):
         return list(self.optimizers.values())
 
     def changing(self) -> list[Variable]:
-        """Return what is copied: all but what goes on after a spike, counts of updates, Knobs and the global seeds."""
+        """Return what is copied: all but what goes on after a spike, counts of updates, rates, Knobs, global seeds."""
         extra = [variable for hook in working(self.model) for variable in hook.variables]
-        left = [*(one.iterations for one in self.rated), *knob_variables(self.model), *global_seeds()]
-        return training_variables(self.model, extra, without=left)
+        left = [variable for one in self.rated for variable in (one.iterations, rate_variable(one))]
+        return training_variables(self.model, extra, without=[*left, *knob_variables(self.model), *global_seeds()])
 
     def keep(self) -> None:
         """Copy the state."""

@@ -23,14 +23,47 @@ PRESENT = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(page for page in DOCS
 FOLDERS = r"(?:kopt|recipes|tests|docs|saved_models|\.ci)/"
 
 
-def blocks(text: str) -> list[str]:
-    """Return the Python code of a page, without what is marked as not to be run."""
-    return re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+# A block of Python, which may have the name of a file that it is saved in, and what a block prints.
+BLOCK = re.compile(
+    r'^```(?:python(?: title="(?P<file>[\w.]+)")?|text title="(?P<output>Output)")\n(?P<text>.*?)^```', re.S | re.M
+)
 
 
-# Runs the code of each page in one namespace and an empty folder; {page: error, or an empty text}.
+def blocks(text: str) -> list[dict[str, str | None]]:
+    """Return the Python code of a page, each block with the output that the page shows for it, or None."""
+    found: list[dict[str, str | None]] = []
+    for block in BLOCK.finditer(text):
+        if block["output"]:
+            found[-1]["output"] = block["text"]
+        else:
+            found.append({"code": block["text"], "file": block["file"], "output": None})
+    return found
+
+
+# Runs the blocks of each page in one namespace and an empty folder; {page: error, or an empty text}. What a block
+# prints must be what the page shows, but for blanks, what "..." stands for, and 5 % of a number that is no whole one.
 RUN = """
-import json, os, pathlib, sys, tempfile, traceback
+import contextlib, doctest, io, json, os, pathlib, re, sys, tempfile, traceback
+
+NUMBER = re.compile(r"-?\\d+\\.\\d+(?:e[+-]?\\d+)?|-?\\d+e[+-]?\\d+")
+
+def same(shown, printed):
+    shown_numbers, numbers = ([float(one) for one in NUMBER.findall(text)] for text in (shown, printed))
+    if "..." not in shown:
+        near = [abs(one - other) <= 0.05 * abs(one) for one, other in zip(shown_numbers, numbers)]
+        if len(shown_numbers) != len(numbers) or not all(near):
+            return False
+        shown, printed = NUMBER.sub("#", shown), NUMBER.sub("#", printed)
+    return doctest.OutputChecker().check_output(shown, printed, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+
+def run(block, page, names):
+    printed = io.StringIO()
+    if block["file"]:
+        pathlib.Path(block["file"]).write_text(block["code"])
+    with contextlib.redirect_stdout(printed):
+        exec(compile(block["code"], page, "exec"), names)
+    if block["output"] is not None and not same(block["output"], printed.getvalue()):
+        raise AssertionError(f"{page} prints\\n{printed.getvalue()}and shows\\n{block['output']}")
 
 found = {}
 for page, code in json.loads(pathlib.Path(sys.argv[1]).read_text()).items():
@@ -39,7 +72,7 @@ for page, code in json.loads(pathlib.Path(sys.argv[1]).read_text()).items():
         names = {"__name__": "page"}
         try:
             for block in code:
-                exec(compile(block, page, "exec"), names)
+                run(block, page, names)
             found[page] = ""
         except BaseException:
             found[page] = traceback.format_exc()
@@ -49,9 +82,13 @@ print(json.dumps(found))
 
 
 def run(pages: list[pathlib.Path], folder: pathlib.Path, python: Callable[..., Any]) -> dict[str, str]:
-    """Run pages in a process of their own, for they register what they show; return the error of each."""
+    """Run pages in a process of their own, for they register what they show; return the error of each.
+
+    A page that makes virtual devices comes first, because TensorFlow makes its devices once.
+    """
     code = folder / "code.json"
-    code.write_text(json.dumps({str(page): blocks(page.read_text()) for page in pages}))
+    first = sorted(pages, key=lambda page: "set_logical_device_configuration" not in page.read_text())
+    code.write_text(json.dumps({str(page): blocks(page.read_text()) for page in first}))
     kopt_warns = "error:.*the old name will be removed:DeprecationWarning"
     return json.loads(python("-W", kopt_warns, "-c", RUN, str(code)).stdout.splitlines()[-1])
 
@@ -110,8 +147,9 @@ def name_of(path: pathlib.Path) -> str:
 
 
 def test_python_blocks_run(tmp_path, python) -> None:
-    found = run(DOCS, tmp_path, python)
-    assert len(found) == len(DOCS) and not any(found.values()), "\n".join(found.values())
+    own = [page for page in DOCS if "zh-CN" not in page.name]  # the others have the same code
+    found = run(own, tmp_path, python)
+    assert len(found) == len(own) and not any(found.values()), "\n".join(found.values())
 
 
 @pytest.mark.parametrize("page", [*PRESENT, *PAST], ids=name_of)
@@ -143,6 +181,21 @@ def test_a_block_that_raises_is_found(tmp_path, python) -> None:
     bad.write_text("```python\ny = 1\n```\n```python\nassert x == 2\n```\n")
     found = run([good, bad], tmp_path, python)
     assert found[str(good)] == "" and "NameError: name 'x'" in found[str(bad)]
+
+
+def test_an_output_that_is_another_is_found(tmp_path, python) -> None:
+    """The counter-test: "..." stands for anything, and what a page does not show is not compared."""
+    good, bad, worse = (tmp_path / f"{name}.md" for name in ("good", "bad", "worse"))
+    good.write_text(
+        '```python title="one.py"\nprint(1 / 3)\n```\n\n```text title="Output"\n0.33...\n```\n'
+        "```python\nprint(open('one.py').read(), 1.02e-3, 3)\n```\n\n"
+        '```text title="Output"\nprint(1 / 3)\n0.001 3\n```\n\n```text\nprint(3)\n```\n'
+    )
+    bad.write_text('```python\nprint(1)\nprint(2)\n```\n\n```text title="Output"\n1\n```\n')
+    worse.write_text('```python\nprint(0.11)\n```\n\n```text title="Output"\n0.1\n```\n')
+    found = run([bad, good, worse], tmp_path, python)
+    assert found[str(good)] == "" and "prints\n1\n2\nand shows\n1" in found[str(bad)]
+    assert "prints\n0.11\nand shows\n0.1" in found[str(worse)]
 
 
 def test_every_room_is_on_the_page_of_the_architecture() -> None:
@@ -208,3 +261,60 @@ def test_every_rule_is_on_its_page() -> None:
     assert rules.PAGE.read_text() == rules.page(), "python docs/rules.py writes it"
     for name in rules.registry:
         assert f"| `kopt.rules.{rules.registry[name].__name__}` |" in rules.PAGE.read_text()
+
+
+def test_the_gallery_is_what_the_recipes_say_and_reached() -> None:
+    gallery = script("gallery")
+    assert gallery.PAGE.read_text() == gallery.page(), "python docs/gallery.py writes it"
+    results = json.loads((ROOT / "recipes" / "results.json").read_text())
+    assert all(gallery.pictures(name) for name in results) and not gallery.pictures("nothing")
+
+
+def test_the_page_of_benchmarks_is_what_they_say() -> None:
+    """Dates are those that the page has: a checkout without its history cannot tell them."""
+    benchmarks = script("benchmarks")
+    text = benchmarks.PAGE.read_text()
+    dates = dict(re.findall(r"^\| \[recipes/benchmarks/(\w+\.py)\].* \| (20\d\d-\d\d-\d\d) \|$", text, re.M))
+    assert text == benchmarks.page(dates), "python docs/benchmarks.py writes it"
+    assert len(dates) > 15
+
+
+# What a line of a shell names that could be no longer there.
+COMMAND = re.compile(r"^python (?:-m kopt (?P<sub>\w+)|(?P<script>[\w/]+\.py))", re.M)
+
+
+def missing_commands(text: str) -> Iterator[str]:
+    """Yield what the shell's lines of a page name and is not there: commands of kopt, scripts, extras."""
+    files = {block["file"] for block in blocks(text)}
+    commands = set(re.findall(r"^def (\w+)", (ROOT / "kopt" / "__main__.py").read_text(), re.M))
+    extras = (ROOT / "setup.cfg").read_text()
+    for lines in re.findall(r"^```bash\n(.*?)^```", text, re.S | re.M):
+        for found in COMMAND.finditer(lines):
+            if found["sub"] and found["sub"] not in commands | {"cache", "launch"}:
+                yield found["sub"]
+        for path in re.findall(r"(?<![\w/-])[\w/]+\.py\b", lines):
+            if path not in files and not (ROOT / path).is_file():
+                yield path
+        for extra in re.findall(r"\[(\w+)\]\"", lines):
+            if f"\n{extra} =\n" not in extras:
+                yield extra
+
+
+@pytest.mark.parametrize("page", DOCS, ids=name_of)
+def test_commands_name_what_is_there(page: pathlib.Path) -> None:
+    assert list(missing_commands(page.read_text())) == []
+
+
+def test_a_command_that_is_not_there_is_found() -> None:
+    """The counter-test."""
+    text = '```bash\npython -m kopt no x\npython -m kopt runs\npython recipes/no.py\npip install ".[nothing]"\n```\n'
+    assert list(missing_commands(text)) == ["no", "recipes/no.py", "nothing"]
+
+
+def test_the_chinese_page_has_the_code_of_the_english_one() -> None:
+    english, chinese = (
+        blocks((ROOT / "docs" / "tutorials" / name).read_text()) for name in ("start.md", "start.zh-CN.md")
+    )
+    code = [[re.sub(r"\s*#.*", "", str(block["code"])) for block in page] for page in (english, chinese)]
+    assert code[0] == code[1] and len(code[0]) > 5
+    assert [block["output"] for block in english] == [block["output"] for block in chinese]

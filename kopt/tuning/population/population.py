@@ -127,7 +127,8 @@ class Population:
 
     def evaluated(self) -> MemberState:
         """Return the states by which the members that train are evaluated, in the order of `alive`."""
-        return self.executor.shown()
+        rows = list(self.alive.values())
+        return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), self.executor.shown())
 
     def stopping(self) -> list[int]:
         """Return the members whose patience is over."""

@@ -158,7 +158,7 @@ class PopulationSearch:
         """Return the template of a recipe's structure, built once in a search."""
         kind, hypermodel = structure_of(recipe), self.tuner.hypermodel
         if kind not in self.templates:
-            self.templates[kind] = template_of(recipe, hypermodel.splits_of(recipe), hypermodel.jit)
+            self.templates[kind] = template_of(recipe, hypermodel.splits_of(recipe), None, hypermodel.jit)
         return self.templates[kind]
 
 

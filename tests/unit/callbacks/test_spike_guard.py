@@ -88,6 +88,14 @@ def test_after_so_many_tries_it_stops_with_the_last_good_state(network) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def test_the_rate_goes_on_falling_where_no_copy_is_made_between_spikes(network) -> None:
+    x, y = noisy()
+    y[[100, 150]] = 1e6
+    model = network(keras.optimizers.SGD(0.01))
+    history = model.fit(x, y, callbacks=[SpikeGuard(1000)], **HOW).history
+    assert history["spikes"] == [2.0] and float(model.optimizer.learning_rate) == pytest.approx(0.0025)
+
+
 def test_averages_are_put_back_too(network) -> None:
     x, y = noisy()
     y[150] = 1e6
