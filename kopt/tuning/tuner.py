@@ -11,8 +11,8 @@ import optuna
 
 from kopt.distribute import launched
 from kopt.keras_internals.tuning import TrialTuner, forgetting_gradients
-from kopt.tuning.population.search import PopulationSearch, takes_populations
 from kopt.tuning.page.live import LivePage
+from kopt.tuning.population.search import PopulationSearch, takes_populations
 from kopt.tuning.report import importances_of, write_report
 from kopt.tuning.search.enqueue import enqueue_trial
 from kopt.tuning.search.failure_limits import require_few_failures, require_success
