@@ -24,9 +24,23 @@ Any rule can be stepped by two gradients, for flat minima, at twice the operatio
 
 ## What each is worth
 
-Not measured yet. `recipes/benchmarks/time_to_target.py` measures the updates and seconds until each rule reaches what
-a tuned Adam reaches.
+`recipes/benchmarks/time_to_target.py` counts the updates until a rule reaches on the validation split what a tuned Adam
+reaches: each rule has the same 20 draws of rate, warm-up, momentum and weight decay, and 5 seeds of the best draw; or
+none, its defaults at the usual rate. A dash stands for rules that did not reach it within the budget in most seeds. The
+score is AlgoPerf's: 1 for the fastest on every work, 0 for four times as many updates. So far 16 rules were measured on
+digits and 6 on electricity, in updates; seconds, the other works and rules were not. An update of SOAP or Shampoo costs
+several of Adam's on nets as small as these.
+
+Which rule when, by these figures:
+
+- You tune: `ScheduleFreeAdamW` first, which needs no schedule; `NAdamW` where you want a schedule. Both were faster
+  than Adam and AdamW on both works; `SOAP` took the fewest updates on electricity.
+- You do not tune: `Prodigy` finds its rate; of those measured on both works `SOAP` alone reached both targets by its
+  defaults. Adam's defaults reached neither.
+- Memory is short: see the column of bytes; `Lion` has half of Adam's, and lost on electricity.
+
 """
+MEASURED = pathlib.Path(__file__).parents[1] / "recipes" / "benchmarks" / "time_to_target.md"
 
 
 def made(rule: type[Rule]) -> Rule | None:
@@ -67,7 +81,7 @@ def page() -> str:
     families: dict[str, list[type[Rule]]] = {}
     for name in registry:
         families.setdefault(registry[name].__module__, []).append(registry[name])
-    text = HEAD
+    text = HEAD + MEASURED.read_text().rstrip() + "\n"
     for module, rules in sorted(families.items()):
         title = (sys.modules[module].__doc__ or module).strip().split("\n")[0].rstrip(".")
         text += f"\n## {title}\n\n| rule | what | usual rate | state, bytes | source |\n|---|---|---|---|---|\n"

@@ -40,6 +40,7 @@ class BatchLogs(Callback):
             not built, or has more than 15 metrics.
 
     Example:
+        >>> import keras
         >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
         >>> model = keras.Sequential([keras.Input((1,)), layer])
         >>> model.compile(keras.optimizers.SGD(0.0), "mse", metrics=["mae"])

@@ -8,12 +8,13 @@ Time      1 to 10 minutes a rule and work on 2 cores; rows that time_to_target.c
 
 Tuned: each rule has one fixed search space (targets.py: rate, warm-up, beta_1 or momentum, weight_decay) and the same
 20 quasi-random draws; the best draw is that which reaches the target in the fewest updates, or comes nearest, and is
-trained from 5 seeds. Self-tuning: the defaults at the usual rate, from 5 seeds. The target of a work is the median over
-5 seeds of the best validation score of Adam's best draw. A training counts to the end of the epoch that reached the
-target; the median of 5 seeds is infinite where three have not reached it within the budget. Seconds are those of
-training and validation, compiling included. A rule's profile is the share of works in which it took at most t times the
-fastest rule's updates (or seconds); its score is the mean of the profile over t from 1 to 4, as in AlgoPerf
-(Dahl et al., Benchmarking Neural Network Training Algorithms, 2023, section 4.5).
+trained from 5 seeds. Self-tuning: the defaults at the usual rate, from 5 seeds. The target of a work is the median
+over 5 seeds of the best validation score of Adam's best draw. A training counts to the end of the epoch that reached
+the target; the median of 5 seeds is infinite where three have not reached it within the budget. Seconds are those of
+training and validation, compiling included; they are left out of the file where the machine was busy. A rule's
+profile is the share of works in which it took at most t times the fastest rule's updates (or seconds); its score is
+the mean of the profile over t from 1 to 4, as in AlgoPerf (Dahl et al., Benchmarking Neural Network Training
+Algorithms, 2023, section 4.5).
 """
 
 import csv
@@ -106,6 +107,7 @@ class Table:
 def read(row: Mapping[str, str]) -> Row:
     """Return a row of the file with its types."""
     numbers = {name: float(row[name]) for name in ("rate", "warm_up", "best", "seconds", "target") if row[name]}
+    numbers.setdefault("seconds", math.nan)  # of a row that was run on a busy machine
     counts = {name: int(row[name]) for name in ("draw", "seed", "epochs", "updates")}
     target = {"target": None} if not row["target"] else {}
     return {
@@ -227,7 +229,7 @@ def costs_of(table: Table, track: str, what: str) -> Costs:
 
 
 def lines(table: Table) -> Iterator[str]:
-    """Yield the lines of the table, in Markdown."""
+    """Yield the lines of the tables, in Markdown: scores over the works of all rules, then each work alone."""
     for track, title in (
         (TUNED, "Tuned: 20 draws, then 5 seeds of the best"),
         (USUAL, "Self-tuning: the defaults, 5 seeds"),
@@ -236,14 +238,38 @@ def lines(table: Table) -> Iterator[str]:
         if not costs:
             continue
         by_seconds = costs_of(table, track, "seconds")
+        timed = not any(math.isnan(row["seconds"]) for row in table.rows)
         works = list(next(iter(costs.values())))
         yield f"### {title}\n"
-        yield "| rule | score by updates | by seconds | " + " | ".join(works) + " |"
-        yield "|---|---|---|" + "---|" * len(works)
+        yield "| rule | score by updates | " + "by seconds | " * timed + " | ".join(works) + " |"
+        yield "|---|---|" + "---|" * timed + "---|" * len(works)
         for rule in sorted(costs, key=lambda rule: (-score(costs, rule), rule)):
-            cells = [f"{costs[rule][work]:.0f}" if math.isfinite(costs[rule][work]) else "-" for work in works]
-            yield f"| `{rule}` | {score(costs, rule):.2f} | {score(by_seconds, rule):.2f} | {' | '.join(cells)} |"
+            seconds = f"{score(by_seconds, rule):.2f} | " if timed else ""
+            cells = " | ".join(written(costs[rule][work]) for work in works)
+            yield f"| `{rule}` | {score(costs, rule):.2f} | {seconds}{cells} |"
         yield ""
+    for work in WORKS:
+        yield from lines_of(table, work)
+
+
+def lines_of(table: Table, work: str) -> Iterator[str]:
+    """Yield the table of the rules that were trained on a work: updates to the target, and seeds that reached it."""
+    rules = list(dict.fromkeys(row["rule"] for row in table.rows if row["work"] == work and row["track"] == USUAL))
+    costs = {rule: [Cost.of(table.of(work, rule, track)) for track in (TUNED, USUAL)] for rule in rules}
+    if not rules:
+        return
+    target = next(row["target"] for row in table.of(work, rules[0], USUAL))
+    yield f"### {work}: a validation {WORKS[work].data.score().name} of {target:.4g}\n"
+    yield "| rule | updates, tuned | seeds | updates, defaults | seeds |"
+    yield "|---|---|---|---|---|"
+    for rule, (tuned, usual) in sorted(costs.items(), key=lambda pair: (pair[1][0].updates, pair[1][1].updates)):
+        yield f"| `{rule}` | {written(tuned.updates)} | {tuned.reached} | {written(usual.updates)} | {usual.reached} |"
+    yield ""
+
+
+def written(updates: float) -> str:
+    """Return a number of updates, or a dash where the target was not reached."""
+    return f"{updates:.0f}" if math.isfinite(updates) else "-"
 
 
 def picture(table: Table, place: Path) -> None:
