@@ -13,7 +13,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = pathlib.Path(__file__).with_suffix(".md")
 FOLDER = ROOT / "recipes" / "benchmarks"
 HEADS = ("Data", "Shows", "Target", "Time", "Result")
-HEAD = """# Benchmarks
+HEAD = """---
+hide: [toc]
+---
+
+# Benchmarks
 
 Every figure that kopt states, with the command that prints it and the date of the commit that wrote its figures down.
 All were measured on two cores of a CPU, the peers installed by `python -m pip install -e ".[peers]"`, unless a text
@@ -30,9 +34,9 @@ def entry(text: str, name: str) -> str:
 
 
 def benchmarks() -> dict[pathlib.Path, str]:
-    """Return file -> docstring of the benchmarks that have a command."""
+    """Return file -> docstring of the benchmarks that have a command; the gallery has a page of its own."""
     texts = {path: ast.get_docstring(ast.parse(path.read_text())) or "" for path in sorted(FOLDER.glob("*.py"))}
-    return {path: text for path, text in texts.items() if entry(text, "Command")}
+    return {path: text for path, text in texts.items() if entry(text, "Command") and path.stem != "gallery"}
 
 
 def measured(path: pathlib.Path) -> str:
