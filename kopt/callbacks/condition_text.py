@@ -20,7 +20,7 @@ def parse_condition(text: str) -> Condition:
     """Return the condition that a text says.
 
     condition := METRIC (">" | ">=" | "<" | "<=") NUMBER
-               | METRIC "plateaus" COUNT ["by" NUMBER] ["min" | "max"]
+               | METRIC "plateaus" COUNT ("by" NUMBER)? ("min" | "max")?
                | "not" condition | condition "and" condition | condition "or" condition | "(" condition ")"
 
     "not" binds closest, then "and"; `~`, `&` and `|` stand for the words. COUNT is the patience, "by" the least

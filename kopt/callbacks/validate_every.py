@@ -90,6 +90,7 @@ class ValidateEvery(Callback):
         self.spec = held.cut("steps", steps)
         self.steps, self.base, self.fresh, self.newest = 0, 0, True, dict[str, float]()
         self.others: list[KerasCallback] = []
+        self.begun = False
         self.program: object = None  # of evaluation, beside the one of fit's own validation
 
     @property
@@ -107,7 +108,11 @@ class ValidateEvery(Callback):
         self.source = place(model, self.spec.planned((self.known or 1) * params.get("epochs", 1) // self.every))
         self.written.begin(is_chief(model.distribute_strategy))
         self.steps = self.base = 0
-        self.fresh, self.newest = True, {}
+        self.begun, self.fresh, self.newest = True, True, {}
+
+    def require_begun(self, method: str) -> None:
+        """Raise ValueError when training has not begun, as a user's loop may leave out to say."""
+        require(self.begun, "on_train_begin", f"must be called before {method} for ValidateEvery to act", "none")
 
     def require_calls(self, steps: int) -> None:
         """Raise ValueError unless calls of so many steps end at each validation."""
@@ -117,6 +122,7 @@ class ValidateEvery(Callback):
         require(self.every % steps == 0 and (self.known or 0) % steps == 0, "every", rule, f"{self.every} steps")
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self.require_begun("on_epoch_begin")
         if self.fresh:  # a run may begin with a later epoch
             self.steps = self.epoch_index(epoch) * (self.known or 0)
         self.base, self.fresh, self.newest = self.steps, False, {}
@@ -125,6 +131,7 @@ class ValidateEvery(Callback):
         return self.every - self.steps % self.every
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        self.require_begun("on_train_batch_end")
         before, self.steps = self.steps, self.base + min(batch + 1, self.known or batch + 1)
         if self.steps // self.every > before // self.every:
             rule = "must be such that a call of train_function ends there in Keras' fit, as kopt.fit does"
@@ -160,7 +167,7 @@ class ValidateEvery(Callback):
                 one.in_mid_epoch = False
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        require(not self.fresh, "on_train_begin", "must be called before on_epoch_end for ValidateEvery to act", epoch)
+        self.require_begun("on_epoch_end")
         if logs is not None and not any(name.startswith("val_") for name in logs):
             logs.update(self.newest)
 

@@ -14,7 +14,7 @@ __all__ = ["Stages"]
 class Stages(Schedule):
     """Schedules that take turns, all in the time of the run: what population based training finds.
 
-    stages[i](t) from times[i - 1] on, and stages[0](t) before; an open duration ends with the run in each stage.
+    Stage i holds from times[i - 1] on, stage 0 before; an open duration ends with the run in each stage.
 
     Args:
         stages: The schedules, one or more.
