@@ -8,7 +8,12 @@ Time      3 minutes on 2 cores
 Each contender is a process of its own, whose time counts from the first line after the imports to the end: data,
 building, tracing, compiling, training and validation. Learning rates are drawn on a log scale from 1e-4 to 0.1. A
 search in sequence trains `--trials` configurations, for each takes as long as the one before. CPU seconds are those of
-all threads: they say the same on a busy machine. RESULTS
+all threads: they say the same on a busy machine.
+
+Measured beside other work, 4 trials in sequence: KerasTuner 3.11 s (1.75 CPU s) a configuration, kopt in sequence 2.11
+(1.36), a population of 32 0.167 (0.084): 18.6 times KerasTuner's by the clock and 20.7 by the CPU; one of 128 0.045
+(0.034): 69 and 52 times. Not measured: 1 and 8 members, dropout, the CNN (whose members take turns) and other models,
+two processes, Ray Tune.
 """
 
 import dataclasses
