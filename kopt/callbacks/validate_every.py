@@ -90,6 +90,7 @@ class ValidateEvery(Callback):
         self.spec = held.cut("steps", steps)
         self.steps, self.base, self.fresh, self.newest = 0, 0, True, dict[str, float]()
         self.others: list[KerasCallback] = []
+        self.begun = False
         self.program: object = None  # of evaluation, beside the one of fit's own validation
 
     @property
@@ -107,7 +108,12 @@ class ValidateEvery(Callback):
         self.source = place(model, self.spec.planned((self.known or 1) * params.get("epochs", 1) // self.every))
         self.written.begin(is_chief(model.distribute_strategy))
         self.steps = self.base = 0
-        self.fresh, self.newest = True, {}
+        self.fresh, self.begun, self.newest = True, True, {}
+
+    def require_begun(self) -> None:
+        """Raise ValueError in a user's loop, which tells callbacks neither of one another nor of the steps to come."""
+        name = self.model.name
+        require(self.begun, "model", "must train in fit, kopt.fit or Loop, for ValidateEvery to act", name)
 
     def require_calls(self, steps: int) -> None:
         """Raise ValueError unless calls of so many steps end at each validation."""
@@ -117,6 +123,7 @@ class ValidateEvery(Callback):
         require(self.every % steps == 0 and (self.known or 0) % steps == 0, "every", rule, f"{self.every} steps")
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self.require_begun()
         if self.fresh:  # a run may begin with a later epoch
             self.steps = self.epoch_index(epoch) * (self.known or 0)
         self.base, self.fresh, self.newest = self.steps, False, {}
@@ -160,7 +167,7 @@ class ValidateEvery(Callback):
                 one.in_mid_epoch = False
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        require(not self.fresh, "on_train_begin", "must be called before on_epoch_end for ValidateEvery to act", epoch)
+        self.require_begun()
         if logs is not None and not any(name.startswith("val_") for name in logs):
             logs.update(self.newest)
 
@@ -171,7 +178,7 @@ class ValidateEvery(Callback):
         decided = program.traced.decided() if isinstance(program, Program) else {}
         return {
             "history": self.written.state(),
-            "begun": position.begun,
+            "passes": position.begun,
             "found": position.found,
             "decided": decided,
             **counts,
@@ -181,7 +188,7 @@ class ValidateEvery(Callback):
         self.steps, self.base, self.fresh = state["steps"], state["base"], state["fresh"]
         self.newest = dict(state["newest"])
         self.written.put_back(state["history"])
-        self.source.revisit(Position(state["begun"], 0, 0, 0, False, False, state["found"], 1))
+        self.source.revisit(Position(state["passes"], 0, 0, 0, False, False, state["found"], 1))
         with self.beside_training():
             self.epochs.settle({"test": state["decided"]})
 
