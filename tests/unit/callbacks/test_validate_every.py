@@ -102,7 +102,7 @@ def test_fit_refuses_steps_at_which_none_of_its_calls_ends(network, points, held
             train(network(steps_per_execution=steps), points, [ValidateEvery(f"{every} steps", held_out)], loop=False)
     rows = (one for one in [(points[0][:BATCH], points[1][:BATCH])] * 8)
     with pytest.raises(ValueError, match="^every must be such that a call of train_function ends there in Keras' fit"):
-        network(steps_per_execution=2).fit(rows, verbose=0, callbacks=[OneAtATime("7 steps", held_out)])
+        network(steps_per_execution=2).fit(rows, shuffle=False, verbose=0, callbacks=[OneAtATime("7 steps", held_out)])
 
 
 class OneAtATime(ValidateEvery):
