@@ -19,12 +19,9 @@ DEEPEST = 50  # parentheses and negations within one another
 def parse_condition(text: str) -> Condition:
     """Return the condition that a text says.
 
-    condition := METRIC (">" | ">=" | "<" | "<=") NUMBER
-               | METRIC "plateaus" COUNT ("by" NUMBER)? ("min" | "max")?
-               | "not" condition | condition "and" condition | condition "or" condition | "(" condition ")"
-
-    "not" binds closest, then "and"; `~`, `&` and `|` stand for the words. COUNT is the patience, "by" the least
-    improvement that counts.
+    A condition is METRIC > NUMBER (or >=, <, <=), or METRIC plateaus COUNT, then "by" NUMBER, then "min" or "max" if wanted: COUNT is the
+    patience, "by" the least improvement that counts. Conditions are combined by `not`, which binds closest, `and`, `or`
+    and parentheses; `~`, `&` and `|` stand for the words.
 
     Args:
         text: The text.

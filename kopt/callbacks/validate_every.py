@@ -108,11 +108,12 @@ class ValidateEvery(Callback):
         self.source = place(model, self.spec.planned((self.known or 1) * params.get("epochs", 1) // self.every))
         self.written.begin(is_chief(model.distribute_strategy))
         self.steps = self.base = 0
-        self.begun, self.fresh, self.newest = True, True, {}
+        self.fresh, self.begun, self.newest = True, True, {}
 
-    def require_begun(self, method: str) -> None:
-        """Raise ValueError when training has not begun, as a user's loop may leave out to say."""
-        require(self.begun, "on_train_begin", f"must be called before {method} for ValidateEvery to act", "none")
+    def require_begun(self) -> None:
+        """Raise ValueError in a user's loop, which tells callbacks neither of one another nor of the steps to come."""
+        name = self.model.name
+        require(self.begun, "model", "must train in fit, kopt.fit or Loop, for ValidateEvery to act", name)
 
     def require_calls(self, steps: int) -> None:
         """Raise ValueError unless calls of so many steps end at each validation."""
@@ -122,7 +123,7 @@ class ValidateEvery(Callback):
         require(self.every % steps == 0 and (self.known or 0) % steps == 0, "every", rule, f"{self.every} steps")
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        self.require_begun("on_epoch_begin")
+        self.require_begun()
         if self.fresh:  # a run may begin with a later epoch
             self.steps = self.epoch_index(epoch) * (self.known or 0)
         self.base, self.fresh, self.newest = self.steps, False, {}
@@ -131,7 +132,6 @@ class ValidateEvery(Callback):
         return self.every - self.steps % self.every
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        self.require_begun("on_train_batch_end")
         before, self.steps = self.steps, self.base + min(batch + 1, self.known or batch + 1)
         if self.steps // self.every > before // self.every:
             rule = "must be such that a call of train_function ends there in Keras' fit, as kopt.fit does"
@@ -167,7 +167,7 @@ class ValidateEvery(Callback):
                 one.in_mid_epoch = False
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        self.require_begun("on_epoch_end")
+        self.require_begun()
         if logs is not None and not any(name.startswith("val_") for name in logs):
             logs.update(self.newest)
 
@@ -178,7 +178,7 @@ class ValidateEvery(Callback):
         decided = program.traced.decided() if isinstance(program, Program) else {}
         return {
             "history": self.written.state(),
-            "begun": position.begun,
+            "passes": position.begun,
             "found": position.found,
             "decided": decided,
             **counts,
@@ -188,7 +188,7 @@ class ValidateEvery(Callback):
         self.steps, self.base, self.fresh = state["steps"], state["base"], state["fresh"]
         self.newest = dict(state["newest"])
         self.written.put_back(state["history"])
-        self.source.revisit(Position(state["begun"], 0, 0, 0, False, False, state["found"], 1))
+        self.source.revisit(Position(state["passes"], 0, 0, 0, False, False, state["found"], 1))
         with self.beside_training():
             self.epochs.settle({"test": state["decided"]})
 

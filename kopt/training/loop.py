@@ -153,8 +153,7 @@ class Loop:
             batch_size: Examples an update over all devices, >= 1; "full" for all of them; when None 32, or as many as
                 `steps_per_epoch` shares arrays out into.
             epochs: The last epoch's number plus one.
-            verbose: 0 for silence; "auto" or 1 for `ProgressBar`: a bar on a terminal, one output in a notebook, and a
-                line an epoch in a file or a pipe; 2 for lines everywhere.
+            verbose: 0 for silence, "auto" or 1 for `ProgressBar` (bar, notebook's output or lines), 2 for lines alone.
             callbacks: Keras callbacks.
             validation_split: The last share of the arrays to validate on, in [0, 1); None for none.
             validation_data: (x, y), (x, y, sample_weight) or a dataset.

@@ -275,6 +275,14 @@ def a_spike_guard(fits: Fits) -> None:
 
 
 @training
+def validations_and_batches_by_steps(fits: Fits) -> None:
+    held_out = tf.data.Dataset.from_tensor_slices(points(40, 1)).map(lambda x, y: (x, y)).batch(BATCH)
+    stop = callbacks.StopWhen("val_loss plateaus 3 by 9 and accuracy >= 0 or val_accuracy > 2")
+    asked = [callbacks.ValidateEvery("5 steps", held_out), callbacks.BatchLogs(2), stop, Watching()]
+    fits(network(steps_per_execution=3), pipeline().shuffle(50, seed=4).batch(BATCH), callbacks=asked)
+
+
+@training
 def several_epochs_a_call(fits: Fits) -> None:
     fits(network(), *points(), batch_size=BATCH, epochs=4 * fits.epochs)
 

@@ -105,11 +105,7 @@ class StudyOracle(RecordedOracle):
             time.sleep(WAIT)
 
     def next_trial(self, tuner_id: str) -> tuple[TrialOfTuner | None, int]:
-        """Begin the next trial, if one can begin now, beside those that this process has begun.
-
-        Returns:
-            The trial or None, and how many trials run that may be lost.
-        """
+        """Begin the next trial, beside those of this process; return it, if any, and how many may be lost."""
         with self.folder.alone():
             others = self.retries.requeue()
             if self.has_more() and self.wants_more() and not self.time_is_up():

@@ -69,3 +69,23 @@ def test_sizes_of_batches_do_not_count_in_the_loss_of_each_output(built: bool) -
     lose(3)
     lose(1)
     assert float(model.get_metrics_result()["a_loss"]) == 2.5
+
+
+def test_metrics_alone_are_of_one_batch_without_losses_and_change_no_variable(points) -> None:
+    x, y = points
+    inputs = keras.Input((10,))
+    outputs = {name: keras.layers.Dense(1, name=name)(inputs) for name in "ab"}
+    model = keras.Model(inputs, outputs)
+    several = keras.metrics.F1Score(name="several")  # of numbers
+    model.compile("sgd", "mse", metrics={"a": ["mae", keras.metrics.R2Score()], "b": [several]})
+    both = {"a": y, "b": y}
+    model.train_on_batch(x, both)
+    before = [one.numpy() for one in model.metrics_variables]
+    rows = slice(30)
+    found = internals.metrics_alone(model, x[rows], {"a": y[rows], "b": y[rows]}, model(x[rows]), None)
+    assert list(found) == internals.names_of_metrics(model) == ["a_mae", "a_r2_score", "b_several"][: len(found)]
+    for one, value in zip(model.metrics_variables, before, strict=True):
+        assert (one.numpy() == value).all()
+    model.reset_metrics()
+    alone = model.test_on_batch(x[rows], {"a": y[rows], "b": y[rows]}, return_dict=True)
+    assert all(abs(float(value) - alone[name]) < 1e-5 for name, value in found.items())

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from kopt import keras_internals as internals
+from kopt.training.feed import placement
 from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ChunkSizer
 from kopt.training.feed.residents import ResidentSource
 from kopt.training.feed.sources import Source
@@ -127,3 +128,29 @@ def test_the_sizer_leaves_out_the_call_that_compiled_and_short_chunks() -> None:
     asked.measure(3, 0.001, 100)
     asked.measure(3, 0.001, 100)
     assert asked.size == 3
+
+
+@pytest.mark.parametrize("arrays", [False, True])
+def test_calls_that_callbacks_cut_short_are_found_again(arrays: bool, network, points) -> None:
+    """Three steps are asked for, and an end after the fifth one."""
+
+    def source():
+        rows = points if arrays else (tf.data.Dataset.from_tensor_slices(points).map(lambda x, y: (x, y)).batch(10),)
+        return placement.place(network(), placement.DataSpec(*rows, batch_size=10 if arrays else None, chunk_steps=3))
+
+    whole, done = source(), [0]
+    whole.sizer.most = lambda: 5 - done[0] if done[0] < 5 else None
+    firsts, positions = [], []
+    for chunk in whole.epoch(0):
+        firsts.append((chunk.first, chunk.steps))
+        whole.advance(chunk, ChunkResult(chunk.steps, ()))
+        done[0] = whole.done
+        positions.append(whole.position)
+    assert firsts == [(0, 3), (3, 2), (5, 1), (6, 3), (9, 1)]
+    again = source()
+    again.go_to(positions[1], 0, amid=True)
+    left = []
+    for chunk in again.epoch(0):
+        left.append((chunk.first, chunk.steps))
+        again.advance(chunk, ChunkResult(chunk.steps, ()))
+    assert left == firsts[2:]
