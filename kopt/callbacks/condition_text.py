@@ -19,9 +19,9 @@ DEEPEST = 50  # parentheses and negations within one another
 def parse_condition(text: str) -> Condition:
     """Return the condition that a text says.
 
-    A condition is METRIC > NUMBER (or >=, <, <=), or METRIC plateaus COUNT, then "by" NUMBER, then "min" or "max" if wanted: COUNT is the
-    patience, "by" the least improvement that counts. Conditions are combined by `not`, which binds closest, `and`, `or`
-    and parentheses; `~`, `&` and `|` stand for the words.
+    A condition is METRIC > NUMBER (or >=, <, <=), or METRIC plateaus COUNT, then "by" NUMBER, then "min" or "max" if
+    wanted: COUNT is the patience, "by" the least improvement that counts. Conditions are combined by `not`, which
+    binds closest, `and`, `or` and parentheses; `~`, `&` and `|` stand for the words.
 
     Args:
         text: The text.
