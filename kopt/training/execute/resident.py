@@ -124,6 +124,8 @@ class ResidentProgram:
         # Not the arrays, whose data would be kept alive.
         self.missing = tf.nest.map_structure(lambda leaf: leaf is None, arrays.data)
         plain = isinstance(traced.step, TrainStep) and traced.step.needs_no_check()
+        # XLA mixes up the values of variables that are put back with those that a hook looks up in.
+        plain = plain and not (traced.hooks and traced.lookups)
         self.unchecked = xla and plain and bytes_of(self.changing()) <= STATE_BYTES
         # Small arrays are put into order whole, at the beginning of a call: slices of them cost less than rows.
         self.small = xla and sum(leaf.dtype.size * leaf.shape.num_elements() for leaf in arrays.leaves) <= SMALL_BYTES

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from kopt import callbacks
 from kopt.training import Loop
 from kopt.training.execute.lookups import LOOKUPS, Lookups
 
@@ -128,3 +129,27 @@ def test_each_lookup_is_watched_in_xla_where_tensorflow_raises(name: str) -> Non
         return
     with pytest.raises(INVALID, match="got -1"):
         lookups.raise_if_found()
+
+
+class Table(callbacks.Callback):
+    """Write the number of each update into a table, at a place that a counter says."""
+
+    any_chunk = True
+
+    def build(self, model) -> None:
+        self.add_array("count", (2,), dtype="int64")
+        self.add_array("table", (8,))
+
+    def on_update(self, update) -> None:
+        count, table = (tf.convert_to_tensor(self.arrays[name]) for name in ("count", "table"))
+        written = tf.tensor_scatter_nd_update(table, [[count[0]]], [tf.cast(count[0], "float32") + 1])
+        self.arrays["table"].assign(written)
+        self.arrays["count"].assign(count + tf.constant([1, 2], "int64"))
+
+
+@pytest.mark.parametrize("jit", [True, False])
+def test_a_hook_that_looks_up_by_its_own_counter_keeps_its_arrays(jit: bool, network, points) -> None:
+    hook = Table()
+    Loop(network("adam"), jit=jit).fit(*points, batch_size=20, verbose=0, callbacks=[hook])
+    assert hook.read_array("count").tolist() == [5, 10]
+    assert hook.read_array("table").tolist() == [1, 2, 3, 4, 5, 0, 0, 0]
