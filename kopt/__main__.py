@@ -18,6 +18,7 @@ from kopt.experiment.exit_codes import exit_codes
 from kopt.experiment.export import export_run
 from kopt.experiment.predict_cli import evaluate_file, predict_file
 from kopt.experiment.recipe_cli import resume_run
+from kopt.experiment.serve import serve as serve_run
 from kopt.report import Run, compare_figure, differences, found_runs, read_run, read_runs
 from kopt.training.execute.program_files import ProgramFiles, place
 from kopt.training.signals import DEFAULT, raise_at_once, replace_handlers
@@ -149,6 +150,16 @@ def export(run: tyro.conf.Positional[str], format: str, quantize: str | None = N
     export_run(run, format, quantize, output)
 
 
+def serve(run: tyro.conf.Positional[str], port: int = 8501) -> None:
+    """Serve a page on this machine alone that takes input of a run's model and shows the answer, until Ctrl-C.
+
+    Args:
+        run: saved_models/<recipe>/<run>.
+        port: The port on 127.0.0.1.
+    """
+    serve_run(run, port)
+
+
 def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table of texts from files, without markup and control characters."""
     plain = lambda text: rich.text.Text(clipped(text))
@@ -236,6 +247,7 @@ def main(args: Sequence[str] | None = None) -> None:
         "predict": predict,
         "resume": resume,
         "runs": runs,
+        "serve": serve,
         "show": show,
     }
     with exit_codes():
