@@ -56,6 +56,15 @@ def compared(
 
     Returns:
         A `Compared`.
+
+    Example:
+        >>> from kopt.data import Digits
+        >>> digits, pixels = Digits(examples=60), keras.Input((8, 8, 1))
+        >>> model = keras.Model(pixels, keras.layers.Dense(10)(keras.layers.Flatten()(pixels)))
+        >>> other = lambda x: final(to_numpy(model(x)), "classification")
+        >>> found = compared(digits, digits.load().test, model, lambda x: x, other)
+        >>> found.difference < 1e-5, found.before == found.after
+        (True, True)
     """
     scores = data.score(), data.score()
     difference, largest, count = 0.0, 1.0, len(test.y)
@@ -113,7 +122,22 @@ def keras_calls(model: keras.Model) -> Predict:
 
 
 def latencies(model: keras.Model, exported: Predict, x: Inputs, rows: int) -> dict[str, Json]:
-    """Return the latencies of single rows and of batches by name."""
+    """Return the latencies of single rows and of batches by name.
+
+    Args:
+        model: The Keras model.
+        exported: The exported model.
+        x: Rows as both take them.
+        rows: Number of rows of a batch.
+
+    Returns:
+        Name -> milliseconds.
+
+    Example:
+        >>> two = keras.Input((2,))
+        >>> list(latencies(keras.Model(two, two), lambda x: x, np.zeros((3, 2)), 3))
+        ['keras_ms_of_1', 'keras_ms_of_3', 'exported_ms_of_1', 'exported_ms_of_3']
+    """
     ways = {"keras": keras_calls(model), "exported": exported}
     return {
         f"{way}_ms_of_{count}": round(latency(predict, x, count), 4)

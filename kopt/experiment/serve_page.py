@@ -26,6 +26,14 @@ def page(folder: str) -> None:
     Args:
         folder: The folder of a run.
 
+    Raises:
+        ValueError: When there is no such run.
+
+    Example:
+        >>> page("nowhere")
+        Traceback (most recent call last):
+        ValueError: folder must be a run's, with a recipe.json, got 'nowhere'.
+
     Source:
         Streamlit's execution model: the script is run again whenever a field changes.
     """
@@ -116,7 +124,9 @@ def show(data: Data, found: Mapping[str, np.ndarray]) -> None:
     if data.task == "classification":
         st.metric("Class", str(found[first][0]))
         chances = {name: float(column[0]) for name, column in found.items() if name != first}
-        st.bar_chart({"class": list(chances), "probability": list(chances.values())}, x="class", horizontal=True)
+        st.bar_chart(
+            {"class": list(chances), "probability": list(chances.values())}, x="class", y="probability", horizontal=True
+        )
     elif data.task == "ranking":
         count = len(found) // 2
         numbers = range(1, count + 1)
