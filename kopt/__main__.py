@@ -16,8 +16,10 @@ from kopt import distribute
 from kopt.distribute.launch import launch, launch_tuners
 from kopt.distribute.processes import GRACE
 from kopt.experiment.exit_codes import exit_codes
+from kopt.experiment.export import export_run
 from kopt.experiment.predict_cli import evaluate_file, predict_file
 from kopt.experiment.recipe_cli import resume_run
+from kopt.experiment.serve import serve as serve_run
 from kopt.report import Run, compare_figure, differences, found_runs, read_run, read_runs
 from kopt.report.run_watch import watch_runs
 from kopt.training.execute.program_files import ProgramFiles, place
@@ -153,6 +155,28 @@ def evaluate(run: tyro.conf.Positional[str], file: tyro.conf.Positional[str]) ->
     evaluate_file(run, file)
 
 
+def export(run: tyro.conf.Positional[str], format: str, quantize: str | None = None, output: str | None = None) -> None:
+    """Write the model of a run for other programs, and print how it compares with the Keras model on the test split.
+
+    Args:
+        run: saved_models/<recipe>/<run>.
+        format: saved_model, litert or onnx.
+        quantize: int8, for litert; left out, the numbers stay as they are.
+        output: A .tflite or .onnx file, or the folder of a saved_model; when not given, one in the run's folder.
+    """
+    export_run(run, format, quantize, output)
+
+
+def serve(run: tyro.conf.Positional[str], port: int = 8501) -> None:
+    """Serve a page on this machine alone that takes input of a run's model and shows the answer, until Ctrl-C.
+
+    Args:
+        run: saved_models/<recipe>/<run>.
+        port: The port on 127.0.0.1.
+    """
+    serve_run(run, port)
+
+
 def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table of texts from files, without markup and control characters."""
     plain = lambda text: rich.text.Text(clipped(text))
@@ -235,11 +259,13 @@ def main(args: Sequence[str] | None = None) -> None:
         "compare": compare,
         "devices": devices,
         "evaluate": evaluate,
+        "export": export,
         "launch": cluster,
         "predict": predict,
         "report": report,
         "resume": resume,
         "runs": runs,
+        "serve": serve,
         "show": show,
     }
     with exit_codes():

@@ -99,7 +99,7 @@ def content(model: keras.Model, data: Data, rows: ArrayLike) -> ArrayLike:
     if path.is_dir() or ending in IMAGES or ending == ".txt":
         return of_files(model, data, path, images)
     if ending in TABLES:
-        return of_table(data, path, is_columns(model.input))
+        return of_table(model, data, path)
     return of_arrays(path)
 
 
@@ -131,13 +131,15 @@ def of_images(model: keras.Model, data: Data, files: Sequence[pathlib.Path]) -> 
     return np.stack([keras.utils.img_to_array(load(one, color_mode=mode, target_size=size)) for one in files])
 
 
-def of_table(data: Data, path: pathlib.Path, columns: bool) -> ArrayLike:
-    """Return the columns of a table, its one column of texts, or the path when the data read tables themselves."""
+def of_table(model: keras.Model, data: Data, path: pathlib.Path) -> ArrayLike:
+    """Return a table's columns, its texts or an array of its numbers; the path when the data read tables themselves."""
     if data.reads == "tables":
         return str(path)
     found = cells_of(path)
-    if columns:
+    if is_columns(model.input):
         return found
+    if model.input.dtype != "string":  # the columns in their order, without the targets
+        return np.array([column for name, column in found.items() if name != (data.target_column or "y")]).T
     name = data.text_column or (next(iter(found)) if len(found) == 1 else "text")
     require(name in found, "rows", f"must have a column {clipped(name)!r}, of texts", list(found))
     return found[name]

@@ -20,13 +20,24 @@ from kopt.values.texts import clipped, printable
 
 __all__ = ["evaluate_file", "predict_file"]
 
+# The first bytes of files that are no text -> what their names end in.
+STARTS = {
+    b"\x93NUMPY": ".npy",
+    b"PK\x03\x04": ".npz",
+    b"PAR1": ".parquet",
+    b"\x89PNG": ".png",
+    b"\xff\xd8\xff": ".jpg",
+    b"GIF8": ".gif",
+}
+
 
 def predict_file(run: str, file: str, output: str = "-") -> None:
     """Predict the rows of a file, and write a line for each.
 
     Args:
         run: The folder of a run.
-        file: As `rows` of `predict`; "-" for the standard input, in CSV for tables and with a text a line for texts.
+        file: As `rows` of `predict`; "-" for the standard input: CSV, a text a line for texts, or
+            what one of the other files holds.
         output: A file that ends in .csv or .jsonl; "-" for the standard output, in CSV.
 
     Raises:
@@ -88,10 +99,13 @@ def given_file(run: str, file: str) -> Iterator[str]:
     if file != "-":
         yield file
         return
-    table = isinstance(model_of(run).input, Mapping) or recipe_of(run).data.text_column is not None
+    content, model = sys.stdin.buffer.read(), model_of(run)
+    lines = not isinstance(model.input, Mapping) and model.input.dtype == "string"
+    plain = ".txt" if lines and recipe_of(run).data.text_column is None else ".csv"
+    ending = next((known for start, known in STARTS.items() if content.startswith(start)), plain)
     with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / ("rows.csv" if table else "rows.txt")
-        path.write_bytes(sys.stdin.buffer.read())
+        path = pathlib.Path(folder) / f"rows{ending}"
+        path.write_bytes(content)
         yield os.fspath(path)
 
 

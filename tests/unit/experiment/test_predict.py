@@ -15,6 +15,7 @@ import pytest
 import kopt
 from kopt import data, models
 from kopt.__main__ import main
+from kopt.experiment.given_rows import inputs_for
 from kopt.experiment.given_targets import named_classes, targets_in
 from kopt.experiment.predict import evaluate, predictions, with_names
 from kopt.report import Run, read_run, run_writer
@@ -128,6 +129,31 @@ def test_images_from_files_and_arrays(images, tmp_path) -> None:
     assert sorted(map(tuple, folder.to_numpy().tolist())) == sorted(map(tuple, expected.to_numpy().tolist()))
     assert evaluate(images, tmp_path / "test.npz")["accuracy"] == pytest.approx(images.metrics["value"])
     assert evaluate(images, tmp_path / "all")["rows"] == 6
+
+
+def test_the_standard_input_takes_what_files_hold(images, tmp_path, capsys, monkeypatch) -> None:
+    test = images.recipe.data.load().test
+    keras.utils.save_img(tmp_path / "one.png", test.x[0], scale=False)
+    np.save(tmp_path / "one.npy", test.x[:1])
+    np.savez(tmp_path / "one.npz", x=test.x[:1], y=test.y[:1])
+    printed = []
+    for name in ("one.png", "one.npy", "one.npz"):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((tmp_path / name).read_bytes())))
+        main(["predict", str(images.folder), "-"])
+        printed.append(capsys.readouterr().out)
+    assert printed[0].startswith("class,0,1") and len(set(printed)) == 1
+
+
+def test_a_table_gives_the_numbers_of_a_run_on_arrays(tmp_path) -> None:
+    """Columns in their order, without the targets."""
+    (tmp_path / "rows.csv").write_text("first,y,second\n1,5,2\n3,6,4.5\n")
+    two = keras.Input((2,))
+    found = inputs_for(keras.Model(two, two), data.Digits(), tmp_path / "rows.csv")
+    np.testing.assert_array_equal(found, [[1, 2], [3, 4.5]])
+    assert list(targets_in(data.Digits(), tmp_path / "rows.csv")) == ["5", "6"]
+    (tmp_path / "three.csv").write_text("a,b,c\n1,2,3\n")
+    with pytest.raises(ValueError, match=r"^rows must be of the shape \(n, 2\), got \(1, 3\)."):
+        inputs_for(keras.Model(two, two), data.Digits(), tmp_path / "three.csv")
 
 
 def test_texts_from_files_and_lists(texts, tmp_path, capsys) -> None:
