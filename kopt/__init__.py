@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from kopt.experiment.recipe_cli import run_command
     from kopt.experiment.run import run
     from kopt.report import plot
+    from kopt.tuning.autotune import autotune
 
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "Recipe",
     "Training",
     "augment",
+    "autotune",
     "callbacks",
     "command_line",
     "data",
@@ -77,6 +79,7 @@ __all__ = [
 # Imported on first use, for these import matplotlib, KerasTuner and Optuna.
 LATE_MODULES = ("report", "tuning")
 LATE_NAMES = {
+    "autotune": "kopt.tuning.autotune",
     "exit_codes": "kopt.experiment.exit_codes",
     "plot": "kopt.report",
     "predict": "kopt.experiment.predict",

@@ -1,0 +1,1 @@
+"""What `kopt.autotune` is made of: settings and their recipes, proposals, costs, and the result."""
