@@ -60,7 +60,12 @@ def falling(schedule: Schedule) -> Schedule:
     Args:
         schedule: The schedule of the start, opened.
     """
-    return Cosine(schedule.rate) if isinstance(schedule, Cosine) and schedule.end == schedule.rate else schedule
+    return Cosine(1.0) if is_constant(schedule) else schedule
+
+
+def is_constant(schedule: Schedule) -> bool:
+    """Return whether an opened schedule is a constant rate."""
+    return isinstance(schedule, Cosine) and schedule.end == schedule.rate
 
 
 def variants(best: Settings, start: Recipe, costs: Costs) -> list[Settings]:
@@ -89,9 +94,10 @@ def penalties(best: Settings, start: Recipe) -> list[Settings]:
 
 
 def shapes(best: Settings, start: Recipe) -> list[Settings]:
-    """Propose the start's shape, another end, and a cosine after a warm-up."""
-    warm, plain = Cosine(1.0).warmup(WARM_UP * start.training.epochs), Cosine(1.0)
-    at_rate = [best._replace(shape=one) for one in (start.schedule, plain, warm)]
+    """Propose the start's shape, unless it is constant, a cosine, and one after a warm-up."""
+    own = [] if is_constant(start.schedule) else [start.schedule]
+    asked = [*own, Cosine(1.0), Cosine(1.0).warmup(WARM_UP * start.training.epochs)]
+    at_rate = [best._replace(shape=one) for one in asked]
     return [one for one in at_rate if one.recipe(start).schedule != best.recipe(start).schedule]
 
 

@@ -10,7 +10,7 @@ from kopt.report import Run
 from kopt.schedules import Schedule
 from kopt.training.feed.placement import Jit
 from kopt.tuning.autotuning.costs import Costs
-from kopt.tuning.autotuning.proposals import beyond, combined, falling, finer, penalties, rates, variants
+from kopt.tuning.autotuning.proposals import beyond, combined, falling, finer, is_constant, penalties, rates, variants
 from kopt.tuning.autotuning.result import Row, spread_of
 from kopt.tuning.autotuning.settings import DECAYS, Settings, closed_schedule, penalty_path, shortened
 from kopt.tuning.population import train
@@ -198,7 +198,7 @@ class Search:
 
     def variants(self, before: Sequence[Trial]) -> list[Trial]:
         """Try what differs from the best settings in one thing, in longer runs; the start and the two best too."""
-        best = [trial.settings for trial in before]
+        best = self.leading(before)
         asked = [self.held, *best[:2], *beyond(best), *variants(best[0], self.start, self.costs)]
         asked, least = list(dict.fromkeys(asked)), before[0].epochs
         found, epochs = self.longest(asked, self.limit - self.spent, self.epochs, self.epochs, MANY)
@@ -212,7 +212,7 @@ class Search:
 
     def finer(self, before: Sequence[Trial]) -> list[Trial]:
         """Try changes together, and rates near the best one, where the budget pays for four longer runs."""
-        best, together = [trial.settings for trial in before], self.together(before)
+        best, together = self.leading(before), self.together(before)
         asked = [self.held, best[0], *([together] if together else []), *finer(best[0]), *best[1:3]]
         found, epochs = self.longest(asked, self.limit - self.spent, self.epochs, self.epochs, FEW)
         if not found and before[0].epochs < self.length(LONG):
@@ -221,22 +221,31 @@ class Search:
 
     def whole(self, before: Sequence[Trial]) -> Trial:
         """Train the best settings and the start whole, where both are affordable; return the better one."""
-        best, limit, together = [trial.settings for trial in before], self.limit - self.spent, self.together(before)
+        best, limit, together = self.leading(before), self.limit - self.spent, self.together(before)
         asked = [best[0], self.held, *([together] if together else []), *best[1:2]]
         found = self.affordable(asked, self.epochs, limit)
         if self.held not in found:  # then it is the short runs that decide between the two
-            better = before[0].key > key_of(before, self.held)
-            found = best[:1] if better and best[0] in found else [self.held]
+            found = best[:1] if best[0] in found else [self.held]
         seeds = self.seeds(found, self.epochs, limit) if self.held in found else 0
         self.tried("whole", found, self.epochs, seeds)
         if max(one.key for one in self.done(self.epochs).values()) <= key_of(before, self.held):
             self.tried("whole", [self.held], self.epochs)  # beyond the budget, and not worse than the start
         return max(self.done(self.epochs).values(), key=lambda one: (one.key, one.settings == self.held))
 
+    def leading(self, before: Sequence[Trial]) -> list[Settings]:
+        """Return the settings of trials, the best first, a start of constant rate last where its runs are short.
+
+        A constant rate is better in a short run than in a whole one, beside a rate that falls.
+        """
+        best = [trial.settings for trial in before]
+        if before[0].epochs == self.epochs or not is_constant(self.start.schedule):
+            return best
+        return [*(one for one in best if one != self.held), self.held]
+
     def together(self, before: Sequence[Trial]) -> Settings | None:
         """Return settings with all changes that were better than the best rate alone; None for one change or none."""
         rates, known = [one for one in self.trials if one.stage == "rates"], [one.settings for one in before]
-        base = max(rates, key=lambda one: one.key).settings
+        base = self.leading(sorted(rates, key=lambda one: one.key, reverse=True))[0]
         better = [trial.settings for trial in before if base in known and trial.key > key_of(before, base)]
         return combined(better, base)
 
