@@ -11,6 +11,7 @@ from kopt.data import Data
 from kopt.experiment.recipe import Recipe
 from kopt.experiment.run import build
 from kopt.experiment.serving import prepared
+from kopt.report import Run
 from kopt.training.feed.placement import Jit
 from kopt.tuning.autotuning.costs import Budget, Costs, costs_of
 from kopt.tuning.autotuning.given import recipe_of
@@ -94,7 +95,7 @@ def autotune(
     require_alone(start)
     costs = counted(start)
     wide = opened(start, costs.kernels)
-    search = Search(wide, costs._replace(start=wide), asked.runs or 2.0, jit)
+    search = Search(wide, costs, asked.runs or 2.0, jit)
     began = time.perf_counter()
     before, now = search.rates(), time.perf_counter()
     if asked.seconds is not None:
@@ -137,10 +138,17 @@ def measured(search: Search, seconds: float, passed: float, stage: float) -> flo
 def found_by(search: Search, best: Trial, start: Recipe, given: KerasModel | None) -> Autotuned:
     """Return the result of a search."""
     chosen = start if best.settings == search.held else closed(best.settings.recipe(search.start), start)
-    run = best.run._replace(recipe=chosen) if best.settings == search.held else best.run
+    run = with_recipe(best.run, chosen)
     return Autotuned(
         chosen, start, run, search.rows(), why(search, best, chosen, start), search.limit, search.spent, given
     )
+
+
+def with_recipe(run: Run, recipe: Recipe) -> Run:
+    """Return a run with an equal recipe, and with what a member of a population has beside it."""
+    found = type(run)(run.folder, recipe, run.history, run.metrics)
+    vars(found).update(vars(run))
+    return found
 
 
 def why(search: Search, best: Trial, chosen: Recipe, start: Recipe) -> str:

@@ -20,8 +20,6 @@ from kopt.values.checks import require
 from kopt.values.durations import seconds_of
 from kopt.values.types import KerasModel
 
-__all__ = ["Budget", "Costs", "costs_of"]
-
 # Of a CPU with two cores, rounded; only their ratios count.
 PROGRAM = 1.2  # seconds that a program takes to be traced and compiled
 UPDATE = 2e-4  # seconds that an update takes to be started

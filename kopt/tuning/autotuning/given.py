@@ -14,8 +14,6 @@ from kopt.tuning.autotuning.settings import rounded
 from kopt.values.checks import require
 from kopt.values.types import ArrayLike, Config, KerasModel
 
-__all__ = ["recipe_of"]
-
 NOT_TAKEN = ("amsgrad", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "gradient_accumulation_steps")
 
 

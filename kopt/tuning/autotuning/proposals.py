@@ -9,8 +9,6 @@ from kopt.schedules import Cosine, Schedule
 from kopt.tuning.autotuning.costs import Costs
 from kopt.tuning.autotuning.settings import DECAYS, Settings, penalty_path, rounded
 
-__all__ = ["beyond", "combined", "rates", "variants"]
-
 NEAR = 1.5  # rates whose ratio is less are one
 FAR = 30  # a ratio of rates
 THIRD = math.sqrt(10)
@@ -40,7 +38,7 @@ def rates(start: Recipe, shape: Schedule) -> list[Settings]:
     for rate in map(rounded, asked):
         if rate > 0 and all(max(rate / one, one / rate) > NEAR for one in taken):
             taken.append(rate)
-    return [held._replace(rate=rate, shape=shape) for rate in taken[first:]]
+    return [held.but(rate=rate, shape=shape) for rate in taken[first:]]
 
 
 def beyond(tried: Sequence[Settings]) -> list[Settings]:
@@ -51,7 +49,7 @@ def beyond(tried: Sequence[Settings]) -> list[Settings]:
     """
     best, others = tried[0], [one.rate for one in tried]
     factors = [THIRD] * (best.rate == max(others)) + [1 / THIRD] * (best.rate == min(others))
-    return [best._replace(rate=rounded(best.rate * factor)) for factor in factors]
+    return [best.but(rate=rounded(best.rate * factor)) for factor in factors]
 
 
 def falling(schedule: Schedule) -> Schedule:
@@ -90,20 +88,20 @@ def penalties(best: Settings, start: Recipe) -> list[Settings]:
     if path is None or now is None:
         return []
     usual = (0.1, 1.0, 0.01) if path in DECAYS else (1e-4, 1e-3, 1e-5)
-    return [best._replace(penalty=one) for one in ((now * 10, now / 10, 0.0) if now else usual)]
+    return [best.but(penalty=one) for one in ((now * 10, now / 10, 0.0) if now else usual)]
 
 
 def shapes(best: Settings, start: Recipe) -> list[Settings]:
     """Propose the start's shape, unless it is constant, a cosine, and one after a warm-up."""
     own = [] if is_constant(start.schedule) else [start.schedule]
     asked = [*own, Cosine(1.0), Cosine(1.0).warmup(WARM_UP * start.training.epochs)]
-    at_rate = [best._replace(shape=one) for one in asked]
+    at_rate = [best.but(shape=one) for one in asked]
     return [one for one in at_rate if one.recipe(start).schedule != best.recipe(start).schedule]
 
 
 def finer(best: Settings) -> list[Settings]:
     """Propose rates near the best one."""
-    return [best._replace(rate=rounded(best.rate * factor)) for factor in (1 / FINE, FINE)]
+    return [best.but(rate=rounded(best.rate * factor)) for factor in (1 / FINE, FINE)]
 
 
 def batches(best: Settings, costs: Costs) -> list[Settings]:
@@ -112,8 +110,8 @@ def batches(best: Settings, costs: Costs) -> list[Settings]:
     if not isinstance(size, int):
         return []
     root = math.sqrt(2)
-    half = [best._replace(batch_size=size // 2, rate=rounded(best.rate / root))] if size >= 8 else []
-    twice = [best._replace(batch_size=size * 2, rate=rounded(best.rate * root))] if size * 8 <= costs.examples else []
+    half = [best.but(batch_size=size // 2, rate=rounded(best.rate / root))] if size >= 8 else []
+    twice = [best.but(batch_size=size * 2, rate=rounded(best.rate * root))] if size * 8 <= costs.examples else []
     return [*half, *twice]
 
 
@@ -132,7 +130,7 @@ def rules(best: Settings, costs: Costs) -> list[Settings]:
         same = adam and rule.usual_rate < 5e-3
         usual = [best.rate * factor] if same else [rule.usual_rate, rule.usual_rate * THIRD]
         penalty = best.penalty if "weight_decay" in vars(rule) or "weight_decay" not in vars(best.rule) else None
-        proposals += [best._replace(rule=rule, rate=rounded(rate), penalty=penalty) for rate in usual]
+        proposals += [best.but(rule=rule, rate=rounded(rate), penalty=penalty) for rate in usual]
     return proposals
 
 
@@ -148,7 +146,7 @@ def combined(better: Sequence[Settings], base: Settings) -> Settings | None:
     """
     whole = base
     for one in better:
-        changed = {name for name in Settings._fields if getattr(one, name) != getattr(base, name)}
-        if changed and all(getattr(whole, name) == getattr(base, name) for name in changed):
-            whole = whole._replace(**{name: getattr(one, name) for name in changed})
+        changes = one.changed(base)
+        if not changes.keys() & whole.changed(base).keys():
+            whole = whole.but(**changes)
     return whole if better and whole != better[0] else None

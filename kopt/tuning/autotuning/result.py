@@ -16,7 +16,7 @@ from kopt.tuning.autotuning.settings import changes_of, code_of, peak
 from kopt.tuning.population import Member
 from kopt.values.types import KerasCallback, KerasModel
 
-__all__ = ["Autotuned", "Row", "spread_of"]
+__all__ = ["Autotuned"]
 
 COLUMNS = ("stage", "epochs", "updates", "seed")
 
@@ -54,6 +54,18 @@ class Autotuned:
         budget: What it was allowed in all, in plain whole runs.
         cost: What it took in all, in plain whole runs, as counted by `Costs`.
         given: The Keras model that was given; None for a recipe.
+
+    Example:
+        >>> from kopt import data
+        >>> start = Recipe("digits", data.Digits())
+        >>> row = Row("whole", 20, 740, 0, 0.98, "the start")
+        >>> run = Run(None, start, {}, {})
+        >>> print(Autotuned(start, start, run, (row,), "autotune kept the start.", budget=2.0, cost=1.5))
+        autotune kept the start.
+        cost: 1.50 of 2.00 plain whole runs
+        <BLANKLINE>
+        stage  epochs  updates  seed  val_accuracy  settings
+        whole  20      740      0     0.98          the start
     """
 
     recipe: Recipe

@@ -17,8 +17,6 @@ from kopt.tuning.population import train
 from kopt.values.checks import require
 from kopt.values.field_paths import replace
 
-__all__ = ["Search", "Trial"]
-
 log = logging.getLogger("kopt")
 
 SHORT, MIDDLE, LONG = 0.1, 0.2, 0.4  # the lengths of stages, in whole runs

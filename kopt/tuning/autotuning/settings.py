@@ -1,7 +1,8 @@
 """Settings: what autotune chooses, as a value, and the recipe that has it."""
 
+import dataclasses
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,7 +20,8 @@ STRENGTH = "regularizer.strength"
 DIGITS = 3  # of a rate
 
 
-class Settings(NamedTuple):
+@dataclass(frozen=True)
+class Settings:
     """What is chosen for a recipe.
 
     Attributes:
@@ -42,6 +44,14 @@ class Settings(NamedTuple):
         path = penalty_path(recipe)
         penalty = None if path is None else float(str(read(recipe, path)))
         return cls(peak(recipe), recipe.schedule, penalty, recipe.training.batch_size, recipe.rule)
+
+    def but(self, **changes: FieldValue) -> "Settings":
+        """Return the settings with some others."""
+        return dataclasses.replace(self, **changes)
+
+    def changed(self, other: "Settings") -> dict[str, FieldValue]:
+        """Return what differs from other settings: name -> what it is here."""
+        return {name: value for name, value in vars(self).items() if value != vars(other)[name]}
 
     def recipe(self, start: Recipe) -> Recipe:
         """Return the recipe of a start with these settings; settings that are the start's are not touched."""

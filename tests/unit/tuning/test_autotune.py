@@ -70,11 +70,11 @@ def test_a_good_start_is_not_left_for_a_worse_one() -> None:
 
 
 def test_a_start_that_nothing_beats_is_returned_as_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searching, "rates", lambda start, shape: [Settings.of(start)._replace(rate=1e-7)])
+    monkeypatch.setattr(searching, "rates", lambda start, shape: [Settings.of(start).but(rate=1e-7)])
     monkeypatch.setattr(searching, "penalties", lambda best, start: [])
     found = kopt.autotune(GOOD, budget="1.3x", jit=False)
     assert found.recipe == GOOD == found.run.recipe and found.why.startswith("autotune kept the start")
-    assert found.code.splitlines()[-1] == "kopt.run(recipe)"
+    assert found.code.splitlines()[-1] == "kopt.run(recipe)" and found.model.count_params() == 610
 
 
 # Budgets
@@ -198,15 +198,15 @@ def test_no_two_rates_are_nearly_one() -> None:
 
 def test_the_search_goes_on_beyond_the_last_rate() -> None:
     base = Settings(0.01, schedules.Cosine(1), 0.0, 32, rules.AdamW())
-    lower, higher = base._replace(rate=0.001), base._replace(rate=0.1)
+    lower, higher = base.but(rate=0.001), base.but(rate=0.1)
     assert [one.rate for one in beyond([higher, base, lower])] == [0.316]
     assert [one.rate for one in beyond([lower, base, higher])] == [0.000316] and beyond([base, lower, higher]) == []
 
 
 def test_changes_are_put_together() -> None:
     base = Settings(0.01, schedules.Cosine(1), 0.0, 32, rules.AdamW())
-    one, other, third = base._replace(penalty=0.1), base._replace(rate=0.02), base._replace(penalty=1.0)
-    assert combined([one, other, third], base) == base._replace(penalty=0.1, rate=0.02)
+    one, other, third = base.but(penalty=0.1), base.but(rate=0.02), base.but(penalty=1.0)
+    assert combined([one, other, third], base) == base.but(penalty=0.1, rate=0.02)
     assert combined([one, third], base) is None and combined([], base) is None
 
 
