@@ -18,6 +18,7 @@ from kopt.tuning.autotuning.given import recipe_of
 from kopt.tuning.autotuning.result import Autotuned
 from kopt.tuning.autotuning.search import Search, Trial
 from kopt.tuning.autotuning.settings import changes_of, closed, opened
+from kopt.tuning.autotuning.stages import try_finer, try_rates, try_variants, try_whole
 from kopt.values.checks import require
 from kopt.values.types import ArrayLike, KerasModel
 
@@ -47,9 +48,9 @@ def autotune(
     an update of its K members as 0.2 ms + K * (4 ns a parameter + 75 ps a multiplication of the forward pass on the
     batch), or as K updates alone where the model has convolutions or recurrent layers, whose members take turns; all in
     plain whole runs. Small models are tried in whole runs at once, and "2x" pays for rates and penalties, "4x" for
-    batch sizes and rules too. Where each member costs about a whole run, "2x" pays for one whole run beside the short
-    ones: the start is then compared with the others in the longest short runs alone, and from "3x" on whole. A budget
-    in seconds is measured, and gives another result on another machine.
+    batch sizes and rules too. Where each member costs about a whole run, the whole runs of the start and of another
+    one take all of "2x", and three short runs of rates come on top: 2.3 in all, up to 2.4 for 5 epochs. A budget in
+    seconds is measured, and gives another result on another machine.
 
     Args:
         recipe: The recipe to start from; or a Keras model, which starts as it is compiled, or from Adam at the constant
@@ -95,12 +96,12 @@ def autotune(
     require_alone(start)
     costs = counted(start)
     wide = opened(start, costs.kernels)
-    search = Search(wide, costs, asked.runs or 2.0, jit)
+    search = Search(wide, costs, asked.runs or 2.5, jit)
     began = time.perf_counter()
-    before, now = search.rates(), time.perf_counter()
+    before, now = try_rates(search), time.perf_counter()
     if asked.seconds is not None:
         search.limit = measured(search, asked.seconds, now - started, now - began)
-    best = search.whole(search.finer(search.variants(before)))
+    best = try_whole(search, try_finer(search, try_variants(search, before)))
     return found_by(search, best, start, given)
 
 
@@ -129,9 +130,9 @@ def measured(search: Search, seconds: float, passed: float, stage: float) -> flo
         passed: The seconds that have passed.
         stage: Those of the first stage.
     """
-    run, whole = stage / search.spent, search.costs.of([search.start])
-    left, needed = (seconds - passed) / run, math.ceil(passed + whole * run)
-    require(left >= whole, "budget", f"must be about {needed}s or more for this recipe here", f"{seconds:g}s")
+    run = stage / search.spent
+    left, needed = (seconds - passed) / run, math.ceil(passed + search.reserve * run)
+    require(left >= search.reserve, "budget", f"must be about {needed}s or more for this recipe here", f"{seconds:g}s")
     return search.spent + left
 
 

@@ -53,7 +53,7 @@ class Budget(NamedTuple):
             The budget.
 
         Raises:
-            ValueError: When it is neither, or it is less than 1.2 runs.
+            ValueError: When it is neither.
 
         Example:
             >>> Budget.of("2.5x"), Budget.of("5m")
@@ -64,7 +64,6 @@ class Budget(NamedTuple):
             known = not isinstance(budget, str) or re.fullmatch(r"(\d+(\.\d+)?[dhms])+", budget)
             require(bool(known), "budget", "must be as '2x', '30s' or '5m'", budget)
             return cls(None, seconds_of(budget, "budget"))
-        require(float(times[1]) >= 1.2, "budget", "must be '1.2x' or more, the whole run included", budget)
         return cls(float(times[1]), None)
 
 
@@ -139,7 +138,7 @@ def costs_of(recipe: Recipe, model: KerasModel, examples: int) -> Costs:
     recurrent = any(
         isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)) for layer in internals.flat_layers(model)
     )
-    kernels = len(select.kernels.choose(model)) if parameters(model) else 0
+    kernels = sum(select.kernels.holds(one) for one in parameters(model))
     return Costs(
         recipe, examples, kernels, model.count_params(), operations_of(model), recurrent or bool(slow_layers(model))
     )

@@ -7,10 +7,8 @@ from typing import NamedTuple
 
 from kopt.experiment.recipe import Recipe
 from kopt.report import Run
-from kopt.schedules import Schedule
 from kopt.training.feed.placement import Jit
 from kopt.tuning.autotuning.costs import Costs
-from kopt.tuning.autotuning.proposals import beyond, combined, falling, finer, is_constant, penalties, rates, variants
 from kopt.tuning.autotuning.result import Row, spread_of
 from kopt.tuning.autotuning.settings import DECAYS, Settings, closed_schedule, penalty_path, shortened
 from kopt.tuning.population import train
@@ -19,9 +17,9 @@ from kopt.values.field_paths import replace
 
 log = logging.getLogger("kopt")
 
-SHORT, MIDDLE, LONG = 0.1, 0.2, 0.4  # the lengths of stages, in whole runs
-FIRST = 0.45  # the share of the search that is for rates
-THREE, FEW, MANY = 3, 4, 6  # runs that a stage has rather than longer ones
+LEAST = 0.3  # of a whole run, for short runs
+WHOLE = 4  # whole runs that do without short ones
+BEYOND = 1.2  # how many times the budget that may take
 SEEDS = 2  # more runs of the start, to see the spread
 
 
@@ -60,28 +58,32 @@ class Trial(NamedTuple):
         return self.recipe.seed
 
 
-def key_of(trials: Sequence[Trial], settings: Settings) -> tuple[float, float]:
-    """Return the key of settings among trials; that of the worst where they are not there."""
-    return next((trial.key for trial in trials if trial.settings == settings), (-math.inf, -math.inf))
-
-
 class Search:
     """A search from a start, within a budget.
 
     Args:
         start: The recipe, opened.
         costs: What runs take.
-        limit: What all runs may take, in plain whole runs.
+        budget: What all runs may take, in plain whole runs.
         jit: As for `training.Loop`.
 
     Attributes:
+        limit: The budget; more where two whole runs and three short ones take up to a fifth more.
         trials: All runs.
         spent: What they took.
+
+    Raises:
+        ValueError: When they take more than that.
     """
 
-    def __init__(self, start: Recipe, costs: Costs, limit: float, jit: Jit = "auto"):
-        self.start, self.costs, self.limit, self.jit = start, costs, limit, jit
+    def __init__(self, start: Recipe, costs: Costs, budget: float, jit: Jit = "auto"):
+        self.start, self.costs, self.jit = start, costs, jit
         self.held, self.epochs = Settings.of(start), start.training.epochs
+        least = min(self.reserve + self.short, costs.of([start] * WHOLE))
+        needed = math.ceil(10 * least / BEYOND) / 10
+        rule = f"must be '{needed:g}x' or more for a recipe of {self.epochs} epochs: its whole run beside another one"
+        require(least <= BEYOND * budget + 1e-9, "budget", rule, f"{budget:g}x")
+        self.limit = max(budget, least)
         self.trials: list[Trial] = []
         self.made: dict[tuple[Settings, int], Recipe] = {}
         self.spent = 0.0
@@ -90,9 +92,13 @@ class Search:
 
     @property
     def reserve(self) -> float:
-        """What is kept for the whole runs: those of the start and another one, if half a run is left to search."""
-        two = self.costs.of([self.start, self.start])
-        return two if self.limit - two >= 0.5 else self.costs.of([self.start])
+        """What is kept for the whole runs of the start and of another one."""
+        return self.costs.of([self.start, self.start])
+
+    @property
+    def short(self) -> float:
+        """What short runs need beside them."""
+        return self.costs.program + max(LEAST, 2 / self.epochs)
 
     @property
     def left(self) -> float:
@@ -134,7 +140,8 @@ class Search:
 
     def seeds(self, settings: Sequence[Settings], epochs: int, limit: float) -> int:
         """Return how many more runs of the start a limit pays for; none where they are there."""
-        if any(trial.epochs == epochs and trial.seed != self.start.seed for trial in self.trials):
+        before = any(trial.epochs == epochs and trial.seed != self.start.seed for trial in self.trials)
+        if before or self.held not in settings:
             return 0
         new = [one for one in settings if one not in self.done(epochs)]
         cost = lambda count: self.costs.of(self.recipes([*new, *[self.held] * count], epochs))
@@ -173,79 +180,9 @@ class Search:
         place = len(scores) - 1 if recipe.training.patience is None else scores.index(max(scores))
         loss = history["val_loss"][place]
         key = scores[place], -loss if math.isfinite(loss) else -math.inf
+        if recipe.training.epochs < self.epochs:  # its weights are not needed, and may be many
+            run = Run(None, recipe, history, run.metrics)  # type: ignore[arg-type]
         return Trial(settings, stage, run, sign * scores[place], key)
-
-    def rates(self) -> list[Trial]:
-        """Try rates in short runs; in whole ones, and penalties too, where these are affordable."""
-        shape: Schedule = falling(self.start.schedule)
-        asked = [self.held, *rates(self.start, shape)]
-        usual = self.held.rule.usual_rate
-        likely = sorted(asked[1:], key=lambda one: abs(math.log(one.rate / usual)))[:2]
-        more = [one for rate in likely for one in penalties(rate, self.start)]
-        limit, later = self.left, (1 - FIRST) * self.left >= 2 * self.costs.program
-        found, epochs = self.affordable([*asked, *more], self.epochs, self.limit), self.epochs
-        if len(found) < len(asked):
-            limit = FIRST * limit if later else limit
-            found, epochs = self.longest(asked, limit, self.length(LONG), self.length(SHORT), len(asked))
-            if not found:
-                found, epochs = self.longest(asked, limit, self.length(SHORT), 1, FEW)
-            found = self.affordable(asked if later else [*asked, *more], epochs, limit)
-        rule = f"must pay for two short runs beside the whole one of {self.epochs} epochs"
-        require(len(found) >= 2, "budget", rule, f"{self.limit:.3g}x")
-        return self.tried("rates", found, epochs, self.seeds(found, epochs, limit))
-
-    def variants(self, before: Sequence[Trial]) -> list[Trial]:
-        """Try what differs from the best settings in one thing, in longer runs; the start and the two best too."""
-        best = self.leading(before)
-        asked = [self.held, *best[:2], *beyond(best), *variants(best[0], self.start, self.costs)]
-        asked, least = list(dict.fromkeys(asked)), before[0].epochs
-        found, epochs = self.longest(asked, self.limit - self.spent, self.epochs, self.epochs, MANY)
-        if not found and least < self.epochs:
-            found, epochs = self.longest(asked, self.left, self.length(LONG), self.length(MIDDLE), len(asked))
-            if not found:
-                found, epochs = self.longest(asked, self.left, self.length(MIDDLE), math.ceil(1.5 * least), MANY)
-            if not found:
-                found, epochs = self.longest(asked, self.left, self.length(LONG), least, THREE)
-        return self.tried("variants", found, epochs) if len(found) > 2 else list(before)
-
-    def finer(self, before: Sequence[Trial]) -> list[Trial]:
-        """Try changes together, and rates near the best one, where the budget pays for four longer runs."""
-        best, together = self.leading(before), self.together(before)
-        asked = [self.held, best[0], *([together] if together else []), *finer(best[0]), *best[1:3]]
-        found, epochs = self.longest(asked, self.limit - self.spent, self.epochs, self.epochs, FEW)
-        if not found and before[0].epochs < self.length(LONG):
-            found, epochs = self.longest(asked, self.left, self.length(LONG), self.length(LONG), FEW)
-        return self.tried("finer", found, epochs) if found else list(before)
-
-    def whole(self, before: Sequence[Trial]) -> Trial:
-        """Train the best settings and the start whole, where both are affordable; return the better one."""
-        best, limit, together = self.leading(before), self.limit - self.spent, self.together(before)
-        asked = [best[0], self.held, *([together] if together else []), *best[1:2]]
-        found = self.affordable(asked, self.epochs, limit)
-        if self.held not in found:  # then it is the short runs that decide between the two
-            found = best[:1] if best[0] in found else [self.held]
-        seeds = self.seeds(found, self.epochs, limit) if self.held in found else 0
-        self.tried("whole", found, self.epochs, seeds)
-        if max(one.key for one in self.done(self.epochs).values()) <= key_of(before, self.held):
-            self.tried("whole", [self.held], self.epochs)  # beyond the budget, and not worse than the start
-        return max(self.done(self.epochs).values(), key=lambda one: (one.key, one.settings == self.held))
-
-    def leading(self, before: Sequence[Trial]) -> list[Settings]:
-        """Return the settings of trials, the best first, a start of constant rate last where its runs are short.
-
-        A constant rate is better in a short run than in a whole one, beside a rate that falls.
-        """
-        best = [trial.settings for trial in before]
-        if before[0].epochs == self.epochs or not is_constant(self.start.schedule):
-            return best
-        return [*(one for one in best if one != self.held), self.held]
-
-    def together(self, before: Sequence[Trial]) -> Settings | None:
-        """Return settings with all changes that were better than the best rate alone; None for one change or none."""
-        rates, known = [one for one in self.trials if one.stage == "rates"], [one.settings for one in before]
-        base = self.leading(sorted(rates, key=lambda one: one.key, reverse=True))[0]
-        better = [trial.settings for trial in before if base in known and trial.key > key_of(before, base)]
-        return combined(better, base)
 
     # What is said
 
