@@ -35,7 +35,7 @@ def try_rates(search: Search) -> list[Trial]:
     more = [one for rate in likely for one in penalties(rate, search.start)]
     there = search.affordable([search.held, *found, *more], search.epochs, search.limit)
     if len(there) > len(found) or search.left < search.short:
-        return search.tried("rates", there, search.epochs, search.seeds(there, search.epochs, search.left))
+        return search.tried("rates", there, search.epochs, search.seeds(there, search.epochs, search.limit))
     later = (1 - FIRST) * search.left >= max(0.3, 2 * search.costs.program)
     limit, asked = search.left * (FIRST if later else 1), [*compared(search), *found]
     there, epochs = search.longest(asked, limit, search.length(LONG), search.length(SHORT), len(asked))
