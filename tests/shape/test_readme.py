@@ -1,6 +1,7 @@
 """What the README says is true: its code runs, its commands are the ones that run; test_docs.py looks at its names."""
 
 import configparser
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -10,6 +11,7 @@ import shlex
 import subprocess
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 import kopt
 from kopt.tasks.task import better
@@ -89,6 +91,20 @@ def test_constraints_pin_every_dependency() -> None:
         line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
     }
     assert names <= pinned
+
+
+def test_what_is_pinned_takes_every_python_that_kopt_takes() -> None:
+    """Debian's Python may be older than the one that the versions were found with."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    oldest = setup["options"]["python_requires"].removeprefix(">=") + ".0"
+    pinned = [line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line]
+    there = {
+        one.metadata["Name"].lower(): one.metadata["Requires-Python"] for one in importlib.metadata.distributions()
+    }
+    needs = {name: there[name.lower()] for name in pinned if there.get(name.lower())}
+    assert len(needs) > 100
+    assert {name: needed for name, needed in needs.items() if oldest not in SpecifierSet(needed)} == {}
 
 
 def test_the_gallery_is_what_the_recipes_say_and_reached() -> None:
