@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 
 from kopt.experiment.inference import in_plain_keras, inference_copy
 from kopt.experiment.recipe import Recipe
@@ -17,9 +18,9 @@ def ensemble(runs: Sequence[Run], best: int = 5) -> keras.Model:
     """Build one Keras model of the best members of a population: it averages their outputs.
 
     output(x) = the mean over members of member(x): of probabilities where the outputs are choices. The best are those
-    with the best score on the validation split at the end. The model is made of Keras' own layers, so that Keras loads
-    its file where kopt is not installed; it takes raw inputs as the recipe's `inference.keras` does, and is not
-    compiled.
+    whose trained weights have the best score on the validation split. The model is made of Keras' own layers, so that
+    Keras loads its file where kopt is not installed; it takes raw inputs as the recipe's `inference.keras` does, and
+    is not compiled.
 
     Args:
         runs: Runs that `train`, `repeat` or `evolve` returned, of one task and data.
@@ -51,8 +52,10 @@ def ensemble(runs: Sequence[Run], best: int = 5) -> keras.Model:
     recipes = [recipe_of(member) for member in members]
     first = recipes[0].data
     require(all(recipe.data == first for recipe in recipes), "runs", f"must be on the same data, {first!r}", len(runs))
-    name, sign = f"val_{first.score().name}", -1.0 if first.direction == "max" else 1.0
-    chosen = sorted(members, key=lambda member: sign * member.history[name][-1])[:best]
+    sign = -1.0 if first.direction == "max" else 1.0
+    scores = [sign * member.validation for member in members]
+    ranked = sorted(range(len(members)), key=lambda place: (np.isnan(scores[place]), scores[place]))
+    chosen = [members[place] for place in ranked[:best]]
     encoder = members[0].encoder
     networks = [inference_copy(member.model(), None, first.task) for member in chosen]
     inputs = keras.Input(networks[0].input_shape[1:], dtype=networks[0].inputs[0].dtype, name="inputs")

@@ -45,7 +45,17 @@ class Member(Run):
         """
         recipe = self.recipe
         assert isinstance(recipe, Recipe)
-        return with_values(build(recipe, self.splits, distribute.strategy("cpu")), self.values)
+        return with_values(build(recipe, self.splits, distribute.strategy(recipe.devices)), self.values)
+
+    @property
+    def validation(self) -> float:
+        """The score of the trained weights on the validation split: that of the best epoch, where patience keeps it."""
+        recipe = self.recipe
+        assert isinstance(recipe, Recipe)
+        scores = np.array(self.history[f"val_{recipe.data.score().name}"])
+        if recipe.training.patience is None or not np.isfinite(scores).any():
+            return float(scores[-1])
+        return float(np.nanmax(scores) if recipe.data.direction == "max" else np.nanmin(scores))
 
 
 def member_of(

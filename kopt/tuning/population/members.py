@@ -61,7 +61,7 @@ def template_of(recipe: Recipe, splits: Splits, encoder: KerasModel | None, jit:
     """Build the model of a recipe, as a training of it alone does after it has set the seed."""
     keras.utils.set_random_seed(recipe.seed)
     with starts_recorded() as starts:
-        model = build(recipe, splits, distribute.strategy("cpu"))
+        model = build(recipe, splits, distribute.strategy(recipe.devices))
         changed, seeds = augmented(recipe)
     train = placed(model, recipe, splits.train, "x")
     validation = placed(model, recipe, splits.validation, "validation_data")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kopt import distribute
 from kopt.callbacks.averaging import LAWA
 from kopt.experiment.recipe import Recipe
 from kopt.values.checks import require
@@ -101,6 +102,6 @@ def objection(recipe: Recipe) -> str:
         "training.deterministic": training.deterministic,
         "sharpness": recipe.sharpness is not None,
         "an average over a window of epochs": isinstance(recipe.average, LAWA),
-        "several devices": recipe.devices not in ("auto", "cpu"),
+        "several devices": distribute.strategy(recipe.devices).num_replicas_in_sync > 1,
     }
     return ", ".join(name for name, there in reasons.items() if there)

@@ -85,7 +85,7 @@ def train(
         whole = Group(group.places, tuple(with_model(one, recipe) for one in group.recipes))
         why = objection(recipe)
         if why:
-            log.info("population: %d recipes are trained alone, for they have %s", len(whole.places), why)
+            log.info("population: %d of %d trained alone, for %s", len(whole.places), len(recipes), why)
             runs = [alone(one, splits, encoder, jit) for one in whole.recipes]
         else:
             template = template_of(whole.recipes[0], splits, encoder, jit)

@@ -138,6 +138,7 @@ class TrialPopulation:
         """Write the checkpoint of a trial, from which `load_model` loads its best epoch."""
         population, number = self.population, self.trials[member].trial_id
         if self.writer is None:
-            self.writer = build(population.recipe, population.template.splits, distribute.strategy("cpu"))
+            recipe, splits = population.recipe, population.template.splits
+            self.writer = build(recipe, splits, distribute.strategy(recipe.devices))
         write_best(with_values(self.writer, self.best.values(member)), self.tuner.oracle.folder.trial(number))
         self.tuner.save_build(number, self.writer, None)

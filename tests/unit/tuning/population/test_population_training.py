@@ -82,7 +82,7 @@ def test_what_cannot_be_a_member_is_trained_alone(caplog) -> None:
     caplog.set_level("INFO", "kopt")
     one = replace(PLAIN, {"average": LAWA(2), "training.epochs": 1})
     runs = population.train([one, replace(PLAIN, {"training.epochs": 1})], jit=False)
-    assert "1 recipes are trained alone, for they have an average over a window of epochs" in caplog.text
+    assert "1 of 2 trained alone, for an average over a window of epochs" in caplog.text
     require_same([one], runs[:1])
 
 

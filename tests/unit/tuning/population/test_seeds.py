@@ -9,6 +9,8 @@ import pytest
 from kopt import data, models, schedules
 from kopt.experiment.recipe import Recipe, Training
 from kopt.tuning import population
+from kopt.tuning.population.member_run import Member, member_of
+from kopt.values.field_paths import replace
 
 SMALL = Recipe(
     "seeds",
@@ -35,12 +37,34 @@ def test_the_ensemble_averages_probabilities_in_plain_keras(repeated, tmp_path) 
     whole = population.ensemble(repeated.runs, best=3)
     whole.save(tmp_path / "ensemble.keras")
     x = SMALL.data.load().test.x[:9]
-    chosen = sorted(repeated.runs, key=lambda run: -run.history["val_accuracy"][-1])[:3]
+    chosen = sorted(repeated.runs, key=lambda run: -run.validation)[:3]
     outputs = [keras.ops.softmax(run.model()(x, training=False)) for run in chosen]
     np.testing.assert_allclose(whole(x), np.mean(outputs, 0), atol=1e-6)
     config = json.dumps(keras.saving.serialize_keras_object(whole))
     assert "kopt" not in config.replace("ensemble", "")
     np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "ensemble.keras")(x), whole(x))
+
+
+def member(scores: list[float], patience: int | None) -> Member:
+    recipe = replace(SMALL, {"training.patience": patience})
+    return member_of(recipe, {"val_accuracy": scores}, {"accuracy": 0.5, "loss": 1.0}, [], None, None, 0.0)
+
+
+def test_the_score_is_that_of_the_trained_weights() -> None:
+    """Patience keeps the weights of the best epoch; else they are those of the last one."""
+    scores = [0.2, 0.9, float("nan"), 0.4]
+    assert member(scores, None).validation == 0.4 and member(scores, 2).validation == 0.9
+    assert np.isnan(member([float("nan")], 2).validation)
+
+
+def test_a_member_without_a_score_is_the_last_of_an_ensemble(repeated) -> None:
+    first, history = repeated.runs[0], {"val_accuracy": [float("nan")]}
+    scores, values = {"accuracy": 0.1, "loss": 1.0}, [0 * value for value in first.values]
+    broken = member_of(first.recipe, history, scores, values, first.splits, None, 0.0)
+    whole = population.ensemble([broken, *repeated.runs[1:]], best=1)
+    best = max(repeated.runs[1:], key=lambda run: run.validation)
+    x = SMALL.data.load().test.x[:5]
+    np.testing.assert_allclose(whole(x), keras.ops.softmax(best.model()(x)), atol=1e-6)
 
 
 def test_refusals(repeated) -> None:
