@@ -136,3 +136,17 @@ def test_rules(rule: Rule) -> None:
 def built() -> list[keras.Variable]:
     """Return the weights of a model: by their names selectors route them."""
     return list(SMALL.build().trainable_variables)
+
+
+def test_a_member_skips_an_update_whose_gradient_is_not_finite() -> None:
+    one = recipe(rule=rules.Adam())
+    step, numbers = step_of(one, replace(one, {"schedule.rate": 0.02}))
+    weights = [tf.stack([variable, variable]) for variable in map(tf.convert_to_tensor, step.weights)]
+    gradients = [tf.ones_like(weight) for weight in weights]
+    gradients[0] = tf.tensor_scatter_nd_update(gradients[0], [[1, 0, 0]], [float("inf")])  # of the second member
+    before = mapped(step.start)(weights, [], numbers)
+    after = mapped(step.updated)(before, numbers, gradients)
+    assert after.updates.numpy().tolist() == [1, 0] and after.skipped.numpy().tolist() == [0, 1]
+    for old, new in zip([*before.weights, *before.slots], [*after.weights, *after.slots]):
+        np.testing.assert_array_equal(new[1], old[1])
+        assert np.all(np.isfinite(new[0])) and not np.array_equal(new[0], old[0])

@@ -78,6 +78,24 @@ def test_a_member_that_is_not_finite_leaves_the_others_alone() -> None:
     assert not np.isfinite(broken.history["loss"][-1])
 
 
+@keras.saving.register_keras_serializable(package="test_population_training")
+class OfNumPy(keras.initializers.Initializer):
+    """Starting values by NumPy's generator, which no seed of Keras decides."""
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.convert_to_tensor(np.random.normal(size=shape), dtype)
+
+
+def test_starting_values_that_keras_does_not_draw_are_those_of_builds() -> None:
+    layers = [keras.layers.Flatten(), keras.layers.Dense(10, kernel_initializer=OfNumPy())]
+    model = models.of_keras(keras.Sequential([keras.Input((8, 8, 1)), *layers]))
+    one = replace(PLAIN, {"model": model, "training.epochs": 1, "schedule.rate": 1e-4})
+    recipes = [replace(one, {"seed": seed}) for seed in (0, 5, 2)]
+    runs = population.train(recipes, jit=False)
+    require_same(recipes, runs)
+    assert not np.allclose(runs[0].values[0], runs[1].values[0])
+
+
 def test_what_cannot_be_a_member_is_trained_alone(caplog) -> None:
     caplog.set_level("INFO", "kopt")
     one = replace(PLAIN, {"average": LAWA(2), "training.epochs": 1})
