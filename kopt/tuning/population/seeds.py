@@ -9,6 +9,7 @@ import numpy as np
 
 from kopt.experiment.recipe import Recipe
 from kopt.report import Run
+from kopt.report.style import BLUE, GRID, INK, TITLE, plain, titled
 from kopt.training.feed.placement import Jit
 from kopt.tuning.population.training import train
 from kopt.values.checks import require
@@ -37,6 +38,11 @@ class Repeated(NamedTuple):
         return str(self.runs[0].metrics["metric"])
 
     @property
+    def recipe_name(self) -> str:
+        """The name of the recipe."""
+        return self.runs[0].recipe.name
+
+    @property
     def scores(self) -> np.ndarray:
         """The score on the test split of each run."""
         return np.array([run.metrics["value"] for run in self.runs], "float64")
@@ -58,14 +64,16 @@ class Repeated(NamedTuple):
 
     def figure(self) -> matplotlib.figure.Figure:
         """Draw the distribution of the scores: each one, their mean and its standard error."""
-        figure = matplotlib.figure.Figure(figsize=(6.4, 2.2), layout="constrained")
-        axes = figure.subplots()
+        figure = matplotlib.figure.Figure(figsize=(6.4, 2.4), layout="constrained")
+        axes, (low, high) = plain(figure.subplots()), (self.mean - self.error, self.mean + self.error)
         heights = np.random.default_rng(0).uniform(-0.3, 0.3, len(self.runs))
-        axes.plot(self.scores, heights, "o", alpha=0.6, label="a seed")
-        axes.axvline(self.mean, color="black", label=f"mean {self.mean:.4g} ± {self.error:.2g}")
-        axes.axvspan(self.mean - self.error, self.mean + self.error, color="black", alpha=0.15)
-        axes.set(xlabel=f"{self.metric} on the test split", yticks=[], ylim=(-0.6, 0.6))
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        axes.axvline(self.mean, color=INK, label=f"mean {self.mean:.4g}")
+        axes.axvspan(low, high, color=GRID, zorder=0, label=f"its standard error {self.error:.2g}")
+        axes.plot(self.scores, heights, "o", color=BLUE, alpha=0.7, label="a seed")
+        axes.set_xlabel(f"{self.metric} on the test split", fontsize=TITLE)
+        axes.set_ylabel("seeds, scattered", fontsize=TITLE)
+        axes.set(yticks=[], ylim=(-0.6, 0.6))
+        titled(axes, f"{self.recipe_name}, {len(self.runs)} seeds", columns=3)
         return figure
 
     def __str__(self) -> str:

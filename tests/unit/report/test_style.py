@@ -19,6 +19,7 @@ from kopt.report.gallery import curves_figure, schedules_figure
 from kopt.report.pictures import evidence_figure, worst_images
 from kopt.report.style import COLORS, SMALL, ramp, titled
 from kopt.training import RateCurve
+from kopt.tuning.population import Repeated
 
 RANDOM = np.random.default_rng(0)
 LOSSES = {"loss": [1.0, 0.3, 0.05], "val_loss": [1.1, 0.6, 0.5]}
@@ -45,6 +46,7 @@ PICTURES: dict[str, Callable[[], matplotlib.figure.Figure]] = {
     "residuals": lambda: evidence_figure(Evidence("regression", NUMBERS, NUMBERS, NUMBERS[:, None] ** 3))[1],
     "few residuals": lambda: evidence_figure(Evidence("regression", NUMBERS, NUMBERS[:9], NUMBERS[:9, None]))[1],
     "forecasts": lambda: evidence_figure(Evidence("forecast", FORECAST, FORECAST, FORECAST + 0.1))[1],
+    "seeds": lambda: Repeated([Run(*RUN[:3], {"metric": "accuracy", "value": one}) for one in LOSSES["loss"]]).figure(),
     "recall": lambda: evidence_figure(Evidence("ranking", ITEMS, ITEMS, ITEMS + RANDOM.normal(size=ITEMS.shape)))[1],
     "places": lambda: evidence_figure(
         Evidence("language", ITEMS, RANDOM.integers(0, 9, (5, 32)), RANDOM.normal(size=(5, 32, 9)))
