@@ -293,8 +293,9 @@ def test_no_duration_is_measured_by_a_clock_that_can_be_set() -> None:
     wall = re.compile(r"\btime\.time\(|\bdatetime\.(now|utcnow)\(")
     package = pathlib.Path(kopt.__file__).parent
     found = {str(file.relative_to(package)) for file in package.rglob("*.py") if wall.search(file.read_text())}
-    # What other hosts and the file system have written down, the name of a run's folder, and when a run was resumed.
-    named = {"report/run_folder.py", "experiment/resuming.py"}
+    # What other hosts and the file system have written down, the name of a run's folder, when a run was resumed or a
+    # page written, and how long a trial of another process has been at work.
+    named = {"report/run_folder.py", "experiment/resuming.py", "tuning/report.py", "tuning/page/trials.py"}
     assert found == {"tuning/search/locks.py", "training/execute/program_files.py"} | named
 
 
