@@ -34,7 +34,7 @@ from kopt.tuning.trial.validation import (
     require_kinds,
     require_trainable,
 )
-from kopt.values import types
+from kopt.values import collector, types
 from kopt.values.checks import require
 from kopt.values.durations import seconds_of
 from kopt.values.places import as_path, inside
@@ -183,7 +183,8 @@ class Tuner(TrialTuner):
         if self.oracle.sampler.finite:
             require_finite(self.oracle.get_space().space)
         self.oracle.require_same(meaning_of(self, args, kwargs))
-        with self.oracle.handing_back():  # after an interruption another process may go on with the trial
+        # After an interruption another process may go on with the trial. KerasTuner collects garbage twice a trial.
+        with self.oracle.handing_back(), collector.frozen():
             if self.population is not None and takes_populations(self, args, kwargs):
                 PopulationSearch(self, kwargs).run()
             else:

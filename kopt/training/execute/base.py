@@ -20,6 +20,7 @@ from kopt.training.feed.chunks import Chunk, ChunkResult
 from kopt.training.feed.placement import Jit
 from kopt.training.steps.train import TrainStep
 from kopt.training.steps.update_hooks import HookedStep, working
+from kopt.values import collector
 from kopt.values.types import Batch, ConcreteFunction, KerasModel, Nest, Step, Tensor, TensorSpec, Variable
 
 log = logging.getLogger("kopt")
@@ -151,7 +152,8 @@ class TracedStep:
 
         def make() -> ConcreteFunction:
             step = self.prepared(lambda batch: self.on_batch(batch, checked), xla)
-            return tf.function(step, autograph=False, jit_compile=xla or None).get_concrete_function(spec)
+            with collector.paused():
+                return tf.function(step, autograph=False, jit_compile=xla or None).get_concrete_function(spec)
 
         return recall(self.traces, TraceKey(str(spec), xla, checked, self.hooks), make)
 
