@@ -23,6 +23,7 @@ class Starts:
     def __init__(self) -> None:
         self.seeds: list[int] = []
         self.initializers: dict[int, Callable[..., Tensor]] = {}
+        self.programs: dict[tuple[int, ...], Callable[[Tensor], list[Tensor]]] = {}  # by the variables that they draw
 
     def of_seeds(self, variables: Sequence[Variable], seeds: Sequence[int]) -> list[Tensor]:
         """Return the values that builds would give variables after `keras.utils.set_random_seed` of each seed.
@@ -40,15 +41,23 @@ class Starts:
         drawn = np.array([draws(seed, len(self.seeds)) for seed in seeds], "int64").reshape(len(seeds), -1)
         places = [self.place_of(variable) for variable in variables]
         drawing = [(one, place) for one, place in zip(variables, places) if place is not None and not is_seed(one)]
-        makers = [self.maker(one, place) for one, place in drawing]
-        specs = [tf.TensorSpec(one.shape, one.dtype) for one, _ in drawing]
-
-        @tf.function(autograph=False)
-        def all_values(drawn: Tensor) -> list[Tensor]:
-            return tf.map_fn(lambda row: [make(row) for make in makers], drawn, fn_output_signature=specs)
-
-        values = iter(all_values(tf.constant(drawn)) if makers else [])
+        values = iter(self.program(drawing)(tf.constant(drawn)) if drawing else [])
         return [self.rows(one, place, drawn, values) for one, place in zip(variables, places)]
+
+    def program(self, drawing: Sequence[tuple[Variable, int]]) -> Callable[[Tensor], list[Tensor]]:
+        """Return the program that draws variables for rows of seeds, made once for the same variables."""
+        key = tuple(id(variable) for variable, _ in drawing)
+        if key not in self.programs:
+            makers = [self.maker(variable, place) for variable, place in drawing]
+            specs = [tf.TensorSpec(variable.shape, variable.dtype) for variable, _ in drawing]
+            rows = tf.TensorSpec([None, len(self.seeds)], "int64")
+
+            @tf.function(autograph=False, input_signature=[rows])
+            def all_values(drawn: Tensor) -> list[Tensor]:
+                return tf.map_fn(lambda row: [make(row) for make in makers], drawn, fn_output_signature=specs)
+
+            self.programs[key] = all_values
+        return self.programs[key]
 
     def rows(self, variable: Variable, place: int | None, drawn: np.ndarray, values: Iterator[Tensor]) -> Tensor:
         """Return a variable's values, a row a build."""

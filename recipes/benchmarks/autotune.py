@@ -93,11 +93,11 @@ def rows_of(file: Path) -> list[Row]:
     return [{**row, "seed": int(row["seed"])} | {name: float(row[name]) for name in numbers} for row in found]
 
 
-def add(file: Path, row: Row) -> None:
+def add(file: Path, row: Row, fields: Sequence[str] = FIELDS) -> None:
     """Add a row to a file."""
     new = not file.exists()
     with file.open("a", newline="") as lines:
-        writer = csv.DictWriter(lines, FIELDS)
+        writer = csv.DictWriter(lines, fields)
         if new:
             writer.writeheader()
         writer.writerow(row)

@@ -15,6 +15,7 @@ from kopt.report import Run
 from kopt.schedules import Piecewise, Stages
 from kopt.training.feed.placement import Jit
 from kopt.tuning.population.members import template_of
+from kopt.tuning.population.memory import require_room
 from kopt.tuning.population.pbt import PBT, Exploit, Record, at_share
 from kopt.tuning.population.population import Population
 from kopt.tuning.population.structure import Group, live_paths, objection
@@ -77,7 +78,8 @@ def evolve(
     Args:
         recipe: The recipe; without patience.
         ranges: Path -> range of numbers of the schedule and of the rule.
-        members: The number of members, >= 2; their seeds are those from the recipe's on.
+        members: The number of members, from 2 to what a quarter of the free memory holds; their seeds are those from
+            the recipe's on.
         pbt: How members copy and change: PBT(...) or PB2(...).
         jit: As for `training.Loop`.
         vectorize: As for `train`.
@@ -86,7 +88,8 @@ def evolve(
         The best member by the score on the validation split, what it took, and the recipe that replays it.
 
     Raises:
-        ValueError: When a path is of no number of the schedule or the rule, or the recipe cannot be a population.
+        ValueError: When a path is of no number of the schedule or the rule, the recipe cannot be a population, or its
+            members do not fit in the memory.
 
     Example:
         >>> from kopt import data, models, schedules
@@ -104,15 +107,17 @@ def evolve(
     """
     require_evolvable(recipe, ranges, members)
     random = np.random.default_rng(recipe.seed)
-    drawn = {path: [at_share(one, share) for share in spread(members, random)] for path, one in ranges.items()}
     encoder, splits, whole = prepared(recipe, recipe.data.load())
+    template = template_of(whole, splits, encoder, jit)
+    require_room(members, template.traced, template.train)
+    drawn = {path: [at_share(one, share) for share in spread(members, random)] for path, one in ranges.items()}
     started = [
         replace(whole, {"seed": whole.seed + member} | {path: row[member] for path, row in drawn.items()})
         for member in range(members)
     ]
     population = Population(
         Group(tuple(range(members)), tuple(started)),
-        template_of(started[0], splits, encoder, jit),
+        template,
         vectorize=vectorize,
         paths=list(ranges),
     )
@@ -137,6 +142,8 @@ def require_evolvable(recipe: Recipe, ranges: Mapping[str, Range], members: int)
     require(len(ranges) > 0 and not wrong, "ranges", f"must be of numbers among {', '.join(known)}", wrong)
     for path, allowed in ranges.items():
         require(isinstance(allowed, Range), path, "must have a Range", allowed)
+        for end in allowed.ends():
+            replace(recipe, {path: end})  # which refuses what the field does not take
     require(members >= 2, "members", "must be >= 2", members)
     require(recipe.training.patience is None, "patience", "must be None for a population", recipe.training.patience)
     why = objection(recipe)

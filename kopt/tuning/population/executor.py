@@ -1,26 +1,24 @@
 """The executor of a population: the steps of an epoch for every member, in one program."""
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
-from kopt import keras_internals as internals
 from kopt.training.execute.base import Executor, TracedStep
 from kopt.training.execute.compile_cache import kept
 from kopt.training.execute.estimate import Plan
 from kopt.training.execute.xla import StepGraph, slowness
 from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ResidentChunk
 from kopt.tuning.population.mapping import mapped
-from kopt.tuning.population.member import Logs, MemberState, MemberStep, Numbers
+from kopt.tuning.population.member import Logs, MemberState
+from kopt.tuning.population.programs import MemberProgram, ProgramKey, Programs
 from kopt.values.checks import require
-from kopt.values.types import ArrayLike, Batch, ConcreteFunction, Nest, Tensor
+from kopt.values.types import ArrayLike, ConcreteFunction, Nest, Tensor
 
 log = logging.getLogger("kopt")
 
-RATE = "learning_rate"
 LOOPS = "TensorList"  # how the operations begin by which a loop goes over a sequence
 
 
@@ -33,26 +31,22 @@ class PopulationExecutor(Executor[ResidentChunk]):
 
     Args:
         traced: The step of the first member alone, by whose operations is decided what is mapped and what XLA compiles.
-        step: The step of a member.
+        programs: The step of a member, and what was compiled of it so far.
         numbers: The numbers by which members differ: path -> a float64 vector.
         vectorize: Whether to map; None for what the operations say.
 
     Attributes:
         state: The stacked states.
-        compiling: The seconds that the last compiling call of each phase took.
     """
 
     def __init__(
-        self, traced: TracedStep, step: MemberStep, numbers: Mapping[str, Tensor], vectorize: bool | None = None
+        self, traced: TracedStep, programs: Programs, numbers: Mapping[str, Tensor], vectorize: bool | None = None
     ):
         super().__init__(traced)
-        self.step, self.numbers, self.vectorize = step, dict(numbers), vectorize
+        self.programs, self.numbers, self.vectorize = programs, dict(numbers), vectorize
         self.state: MemberState
-        self.programs: dict[tuple[object, ...], Callable[..., Nest]] = {}
-        self.compiling: dict[str, float] = {}
         self.judged = False
         self.xla: bool | None = None
-        self.map_shown = tf.function(mapped(step.shown), autograph=False)
 
     @property
     def members(self) -> int:
@@ -97,7 +91,7 @@ class PopulationExecutor(Executor[ResidentChunk]):
             lambda spec: None if spec is None else tf.TensorSpec([self.members, *spec.shape], spec.dtype),
             arrays.whole_batch,
         )
-        function = tf.function(lambda *given: mapped(self.step.update)(*given), autograph=False)
+        function = tf.function(lambda *given: mapped(self.programs.step.update)(*given), autograph=False)
         return function.get_concrete_function(specs(self.state), specs(self.numbers), batch)
 
     # Training and evaluation
@@ -117,7 +111,7 @@ class PopulationExecutor(Executor[ResidentChunk]):
 
     def shown(self) -> MemberState:
         """Return the state with the weights by which the members are evaluated."""
-        return self.state.but(weights=self.map_shown(self.state, self.numbers))
+        return self.state.but(weights=self.programs.shown(self.state, self.numbers))
 
     def pick(self, rows: Sequence[int]) -> None:
         """Let the members be those of some rows; a row may be there several times."""
@@ -135,19 +129,19 @@ class PopulationExecutor(Executor[ResidentChunk]):
     ) -> tuple[MemberState, Logs]:
         """Call the program of a phase, for all members or for one after the other."""
         is_mapped = self.maps(arrays)
-        kind = phase, arrays.batch_key, arrays.examples, arrays.batch_size
-        key = *kind, xla, shared, is_mapped and int(state.updates.shape[0])
-        new, started = key not in self.programs, time.perf_counter()
+        members = int(state.updates.shape[0]) if is_mapped else 0
+        key = ProgramKey(phase, arrays.batch_key, arrays.examples, arrays.batch_size, xla, shared, members)
+        made, started = self.programs.made, time.perf_counter()
+        new = key not in made
         if new:
-            program = MemberProgram(self.step, arrays, phase, is_mapped, shared)
-            self.programs[key] = program.compiled(xla)
+            made[key] = MemberProgram(self.programs.step, arrays, phase, is_mapped, shared).compiled(xla)
         with kept():
             if is_mapped:
-                found = self.programs[key](state, self.numbers, orders, *arrays.leaves)
+                found = made[key](state, self.numbers, orders, *arrays.leaves)
             else:
-                found = self.in_turn(self.programs[key], state, orders, shared, arrays.leaves)
+                found = self.in_turn(made[key], state, orders, shared, arrays.leaves)
         if new:
-            self.compiling[phase] = time.perf_counter() - started
+            self.programs.compiling[phase] = time.perf_counter() - started
         return found
 
     def in_turn(
@@ -160,79 +154,6 @@ class PopulationExecutor(Executor[ResidentChunk]):
             for place in range(int(state.updates.shape[0]))
         ]
         return tf.nest.map_structure(lambda *ones: tf.stack(ones), *found)
-
-
-class MemberProgram:
-    """The steps of an epoch, or of an evaluation, as one function of the members' states.
-
-    Args:
-        step: The step of a member.
-        arrays: The data.
-        phase: "train" or "test".
-        is_mapped: Whether states and numbers are stacked.
-        shared: Whether all members see the examples in one order.
-    """
-
-    def __init__(self, step: MemberStep, arrays: Arrays, phase: str, is_mapped: bool, shared: bool):
-        self.step, self.phase, self.is_mapped, self.shared = step, phase, is_mapped, shared
-        self.size, self.full = arrays.fixed_size, arrays.examples // arrays.fixed_size
-        self.rest = 0 if arrays.even else arrays.examples % arrays.fixed_size
-        self.missing = tf.nest.map_structure(lambda leaf: leaf is None, arrays.data)
-
-    def compiled(self, xla: bool) -> Callable[..., Nest]:
-        """Return the program, compiled at its first call."""
-
-        def run(state: MemberState, numbers: Numbers, orders: Tensor, *leaves: Tensor) -> tuple[MemberState, Logs]:
-            with internals.fast_random() if xla else contextlib.nullcontext():
-                return self.run(state, numbers, orders, leaves)
-
-        return tf.function(run, jit_compile=xla or None, autograph=False)
-
-    def run(
-        self, state: MemberState, numbers: Numbers, orders: Tensor, leaves: Sequence[Tensor]
-    ) -> tuple[MemberState, Logs]:
-        """Run the steps; return the states and the logs."""
-        step, training = self.step, self.phase == "train"
-        whole = over(step.fresh, self.is_mapped)(state, numbers)
-        one = step.update if training else step.evaluate
-        axis = 0 if self.shared or not self.is_mapped else 1
-        ordered = orders[..., : self.full * self.size]
-        ordered = tf.reshape(ordered, [*orders.shape[:-1], self.full, self.size])
-
-        def stepped(state: MemberState, rows: Tensor) -> MemberState:
-            left = iter(leaves)
-            batch = tf.nest.map_structure(lambda none: None if none else tf.gather(next(left), rows), self.missing)
-            return self.on_batch(one, state, numbers, batch)
-
-        body = lambda number, state: (number + 1, stepped(state, tf.gather(ordered, number, axis=axis)))
-        start = tf.constant(0), whole
-        _, whole = tf.while_loop(lambda number, _: number < self.full, body, start, parallel_iterations=1)
-        if self.rest:
-            whole = stepped(whole, orders[..., self.full * self.size :])
-        logs = dict(over(step.results, self.is_mapped)(whole, numbers))
-        if training:
-            rate = lambda state, numbers: step.rate(numbers, tf.maximum(state.updates - 1, 0))
-            logs[RATE] = over(rate, self.is_mapped)(whole, numbers)
-        return whole, logs
-
-    def on_batch(
-        self,
-        one: Callable[[MemberState, Numbers, Batch], MemberState],
-        state: MemberState,
-        numbers: Numbers,
-        batch: Batch,
-    ) -> MemberState:
-        """Run a step on one batch, of each member or of all."""
-        if not self.is_mapped:
-            return one(state, numbers, batch)
-        if self.shared:
-            return mapped(lambda state, numbers: one(state, numbers, batch))(state, numbers)
-        return mapped(one)(state, numbers, batch)
-
-
-def over(function: Callable[..., Nest], is_mapped: bool) -> Callable[..., Nest]:
-    """Return a function of one member as a function of stacked members, where they are stacked."""
-    return mapped(function) if is_mapped else function
 
 
 def as_numpy(logs: Logs) -> dict[str, ArrayLike]:

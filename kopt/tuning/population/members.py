@@ -1,7 +1,7 @@
 """The members of a group: their model, their starting states, and each member's model after training."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import keras
@@ -22,6 +22,9 @@ from kopt.training.execute.base import TracedStep
 from kopt.training.feed.chunks import Arrays
 from kopt.training.feed.placement import DataSpec, Jit, place
 from kopt.training.feed.residents import ResidentSource
+from kopt.tuning.population.member import MemberStep
+from kopt.tuning.population.programs import Programs
+from kopt.tuning.population.structure import constants_of
 from kopt.values.checks import require
 from kopt.values.types import KerasModel, Nest, Tensor, Variable
 
@@ -39,6 +42,7 @@ class Template(NamedTuple):
         train: The training split on the device.
         validation: The validation split on the device.
         traced: The step of a training alone.
+        programs: What was compiled for populations so far, by what is constant in it and the paths of the numbers.
     """
 
     model: KerasModel
@@ -50,6 +54,16 @@ class Template(NamedTuple):
     train: Arrays
     validation: Arrays
     traced: TracedStep
+    programs: dict[Hashable, Programs]
+
+    def programs_of(self, recipe: Recipe, paths: Iterable[str]) -> Programs:
+        """Return the programs of recipes that differ from one in the numbers at some paths, made at the first call."""
+        names = tuple(sorted(paths))
+        key = constants_of(recipe, names), names
+        if key not in self.programs:
+            step = MemberStep(recipe, self.model, (self.changed, self.seeds), self.train.batches)
+            self.programs[key] = Programs(step)
+        return self.programs[key]
 
     @property
     def variables(self) -> list[Variable]:
@@ -68,7 +82,7 @@ def template_of(recipe: Recipe, splits: Splits, encoder: KerasModel | None, jit:
     internals.build(model, train.whole_batch)  # its metrics
     alone = TrainStep(model, clip=recipe.clip, augment=recipe.augment)
     traced = TracedStep(model, alone, jit, "metrics")
-    return Template(model, changed, seeds, starts, splits, encoder, train, validation, traced)
+    return Template(model, changed, seeds, starts, splits, encoder, train, validation, traced, {})
 
 
 def placed(model: KerasModel, recipe: Recipe, split: Split, name: str) -> Arrays:

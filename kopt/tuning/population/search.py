@@ -8,11 +8,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from kopt.experiment.recipe import Recipe
 from kopt.keras_internals.tuning import forgetting_gradients
 from kopt.tuning.population.members import Template, template_of
-from kopt.tuning.population.memory import most_members
+from kopt.tuning.population.memory import parts_of
 from kopt.tuning.population.population import Population
-from kopt.tuning.population.structure import Group, groups_of, objection, structure_of
-from kopt.tuning.population.trials import TrialPopulation, Unfit, becoming_unfit
+from kopt.tuning.population.structure import Group, groups_of, live_paths, objection, structure_of
+from kopt.tuning.population.trials import TrialPopulation
 from kopt.tuning.population.tuners import PopulationTuner
+from kopt.tuning.population.unfit import Unfit, becoming_unfit
 from kopt.tuning.space.hypermodel import HyperModel
 from kopt.tuning.space.seeded import seed_of
 from kopt.tuning.trial.outcome import recording
@@ -145,14 +146,24 @@ class PopulationSearch:
         limit = self.tuner.max_parameters
         with becoming_unfit():
             template = self.template(group.recipes[0])
-            parts = group.split(most_members(template.traced, template.train))
+            parts = parts_of(group, None, template.traced, template.train)
         if limit is not None and template.model.count_params() > limit:
             raise Unfit(f"more than max_parameters = {limit}")
         by_place = dict(zip(group.places, trials, strict=True))
         for part in parts:
             with becoming_unfit():
-                population = Population(part, template)
+                population = Population(part, template, paths=self.paths(part.recipes[0]), size=self.size(template))
             TrialPopulation(self.tuner, [by_place[place] for place in part.places], population).train()
+
+    def paths(self, recipe: Recipe) -> list[str]:
+        """Return the numbers that are searched: arguments of a program, also where a batch has the same throughout."""
+        searched = tuple(self.tuner.hypermodel.space.ranges)
+        within = tuple(f"{path}." for path in searched)
+        return [path for path in live_paths(recipe) if path in searched or path.startswith(within)]
+
+    def size(self, template: Template) -> int | None:
+        """Return the number of members of the largest program so far, which a smaller batch may be trained by."""
+        return max((size for one in template.programs.values() for size in one.sizes), default=None)
 
     def template(self, recipe: Recipe) -> Template:
         """Return the template of a recipe's structure, built once in a search."""

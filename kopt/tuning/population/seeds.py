@@ -1,7 +1,7 @@
 """repeat(recipe, seeds): how far the seed decides a result."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import matplotlib.figure
@@ -110,6 +110,9 @@ def repeat(
         Bouthillier et al., Accounting for Variance in Machine Learning Benchmarks, 2021.
     """
     require(isinstance(recipe, Recipe), "recipe", "must be a kopt.Recipe", recipe)
+    whole = isinstance(seeds, int) and not isinstance(seeds, bool)
+    several = isinstance(seeds, Iterable) and not isinstance(seeds, str)
+    require(whole or several, "seeds", "must be a whole number or a sequence of them", seeds)
     chosen = list(range(recipe.seed, recipe.seed + seeds)) if isinstance(seeds, int) else list(seeds)
     require(len(chosen) >= 1, "seeds", "must be one or more", seeds)
     return Repeated(train([replace(recipe, {"seed": seed}) for seed in chosen], jit=jit, vectorize=vectorize))

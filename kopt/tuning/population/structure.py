@@ -1,6 +1,6 @@
 """Structure: which recipes are one program, because they differ in numbers and seeds alone."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +23,13 @@ def live_paths(recipe: Recipe) -> list[str]:
 
 def structure_of(recipe: Recipe) -> Hashable:
     """Return what a program depends on: the recipe without its numbers, seed and name."""
+    return constants_of(recipe, live_paths(recipe))
+
+
+def constants_of(recipe: Recipe, paths: Iterable[str]) -> Hashable:
+    """Return what is constant in a program whose arguments are the numbers at some paths: the rest of the recipe."""
     patience = {"training.patience": None if recipe.training.patience is None else 1}
-    return bind(recipe, dict.fromkeys(live_paths(recipe), 0.0) | HOST | patience)
+    return bind(recipe, dict.fromkeys(paths, 0.0) | HOST | patience)
 
 
 @dataclass(frozen=True, eq=False)

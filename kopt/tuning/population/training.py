@@ -1,5 +1,6 @@
 """train(recipes): many recipes at once, those that differ in numbers and seeds alone as one program."""
 
+import contextlib
 import dataclasses
 import logging
 import time
@@ -18,9 +19,10 @@ from kopt.training import Loop
 from kopt.training.feed.placement import Jit
 from kopt.tuning.population.member_run import member_of
 from kopt.tuning.population.members import Template, template_of
-from kopt.tuning.population.memory import most_members
+from kopt.tuning.population.memory import parts_of
 from kopt.tuning.population.population import Population
-from kopt.tuning.population.structure import Group, groups_of, objection
+from kopt.tuning.population.structure import Group, groups_of, numbers_of, objection
+from kopt.tuning.population.unfit import Unfit, becoming_unfit
 from kopt.values.checks import is_among, require
 from kopt.values.types import KerasModel
 
@@ -51,14 +53,14 @@ def train(
             the first, unless the step has convolutions or recurrent layers.
         own_order: Whether each member sees the examples in the order of its own seed; False gives all members of a
             group the first one's order, which takes less memory and time.
-        members: The most members of a program; None for as many as a quarter of the free memory holds.
+        members: The most members of a program; as many as a quarter of the free memory holds when None, or fewer.
 
     Returns:
         A run for each recipe, in their order, with its history and the scores on the test split. Its `model()` builds
         the trained model; it has no folder.
 
     Raises:
-        ValueError: When there is no recipe, one is none, or they have different data.
+        ValueError: When there is no recipe, one is none, they have different data, or an argument is out of range.
 
     Example:
         >>> from kopt import data, models
@@ -73,26 +75,39 @@ def train(
     Source:
         Wang et al., Horizontally Fused Training Array, MLSys 2021.
     """
+    require(isinstance(recipes, Sequence), "recipes", "must be a sequence of recipes", type(recipes).__name__)
     require(len(recipes) >= 1, "recipes", "must be one or more", len(recipes))
     require(is_among(vectorize, None, True, False), "vectorize", "must be None, True or False", vectorize)
     require(members is None or members >= 1, "members", "must be >= 1 or None", members)
+    require(is_among(jit, "auto", True, False), "jit", "must be 'auto', True or False", jit)
     groups = groups_of(recipes)
     require_same_data(recipes)
     raw = recipes[0].data.load()
     found: dict[int, Run] = {}
     for group in groups:
-        encoder, splits, recipe = prepared(group.recipes[0], raw)
-        whole = Group(group.places, tuple(with_model(one, recipe) for one in group.recipes))
-        why = objection(recipe)
-        if why:
-            log.info("population: %d of %d trained alone, for %s", len(whole.places), len(recipes), why)
-            runs = [alone(one, splits, encoder, jit) for one in whole.recipes]
-        else:
-            template = template_of(whole.recipes[0], splits, encoder, jit)
-            most = members or most_members(template.traced, template.train)
-            runs = [run for part in whole.split(most) for run in together(part, template, vectorize, own_order)]
-        found |= dict(zip(whole.places, runs, strict=True))
+        found |= dict(zip(group.places, group_runs(group, raw, jit, vectorize, own_order, members), strict=True))
     return [found[place] for place in range(len(recipes))]
+
+
+def group_runs(
+    group: Group, raw: Splits, jit: Jit, vectorize: bool | None, own_order: bool, members: int | None
+) -> list[Run]:
+    """Train a group, as few populations as fit, or its recipes alone where they cannot be trained together."""
+    encoder, splits, recipe = prepared(group.recipes[0], raw)
+    whole = Group(group.places, tuple(with_model(one, recipe) for one in group.recipes))
+    why = objection(recipe)
+    if not why:
+        try:
+            with contextlib.nullcontext() if vectorize else becoming_unfit():  # who asks for it is to see the error
+                template = template_of(whole.recipes[0], splits, encoder, jit)
+                parts = parts_of(whole, members, template.traced, template.train)
+                paths, size = list(numbers_of(whole.recipes)), len(parts[0].recipes)
+                return [run for part in parts for run in together(part, template, paths, size, vectorize, own_order)]
+        except Unfit as error:  # each raises what is its own fault
+            why = str(error)
+    numbers = ", ".join(map(str, group.places))
+    log.info("population: recipes %s are trained one after the other, for they have %s", numbers, why)
+    return [alone(one, splits, encoder, jit) for one in whole.recipes]
 
 
 def require_same_data(recipes: Sequence[Recipe]) -> None:
@@ -107,10 +122,12 @@ def with_model(recipe: Recipe, whole: Recipe) -> Recipe:
     return dataclasses.replace(recipe, model=whole.model)
 
 
-def together(group: Group, template: Template, vectorize: bool | None, own_order: bool) -> list[Run]:
-    """Train a group as one population."""
+def together(
+    part: Group, template: Template, paths: Sequence[str], size: int, vectorize: bool | None, own_order: bool
+) -> list[Run]:
+    """Train a part of a group as one population, by the program of the other parts."""
     started = time.perf_counter()
-    population = Population(group, template, vectorize=vectorize, own_order=own_order)
+    population = Population(part, template, vectorize=vectorize, own_order=own_order, paths=paths, size=size)
     population.train()
     return population.runs(time.perf_counter() - started)
 

@@ -1,11 +1,9 @@
 """TrialPopulation: the trials that one population trains, reported, pruned and told between epochs."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 from optuna.trial import TrialState
 
 from kopt import distribute
@@ -14,42 +12,13 @@ from kopt.tuning.population.best import BestEpochs
 from kopt.tuning.population.members import with_values
 from kopt.tuning.population.population import Population
 from kopt.tuning.population.tuners import PopulationTuner
+from kopt.tuning.population.unfit import becoming_unfit
 from kopt.tuning.trial.checkpoints import write_best
 from kopt.tuning.trial.objectives import directions
 from kopt.tuning.trial.outcome import recording
 from kopt.values.types import KerasModel, TrialOfTuner
 
-__all__ = ["TrialPopulation", "Unfit", "becoming_unfit"]
-
-PROGRAM = ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError
-FAULTS = (*PROGRAM, tf.errors.OpError)  # what a model that is built, traced or run may raise
-
-
-class Unfit(Exception):
-    """Raised when trials cannot be trained together; each is then trained alone, and raises what is its own fault.
-
-    Example:
-        >>> raise Unfit("a model that is too large")
-        Traceback (most recent call last):
-        kopt.tuning.population.trials.Unfit: a model that is too large
-    """
-
-
-@contextlib.contextmanager
-def becoming_unfit() -> Iterator[None]:
-    """Raise `Unfit` for whatever is raised in a block that belongs to no trial of its own.
-
-    Example:
-        >>> with becoming_unfit():
-        ...     raise ValueError("x must fit on the device")
-        Traceback (most recent call last):
-        kopt.tuning.population.trials.Unfit: a ValueError together: x must fit on the device
-    """
-    try:
-        yield
-    except FAULTS as error:
-        text = (str(error).strip().splitlines() or [""])[0]
-        raise Unfit(f"a {type(error).__name__} together: {text}") from error
+__all__ = ["TrialPopulation"]
 
 
 class TrialPopulation:

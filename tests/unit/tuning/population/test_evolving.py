@@ -77,6 +77,8 @@ def test_the_bound_is_that_of_a_gaussian_process() -> None:
         (SMALL, {"model.dropout": Range(0, 0.5)}, {}, "ranges must be of numbers among schedule.rate, "),
         (SMALL, {"schedule.rate": (0.1, 0.2, 0.3)}, {}, "schedule.rate must have a Range, got "),
         (SMALL, RANGES, {"members": 1}, "members must be >= 2, got 1"),
+        (SMALL, RANGES, {"members": 10**12}, "members must be <= [0-9]+, which a quarter of the free memory holds, got 1"),
+        (SMALL, {"rule.beta_1": Range(0.5, 1.5)}, {}, r"beta_1 must be in \[0, 1\), got 1.5"),
         (replace(SMALL, {"training.patience": 2}), RANGES, {}, "patience must be None for a population, got 2"),
     ],
 )

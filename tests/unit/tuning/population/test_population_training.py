@@ -10,6 +10,7 @@ from kopt.experiment.recipe import Recipe, Training
 from kopt.experiment.serving import prepared
 from kopt.training import clips
 from kopt.tuning import population
+from kopt.tuning.population.population import Population, filled, halved
 from kopt.tuning.population.structure import groups_of
 from kopt.tuning.population.training import alone, with_model
 from kopt.values.field_paths import replace
@@ -100,8 +101,51 @@ def test_what_cannot_be_a_member_is_trained_alone(caplog) -> None:
     caplog.set_level("INFO", "kopt")
     one = replace(PLAIN, {"average": LAWA(2), "training.epochs": 1})
     runs = population.train([one, replace(PLAIN, {"training.epochs": 1})], jit=False)
-    assert "1 of 2 trained alone, for an average over a window of epochs" in caplog.text
+    assert "recipes 0 are trained one after the other, for they have an average over a window of epochs" in caplog.text
     require_same([one], runs[:1])
+
+
+@keras.saving.register_keras_serializable(package="test_population_training")
+class Counting(keras.layers.Layer):
+    """Counts its calls in a variable that all its models share, which no member can have of its own."""
+
+    def call(self, x):
+        CALLS.assign_add(1.0)
+        return x
+
+
+CALLS = keras.Variable(0.0)
+
+
+def test_what_raises_an_error_together_is_trained_alone(caplog) -> None:
+    caplog.set_level("INFO", "kopt")
+    layers = [keras.layers.Flatten(), Counting(), keras.layers.Dense(10)]
+    one = replace(PLAIN, {"model": models.of_keras(keras.Sequential([keras.Input((8, 8, 1)), *layers]))})
+    recipes = [replace(one, {"seed": seed, "training.epochs": 1}) for seed in range(2)]
+    runs = population.train(recipes, jit=False)
+    said = "recipes 0, 1 are trained one after the other, for they have a Unmappable together: model must change its"
+    assert said in caplog.text
+    require_same(recipes, runs)
+    with pytest.raises(ValueError, match="model must change its own variables alone, got 1 others"):
+        population.train(recipes, jit=False, vectorize=True)
+
+
+def test_the_parts_of_a_group_are_one_program_in_which_nothing_that_differs_is_constant(traces) -> None:
+    """Within each part all have one beta_1; the last part is filled with its own member."""
+    rates, betas = (0.01, 0.003, 0.02, 0.005, 0.03), (0.5, 0.5, 0.9, 0.9, 0.7)
+    recipes = [
+        replace(PLAIN, {"seed": seed, "schedule.rate": rate, "rule.beta_1": beta})
+        for seed, (rate, beta) in enumerate(zip(rates, betas))
+    ]
+    runs = population.train(recipes, jit=False, members=2)
+    assert sorted(traces) == ["test", "test", "train"]  # of the validation split and of the test split
+    require_same(recipes, runs)
+
+
+def test_programs_are_of_halved_sizes() -> None:
+    assert [halved(32, least) for least in (32, 17, 16, 5, 1)] == [32, 32, 16, 8, 1]
+    assert [halved(5, least) for least in (5, 4, 3, 2, 1)] == [5, 5, 3, 2, 1]
+    assert filled([4, 7], 4) == [4, 7, 7, 7] and filled([1], 1) == [1]
 
 
 def test_groups_share_a_program_and_memory_splits_them() -> None:
@@ -119,6 +163,8 @@ def test_groups_share_a_program_and_memory_splits_them() -> None:
         ([PLAIN, replace(PLAIN, {"data": data.Digits(examples=90)})], {}, "recipes must have the same data, "),
         ([PLAIN], {"vectorize": "yes"}, "vectorize must be None, True or False, got 'yes'"),
         ([PLAIN], {"members": 0}, "members must be >= 1 or None, got 0"),
+        ([PLAIN], {"jit": "yes"}, "jit must be 'auto', True or False, got 'yes'"),
+        (PLAIN, {}, "recipes must be a sequence of recipes, got 'Recipe'"),
     ],
 )
 def test_refusals(recipes, options, said: str) -> None:
@@ -137,3 +183,13 @@ def test_recurrent_layers_are_not_mapped() -> None:
     with pytest.raises(ValueError, match="vectorize must be None or False for recurrent layers, got True"):
         population.train(recipes, vectorize=True, jit=False)
     require_same(recipes, population.train(recipes, jit=False))
+
+
+def test_members_that_leave_are_scored_with_their_own_start_and_filled_rows_change_nothing(monkeypatch) -> None:
+    """Three members stop at different epochs, and each time the rest go on in a program of half the size."""
+    monkeypatch.setattr(Population, "pays", lambda *_: True)
+    one = replace(BASE, {"regularizer": regularizers.TowardStart(0.1), "training.patience": 1, "augment": None})
+    recipes = [replace(one, {"seed": seed, "schedule.rate": rate}) for seed, rate in enumerate((1e-5, 0.3, 0.03, 0.1))]
+    runs = population.train(recipes, jit=False)
+    assert len({len(run.history["loss"]) for run in runs}) > 1
+    require_same(recipes, runs)

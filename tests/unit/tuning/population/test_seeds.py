@@ -70,6 +70,9 @@ def test_a_member_without_a_score_is_the_last_of_an_ensemble(repeated) -> None:
 def test_refusals(repeated) -> None:
     with pytest.raises(ValueError, match="seeds must be one or more, got 0"):
         population.repeat(SMALL, 0)
+    for seeds in (2.5, True, "12"):
+        with pytest.raises(ValueError, match=f"seeds must be a whole number or a sequence of them, got {seeds!r}"):
+            population.repeat(SMALL, seeds)
     with pytest.raises(ValueError, match="runs must be one or more, got 0"):
         population.ensemble([])
     with pytest.raises(ValueError, match="best must be >= 1, got 0"):

@@ -113,6 +113,21 @@ def test_batches_structures_a_trial_of_its_own_and_quasi_random_draws(tmp_path, 
     assert sum(epochs) + 2 * caplog.text.count("a structure of their own") == 2 * 4 and max(epochs) > 1
 
 
+def test_batches_are_one_program_though_each_has_one_number_throughout(tmp_path, traces) -> None:
+    recipe = dataclasses.replace(RECIPE, augment=None, training=kopt.Training(epochs=2, batch_size=32))
+
+    def of(name: str, **how: Any) -> Tuner:
+        tuner = tuner_of(tmp_path, name, recipe, {"rule.beta_1": [0.5, 0.9, 0.7]}, max_trials=5, duplicates=True, **how)
+        for beta in (0.5, 0.5, 0.9, 0.9, 0.7):
+            tuner.enqueue(**{"rule.beta_1": beta})
+        tuner.search(verbose=0)
+        return tuner
+
+    together = of("together", population=2)
+    assert sorted(traces) == ["test", "train"]  # the fifth trial, which has a structure of its own, is trained alone
+    require_same(of("alone"), together)
+
+
 class StopTwo(optuna.pruners.BasePruner):
     """Stops the first trial at the second of three epochs, and the third trial at the last, where it is at its end."""
 
