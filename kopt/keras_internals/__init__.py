@@ -67,6 +67,7 @@ from kopt.keras_internals.numbers import (
 )
 from kopt.keras_internals.optimizers import (
     Added,
+    InPlace,
     ListOptimizer,
     WrappingOptimizer,
     decay_before_updates,
@@ -110,6 +111,7 @@ from kopt.keras_internals.xla import (
 
 __all__ = [
     "Added",
+    "InPlace",
     "Starts",
     "starts_recorded",
     "Kinds",

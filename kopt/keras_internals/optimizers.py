@@ -18,6 +18,12 @@ class Added(NamedTuple):
     update: Tensor
 
 
+class InPlace(NamedTuple):
+    """What changes a parameter, and its own variables among those of the state, itself."""
+
+    change: Callable[[Variable, Sequence[Variable]], None]
+
+
 class ListOptimizer(keras.optimizers.Optimizer):
     """A Keras optimizer that updates all parameters in one call, under any strategy.
 
@@ -36,7 +42,7 @@ class ListOptimizer(keras.optimizers.Optimizer):
         state: Sequence[Variable],
         rate: Scalar,
         count: Tensor,
-    ) -> tuple[Sequence[Tensor | Added | None], Sequence[Tensor | None]]:
+    ) -> tuple[Sequence[Tensor | Added | InPlace | None], Sequence[Tensor | None]]:
         """Return the new values of parameters and state, None for a value that stays; a gradient may be None."""
         raise NotImplementedError
 
@@ -66,7 +72,9 @@ class ListOptimizer(keras.optimizers.Optimizer):
             old, old_state = ([variable.read_value() for variable in group] for group in (parameters, state))
             new_parameters, new_state = self.compute(by_position, old, old_state, rate, count)
             for variable, new in zip([*parameters, *state], [*new_parameters, *new_state], strict=True):
-                if isinstance(new, Added):
+                if isinstance(new, InPlace):
+                    new.change(variable, state)
+                elif isinstance(new, Added):
                     variable.assign_add(new.update, read_value=False)
                 elif new is not None:
                     variable.assign(tf.cast(new, variable.dtype), read_value=False)

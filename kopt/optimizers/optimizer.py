@@ -1,6 +1,7 @@
 """Optimizer: the Keras optimizer that runs any rule."""
 
 import logging
+import math
 import numbers
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import TypeAlias
@@ -9,8 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kopt.keras_internals import Added, ListOptimizer, model_at_work, raw
-from kopt.optimizers.packing import Packing, Part
+from kopt.keras_internals import Added, InPlace, ListOptimizer, model_at_work, raw
+from kopt.optimizers.fused import updated
+from kopt.optimizers.packing import SMALL, Packing, Part
 from kopt.optimizers.refusals import checked, refuse_twice, refuse_without_head
 from kopt.rules import Rule
 from kopt.rules.in_float32 import wide
@@ -135,6 +137,11 @@ class Optimizer(ListOptimizer):
             return self.add_variable_from_reference(parameter, name=name, initializer=start)
         return self.add_variable(leaf.shape, start, dtype=dtype, name=name)
 
+    def slots(self, position: int) -> dict[str, int]:
+        """Return the places of a tensor's state variables among all, by name."""
+        found = enumerate(zip(self.state_places, self.state_paths))
+        return {str(path[-1]): at for at, (place, path) in found if place == position}
+
     def compute(
         self,
         gradients: Sequence[Tensor | None],
@@ -143,7 +150,7 @@ class Optimizer(ListOptimizer):
         rate: Tensor,
         count: Tensor,
         rule: Rule | None = None,
-    ) -> tuple[Sequence[Tensor | Added | None], Sequence[Tensor | None]]:
+    ) -> tuple[Sequence[Tensor | Added | InPlace | None], Sequence[Tensor | None]]:
         """Return new parameters and state by the rule; None for a parameter without a gradient and for its state.
 
         The rule sees half precision as float32, and a parameter's updates are counted from its first gradient. A member
@@ -157,15 +164,24 @@ class Optimizer(ListOptimizer):
             for gradient, parameter in zip(gradients, values)
         ]
         before, tensors = self.structured(state), self.packing.pack(values)
-        counts = self.counts(given, began, count)
-        updates, after = (rule or self.rule_at(count)).update(self.packing.pack(dense), before, tensors, rate, counts)
+        counts, now = self.counts(given, began, count), rule or self.rule_at(count)
         # A tensor that is alone is changed in place, unless it is to be rounded after the sum.
         places = [parts[0].place if len(parts) == 1 else None for parts in self.packing.parts]
         alone = [place is not None and parameters[place].dtype == values[place].dtype for place in places]
-        changes = zip(alone, tensors, updates)
-        new = self.packing.unpack([Added(two) if one else tensor + two for one, tensor, two in changes])
+        # A kernel changes variables, which a member of a population has none of, and pays where there is much to do.
+        slots = [
+            self.slots(position) if one and rule is None and math.prod(tensor.shape) > SMALL else None
+            for position, (one, tensor) in enumerate(zip(alone, tensors))
+        ]
+        updates, after = updated(now, slots, self.packing.pack(dense), before, tensors, rate, counts)
+        changes = [
+            two if isinstance(two, InPlace) else Added(two) if one else tensor + two
+            for one, tensor, two in zip(alone, tensors, updates)
+        ]
+        new = self.packing.unpack(changes)
+        whole = [there and not isinstance(one, InPlace) for there, one in zip(given, new)]
         kept = [
-            leaf if place is None else self.packing.kept(given, place, old, leaf)
+            leaf if place is None else self.packing.kept(whole, place, old, leaf)
             for old, leaf, place in zip(state, keras.tree.flatten(after), self.state_places)
         ]
         begun = None if all(given) else tf.where(tf.constant(given) | (began < count - 1), began, count)

@@ -3,7 +3,7 @@
 from keras import ops
 
 from kopt.rules.base import Elementwise, TensorState, cast, missing_share, registry, running_mean
-from kopt.rules.moments import decayed, positive, require_factors, require_sizes, root_share
+from kopt.rules.moments import adapted, decayed, positive, require_factors, require_sizes
 from kopt.values.fields import Number
 from kopt.values.types import Scalar, Tensor
 
@@ -111,9 +111,7 @@ class AMSGrad(Elementwise):
         momentum = running_mean(state["momentum"], gradient, self.beta_1)
         velocity = running_mean(state["velocity"], ops.square(gradient), self.beta_2)
         largest = ops.maximum(state["largest"], velocity)
-        share = root_share(self.beta_2, count)
-        step = momentum * (cast(share / missing_share(self.beta_1, count), parameter) * -rate)
-        update = step / (ops.sqrt(largest) + positive(self.epsilon * share, parameter))
+        update = adapted(momentum, largest, (self.beta_1, self.beta_2), self.epsilon, rate, count)
         state = {"momentum": momentum, "velocity": velocity, "largest": largest}
         return decayed(update, parameter, self.weight_decay, rate), state
 
@@ -166,9 +164,7 @@ class AdaBelief(Elementwise):
         momentum = running_mean(state["momentum"], gradient, self.beta_1)
         surprise = running_mean(state["surprise"], ops.square(gradient - momentum), self.beta_2)
         surprise = surprise + positive(self.epsilon, parameter)
-        share = root_share(self.beta_2, count)
-        step = momentum * (cast(share / missing_share(self.beta_1, count), parameter) * -rate)
-        update = step / (ops.sqrt(surprise) + positive(self.epsilon * share, parameter))
+        update = adapted(momentum, surprise, (self.beta_1, self.beta_2), self.epsilon, rate, count)
         return decayed(update, parameter, self.weight_decay, rate), {"momentum": momentum, "surprise": surprise}
 
 
@@ -226,7 +222,5 @@ class Yogi(Elementwise):
         change = square * cast(1 - self.beta_2, parameter)
         # Not by sign(v - square), which is NaN when both are infinite.
         velocity = state["velocity"] + ops.where(ops.greater(state["velocity"], square), -change, change)
-        share = root_share(self.beta_2, count)
-        step = momentum * (cast(share / missing_share(self.beta_1, count), parameter) * -rate)
-        update = step / (ops.sqrt(velocity) + positive(self.epsilon * share, parameter))
+        update = adapted(momentum, velocity, (self.beta_1, self.beta_2), self.epsilon, rate, count)
         return decayed(update, parameter, self.weight_decay, rate), {"momentum": momentum, "velocity": velocity}

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from keras import ops
 
-from kopt.rules.base import Rule, TensorState, cast, missing_share, one_by_one, registry, running_mean
-from kopt.rules.moments import decayed, positive, require_factors, require_sizes, root_share
+from kopt.rules.base import Rule, TensorState, cast, one_by_one, registry, running_mean
+from kopt.rules.moments import adapted, decayed, require_factors, require_sizes
 from kopt.rules.norms import length
 from kopt.values.fields import Number
 from kopt.values.types import Nest, Scalar, Tensor
@@ -84,8 +84,6 @@ class MARS(Rule):
         corrected = self.corrected(gradient, state["previous"])
         momentum = running_mean(state["momentum"], corrected, self.beta_1)
         velocity = running_mean(state["velocity"], ops.square(corrected), self.beta_2)
-        share = root_share(self.beta_2, count)
-        step = momentum * (cast(share / missing_share(self.beta_1, count), parameter) * -rate)
-        update = step / (ops.sqrt(velocity) + positive(self.epsilon * share, parameter))
+        update = adapted(momentum, velocity, (self.beta_1, self.beta_2), self.epsilon, rate, count)
         state = {"momentum": momentum, "velocity": velocity, "previous": gradient}
         return decayed(update, parameter, self.weight_decay, rate), state

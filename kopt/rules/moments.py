@@ -37,6 +37,18 @@ def positive(number: Scalar, like: Tensor) -> Tensor:
     return cast(ops.maximum(ops.convert_to_tensor(number, "float64"), least), like)
 
 
+def adapted(
+    momentum: Tensor, square: Tensor, betas: tuple[Scalar, Scalar], epsilon: Scalar, rate: Scalar, count: Scalar
+) -> Tensor:
+    """Return -rate * mean / (root + epsilon), the step of running means of the gradient and of a square.
+
+    mean = momentum / (1 - beta_1 ** count); root = sqrt(square / (1 - beta_2 ** count)).
+    """
+    share = root_share(betas[1], count)
+    step = momentum * (cast(share / missing_share(betas[0], count), momentum) * -rate)
+    return step / (ops.sqrt(square) + positive(epsilon * share, momentum))
+
+
 def decayed(update: Tensor, parameter: Tensor, decay: Scalar, rate: Scalar) -> Tensor:
     """Return the update with decoupled weight decay, update - rate * decay * parameter; a decay of 0 costs nothing."""
     if isinstance(decay, float) and decay == 0:  # a tensor, inside a program, is always subtracted
