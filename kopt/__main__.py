@@ -134,15 +134,18 @@ def resume(run: tyro.conf.Positional[str], epochs: int | None = None) -> None:
     resume_run(run, epochs)
 
 
-def predict(run: tyro.conf.Positional[str], file: tyro.conf.Positional[str], output: str = "-") -> None:
+def predict(
+    run: tyro.conf.Positional[str], file: tyro.conf.Positional[str], output: str = "-", format: str | None = None
+) -> None:
     """Predict the rows of a file by the model of a run, in the names of its data.
 
     Args:
         run: saved_models/<recipe>/<run>.
         file: A .csv, .parquet, .npy, .npz or .txt file, an image, a folder of images or texts; - for standard input.
         output: A .csv or .jsonl file; - for standard output.
+        format: csv or jsonl; left out, what the output ends in, and csv on standard output.
     """
-    predict_file(run, file, output)
+    predict_file(run, file, output, format)
 
 
 def evaluate(run: tyro.conf.Positional[str], file: tyro.conf.Positional[str]) -> None:
@@ -161,7 +164,7 @@ def export(run: tyro.conf.Positional[str], format: str, quantize: str | None = N
     Args:
         run: saved_models/<recipe>/<run>.
         format: saved_model, litert or onnx.
-        quantize: int8, for litert; left out, the numbers stay as they are.
+        quantize: int8, for litert and onnx; left out, the numbers stay as they are.
         output: A .tflite or .onnx file, or the folder of a saved_model; when not given, one in the run's folder.
     """
     export_run(run, format, quantize, output)
@@ -185,7 +188,10 @@ def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(plain(name))
     for row in rows:
         table.add_row(*map(plain, row))
-    rich.console.Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    console = rich.console.Console(width=None if sys.stdout.isatty() else WIDE)
+    with console.capture() as drawn:  # rich ends the program with code 1 when nothing reads its output any longer
+        console.print(table)
+    print(drawn.get(), end="")
 
 
 def left_out(sentences: Sequence[str]) -> None:

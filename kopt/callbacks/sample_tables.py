@@ -1,10 +1,12 @@
 """Tables of sample predictions, by task."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 
+from kopt.tasks.continuation import continuation
 from kopt.tasks.task import Task
 from kopt.values.texts import printable
 
@@ -116,13 +118,8 @@ def written_on(
     Source:
         Karpathy, The Unreasonable Effectiveness of Recurrent Neural Networks, 2015.
     """
-    draws, window, written = np.random.default_rng(seed), np.array(starts), list[np.ndarray]()
-    for _ in range(length):
-        scores = np.asarray(logits_of(window), "float64")[:, -1]
-        # The greatest of logits and Gumbel noise is a draw by their softmax.
-        chosen = (scores + draws.gumbel(size=scores.shape)).argmax(-1).astype(window.dtype)
-        window = np.hstack([window[:, 1:], chosen[:, None]])
-        written.append(chosen)
+    tokens = continuation(logits_of, np.asarray(starts), starts.shape[1], seed=seed)
+    written = list(itertools.islice(tokens, length))
     both = {"start": starts, "continuation": np.stack(written, 1)}
     return {name: [text_of(row, labels) for row in rows] for name, rows in both.items()}
 

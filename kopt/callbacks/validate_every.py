@@ -1,25 +1,17 @@
 """ValidateEvery: validation every so many steps, in the middle of an epoch."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import keras
 
 from kopt.callbacks.base import registry
+from kopt.callbacks.mid_epoch import MidEpochEvaluation
 from kopt.callbacks.step_history import Place, StepHistory
 from kopt.distribute import is_chief
-from kopt.keras_internals import called_with, has_own_test_step, raw
-from kopt.state.snapshot import Snapshot
+from kopt.keras_internals import called_with
 from kopt.training.arguments import require_sizes
 from kopt.training.callback import Callback
 from kopt.training.checkpoint.every import Every
-from kopt.training.epochs import Epochs
-from kopt.training.execute.program import Program
-from kopt.training.feed.placement import DataSpec, place
-from kopt.training.feed.position import Position
+from kopt.training.feed.placement import DataSpec
 from kopt.training.feed.validation import parts_of
-from kopt.training.steps.evaluate import EvaluateStep
 from kopt.values.checks import require
 from kopt.values.types import CallbackState, KerasCallback, Logs, Nest
 
@@ -56,7 +48,7 @@ class ValidateEvery(Callback):
             call at one of the steps.
 
     Example:
-        >>> import numpy as np
+        >>> import keras, numpy as np
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
         >>> model.compile("sgd", "mse")
         >>> data, validate = (np.eye(2), np.ones((2, 1))), ValidateEvery("3 steps", (np.eye(2), np.ones((2, 1))))
@@ -87,26 +79,23 @@ class ValidateEvery(Callback):
         require_sizes(batch_size=batch_size, steps=steps)
         self.every, self.written = int(found.count), StepHistory(file, folder)
         held = DataSpec(*(parts_of(data) or ()), batch_size=batch_size, name="data", phase="test")
-        self.spec = held.cut("steps", steps)
+        self.evaluation = MidEpochEvaluation(held.cut("steps", steps))
         self.steps, self.base, self.fresh, self.newest = 0, 0, True, dict[str, float]()
         self.others: list[KerasCallback] = []
         self.begun = False
-        self.program: object = None  # of evaluation, beside the one of fit's own validation
 
     @property
     def history(self) -> dict[str, list[float]]:
         return self.written.columns
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        model, program, params = self.model, self.model.train_function, self.params or {}
+        params = self.params or {}
         self.known, self.in_loop = params.get("steps"), "examples" in params  # which Keras' fit does not tell
-        self.require_calls(1 if self.in_loop else model.steps_per_execution)
+        self.require_calls(1 if self.in_loop else self.model.steps_per_execution)
         self.others = [one for one in called_with(self) if one is not self]
-        step = model.test_step if has_own_test_step(model) else EvaluateStep(model)
-        jit = program.traced.jit if self.in_loop and isinstance(program, Program) else False
-        self.epochs, self.program = Epochs(model, {"test": step}, jit), None
-        self.source = place(model, self.spec.planned((self.known or 1) * params.get("epochs", 1) // self.every))
-        self.written.begin(is_chief(model.distribute_strategy))
+        times = (self.known or 1) * params.get("epochs", 1) // self.every
+        self.evaluation.begin(self.model, self.others, times, in_loop=self.in_loop)
+        self.written.begin(is_chief(self.model.distribute_strategy))
         self.steps = self.base = 0
         self.fresh, self.begun, self.newest = True, True, {}
 
@@ -140,31 +129,12 @@ class ValidateEvery(Callback):
 
     def validate(self) -> None:
         """Validate, and pass the result on."""
-        with self.beside_training():
-            asked = [one for one in self.others if not isinstance(one, keras.callbacks.ProgbarLogger)]
-            found = self.epochs.evaluate(self.source, keras.callbacks.CallbackList(asked))
-        self.newest = {f"val_{name}": value for name, value in found.items()}
+        self.newest = {f"val_{name}": value for name, value in self.evaluation.run().items()}
         self.written.add({"step": [self.steps]} | {name: [value] for name, value in self.newest.items()})
         log.info("step %d: %s", self.steps, ", ".join(f"{name} {value:.4g}" for name, value in self.newest.items()))
         for one in self.others:
             if isinstance(one, Callback):
                 one.on_validation(self.steps, dict(self.newest))
-
-    @contextmanager
-    def beside_training(self) -> Iterator[None]:
-        """Keep the metrics and the programs of training while others are at work."""
-        model, own = self.model, [one for one in self.others if isinstance(one, Callback)]
-        metrics, function = Snapshot(list(map(raw, model.metrics_variables))), model.test_function
-        model.test_function = self.program
-        for one in own:
-            one.in_mid_epoch = True
-        try:
-            yield
-        finally:
-            self.program, model.test_function = model.test_function, function
-            metrics.restore()
-            for one in own:
-                one.in_mid_epoch = False
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.require_begun()
@@ -172,25 +142,14 @@ class ValidateEvery(Callback):
             logs.update(self.newest)
 
     def get_state(self) -> CallbackState:
-        """Return the steps and the results so far, the position in the data, and what was decided about XLA."""
-        position, program = self.source.position, self.program
         counts = {"steps": self.steps, "base": self.base, "fresh": self.fresh, "newest": self.newest}
-        decided = program.traced.decided() if isinstance(program, Program) else {}
-        return {
-            "history": self.written.state(),
-            "passes": position.begun,
-            "found": position.found,
-            "decided": decided,
-            **counts,
-        }
+        return {"history": self.written.state(), **self.evaluation.state(), **counts}
 
     def set_state(self, state: CallbackState) -> None:
         self.steps, self.base, self.fresh = state["steps"], state["base"], state["fresh"]
         self.newest = dict(state["newest"])
         self.written.put_back(state["history"])
-        self.source.revisit(Position(state["passes"], 0, 0, 0, False, False, state["found"], 1))
-        with self.beside_training():
-            self.epochs.settle({"test": state["decided"]})
+        self.evaluation.put_back(state)
 
     def close(self) -> None:
         self.written.close()

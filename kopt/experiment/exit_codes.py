@@ -1,6 +1,8 @@
 """Exit codes: a script ends with a sentence and a code, not with a traceback."""
 
 import contextlib
+import os
+import select
 import sys
 from collections.abc import Iterator
 
@@ -8,6 +10,8 @@ from kopt.report import NotWritten
 from kopt.values.texts import printable
 
 __all__ = ["exit_codes"]
+
+READER_GONE = 141  # 128 + 13, as a shell gives it for a program that SIGPIPE has ended
 
 
 @contextlib.contextmanager
@@ -18,7 +22,8 @@ def exit_codes() -> Iterator[None]:
         A context manager.
 
     Raises:
-        SystemExit: With code 2 after a `ValueError`, 1 after a model that could not be written, 130 after Ctrl-C.
+        SystemExit: With code 2 after a `ValueError`, 1 after a model that could not be written, 130 after Ctrl-C, and
+            141, without a sentence, when what reads the standard output has ended, as `head` does.
 
     Example:
         >>> with exit_codes():
@@ -27,9 +32,32 @@ def exit_codes() -> Iterator[None]:
         SystemExit: 2
     """
     try:
-        yield
+        with quiet_without_reader():
+            yield
     except (ValueError, NotWritten) as error:
         print(f"error: {printable(error)}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, ValueError) else 1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+@contextlib.contextmanager
+def quiet_without_reader() -> Iterator[None]:
+    """End the program quietly when nothing reads its standard output any longer; other broken pipes are errors."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # here, for at the end of the process Python would print what went wrong
+    except BrokenPipeError:
+        if not reader_is_gone(sys.stdout.fileno()):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is in the buffer still
+        raise SystemExit(READER_GONE) from None
+
+
+def reader_is_gone(pipe: int) -> bool:
+    """Return whether the other end of a pipe or a socket is closed."""
+    looked = select.poll()
+    looked.register(pipe, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in looked.poll(0))

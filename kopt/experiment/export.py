@@ -20,6 +20,7 @@ from kopt.experiment.inference import INFERENCE
 from kopt.experiment.predict import Place, model_of, recipe_of
 from kopt.keras_internals.models import flat_layers
 from kopt.report import Run
+from kopt.tasks import Direction
 from kopt.values.checks import needs, require, unknown
 from kopt.values.places import as_path
 from kopt.values.texts import printable
@@ -29,8 +30,7 @@ __all__ = ["export", "export_run"]
 
 CLOSE = 1e-4  # of the largest output
 COARSE = 0.02  # of the largest output, where layers compute in float16 or bfloat16
-# With activations in int8 too (full integer, calibrated on the training split) implicit.py falls from 0.061 to 0.026.
-INT8 = "dynamic range: kernels of 1,024 numbers or more are int8, activations stay floats"
+WORSE = 0.01  # of the Keras model's score: by more the table calls that of an int8 model worse
 
 
 def export(
@@ -44,9 +44,9 @@ def export(
     Args:
         run: A run, or its folder.
         format: "saved_model", "litert" or "onnx".
-        quantize: "int8" for LiteRT with kernels in int8 and activations in float32 (dynamic range); None for none.
-        output: The file, or the folder of a SavedModel; None for `model.tflite`, `model.int8.tflite`, `model.onnx` or
-            `saved_model` in the run's folder.
+        quantize: "int8" for LiteRT or ONNX with kernels in 8 bits (dynamic range); None for none.
+        output: The file, or the folder of a SavedModel; None for `model.tflite`, `model.int8.tflite`, `model.onnx`,
+            `model.int8.onnx` or `saved_model` in the run's folder.
 
     Returns:
         The report, which also stands beside the exported model as <its name>.json: sizes in bytes, the largest
@@ -54,8 +54,9 @@ def export(
 
     Raises:
         ImportError: When a package of the format is not installed.
-        ValueError: When there is no such run or format, the target is something else, or outputs differ by more than
-            0.0001 of the largest (0.02 in float16 and bfloat16; no bound for int8). Then nothing has been written.
+        ValueError: When there is no such run or format, the target is something else, the model has nothing that can be
+            quantized, or outputs differ by more than 0.0001 of the largest (0.02 in float16 and bfloat16; no bound for
+            int8, whose report says by which share the score is worse). Then nothing has been written.
 
     Example:
         >>> export("nowhere", "onnx")
@@ -83,6 +84,7 @@ def export(
         found = compared(recipe.data, splits.test, model_of(run), encode, predict)
         require_close(found, network, format, quantize)
         report |= figures(recipe.data.score().name, found, size(folder / INFERENCE), size(written))
+        report["worse"] = worse(found, recipe.data.direction) if quantize else None
         report |= latencies(network, predict, batch, min(BATCH, found.rows))
         put(written, target)
         note = pathlib.Path(aside) / "report.json"
@@ -95,9 +97,9 @@ def checked(format: str, quantize: str | None) -> Format:
     """Return the format of a name, or refuse the name, the quantization, or a package that is not there."""
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
-    allowed = (None, "int8") if format == "litert" else (None,)
-    require(quantize in allowed, "quantize", "must be int8, with the format litert, or left out", quantize)
     kind = FORMATS[format]
+    allowed = (None, "int8") if kind.int8 else (None,)
+    require(quantize in allowed, "quantize", "must be int8, with the format litert or onnx, or left out", quantize)
     for package in kind.packages:
         if importlib.util.find_spec(package) is None:
             needs(package, "export")
@@ -169,6 +171,12 @@ def figures(metric: str, found: Compared, before: int, after: int) -> dict[str, 
     }
 
 
+def worse(found: Compared, direction: Direction) -> float:
+    """Return by which share of the Keras model's score the exported model is worse; below 0 when it is better."""
+    off = found.before - found.after if direction == "max" else found.after - found.before
+    return off / abs(found.before) if found.before else off
+
+
 def put(written: pathlib.Path, target: pathlib.Path) -> None:
     """Give a written file or folder its name; an old folder is set aside first and put back when that fails."""
     if not target.is_dir():
@@ -223,5 +231,8 @@ def lines(report: Mapping[str, Json]) -> list[str]:
     raw = "included" if report["raw_input"] else f"left out: no {', '.join(report['lacks'])}; {INFERENCE} has it"
     off = f"{report['max_difference']:.3g} of outputs up to {report['largest_output']:.4g}, {report['test_rows']} rows"
     ends = [f"{'max difference':22} {off}", f"{'preprocessing':22} {raw}"]
-    ends += [f"{'int8':22} {INT8}"] if report["quantize"] else []
+    if report["quantize"]:
+        beyond = report["worse"] > WORSE
+        said = f"{'WORSE by' if beyond else 'within'} {report['worse'] if beyond else WORSE:.2g} of the Keras model's"
+        ends += [f"{'int8':22} {FORMATS[report['format']].int8}", f"{'int8 score':22} {said}"]
     return [*table, *ends, f"{'written':22} {printable(report['path'])}"]

@@ -13,6 +13,7 @@ from kopt.experiment.given_rows import inputs_for
 from kopt.experiment.given_targets import targets_for, targets_in
 from kopt.experiment.inference import HIDDEN, final
 from kopt.experiment.recipe import Recipe
+from kopt.experiment.tokens import window_of, windows_in
 from kopt.report import Run, read_run
 from kopt.state.loading import load_model
 from kopt.values.checks import is_whole, needs, require
@@ -106,7 +107,8 @@ def evaluate(
     Args:
         run: A run, or its folder.
         rows: As for `predict`, with the targets where `y` is None: the target's column, `y` in a .npz file, or the
-            folders of images or texts, one a class.
+            folders of images or texts, one a class. For a language model the path of a .txt file, whose next token is
+            the target of each, or its windows of tokens.
         y: The targets: names of classes, or numbers of classes where these have no names; numbers.
         batch_size: As for `predict`.
 
@@ -126,6 +128,8 @@ def evaluate(
     """
     recipe, model = recipe_of(run), model_of(run)
     size = rows_at_a_time(model, batch_size)
+    if recipe.data.task == "language" and is_text_file(rows):
+        rows, y = windows_in(as_path(rows, "rows"), window_of(model), recipe.data.labels)
     x = inputs_for(model, recipe.data, rows)
     count = len(next(iter(x.values())) if isinstance(x, dict) else x)
     targets = targets_for(recipe.data, targets_in(recipe.data, rows) if y is None else y)
@@ -133,6 +137,11 @@ def evaluate(
     logs = model.evaluate(x, targets, batch_size=size, verbose=0, return_dict=True)
     name = recipe.data.score().name
     return {"rows": count, name: float(logs[name]), "loss": float(logs["loss"])}
+
+
+def is_text_file(rows: ArrayLike) -> bool:
+    """Return whether rows are the path of a text file that is there."""
+    return isinstance(rows, (str, os.PathLike)) and str(rows).lower().endswith(".txt") and os.path.isfile(rows)
 
 
 def recipe_of(run: Place) -> Recipe:

@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 
 from kopt.experiment.predict import evaluate, model_of, predictions, recipe_of
-from kopt.values.checks import require
+from kopt.values.checks import require, unknown
 from kopt.values.places import as_path
 from kopt.values.texts import clipped, printable
 
@@ -31,17 +31,18 @@ STARTS = {
 }
 
 
-def predict_file(run: str, file: str, output: str = "-") -> None:
+def predict_file(run: str, file: str, output: str = "-", format: str | None = None) -> None:
     """Predict the rows of a file, and write a line for each.
 
     Args:
         run: The folder of a run.
         file: As `rows` of `predict`; "-" for the standard input: CSV, a text a line for texts, or
             what one of the other files holds.
-        output: A file that ends in .csv or .jsonl; "-" for the standard output, in CSV.
+        output: A file; "-" for the standard output.
+        format: "csv" or "jsonl"; when None, what the output ends in, and CSV on the standard output.
 
     Raises:
-        ValueError: As for `predict`, or when the output cannot be written.
+        ValueError: As for `predict`, or when output and format do not fit, or the output cannot be written.
 
     Example:
         >>> predict_file("nowhere", "rows.csv")
@@ -52,21 +53,35 @@ def predict_file(run: str, file: str, output: str = "-") -> None:
         See `predict`.
     """
     target = None if output == "-" else as_path(output, "output")
-    fits = target is None or (target.suffix in (".csv", ".jsonl") and target.parent.is_dir())
-    require(fits, "output", "must be - or a .csv or .jsonl file in a folder that is there", output)
+    write = WRITERS[format_of(target, format)]
     with said_aside(), given_file(run, file) as path:
         found = predictions(run, path)
     if target is None:
-        write_csv(sys.stdout, found)
+        write(sys.stdout, found)
         return
     try:
         aside = target.with_name(f".{target.name}")  # so that the file is whole, or as it was
         with open(aside, "w", newline="", encoding="utf-8") as place:
-            (write_csv if target.suffix == ".csv" else write_jsonl)(place, found)
+            write(place, found)
         aside.replace(target)
     except OSError as error:
         raise ValueError(f"output must be one that can be written, got {output!r} ({error.strerror}).") from error
     print(f"{len(next(iter(found.values())))} rows: {printable(target)}")
+
+
+def format_of(target: pathlib.Path | None, format: str | None) -> str:
+    """Return the format that is asked for, by its name or by what the output ends in; or refuse one of them."""
+    if format is not None and format not in WRITERS:
+        raise unknown("format", format, WRITERS)
+    if target is None:
+        return format or "csv"
+    require(target.parent.is_dir(), "output", "must be - or a file in a folder that is there", str(target))
+    ending = target.suffix.removeprefix(".")
+    rule = "must end in .csv or .jsonl, or come with a format"
+    require(format is not None or ending in WRITERS, "output", rule, str(target))
+    rule = f"must be that of the output, {target.name}"
+    require(format in (None, ending) or ending not in WRITERS, "format", rule, format)
+    return format or ending
 
 
 def evaluate_file(run: str, file: str) -> None:
@@ -99,9 +114,9 @@ def given_file(run: str, file: str) -> Iterator[str]:
     if file != "-":
         yield file
         return
-    content, model = sys.stdin.buffer.read(), model_of(run)
-    lines = not isinstance(model.input, Mapping) and model.input.dtype == "string"
-    plain = ".txt" if lines and recipe_of(run).data.text_column is None else ".csv"
+    content, model, data = sys.stdin.buffer.read(), model_of(run), recipe_of(run).data
+    lines = not isinstance(model.input, Mapping) and model.input.dtype == "string" and data.text_column is None
+    plain = ".txt" if lines or data.task == "language" else ".csv"
     ending = next((known for start, known in STARTS.items() if content.startswith(start)), plain)
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / f"rows{ending}"
@@ -135,6 +150,9 @@ def write_jsonl(file: IO[str], columns: Mapping[str, np.ndarray]) -> None:
     for row in zip(*(column.tolist() for column in columns.values())):
         cells = {name: None if one != one else one for name, one in zip(columns, row)}
         file.write(json.dumps(cells, ensure_ascii=False) + "\n")
+
+
+WRITERS = {"csv": write_csv, "jsonl": write_jsonl}
 
 
 def cell(one: object) -> str:

@@ -34,7 +34,7 @@ def serve(run: str, port: int = 8501) -> None:
 
     Raises:
         ImportError: When Streamlit is not installed.
-        ValueError: When there is no such run, it is of a language model, or the port is in use.
+        ValueError: When there is no such run, or the port is in use.
 
     Example:
         >>> serve("nowhere")
@@ -44,8 +44,8 @@ def serve(run: str, port: int = 8501) -> None:
     Source:
         `streamlit run`.
     """
-    recipe, folder = recipe_of(run), as_path(run, "run").absolute()
-    require(recipe.data.task != "language", "run", "must not be of a language model, which has no answer", recipe.name)
+    recipe_of(run)  # or its refusal
+    folder = as_path(run, "run").absolute()
     require((folder / INFERENCE).is_file(), "run", f"must have an {INFERENCE} in its folder", str(folder))
     require(is_whole(port) and 1 <= port < 2**16, "port", "must be in [1, 65535]", port)
     require(is_free(port), "port", "must be one that nothing listens on", port)

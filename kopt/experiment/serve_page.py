@@ -12,6 +12,7 @@ from kopt.data import Data
 from kopt.data.base import take
 from kopt.data.files import IMAGES
 from kopt.experiment.predict import model_of, predictions, recipe_of
+from kopt.experiment.writing import writing
 from kopt.values.checks import needs
 from kopt.values.types import ArrayLike
 
@@ -41,6 +42,9 @@ def page(folder: str) -> None:
     data, model = recipe_of(folder).data, model_of(folder)
     st.set_page_config(page_title=recipe_of(folder).name, layout="centered")
     st.title(recipe_of(folder).name.replace("_", " "))
+    if data.task == "language":
+        show_writing(data, model)
+        return
     with tempfile.TemporaryDirectory() as aside:
         rows = asked(data, model, pathlib.Path(aside))
         if rows is None:
@@ -139,6 +143,26 @@ def show(data: Data, found: Mapping[str, np.ndarray]) -> None:
     else:
         for name, column in found.items():
             st.metric(name, f"{column[0]:.6g}")
+
+
+def show_writing(data: Data, model: keras.Model) -> None:
+    """Show a field for the start of a text, and how a language model writes on, token by token."""
+    st = needs("streamlit", "serve")
+    with st.form("start"):
+        start = st.text_area("Start", placeholder="Write the start of a text")
+        said = "Below 1 the likely is written more often than the model says, above 1 less often."
+        temperature = st.slider("Temperature", 0.1, 2.0, 1.0, 0.1, help=said)
+        length = st.slider("Length", 10, 1000, 200, 10, help="Tokens that are written.")
+        seed = st.number_input("Seed", 0, value=0, help="Another number gives another text.")
+        sent = st.form_submit_button("Write")
+    if not sent:
+        return
+    place = st.empty()
+    try:
+        for text in writing(model, start, data.labels, length=length, temperature=temperature, seed=seed):
+            place.code(text, language=None, wrap_lines=True)
+    except ValueError as error:
+        st.error(str(error))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 
 from kopt.report.style import GRID
+from kopt.tuning.page.names import breakable, shortened
 from kopt.tuning.page.scales import Scale
 
 __all__ = ["Axis", "bars", "chart", "dots", "legend", "line"]
@@ -164,7 +165,7 @@ def bars(title: str, shares: Mapping[str, float], note: str) -> str:
     """
     most = max(shares.values(), default=1.0) or 1.0
     rows = "".join(
-        f"<span class='name'>{html.escape(name)}</span><span class='bar'>"
+        f"<span class='name' title='{html.escape(name)}'>{breakable(shortened(name))}</span><span class='bar'>"
         f"<i style='width:{100 * share / most:.4g}%'></i></span><span class='share'>{100 * share:.0f} %</span>"
         for name, share in shares.items()
     )

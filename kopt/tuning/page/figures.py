@@ -7,6 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kopt.report.style import BLUE, GREY, INK, ORANGE, VERMILION
 from kopt.tuning.page.charts import Axis, chart, dots, legend, line
+from kopt.tuning.page.names import shortened
 from kopt.tuning.page.scales import Scale, scale_of_numbers, scale_of_parameter
 from kopt.values.types import ParameterValue
 
@@ -213,5 +214,6 @@ def slices(study: optuna.Study, scales: Mapping[str, Scale], name: str, way: str
             for one in found
             if parameter in one.params
         ]
-        charts.append(chart(parameter, Axis(parameter, across), Axis(name, up), [dots(spots, BLUE, size=6)]))
+        called = shortened(parameter)
+        charts.append(chart(called, Axis(called, across), Axis(name, up), [dots(spots, BLUE, size=6)]))
     return charts

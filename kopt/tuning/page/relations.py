@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 from kopt.report.style import INK, VERMILION, ramp
 from kopt.tuning.page.charts import SIDE, Axis, chart, dots, legend, line, picture
 from kopt.tuning.page.figures import place, scored, told
+from kopt.tuning.page.names import breakable, shortened
 from kopt.tuning.page.scales import Scale, scale_of_numbers
 
 __all__ = ["pairs", "parallel"]
@@ -67,14 +68,10 @@ def parallel(study: optuna.Study, scales: Mapping[str, Scale], name: str, way: s
         shapes.append(line(points, drawn, width=3 if best else 1.2, title=told(one, [name])))
     rows = len(axes)
     names = "".join(
-        f"<div class='name' style='grid-row:{row}'>{html.escape(axis)}</div>" for row, axis in enumerate(axes, 1)
+        f"<div class='name' style='grid-row:{row}' title='{html.escape(axis)}'>{breakable(shortened(axis))}</div>"
+        for row, axis in enumerate(axes, 1)
     )
-    texts = "".join(
-        f"<span class='tick' style='left:{100 * at:.4g}%;top:{100 * (1 - heights[axis]):.4g}%'>{html.escape(text)}"
-        "</span>"
-        for axis, scale in axes.items()
-        for at, text in fewer(scale.ticks())
-    )
+    texts = "".join(tick_texts(scale, heights[axis]) for axis, scale in axes.items())
     key = legend({"the best trial": VERMILION} | ramp_legend())
     size = f"grid-template-rows:repeat({rows},{ROW}rem)"
     lines = f"<div class='lines' style='grid-row:1/span {rows}'>{picture(shapes)}{texts}</div>"
@@ -82,6 +79,16 @@ def parallel(study: optuna.Study, scales: Mapping[str, Scale], name: str, way: s
     return (
         f"<figure class='chart wide'><figcaption>Parallel coordinates</figcaption>{key}{more}"
         f"<div class='rows' style='{size}'>{names}{lines}</div></figure>"
+    )
+
+
+def tick_texts(scale: Scale, height: float) -> str:
+    """Return the texts below an axis; each is cut to its share of the width, and whole when the mouse is on it."""
+    ticks = fewer(scale.ticks())
+    place = f"top:{100 * (1 - height):.4g}%;max-width:{100 / max(1, len(ticks)):.3g}%"
+    return "".join(
+        f"<span class='tick' style='left:{100 * at:.4g}%;{place}' title='{text}'>{text}</span>"
+        for at, text in ((at, html.escape(text)) for at, text in ticks)
     )
 
 
@@ -117,9 +124,8 @@ def pairs(study: optuna.Study, scales: Mapping[str, Scale], name: str, way: str)
         bands = [] if across.names or up.names or len(spots) < 4 else contours(np.array(spots), ranks)
         shapes = [dots([(*at, told(one, [name]))], color, size=8, ring=True) for at, (one, color) in zip(spots, found)]
         key = legend(ramp_legend())
-        charts.append(
-            chart(f"{first} and {second}", Axis(first, across), Axis(second, up), [*bands, *shapes], legend=key)
-        )
+        one, other = shortened(first), shortened(second)
+        charts.append(chart(f"{one} and {other}", Axis(one, across), Axis(other, up), [*bands, *shapes], legend=key))
     return charts
 
 

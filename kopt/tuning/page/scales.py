@@ -58,8 +58,12 @@ class Scale:
         if self.names:
             kept = self.names[:: -(-len(self.names) // TICKS)]
             return [(float(self.place(one) or 0.0), str(one)) for one in kept]
-        found = [one for one in self.tick_values() if self.low <= one <= self.high]
+        found = [one for one in self.tick_values() if self.low <= one <= self.high and self.has_tick(one)]
         return [(place, f"{one:.4g}") for one in found if (place := self.place(one)) is not None]
+
+    def has_tick(self, value: float) -> bool:
+        """Return whether a number may have a tick; matplotlib gives fractions to axes shorter than 1."""
+        return not self.whole or value.is_integer()
 
     def tick_values(self) -> Sequence[float]:
         """Return numbers for ticks, some of them beyond the axis."""

@@ -13,7 +13,7 @@ body {{ font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 80rem; 
   background: #fff; overflow-wrap: anywhere }}
 h1 {{ font-size: 1.4rem; margin: 0 }} h2 {{ font-size: 1.15rem; margin: 2rem 0 .5rem }} p {{ margin: .3rem 0 }}
 .won {{ border: 1px solid {GRID}; border-radius: 8px; padding: 1rem; margin: 1rem 0; display: grid; gap: 1rem }}
-.won .score {{ font-size: 2.4rem; line-height: 1.1; font-weight: 600; color: {BLUE} }}
+.won .score {{ font-size: clamp(1.5rem, 7vw, 2.4rem); line-height: 1.1; font-weight: 600; color: {BLUE} }}
 .cards {{ display: grid; gap: .6rem; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)) }}
 .cards div {{ background: {FAINT}; border-radius: 6px; padding: .5rem .8rem }}
 .cards b {{ display: block; font-size: 1.15rem; font-weight: 600 }}
@@ -42,13 +42,14 @@ svg path.filled {{ stroke: none }}
 .rows .lines {{ grid-column: 2; position: relative }}
 .rows .lines svg {{ position: absolute; inset: 0; height: 100% }}
 .rows .tick {{ position: absolute; transform: translate(-50%, 2px); background: rgba(255, 255, 255, .8);
-  line-height: 1.2; white-space: nowrap }}
+  line-height: 1.2; white-space: nowrap; overflow: hidden; text-overflow: ellipsis }}
 .table {{ overflow-x: auto }} table {{ border-collapse: collapse; font-size: 13px }}
 th, td {{ padding: 3px 12px 3px 0; text-align: left; white-space: nowrap; max-width: 12rem; overflow: hidden;
   text-overflow: ellipsis }}
 th {{ border-bottom: 1px solid {INK}; white-space: normal; overflow-wrap: normal; vertical-align: bottom }}
 tr:nth-child(even) td {{ background: {FAINT} }}
-.values td:first-child {{ white-space: normal; min-width: 5rem }}
+.values td:first-child {{ white-space: normal; min-width: 8rem }}
+.errors td {{ white-space: normal; max-width: none; vertical-align: top }}
 pre {{ background: {FAINT}; padding: .6rem .8rem; margin: .3rem 0;
   font-size: 13px; white-space: pre-wrap }}
 details {{ margin: 1rem 0; border-top: 1px solid {GRID}; padding-top: .5rem }}

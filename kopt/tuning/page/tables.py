@@ -1,11 +1,11 @@
 """The tables of the page: the trials with their scores, times and sizes; those that run; those that failed."""
 
 import html
-import re
 from collections.abc import Sequence
 
 from optuna.trial import TrialState
 
+from kopt.tuning.page.names import breakable, shortened
 from kopt.tuning.page.trials import Entry, duration_text, number_text, under_way
 from kopt.tuning.search.oracle import StudyOracle
 from kopt.tuning.search.records import TrialRecord, is_surplus
@@ -18,18 +18,13 @@ ROWS = 50
 ERRORS = 20
 
 
-def table(rows: Sequence[Sequence[str]], titles: Sequence[str] = ()) -> str:
+def table(rows: Sequence[Sequence[str]], titles: Sequence[str] = (), kind: str = "") -> str:
     """Return an HTML table; the first row is its head, and titles are shown when the mouse is on a row."""
     cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
-    cells[0] = "".join(f"<th>{breakable(cell)}</th>" for cell in rows[0])
+    cells[0] = "".join(f"<th title='{html.escape(cell)}'>{breakable(shortened(cell))}</th>" for cell in rows[0])
     shown = ["", *titles] if titles else [""] * len(cells)
     lines = (f"<tr title='{html.escape(title)}'>{row}</tr>" for row, title in zip(cells, shown))
-    return f"<div class='table'><table>{''.join(lines)}</table></div>"
-
-
-def breakable(name: str) -> str:
-    """Return a name that may go on in the next line after a point or an underscore."""
-    return re.sub(r"([._\]])", r"\1<wbr>", html.escape(name))
+    return f"<div class='table {kind}'><table>{''.join(lines)}</table></div>"
 
 
 def trials_table(oracle: StudyOracle, entries: Sequence[Entry], columns: Sequence[str]) -> str:
@@ -53,7 +48,7 @@ def trials_table(oracle: StudyOracle, entries: Sequence[Entry], columns: Sequenc
     size = ["parameters"] if sized else []
     rows = [["", "trial", *directions(oracle.objective), "epoch", "state", "time", *size, *columns]]
     for place, one in enumerate(entries[:ROWS], 1):
-        scores = [f"{value:.5g}" for value in one.scores]
+        scores = [number_text(value, digits=5) for value in one.scores]
         size = ["-" if one.parameters is None else f"{one.parameters:,}"] if sized else []
         values = [number_text(one.values[name]) if name in one.values else "" for name in columns]
         took = duration_text(one.seconds)
@@ -113,4 +108,4 @@ def failures(oracle: StudyOracle) -> str:
     rows = [["trial", "error"]]
     for number, error in list(records.items())[-ERRORS:]:
         rows.append([str(number), clipped((error or "its process has ended").strip().splitlines()[-1])])
-    return f"<details><summary>Failed trials ({len(records)})</summary>{table(rows)}</details>"
+    return f"<details><summary>Failed trials ({len(records)})</summary>{table(rows, kind='errors')}</details>"

@@ -150,17 +150,21 @@ def under_way(oracle: StudyOracle) -> list[Running]:
     return found
 
 
-def number_text(value: object) -> str:
-    """Return a value of a hyperparameter or a score as a short text.
+def number_text(value: object, digits: int = 4) -> str:
+    """Return a value of a hyperparameter or a score as a short text; whole numbers have all their digits.
 
     Args:
         value: A number, a text, True, False or None.
+        digits: Of a number with a point.
 
     Example:
-        >>> number_text(0.123456), number_text(64), number_text("adam")
-        ('0.1235', '64', 'adam')
+        >>> number_text(0.123456), number_text(64), number_text(335900.0), number_text("adam")
+        ('0.1235', '64', '335,900', 'adam')
     """
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    counts = value.is_integer() and 10**digits <= abs(value) < 1e12
+    return f"{value:,.0f}" if counts else f"{value:.{digits}g}"
 
 
 def duration_text(seconds: float | None) -> str:

@@ -3,6 +3,7 @@
 import html
 from collections.abc import Mapping, Sequence
 
+from kopt.tuning.page.names import breakable
 from kopt.tuning.page.trials import Entry, duration_text, median_of, number_text, start_of
 
 __all__ = ["front_winners", "winner"]
@@ -42,7 +43,7 @@ def winner(entries: Sequence[Entry], name: str, way: str) -> str:
         ]
     return section(
         f"<p>Best, where {'less' if way == 'min' else 'more'} is better</p>"
-        f"<div class='score'>{html.escape(name)} {number_text(best.scores[0])}</div>"
+        f"<div class='score'>{breakable(name)} {number_text(best.scores[0])}</div>"
         f"<p>trial {best.number}, {facts(best)}</p>",
         cards(entries),
         values_table(columns),
@@ -137,9 +138,9 @@ def values_table(columns: Sequence[Column]) -> str:
     names = dict.fromkeys(name for _, one in columns for name in one.values)
     rows = [["", *(title for title, _ in columns)]]
     rows += [[name, *(number_text(one.values.get(name, "-")) for _, one in columns)] for name in names]
-    cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
-    cells[0] = cells[0].replace("td>", "th>")
-    return f"<div class='table values'><table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table></div>"
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
+    cells = ["".join(f"<td title='{html.escape(cell)}'>{breakable(cell)}</td>" for cell in row) for row in rows[1:]]
+    return f"<div class='table values'><table>{''.join(f'<tr>{row}</tr>' for row in [head, *cells])}</table></div>"
 
 
 def code(lines: Sequence[str], kept: bool) -> str:

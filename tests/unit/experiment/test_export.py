@@ -12,8 +12,8 @@ import kopt
 from kopt import data, models
 from kopt.__main__ import main
 from kopt.experiment import export as exporting
-from kopt.experiment.export import export, parts
-from kopt.experiment.export_check import as_logits, furthest
+from kopt.experiment.export import export, lines, parts, worse
+from kopt.experiment.export_check import Compared, as_logits, furthest
 from kopt.experiment.export_formats import FORMATS
 from kopt.experiment.inference import final
 from kopt.report import Run
@@ -63,13 +63,38 @@ def test_a_format_gives_the_outputs_of_the_keras_model(table, format: str, raw: 
     assert all(report[f"{way}_ms_of_{rows}"] > 0 for way in ("keras", "exported") for rows in (1, len(test.y)))
 
 
-def test_int8_is_smaller_and_an_old_file_is_replaced(table) -> None:
-    plain, small = export(table, "litert"), export(table, "litert", quantize="int8")
-    assert small["path"].endswith("model.int8.tflite") and small["exported_bytes"] < plain["exported_bytes"]
+@pytest.mark.parametrize("format", ["litert", "onnx"])
+def test_int8_is_smaller_and_an_old_file_is_replaced(table, format: str, tmp_path, capsys) -> None:
+    ending = FORMATS[format].ending
+    plain, small = export(table, format), export(table, format, quantize="int8")
+    assert small["path"].endswith(f"model.int8{ending}") and small["exported_bytes"] < plain["exported_bytes"]
     assert 0 < small["max_difference"] < 0.05 and plain["max_difference"] < 1e-5
-    pathlib.Path(plain["path"]).write_bytes(b"old")
-    assert export(table.folder, "litert")["exported_bytes"] == plain["exported_bytes"]
-    assert pathlib.Path(plain["path"]).stat().st_size == plain["exported_bytes"]
+    pathlib.Path(small["path"]).write_bytes(b"old")
+    main(["export", str(table.folder), "--format", format, "--quantize", "int8"])
+    assert pathlib.Path(small["path"]).stat().st_size == small["exported_bytes"]
+    printed = capsys.readouterr().out
+    assert FORMATS[format].int8 in printed and "int8 score             within 0.01 of the Keras model's" in printed
+    assert not [path.name for path in table.folder.iterdir() if path.name.startswith((".export", "plain", "small"))]
+
+
+def test_a_score_that_int8_makes_worse_is_said() -> None:
+    assert worse(Compared(9, 0.1, 1.0, 0.8, 0.6), "max") == pytest.approx(0.25)
+    assert worse(Compared(9, 0.1, 1.0, 2.0, 2.5), "min") == pytest.approx(0.25)
+    assert worse(Compared(9, 0.1, 1.0, 0.8, 0.9), "max") < 0 and worse(Compared(9, 0.1, 1.0, 0.0, 0.0), "max") == 0
+    figures = {"metric": "recall", "raw_input": True, "format": "onnx", "quantize": "int8", "path": "a.onnx"}
+    numbers = dict.fromkeys(("keras_bytes", "exported_bytes", "keras_value", "exported_value", "test_rows"), 1)
+    report = figures | numbers | {"max_difference": 0.1, "largest_output": 1.0, "worse": 0.25}
+    assert "int8 score             WORSE by 0.25 of the Keras model's" in lines(report)
+    assert lines(report | {"worse": -0.1})[-2].endswith("within 0.01 of the Keras model's")
+
+
+def test_a_model_without_a_weight_for_int8_is_refused_and_nothing_is_written(tmp_path) -> None:
+    inputs = keras.Input((4,))
+    twice = keras.Model(inputs, keras.layers.Rescaling(2.0)(inputs))
+    twice(np.ones((1, 4)))  # as `export` does
+    with pytest.raises(ValueError, match=r"^quantize must be left out for a model without a weight .*, got .*'Mul'"):
+        FORMATS["onnx"].write(twice, tmp_path / "a.onnx", "int8")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]  # in a folder aside, see `export`
 
 
 def test_other_outputs_are_refused_and_leave_nothing(table, tmp_path, monkeypatch, capsys) -> None:
@@ -90,7 +115,7 @@ def test_what_cannot_be_exported_is_refused_before_data_are_loaded(table, tmp_pa
     (tmp_path / "other").mkdir()
     for arguments, sentence in (
         ({"format": "tflite"}, "format must be one of litert, onnx, saved_model, got 'tflite'"),
-        ({"format": "onnx", "quantize": "int8"}, "quantize must be int8, with the format litert, or left out, got"),
+        ({"format": "saved_model", "quantize": "int8"}, "quantize must be int8, with the format litert or onnx, or"),
         ({"format": "litert", "quantize": "int4"}, "quantize must be int8"),
         ({"format": "onnx", "output": tmp_path / "a.tflite"}, "output must end in .onnx"),
         (

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import os
 import pathlib
 import sys
 
@@ -92,9 +93,38 @@ def test_a_file_gives_what_its_rows_give(table, tmp_path, capsys, monkeypatch) -
     lines = [json.loads(line) for line in target.read_text().splitlines()]
     assert [line["class"] for line in lines] == list(expected["class"]) and set(lines[0]) == {"class", *CLASSES}
     assert "40 rows: " in capsys.readouterr().out
+    main(["predict", str(table.folder), str(path), "--format", "jsonl"])
+    assert capsys.readouterr().out == target.read_text()
+    main(["predict", str(table.folder), str(path), "--format", "csv", "--output", str(tmp_path / "found.txt")])
+    assert (tmp_path / "found.txt").read_text() == printed.out
+    capsys.readouterr()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
     main(["predict", str(table.folder), "-"])
     assert capsys.readouterr().out == printed.out
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "show", "runs", "--help"])
+def test_a_command_ends_quietly_when_nothing_reads_its_output(
+    table, command: str, tmp_path, capsys, monkeypatch
+) -> None:
+    """As `kopt predict RUN FILE | head -1` after the first line."""
+    rows = rows_of_table(2000, seed=3)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    run, file = str(table.folder), str(tmp_path / "rows.csv")
+    given = {"predict": [run, file], "evaluate": [run, file], "show": [run]}
+    given["runs"] = ["--folder", str(table.folder.parent.parent)]
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "w") as gone, pytest.raises(SystemExit) as ended:
+        monkeypatch.setattr(sys, "stdout", gone)
+        main([command, *given.get(command, [])])
+    assert ended.value.code == 141 and "Error" not in capsys.readouterr().err
+
+
+def test_another_broken_pipe_is_an_error(tmp_path, monkeypatch) -> None:
+    with open(tmp_path / "said", "w") as file, pytest.raises(BrokenPipeError), kopt.exit_codes():
+        monkeypatch.setattr(sys, "stdout", file)
+        raise BrokenPipeError
 
 
 def test_evaluate_gives_the_score_of_the_run_on_its_test_split(table, tmp_path, capsys) -> None:
@@ -250,7 +280,10 @@ def test_what_cannot_be_predicted_or_scored_ends_with_a_sentence(table, tmp_path
             str(tmp_path / "rows.csv"),
             "--output",
             "a.xlsx",
-        ): "output must be - or a .csv or .jsonl file",
+        ): "output must end in .csv or .jsonl, or come with a format, got 'a.xlsx'",
+        ("predict", house, rows, "--output", "no/a.csv"): "output must be - or a file in a folder that is there",
+        ("predict", house, rows, "--format", "xml"): "format must be one of csv, jsonl, got 'xml'",
+        ("predict", house, rows, "--output", "a.csv", "--format", "jsonl"): "format must be that of the output, a.csv",
         ("evaluate", house, rows): "rows must have the targets by the name 'kind'",
         ("evaluate", house, castles): r"y must be of the classes ('flat', 'house')",
     }.items():

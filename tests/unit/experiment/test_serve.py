@@ -19,7 +19,9 @@ from streamlit.testing.v1 import AppTest
 
 import kopt
 from kopt import data, models
+from kopt.experiment.predict import evaluate, model_of
 from kopt.experiment.serve import serve
+from kopt.experiment.writing import writing
 from kopt.report import Run
 
 QUICK = {"schedule": kopt.schedules.Cosine(0.01), "training": kopt.Training(epochs=1, batch_size=32)}
@@ -134,6 +136,35 @@ def test_other_inputs_have_their_fields(kind: str, tmp_path) -> None:
         found = kopt.predict(done, known)
         assert list(page.table[0].value["item"]) == [found[f"item {one}"][0] for one in range(1, 11)]
     assert not page.exception and not page.error
+
+
+def test_a_language_model_writes_on(tmp_path) -> None:
+    network = models.CharGRU(16, width=8, layers=1)
+    recipe = kopt.Recipe("language", data.Characters(length=16, examples=60), model=network, **QUICK)
+    done = kopt.run(recipe, folder=tmp_path, verbose=False)
+    page = opened(done)
+    assert not page.code and [slider.label for slider in page.slider] == ["Temperature", "Length"]
+    page.text_area[0].input("A great tea")
+    page.slider[0].set_value(0.5)
+    page.slider[1].set_value(20)
+    page.button[0].click().run()
+    *_, expected = writing(model_of(done), "A great tea", length=20, temperature=0.5)
+    assert page.code[0].value == expected and expected.startswith("A great tea") and len(expected) > 15
+    page.text_area[0].input("")
+    page.button[0].click().run()
+    assert page.error[0].value == "start must have a character or more, got ''."
+    assert not page.exception and not page.code
+    # The text of the test split, from a file: the score of the run.
+    test = recipe.data.load().test
+    text = bytes([*test.x.ravel().tolist(), int(test.y[-1, -1])])
+    (tmp_path / "later.txt").write_bytes(text + b"rest")
+    found = evaluate(done, tmp_path / "later.txt")
+    assert found["rows"] == len(test.y) and found[done.metrics["metric"]] == pytest.approx(
+        done.metrics["value"], rel=1e-5
+    )
+    (tmp_path / "short.txt").write_text("short")
+    with pytest.raises(ValueError, match="^rows must be a text of more than 16 tokens, got 5"):
+        evaluate(done, tmp_path / "short.txt")
 
 
 def test_what_cannot_be_served_is_refused(table) -> None:

@@ -6,8 +6,10 @@ import keras
 import keras_tuner
 import optuna
 import pytest
+import tensorflow as tf
 from examples import RECIPE
 from searches import DATA, StopAt, X, Y, build, line, told
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from kopt.augment import Jitter
 from kopt.training import sharpness
@@ -240,10 +242,18 @@ def test_keras_tuners_own_tuners_search_recipes(kind: str, tmp_path) -> None:
     assert all(trial.status == "COMPLETED" for trial in tuner.oracle.trials.values())
 
 
-def test_tensorboard_has_a_folder_for_each_trial(tmp_path) -> None:
+def test_tensorboard_has_a_folder_and_the_hyperparameters_of_each_trial(tmp_path) -> None:
     tuner = Tuner(build, "val_loss", max_trials=2, directory=tmp_path)
     tuner.search(**DATA, callbacks=[keras.callbacks.TensorBoard(tmp_path / "logs")])
     assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["0", "1"]
+    for trial in tuner.oracle.trials.values():
+        files = (tmp_path / "logs" / trial.trial_id).rglob("*tfevents*")
+        events = [event for file in files for event in tf.compat.v1.train.summary_iterator(str(file))]
+        plugins = [value.metadata.plugin_data for event in events for value in event.summary.value]
+        kept = [HParamsPluginData.FromString(one.content) for one in plugins if one.plugin_name == "hparams"]
+        begun = next(one.session_start_info.hparams for one in kept if one.HasField("session_start_info"))
+        assert {name: value.number_value for name, value in begun.items()} == trial.hyperparameters.values
+        assert any(one.HasField("session_end_info") for one in kept)
 
 
 def test_the_report_is_one_page_with_the_values_that_ran(tmp_path) -> None:

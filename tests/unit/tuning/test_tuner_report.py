@@ -104,7 +104,7 @@ def test_the_page_begins_with_what_won_by_how_much_and_how_to_load_it(few: Wide)
     page = few.report().read_text()
     assert len(page) < MEGABYTE and not re.findall(r"(?:src|href)=|url\(", page)  # no network, and no other file
     best, first = few.study.best_trial, few.study.trials[0]
-    assert f"<div class='score'>default_objective {best.value:.4g}</div>" in page
+    assert f"<div class='score'>default_<wbr>objective {best.value:.4g}</div>" in page
     share = 100 * abs(best.value - first.value) / first.value
     assert f"the best is {first.value - best.value:.4g} less, {share:.0f} %" in page
     places = [
@@ -141,6 +141,7 @@ def test_the_page_shows_time_and_size_of_each_trial_and_why_trials_failed(tmp_pa
 def test_a_failed_trial_is_named_with_its_error(few: Wide) -> None:
     page = few.report().read_text()
     assert Page(page).tables[-1][1:] == [["2", "KeyError: 'a'"]]
+    assert ".errors td { white-space: normal; max-width: none" in page  # an error is read whole
 
 
 def test_curves_tell_complete_from_pruned_trials(few: Wide) -> None:
@@ -219,6 +220,7 @@ def test_scales_of_results() -> None:
     assert scale_of_numbers([1e-3, 5.0], small=True).log and not scale_of_numbers([1e-3, 5.0]).log
     assert Scale(0.1, 1.0, log=True).place(0.0) is None and Scale(0.0, 1.0).place(float("nan")) is None
     assert [text for _, text in Scale(1, 3, whole=True).ticks()] == ["1", "2", "3"]
+    assert Scale(-0.5, 0.5, whole=True).ticks() == [(0.5, "0")]  # of one trial
     assert [text for _, text in Scale(1e-3, 1e-1, log=True).ticks()][::3] == ["0.001", "0.01", "0.1"]
 
 
@@ -315,13 +317,47 @@ def test_a_folder_without_a_search_is_refused(make, message: str, tmp_path, caps
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_pages_fit_small_and_large_windows_and_log_no_error(few: Wide, front: Front, tmp_path) -> None:
+class Named(Tuner):
+    """Long names, of hyperparameters and of a choice, and a condition; large whole numbers as a score."""
+
+    def run_trial(self, trial):
+        hp, block = trial.hyperparameters, "a_block_of_a_long_name.with_several_parts_and_words."
+        kind = hp.Choice(f"{block}kind", ["adam", "stochastic_gradient_descent_with_momentum"])
+        with hp.conditional_scope(f"{block}kind", ["adam"]):
+            decay = hp.Float(f"{block}decay", 0, 1) if kind == "adam" else 0.5
+        if trial.trial_id == "1":
+            raise ValueError("a sentence that is longer than a small window is wide, " * 3)
+        return float(int(1e8 * (decay + hp.Float(f"{block}rate", 1e-4, 1, sampling="log"))))
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory) -> Named:
+    tuner = Named(max_trials=12, sampler="random", directory=tmp_path_factory.mktemp("named"))
+    tuner.oracle.verbose = 0
+    tuner.search()
+    return tuner
+
+
+def test_long_names_keep_their_end_and_whole_numbers_their_digits(named: Named) -> None:
+    page = named.report().read_text()
+    best = named.study.best_trial
+    assert f"<div class='score'>default_<wbr>objective {best.value:,.0f}</div>" in page
+    titles = re.findall(r"class='name'[^>]*title='([^']+)'>([^/]+)</", page)
+    shown = {title: text.replace("<wbr>", "") for title, text in titles}
+    kind, rate, decay = (
+        f"a_block_of_a_long_name.with_several_parts_and_words.{one}" for one in ("kind", "rate", "decay")
+    )
+    assert shown[rate] == f"…{rate[-29:]}" and shown[kind] == f"…{kind[-29:]}"
+    assert shown[f"{decay} [{kind}=adam]"] == f"…{decay[-29:]} […{f'{kind}=adam]'[-29:]}"
+
+
+def test_pages_fit_small_and_large_windows_and_log_no_error(few: Wide, front: Front, named: Named, tmp_path) -> None:
     broken = tmp_path / "broken.html"
     broken.write_text("<body><div style='width:2000px'>x</div><script>nothing()</script>")
     live = few.report(live=True).read_text()
     (tmp_path / "live.html").write_text(live)
     with chromium() as browser:
-        for file in (few.report(), front.report(), tmp_path / "live.html"):
+        for file in (few.report(), front.report(), named.report(), tmp_path / "live.html"):
             for width in WIDTHS:
                 browser.open(file, width)
                 browser.run("document.querySelectorAll('details').forEach(one => one.open = true)")

@@ -1,0 +1,43 @@
+"""Quantization of ONNX files by onnxruntime: weights in 8 bits, activations at run time (dynamic range)."""
+
+import pathlib
+
+from kopt.values.checks import needs, require
+
+__all__ = ["quantize_onnx"]
+
+
+def quantize_onnx(path: pathlib.Path) -> None:
+    """Replace an ONNX file by one with weights in 8 bits.
+
+    Weights are unsigned, about a zero point: onnxruntime has no convolution with signed ones for a CPU, and products of
+    signed and unsigned numbers are cut off on processors without VNNI.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ImportError: When onnxruntime is not installed.
+        ValueError: When the model has no weight that onnxruntime can quantize. The file is then as it was.
+
+    Example:
+        >>> quantize_onnx(pathlib.Path("model.onnx"))  # doctest: +SKIP
+
+    Source:
+        onnxruntime's documentation, Quantize ONNX Models: dynamic quantization.
+    """
+    onnx, runtime = needs("onnx", "export"), needs("onnxruntime.quantization", "export")
+    plain, small = (path.with_name(f"{kind}-{path.name}") for kind in ("plain", "small"))
+    try:
+        runtime.quant_pre_process(path, plain, skip_symbolic_shape=True)  # which needs sympy
+        runtime.quantize_dynamic(plain, small, weight_type=runtime.QuantType.QUInt8)
+        found = onnx.load(small).graph
+        whole = {onnx.TensorProto.INT8, onnx.TensorProto.UINT8}
+        quantized = [one.name for one in found.initializer if one.data_type in whole and len(one.dims) > 0]
+        kinds = sorted({node.op_type for node in found.node})
+        rule = "must be left out for a model without a weight of MatMul, Conv, LSTM or Gather"
+        require(bool(quantized), "quantize", rule, kinds)
+        small.replace(path)
+    finally:
+        plain.unlink(missing_ok=True)
+        small.unlink(missing_ok=True)
