@@ -279,6 +279,21 @@ def test_the_page_of_benchmarks_is_what_they_say() -> None:
     assert len(dates) > 15
 
 
+def test_each_picture_of_the_textbook_is_drawn_by_the_block_before_it() -> None:
+    """`python docs/textbook.py` runs the pages, and saves their figures."""
+    textbook, drawn = script("textbook"), []
+    for page in textbook.PAGES:
+        parts, code = textbook.parts(page.read_text()), ""
+        for kind, text in parts:
+            if kind == "picture":
+                assert re.search(r"^figure = ", code, re.M), text
+                drawn.append(text)
+            code = text if kind == "code" else ""
+        assert len([kind for kind, _ in parts if kind == "code"]) == len(blocks(page.read_text()))
+    assert sorted(drawn) == sorted(path.name for path in (ROOT / "docs" / "pictures").glob("textbook-*.png"))
+    assert len(drawn) > 6
+
+
 # What a line of a shell names that could be no longer there.
 COMMAND = re.compile(r"^python (?:-m kopt (?P<sub>\w+)|(?P<script>[\w/]+\.py))", re.M)
 
