@@ -27,10 +27,11 @@ from kopt.report.run import Run
 from kopt.values.fields import Named, to_json
 from kopt.values.texts import clipped
 from kopt.values.types import Json, KerasModel
+from kopt.values.version import __version__
 
 __all__ = ["NotWritten", "write_metrics", "write_report", "write_result", "write_start"]
 
-PACKAGES = ("kopt", "keras", "tensorflow", "keras-tuner", "optuna", "numpy", "scikit-learn")
+PACKAGES = ("keras", "tensorflow", "keras-tuner", "optuna", "numpy", "scikit-learn")
 LACKING = "not_written"  # key of metrics.json: the files that could not be written, and why
 
 Writer = Callable[[pathlib.Path], object]
@@ -239,7 +240,7 @@ def write_history(path: pathlib.Path, history: Mapping[str, list[float]]) -> Non
 
 def environment() -> dict[str, Json]:
     """Return versions and devices, and nothing that identifies the machine."""
-    versions = {}
+    versions = {"kopt": __version__}  # installed metadata may be missing in a checkout, or older
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)

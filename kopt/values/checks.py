@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from kopt.values.install import install_command
+
 __all__ = ["is_among", "is_finite", "is_whole", "needs", "require", "shown", "unknown"]
 
 LONGEST = 160  # characters of a value in a sentence
@@ -153,10 +155,10 @@ def needs(module: str, extra: str) -> types.ModuleType:
     Example:
         >>> needs("no_such_module", "recipes")
         Traceback (most recent call last):
-        ImportError: no_such_module must be installed for this, by: python -m pip install "kopt[recipes]"
+        ImportError: no_such_module must be installed for this, by: python -m pip install -e ".[recipes]"
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
-        raise ImportError(f'{package} must be installed for this, by: python -m pip install "kopt[{extra}]"') from error
+        raise ImportError(f"{package} must be installed for this, by: {install_command(extra)}") from error

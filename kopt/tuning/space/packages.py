@@ -27,7 +27,7 @@ class Package:
     Example:
         >>> Package("no_such_module").require("the sampler 'mine'")
         Traceback (most recent call last):
-        ImportError: no_such_module must be installed for this, by: python -m pip install "kopt[tune]"
+        ImportError: no_such_module must be installed for this, by: python -m pip install -e ".[tune]"
     """
 
     name: str

@@ -212,7 +212,7 @@ def test_a_missing_extra_is_named(monkeypatch) -> None:
 
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(
-        ImportError, match=r'sklearn must be installed for this, by: python -m pip install "kopt\[recipes\]"'
+        ImportError, match=r'sklearn must be installed for this, by: python -m pip install -e "\.\[recipes\]"'
     ):
         data.Digits().load()
 

@@ -366,7 +366,7 @@ def test_packages_that_are_missing_are_named_with_how_to_install_them(monkeypatc
 
     for name, module, how in (
         ("gp", "torch", "--index-url https://download.pytorch.org/whl/cpu"),
-        ("cma", "cmaes", r'python -m pip install "kopt\[tune\]"'),
+        ("cma", "cmaes", r'python -m pip install -e "\.\[tune\]"'),
     ):
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(ImportError, match=f"^{module} must be installed for .*{how}"):

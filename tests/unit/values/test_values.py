@@ -134,7 +134,7 @@ def test_a_registered_class_is_found_by_name_and_by_keras(monkeypatch) -> None:
 
 def test_a_missing_package_names_its_extra() -> None:
     with pytest.raises(
-        ImportError, match=r'^no_such must be installed for this, by: python -m pip install "kopt\[recipes\]"$'
+        ImportError, match=r'^no_such must be installed for this, by: python -m pip install -e "\.\[recipes\]"$'
     ):
         needs("no_such.thing", "recipes")
 
