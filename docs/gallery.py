@@ -26,8 +26,8 @@ baseline is computed on the same split; the better one of the two is bold. Pictu
 them in its folder: learning curves, and what its task needs. `python recipes/benchmarks/gallery.py` measures the
 scores, `python docs/gallery.py` writes this page.
 
-| recipe | score | baseline |
-|---|---|---|
+| recipe | what it shows | on the test split, 3 seeds | baseline on the same split |
+|---|---|---|---|
 """
 
 
@@ -50,6 +50,22 @@ def scores(found: dict) -> tuple[str, str]:
     return f"{found['metric']} {score}", f"{found['baseline_name']} {other}"
 
 
+def title(path: pathlib.Path) -> str:
+    """Return what a recipe shows: the first line of its docstring."""
+    return docstring(path).split("\n")[0].rstrip(".")
+
+
+def row(path: pathlib.Path, results: dict) -> str:
+    """Return a recipe's line of the table."""
+    name, found = path.stem, results.get(path.stem)
+    if found is None:
+        score, baseline = entry(docstring(path), "Result"), ""
+    else:
+        score, baseline = scores(found)
+        score += f" in {found['seconds']:.0f} s"
+    return f"| [{name}](#{name}) | {title(path)} | {score} | {baseline} |\n"
+
+
 def pictures(name: str) -> str:
     """Return the pictures of a recipe."""
     found = sorted(PICTURES.glob(f"{name}-*.png"))
@@ -60,7 +76,6 @@ def pictures(name: str) -> str:
 def section(path: pathlib.Path, results: dict) -> str:
     """Return a recipe's part of the page."""
     text, name = docstring(path), path.stem
-    title = text.split("\n")[0].rstrip(".")
     rows = [
         (word, entry(text, word)) for word in ("Data", "Baseline", "Target", "Result", "Memory", "Helped", "In vain")
     ]
@@ -71,15 +86,14 @@ def section(path: pathlib.Path, results: dict) -> str:
         rows.append(("Time", entry(text, "Time")))
     body = "".join(f"| {word} | {value.replace('|', chr(92) + '|')} |\n" for word, value in rows if value)
     source = f"[recipes/{name}.py](../recipes/{name}.py)"
-    return f"\n## {name}\n\n{title}.\n\n| {source} | |\n|---|---|\n{body}{pictures(name)}"
+    return f"\n## {name}\n\n{title(path)}.\n\n| {source} | |\n|---|---|\n{body}{pictures(name)}"
 
 
 def page() -> str:
     """Return the text of docs/gallery.md: recipes with a score first."""
     results = json.loads((RECIPES / "results.json").read_text())
     paths = sorted(RECIPES.glob("*.py"), key=lambda path: (path.stem not in results, path.stem))
-    rows = [(name, *scores(results[name])) for name in sorted(results)]
-    table = "".join(f"| [{name}](#{name}) | {score} | {baseline} |\n" for name, score, baseline in rows)
+    table = "".join(row(path, results) for path in paths)
     return HEAD + table + "".join(section(path, results) for path in paths)
 
 

@@ -1,19 +1,17 @@
-"""The README's table of recipes, from their docstrings and from what three seeds of each reached.
+"""What three seeds of each recipe reach: recipes/results.json, of which `python docs/gallery.py` makes docs/gallery.md.
 
 Command   python recipes/benchmarks/gallery.py            trains every recipe that has a target; about 30 minutes
           python recipes/benchmarks/gallery.py --only vision --only mnist
           python recipes/benchmarks/gallery.py --folder saved_models   uses the runs that are there, of the same recipes
-          python recipes/benchmarks/gallery.py --table    writes the table from results.json, and trains nothing
 """
 
 import importlib.util
 import json
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -23,12 +21,10 @@ import tyro
 from kopt import Recipe
 from kopt.experiment.recipe_cli import SEEDS
 from kopt.report import Run, found_runs
-from kopt.tasks.task import better
 from kopt.values.field_paths import replace
 
 RECIPES = pathlib.Path(__file__).resolve().parent.parent
-RESULTS, README = RECIPES / "results.json", RECIPES.parent / "README.md"
-BEGIN, END = "<!-- gallery: recipes/benchmarks/gallery.py -->\n", "<!-- end of gallery -->"
+RESULTS, PAGE = RECIPES / "results.json", RECIPES.parent / "docs" / "gallery.py"
 
 
 def load(name: str) -> ModuleType:
@@ -46,12 +42,6 @@ def with_target() -> dict[str, Recipe]:
     found = {path.stem: getattr(load(path.stem), "RECIPE", None) for path in sorted(RECIPES.glob("*.py"))}
     own = {name: recipe for name, recipe in found.items() if recipe is not None and recipe.name == name}
     return {name: recipe for name, recipe in own.items() if recipe.target is not None}
-
-
-def entry(module: ModuleType, name: str) -> str:
-    """Return an entry of a recipe's docstring, such as its Result, on one line; empty when there is none."""
-    found = re.search(rf"^{name} {{2,}}(.*(?:\n {{4,}}.*)*)", module.__doc__ or "", re.M)
-    return " ".join(found[1].split()) if found else ""
 
 
 def runs_of(recipe: Recipe, folder: str) -> list[Run]:
@@ -80,44 +70,22 @@ def measured(name: str, recipe: Recipe, folder: str) -> dict[str, Any]:
     }
 
 
-def row(name: str, found: Mapping[str, Any] | None) -> str:
-    """Return a recipe's line of the table."""
-    module = load(name)
-    title = (module.__doc__ or "").split("\n")[0].rstrip(".")
-    if found is None:
-        return f"| [`{name}`](recipes/{name}.py) | {title} | {entry(module, 'Result')} | |"
-    ahead = (found["mean"] > found["baseline"]) == (better(found["metric"]) == "max")
-    mean, other = f"{found['mean']:.4f} ± {found['spread']:.4f}", f"{found['baseline_name']} {found['baseline']:.4f}"
-    result = f"{found['metric']} {f'**{mean}**' if ahead else mean} in {found['seconds']:.0f} s"
-    return f"| [`{name}`](recipes/{name}.py) | {title} | {result} | {other if ahead else f'**{other}**'} |"
-
-
-def table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the whole table."""
-    names = sorted(path.stem for path in RECIPES.glob("*.py"))
-    names = [*(name for name in names if name in results), *(name for name in names if name not in results)]
-    head = "| recipe | what it shows | on the test split, 3 seeds | baseline on the same split |\n|---|---|---|---|\n"
-    return head + "\n".join(row(name, results.get(name)) for name in names) + "\n"
-
-
 def main(args: Sequence[str] | None = None) -> None:
-    """Measure, save the results, and write the table into the README."""
+    """Measure, save the results, and write the page of the gallery."""
 
     def options(
-        only: tyro.conf.UseAppendAction[tuple[str, ...]] = (), table: bool = False, folder: str | None = None
-    ) -> tuple[Any, bool, str | None]:
-        return only, table, folder
+        only: tyro.conf.UseAppendAction[tuple[str, ...]] = (), folder: str | None = None
+    ) -> tuple[Any, str | None]:
+        return only, folder
 
-    only, as_it_is, kept = tyro.cli(options, args=args, description=__doc__)
+    only, kept = tyro.cli(options, args=args, description=__doc__)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     recipes = with_target()
     with tempfile.TemporaryDirectory() as folder:
-        for name in () if as_it_is else only or recipes:
+        for name in only or recipes:
             results[name] = measured(name, recipes[name], kept or folder)
             RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
-    text = README.read_text()
-    before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
-    README.write_text(before + table(results) + after)
+    subprocess.run([sys.executable, str(PAGE)], check=True)
 
 
 if __name__ == "__main__":

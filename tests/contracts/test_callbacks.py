@@ -254,9 +254,9 @@ def test_steps_change_only_what_is_listed_for_snapshots(name: str, network, poin
     assert len(seen) == 6 and max(seen) > 4 and not forgotten
 
 
-# The callback that README.md shows.
+# The callback that docs/use.md shows.
 
-README = pathlib.Path(kopt.__file__).parent.parent / "README.md"
+TOUR = pathlib.Path(kopt.__file__).parent.parent / "docs" / "use.md"
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -267,10 +267,10 @@ def output(y, y_pred):
 
 @pytest.mark.parametrize("loop", [False, True])
 @pytest.mark.parametrize("steps", [1, 4])
-def test_the_readmes_callback_measures_the_path(loop: bool, steps: int, tmp_path) -> None:
-    (block,) = re.findall(r"```python\n([^`]*class PathLength.*?)\nkopt.fit", README.read_text(), re.S)
+def test_the_tours_callback_measures_the_path(loop: bool, steps: int, tmp_path) -> None:
+    (block,) = re.findall(r"```python\n([^`]*class PathLength.*?)\nkopt.fit", TOUR.read_text(), re.S)
     names: dict = {"kopt": kopt}
-    exec(compile(block, README.name, "exec"), names)
+    exec(compile(block, TOUR.name, "exec"), names)
     assert len(block.split("class PathLength")[1].strip().splitlines()) <= 15
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, use_bias=False)])
     model.compile(keras.optimizers.SGD(0.1), output, steps_per_execution=steps)

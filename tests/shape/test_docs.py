@@ -14,12 +14,18 @@ from typing import Any
 import pytest
 
 import kopt
+from kopt.tasks.task import better
 from kopt.values.moved import moved_modules
 
 ROOT = pathlib.Path(kopt.__file__).resolve().parent.parent
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAST = [ROOT / "CHANGELOG.md", ROOT / "docs" / "moved.md"]  # they name what was
-PRESENT = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(page for page in DOCS if page not in PAST)]
+PRESENT = [
+    ROOT / "README.md",
+    ROOT / "README.zh-CN.md",
+    ROOT / "CONTRIBUTING.md",
+    *(page for page in DOCS if page not in PAST),
+]
 FOLDERS = r"(?:kopt|recipes|tests|docs|saved_models|\.ci)/"
 
 
@@ -268,6 +274,16 @@ def test_the_gallery_is_what_the_recipes_say_and_reached() -> None:
     assert gallery.PAGE.read_text() == gallery.page(), "python docs/gallery.py writes it"
     results = json.loads((ROOT / "recipes" / "results.json").read_text())
     assert all(gallery.pictures(name) for name in results) and not gallery.pictures("nothing")
+    spec = importlib.util.spec_from_file_location("gallery", ROOT / "recipes" / "benchmarks" / "gallery.py")
+    assert spec and spec.loader
+    measured = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(measured)
+    recipes = measured.with_target()
+    assert set(results) == set(recipes)
+    for name, found in results.items():
+        target = recipes[name].target
+        reached = found["mean"] >= target if better(found["metric"]) == "max" else found["mean"] <= target
+        assert found["target"] == target and reached, name
 
 
 def test_the_page_of_benchmarks_is_what_they_say() -> None:

@@ -1,46 +1,110 @@
-"""What the README says is true: its code runs, its commands are the ones that run; test_docs.py looks at its names."""
+"""What the READMEs say is true: code runs, commands are the ones that run, figures are those that were measured.
+
+`.ci/run` follows README.md in an environment that has only what it has installed so far; test_docs.py looks at names.
+"""
 
 import configparser
 import importlib.metadata
 import importlib.util
-import json
 import os
 import pathlib
 import re
 import shlex
 import subprocess
+from types import ModuleType
 
 import pytest
 from packaging.specifiers import SpecifierSet
 
 import kopt
-from kopt.tasks.task import better
 
 ROOT = pathlib.Path(kopt.__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = dict.fromkeys(re.findall(r"```python\n(.*?)```", README, re.S))
+CHINESE = (ROOT / "README.zh-CN.md").read_text()
+BLOCK = re.compile(r'^```(\w+)(?: title="([\w.]+)")?\n(.*?)^```', re.S | re.M)
+SNIPPETS = [block for language, _, block in BLOCK.findall(README) if language == "python"]
+FILES = {file for _, file, _ in BLOCK.findall(README) if file}
 COMMANDS = [
-    line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines() if line.strip()
+    line for language, _, block in BLOCK.findall(README) if language == "bash" for line in block.splitlines() if line
 ]
+
+
+def load(path: pathlib.Path) -> ModuleType:
+    """Import a script."""
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}".lstrip("."), path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rows(text: str, section: int) -> list[list[str]]:
+    """Return the cells of the table in a section, without its head."""
+    lines = [line for line in text.split("\n## ")[section].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def test_python_blocks_run(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    for block in BLOCKS:
+    names: dict = {"__name__": "readme"}
+    for block in SNIPPETS:
         exec(compile(block, "README.md", "exec"), names)
-    assert len(BLOCKS) >= 3
+
+
+def test_it_is_read_in_a_minute() -> None:
+    assert len(README.splitlines()) <= 120 and max(map(len, README.splitlines())) <= 125
+    assert len(SNIPPETS) == 5 and max(len(block.splitlines()) for block in SNIPPETS) <= 8
+    assert len(re.findall(r"^!\[", README, re.M)) == 1
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_name_files_and_extras_that_are_there(command: str) -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    for word in shlex.split(command):
-        if word.endswith(".py"):
+    for word in shlex.split(command, comments=True):
+        if word.endswith(".py") and word not in FILES:
             assert (ROOT / word).is_file()
         for extra in re.findall(r"\[(\w+)\]", word):
             assert extra in setup["options.extras_require"]
+
+
+def test_the_chinese_readme_is_in_step() -> None:
+    """The same code but for comments, figures, sections, files and links, page by page."""
+    pages = (README, CHINESE)
+    bare = [[(*head, re.sub(r" *#.*", "", code)) for *head, code in BLOCK.findall(page)] for page in pages]
+    assert bare[0] == bare[1] and len(bare[0]) > 7
+    found = [[re.sub(r"\.zh-CN", "", link) for link in re.findall(r"\]\(([^)]+)\)", page)] for page in pages]
+    assert found[0] == found[1] and len(found[0]) > 15
+    assert "](README.zh-CN.md)" in README and "](README.md)" in CHINESE
+    tables = [re.findall(r"^\|.*\|$", page, re.M) for page in pages]
+    figures = [[re.findall(r"\d[\d.e+-]*|`[^`]+`", line) for line in table] for table in tables]
+    assert figures[0] == figures[1] and len(figures[0]) > 20
+    assert [len(re.findall(r"^#+ ", page, re.M)) for page in pages] == [7, 7]
+
+
+def test_the_figures_of_speed_are_those_that_were_measured() -> None:
+    overview = load(ROOT / "docs" / "overview.py")
+    steps = overview.speeds()
+    epochs = re.compile(r"^ {4}(\w.*?)? {2,}10 +(.*)$", re.M)
+    names = {"digits": "digits MLP", "MLP": "MLP 784", "small": "CNN", "transformer": "transformer"}
+    text = (ROOT / "recipes" / "benchmarks" / "time_to_model.py").read_text()
+    shown = rows(README, 2)
+    assert len(shown) == len(names)
+    for work, *cells in shown:
+        name = names[work.split()[0]]
+        assert [float(cell) for cell in cells[:4]] == steps[name]
+        block = text[text.index(f"\n    {name}  ") :]
+        fit, loop, *_, torch, _ratio, _memory, _its = epochs.search(block)[2].split()
+        assert cells[4:] == [loop, fit, torch]
+
+
+def test_the_figures_of_exactness_are_those_that_were_measured() -> None:
+    overview = load(ROOT / "docs" / "overview.py")
+    measured = overview.measured("exactness", r"\w[\w ,='-]*?")
+    shown = rows(README, 3)
+    assert {case: [keras, ours] for case, keras, ours, _ in shown} == measured
+    assert list(measured) == list(load(ROOT / "recipes" / "benchmarks" / "exactness.py").CASES)
+    assert all((ROOT / test.strip("`")).is_file() for *_, test in shown)
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
@@ -55,24 +119,94 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True).stdout == written[0]
 
 
-@pytest.mark.parametrize(("first", "other", "status"), [(0, 0, 0), (3, 0, 3), (0, 4, 4)])
-def test_ci_ends_with_the_status_of_what_failed(first: int, other: int, status: int, tmp_path) -> None:
-    """The whole script, with a python3 and a python3.13 that only make a `python` which ends as they are told."""
-    tools = tmp_path / "tools"
+def run_ci(folder: pathlib.Path, reader: int = 0, first: int = 0, other: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the whole script, with a python3 and a python3.13 that only make a `python` which ends as it is told.
+
+    What each `python` is called with is written into the file `calls`.
+    """
+    tools = folder / "tools"
     tools.mkdir()
     for name, code in (("python3", first), ("python3.13", other)):
-        made = f'#!/bin/sh\\ncase "$*" in *pytest*) exit {code};; esac\\n'
+        cases = f'case "$*" in *.ci/readme.py*) exit {reader};; *pytest*) exit {code};; esac'
+        made = f'#!/bin/sh\\necho "$*" >> {folder}/calls\\n{cases}\\n'
         (tools / name).write_text(
             f'#!/bin/sh\nmkdir -p "$3/bin"\nprintf \'{made}\' > "$3/bin/python"; chmod +x "$3/bin/python"\n'
         )
     (tools / "initdb").write_text("#!/bin/sh\n")
+    (tools / "chromium").write_text("#!/bin/sh\n")
     for tool in tools.iterdir():
         tool.chmod(0o755)
     path = f"{tools}{os.pathsep}{os.environ['PATH']}"
     script = [ROOT / ".ci" / "run"]
-    done = subprocess.run(script, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=60)
+    return subprocess.run(script, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("reader", "first", "other", "status"), [(0, 0, 0, 0), (5, 0, 0, 5), (0, 3, 0, 3), (0, 0, 4, 4)]
+)
+def test_ci_ends_with_the_status_of_what_failed(reader: int, first: int, other: int, status: int, tmp_path) -> None:
+    done = run_ci(tmp_path, reader, first, other)
     assert done.returncode == status, done.stderr
-    assert ("the contracts on" in done.stdout) == (first == 0)
+    assert ("the contracts on" in done.stdout) == (reader == first == 0)
+
+
+def test_ci_follows_the_readme_after_its_first_command(tmp_path) -> None:
+    run_ci(tmp_path)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls[:3] == [
+        "-m pip install -e .[recipes]",
+        ".ci/readme.py README.md",
+        "recipes/benchmarks/exactness.py",
+    ]
+    assert COMMANDS[0].startswith('python -m pip install -e ".[recipes]"')
+
+
+FOLLOWED = """
+```bash
+python -m pip install nothing
+python recipes/no.py
+```
+```python
+x = 1
+```
+```python title="mine.py"
+import sys
+print(sys.argv, file=open("said", "w"))
+```
+```bash
+python mine.py --rate 0.1    # a comment
+python -m pip install -e ".[dev]" && false
+```
+```python
+y = x + 1
+import pathlib
+pathlib.Path("y").write_text(str(y))
+```
+"""
+
+
+def test_a_readme_is_followed_in_order(tmp_path, monkeypatch) -> None:
+    readme = load(ROOT / ".ci" / "readme.py")
+    monkeypatch.chdir(tmp_path)
+    assert readme.follow(FOLLOWED.replace("python recipes/no.py\n", ""), tmp_path) == 4
+    assert (tmp_path / "said").read_text() == "['mine.py', '--rate', '0.1']\n" and (tmp_path / "y").read_text() == "2"
+
+
+def test_a_readme_that_fails_is_found(tmp_path, monkeypatch) -> None:
+    """The counter-test: a recipe that is not there, a package that is not installed, no command at the beginning."""
+    readme = load(ROOT / ".ci" / "readme.py")
+    monkeypatch.chdir(tmp_path)
+    for place, (text, error) in enumerate(
+        {
+            FOLLOWED: subprocess.CalledProcessError,
+            "```bash\npython -m pip install x\n```\n```python\nimport nowhere\n```\n": ModuleNotFoundError,
+            "```python\nimport kopt\n```\n": SystemExit,
+        }.items()
+    ):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        with pytest.raises(error):
+            readme.follow(text, folder)
 
 
 def test_a_test_by_hand_has_no_floor_of_coverage() -> None:
@@ -105,19 +239,3 @@ def test_what_is_pinned_takes_every_python_that_kopt_takes() -> None:
     needs = {name: there[name.lower()] for name in pinned if there.get(name.lower())}
     assert len(needs) > 100
     assert {name: needed for name, needed in needs.items() if oldest not in SpecifierSet(needed)} == {}
-
-
-def test_the_gallery_is_what_the_recipes_say_and_reached() -> None:
-    spec = importlib.util.spec_from_file_location("gallery", ROOT / "recipes" / "benchmarks" / "gallery.py")
-    assert spec and spec.loader
-    gallery = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(gallery)
-    results = json.loads(gallery.RESULTS.read_text())
-    shown = README[README.index(gallery.BEGIN) + len(gallery.BEGIN) : README.index(gallery.END)]
-    assert shown == gallery.table(results)
-    recipes = gallery.with_target()
-    assert set(results) == set(recipes)
-    for name, found in results.items():
-        target = recipes[name].target
-        reached = found["mean"] >= target if better(found["metric"]) == "max" else found["mean"] <= target
-        assert found["target"] == target and reached, name
