@@ -3,37 +3,10 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-import keras
-
-if keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        f"the Keras backend must be tensorflow for kopt, got {keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow."
-    )
-
-from kopt import (  # noqa: E402
-    augment,
-    callbacks,
-    data,
-    distribute,
-    experiment,
-    models,
-    optimizers,
-    regularizers,
-    rules,
-    schedules,
-    select,
-    training,
-    values,
-)
-from kopt.experiment.recipe import Command, Recipe, Training, command_line  # noqa: E402
-from kopt.keras_internals.serialization import KerasSerialization  # noqa: E402
-from kopt.state.knob import Knob  # noqa: E402
-from kopt.state.loading import load_model  # noqa: E402
-from kopt.training import Loop, fit  # noqa: E402
-from kopt.training.execute import xla_flags  # noqa: E402
-from kopt.values import serialization  # noqa: E402
-from kopt.values.moved import moved_modules  # noqa: E402
-from kopt.values.version import __version__ as __version__  # noqa: E402
+from kopt.values import collector, parts
+from kopt.values.moved import moved_modules
+from kopt.values.quiet import is_quiet, quiet_imports
+from kopt.values.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from kopt import report, tuning
@@ -87,10 +60,6 @@ LATE_NAMES = {
     "run_command": "kopt.experiment.recipe_cli",
 }
 
-serialization.install(KerasSerialization())
-xla_flags.install()
-moved_modules.install()
-
 
 def __getattr__(name: str) -> Any:
     """Import a late name on first use, or a module by its old name with a `DeprecationWarning`."""
@@ -109,3 +78,44 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     """Return what users may use, what is imported on first use too."""
     return sorted([*__all__, "__version__"])
+
+
+if not parts.late(__name__):  # in the process of the command `kopt` at first use, in any other now
+    with quiet_imports(), collector.paused():  # the imports make a million objects that stay
+        import keras
+
+        if keras.backend.backend() != "tensorflow":
+            raise ImportError(
+                f"the Keras backend must be tensorflow for kopt, got {keras.backend.backend()!r}: "
+                "set KERAS_BACKEND=tensorflow."
+            )
+
+        from kopt import (
+            augment,
+            callbacks,
+            data,
+            distribute,
+            experiment,
+            models,
+            optimizers,
+            regularizers,
+            rules,
+            schedules,
+            select,
+            training,
+            values,
+        )
+        from kopt.experiment.recipe import Command, Recipe, Training, command_line
+        from kopt.keras_internals.native_log import hide_native_log
+        from kopt.keras_internals.serialization import KerasSerialization
+        from kopt.state.knob import Knob
+        from kopt.state.loading import load_model
+        from kopt.training import Loop, fit
+        from kopt.training.execute import xla_flags
+        from kopt.values import serialization
+
+        serialization.install(KerasSerialization())
+        xla_flags.install()
+        moved_modules.install()
+        if is_quiet():
+            hide_native_log()

@@ -136,13 +136,14 @@ def points() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture
 def python() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run Python in a fresh process, from the project's folder."""
+    """Run Python in a fresh process, from the project's folder; a variable that is None is taken away."""
 
-    def run(*arguments: str, expect: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, expect: int = 0, **environment: str | None) -> subprocess.CompletedProcess[str]:
+        wanted = {**os.environ, **environment}
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=ROOT,
-            env={**os.environ, **environment},
+            env={name: value for name, value in wanted.items() if value is not None},
             capture_output=True,
             text=True,
             timeout=300,

@@ -6,7 +6,7 @@ import select
 import sys
 from collections.abc import Iterator
 
-from kopt.report import NotWritten
+from kopt.report.not_written import NotWritten
 from kopt.values.texts import printable
 
 __all__ = ["exit_codes"]

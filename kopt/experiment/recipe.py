@@ -1,7 +1,9 @@
 """Recipe: one frozen value that names a whole training run; and the command line over its fields."""
 
 import argparse
+import contextlib
 import dataclasses
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
@@ -12,6 +14,7 @@ import tyro
 from kopt.augment import Augmentation
 from kopt.callbacks.averaging import Averaging
 from kopt.data import Data
+from kopt.experiment.command_texts import of_user, refuse_usual, say_head
 from kopt.models import Model
 from kopt.models.of_keras import as_model
 from kopt.regularizers import Regularizer
@@ -24,7 +27,7 @@ from kopt.training.steps.clips import registry as clips
 from kopt.training.steps.sharpness import Sharpness
 from kopt.training.steps.sharpness import registry as sharpness
 from kopt.values.checks import require
-from kopt.values.field_paths import replace
+from kopt.values.field_paths import paths, replace
 from kopt.values.fields import Named, Number, Value
 from kopt.values.registry import Registry
 from kopt.values.types import Json
@@ -180,8 +183,9 @@ def command_line(
 
     `--rule TEXT` takes another update rule, by its name or as code: `--rule "lookahead(adam(0.8))"`; the options
     `--rule.<field>` are then those of that rule. So do `--clip TEXT` and `--sharpness TEXT`, as `"sam(0.05)"`, which
-    `none` removes. `--help` lists the fields with their docs; for an unknown field the
-    error names the nearest one. With `--resume` the defaults are the fields of the run that goes on.
+    `none` removes. `--help` lists the fields with their docs; for an unknown field the error names the nearest one, and
+    for a usual name of other libraries, as `--lr`, the option that is meant. With `--resume` the defaults are the
+    fields of the run that goes on.
 
     Args:
         command: The defaults.
@@ -207,15 +211,25 @@ def command_line(
         `tyro.cli`.
     """
     args = sys.argv[1:] if args is None else args
-    options = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
-    description = "\n\n".join([*([description] if description else []), PARTS_HELP])
+    say_head(args, [description or "", PARTS_HELP])
     try:
         default, args = with_parts(resumed(command, args), args)
         default = replace(default, quick) if "--quick" in args else default
-        return tyro.cli(type(command), default=default, args=args, description=description, config=options)
+        refuse_usual(args, paths(default))
+        return parsed(type(command), default, args)
     except ValueError as error:  # the recipe refuses a combination of fields; tyro reports refusals of its parts
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def parsed(kind: type[Given], default: Given, args: Sequence[str]) -> Given:
+    """Parse the arguments; errors have the paths that users write."""
+    options, errors = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff), io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(kind, default=default, args=args, description="", config=options)
+    finally:
+        print(of_user(errors.getvalue()), end="", file=sys.stderr)
 
 
 def with_parts(command: Given, args: Sequence[str]) -> tuple[Given, Sequence[str]]:
@@ -285,5 +299,5 @@ def script_line(args: Sequence[str] | None = None, *, description: str | None = 
     Source:
         `tyro.cli`.
     """
-    options = (tyro.conf.FlagCreatePairsOff,)
-    return tyro.cli(Script, args=args, description=description, config=options)
+    say_head(sys.argv[1:] if args is None else args, [description or ""])
+    return tyro.cli(Script, args=args, description="", config=(tyro.conf.FlagCreatePairsOff,))

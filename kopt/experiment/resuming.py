@@ -12,8 +12,8 @@ from typing import NamedTuple
 from kopt import distribute
 from kopt.experiment.recipe import Recipe
 from kopt.models import OfFunction
-from kopt.report import find_if_any, find_unfinished, reopened_folder, run_folder, write_start
-from kopt.report.run_folder import CHECKPOINT, has_checkpoint, takes_locks
+from kopt.report import find_if_any, find_unfinished, write_start
+from kopt.report.run_folder import CHECKPOINT, has_checkpoint, reopened_folder, run_folder, takes_locks
 from kopt.report.unfinished import AUTO, Unfinished, is_finished
 from kopt.training.checkpoint.callback import Checkpoint
 from kopt.values.checks import require

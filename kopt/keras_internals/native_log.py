@@ -55,6 +55,13 @@ def level() -> Level | None:
         return None
 
 
+def hide_native_log() -> None:
+    """Have TensorFlow's compiled parts log nothing from now on but what ends the process."""
+    log = level()
+    if log is not None:
+        log.write(max(FATAL, log.read()))
+
+
 @contextlib.contextmanager
 def without_native_errors() -> Iterator[None]:
     """Have TensorFlow's compiled parts log nothing meanwhile, in any thread; what they raise is raised.

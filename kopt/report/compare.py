@@ -5,20 +5,18 @@ from collections.abc import Sequence
 import matplotlib.axes
 import matplotlib.figure
 
-from kopt.report.plots import drawable, spans_decades
 from kopt.report.run import Run
-from kopt.report.style import COLORS, logarithmic, plain, titled
+from kopt.report.run_texts import FieldText, RecipeText, RunText, recipe_text, written
+from kopt.report.style import COLORS, drawable, logarithmic, plain, spans_decades, titled
 from kopt.values.checks import require
-from kopt.values.field_paths import paths
 from kopt.values.texts import in_picture
-from kopt.values.types import Json
 
 __all__ = ["compare_figure", "differences"]
 
-ABSENT = "-"
+ABSENT = FieldText(type(None).__name__, "-")
 
 
-def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+def differences(runs: Sequence[Run | RunText]) -> list[tuple[str, list[str]]]:
     """Return the fields of recipes in which runs differ, and the results of all runs.
 
     Args:
@@ -39,9 +37,9 @@ def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
         `git diff`, for recipes.
     """
     require(len(runs) >= 2, "runs", "must be two or more", len(runs))
-    fields = [{"name": run.recipe.name} | paths(run.recipe) for run in runs]
+    fields = [fields_of(run) for run in runs]
     names = dict.fromkeys(name for found in fields for name in found)
-    rows = [(name, [written(found.get(name, ABSENT)) for found in fields]) for name in names]
+    rows = [(name, [found.get(name, ABSENT).text for found in fields]) for name in names]
     # A nested value differs when one of its fields does: only the field is listed, when all runs have it.
     differing = [(name, row) for name, row in rows if len(set(row)) > 1]
     inner = [name for name, _ in differing]
@@ -51,19 +49,21 @@ def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
         if not any(other.startswith(f"{name}.") for other in inner) or kinds(fields, name)
     ]
     results = dict.fromkeys(name for run in runs for name in run.metrics)
-    return differing + [(name, [written(run.metrics.get(name, ABSENT)) for run in runs]) for name in results]
+    return differing + [(name, [written(run.metrics.get(name, ABSENT.text)) for run in runs]) for name in results]
 
 
-def kinds(fields: Sequence[dict[str, Json]], name: str) -> bool:
+def fields_of(run: Run | RunText) -> dict[str, FieldText]:
+    """Return the fields of a run's recipe as texts, its name first."""
+    recipe = run.recipe if isinstance(run.recipe, RecipeText) else recipe_text(run.recipe)
+    return {"name": FieldText("str", recipe.name)} | recipe.fields
+
+
+def kinds(fields: Sequence[dict[str, FieldText]], name: str) -> bool:
     """Whether the values at a path are of different types."""
-    return len({type(found.get(name)) for found in fields}) > 1
+    return len({found.get(name, ABSENT).kind for found in fields}) > 1
 
 
-def written(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def compare_figure(runs: Sequence[Run]) -> matplotlib.figure.Figure:
+def compare_figure(runs: Sequence[Run | RunText]) -> matplotlib.figure.Figure:
     """Draw the curves of several runs into one picture: loss, score and learning rate, a color a run.
 
     Args:
@@ -99,7 +99,7 @@ def compare_figure(runs: Sequence[Run]) -> matplotlib.figure.Figure:
     return figure
 
 
-def draw(axes: matplotlib.axes.Axes, panel: str, run: Run, color: str) -> None:
+def draw(axes: matplotlib.axes.Axes, panel: str, run: Run | RunText, color: str) -> None:
     """Draw a run's training and validation in a panel, and label the last one with the run's name."""
     names = [name for name in (panel, f"val_{panel}") if len(run.history.get(name, ()))]
     for name in names:

@@ -11,7 +11,20 @@ import matplotlib.figure
 import numpy as np
 
 from kopt.report.run import Run
-from kopt.report.style import BLUE, GREEN, GREY, LARGE, SMALL, VERMILION, logarithmic, plain, ramp, titled
+from kopt.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    LARGE,
+    SMALL,
+    VERMILION,
+    drawable,
+    logarithmic,
+    plain,
+    ramp,
+    spans_decades,
+    titled,
+)
 from kopt.schedules import Schedule
 from kopt.tasks.directions import of_name
 from kopt.training import RateCurve
@@ -28,8 +41,6 @@ TRAIN, VALIDATION, RATE = BLUE, VERMILION, GREY
 MEASURED = ("gradient_norm", "update_ratio")  # by GradientMonitor
 LEGEND = 12  # layers that are named in a picture
 MOMENTS = 1001  # at which a schedule is drawn
-LARGEST = 1e38  # numbers from here on are not drawn
-DECADE = 10
 ENDLESS = 100.0  # units that are drawn of a schedule without an end
 
 
@@ -189,15 +200,3 @@ def rate_curve(axes: matplotlib.axes.Axes, rates: Sequence[float], schedule: Sch
     width = 0 if schedule else 2
     axes.plot(np.arange(1, epochs + 1), drawable(rates), color=RATE, linewidth=width, marker="o", markersize=3)
     axes.set(ylabel="learning rate", ylim=(0, None))
-
-
-def spans_decades(values: Sequence[float]) -> bool:
-    """Return whether numbers above 0 differ by a factor of 10: a logarithmic axis has few ticks for less."""
-    numbers = [value for value in drawable(values) if math.isfinite(value)]
-    return bool(numbers) and min(numbers) > 0 and max(numbers) >= DECADE * min(numbers)
-
-
-def drawable(values: Sequence[float]) -> np.ndarray:
-    """Replace numbers beyond float32 by NaN: matplotlib cannot place ticks for them."""
-    array = np.asarray(values, "float64")
-    return np.where(np.abs(array) < LARGEST, array, np.nan)

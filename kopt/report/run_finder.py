@@ -2,20 +2,22 @@
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-from kopt.data import Data
 from kopt.report.run import Run
 from kopt.report.run_folder import UNFINISHED, left_behind
-from kopt.report.run_reader import is_number, read_run
-from kopt.tasks.directions import better
-from kopt.tasks.metrics import Direction
-from kopt.values import paths
+from kopt.report.run_reader import is_number, read_run, read_run_text
+from kopt.report.run_texts import RunText, direction_in
+from kopt.values import parts, paths
 from kopt.values.checks import require
 from kopt.values.places import as_path, stays_in
 from kopt.values.texts import printable
 
-__all__ = ["found_runs", "read_runs"]
+__all__ = ["found_runs", "found_texts", "read_runs", "read_texts"]
+
+AnyRun = TypeVar("AnyRun", Run, RunText)
+
 
 FILES = ("recipe.json", "metrics.json", "history.csv", "model.keras")  # a folder with one of them is a run folder
 
@@ -43,24 +45,57 @@ def found_runs(root: str | os.PathLike[str], sort: str = "folder") -> tuple[list
     Source:
         `ls`.
     """
+    return find(root, sort, read_run)
+
+
+def found_texts(root: str | os.PathLike[str], sort: str = "folder") -> tuple[list[RunText], list[str]]:
+    """Return the runs in a folder of run folders for showing them, as `read_run_text` reads them.
+
+    Args:
+        root: As for `found_runs`.
+        sort: As for `found_runs`.
+
+    Returns:
+        The runs; and the sentences.
+
+    Raises:
+        ValueError: As from `found_runs`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     found_texts(root)
+        ([], [])
+
+    Source:
+        See `found_runs`.
+    """
+    return find(root, sort, read_run_text)
+
+
+def find(root: str | os.PathLike[str], sort: str, read: Callable[..., AnyRun]) -> tuple[list[AnyRun], list[str]]:
+    """Return the runs in a folder as a reader reads them, sorted; and a sentence for each that is left out."""
     place = as_path(root)
     require(os.path.isdir(place), "folder", "must be one with runs", str(root))
     folders = [path for path in sorted(place.glob("*/*")) if not path.name.startswith(UNFINISHED)]
     folders = [path for path in folders if any(os.path.exists(path / name) for name in FILES)]
-    runs, broken = read_runs(path for path in folders if stays_in(path, place))
+    runs, broken = read_all((path for path in folders if stays_in(path, place)), read)
     broken += [
         f"folder must not be a link out of {str(place)!r}, got {str(path)!r}."
         for path in folders
         if not stays_in(path, place)
     ]
     broken += left_behind(place)
-    if sort == "folder" or not runs:
-        return runs, broken
-    found = (name for run in runs for name, value in run.metrics.items() if is_number(value))
-    known = sorted({"value", *found})
+    return (runs if sort == "folder" or not runs else ordered(runs, sort)), broken
+
+
+def ordered(runs: list[AnyRun], sort: str) -> list[AnyRun]:
+    """Return runs by one of their results, the best or the least first."""
+    found: set[str] = {name for run in runs for name, value in run.metrics.items() if is_number(value)}
+    known = sorted({"value"} | found)
     require(sort in known, "sort", f"must be one of folder, {', '.join(map(printable, known))}", sort)
 
-    def order(run: Run) -> tuple[bool, str, float]:
+    def order(run: AnyRun) -> tuple[bool, str, float]:
         score: str = run.metrics["metric"]
         value = run.metrics.get(sort)
         if not is_number(value) or math.isnan(value):
@@ -68,13 +103,14 @@ def found_runs(root: str | os.PathLike[str], sort: str = "folder") -> tuple[list
         higher = sort == "value" and direction_of(run) == "max"
         return False, score if sort == "value" else "", -value if higher else value
 
-    return sorted(runs, key=order), broken
+    return sorted(runs, key=order)
 
 
-def direction_of(run: Run) -> Direction:
+def direction_of(run: Run | RunText) -> str:
     """Return whether more or less of a run's score is better, as its data declare it."""
-    data = paths(run.recipe).get("data")
-    return data.direction if isinstance(data, Data) else better(run.metrics["metric"])
+    declared = run.recipe.direction if isinstance(run, RunText) else direction_in(paths(run.recipe).get("data"))
+    known: str = declared or parts.needed("kopt.tasks.directions").better(run.metrics["metric"])
+    return known
 
 
 def read_runs(folders: Iterable[str | os.PathLike[str]]) -> tuple[list[Run], list[str]]:
@@ -90,10 +126,32 @@ def read_runs(folders: Iterable[str | os.PathLike[str]]) -> tuple[list[Run], lis
         >>> read_runs(["nowhere"])
         ([], ["folder must be a run's, with a recipe.json, got 'nowhere'."])
     """
-    runs, broken = [], []
+    return read_all(folders, read_run)
+
+
+def read_texts(folders: Iterable[str | os.PathLike[str]]) -> tuple[list[RunText], list[str]]:
+    """Read run folders for showing them, as `read_runs` reads them.
+
+    Args:
+        folders: Any number of saved_models/<recipe>/<run>.
+
+    Returns:
+        The runs; and a sentence for each folder that was left out.
+
+    Example:
+        >>> read_texts(["nowhere"])
+        ([], ["folder must be a run's, with a recipe.json, got 'nowhere'."])
+    """
+    return read_all(folders, read_run_text)
+
+
+def read_all(folders: Iterable[str | os.PathLike[str]], read: Callable[..., AnyRun]) -> tuple[list[AnyRun], list[str]]:
+    """Read run folders by a reader; return a sentence for each that it refuses."""
+    runs: list[AnyRun] = []
+    broken = []
     for folder in folders:
         try:
-            runs.append(read_run(folder))
+            runs.append(read(folder))
         except ValueError as error:
             broken.append(str(error))
     return runs, broken

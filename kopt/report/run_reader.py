@@ -4,16 +4,20 @@ import csv
 import io
 import json
 import os
-from typing import TypeGuard
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple, TypeGuard
 
 from kopt.report.run import Run
+from kopt.report.run_texts import RecipeText, RunText, recipe_text, text_in
+from kopt.values import parts
 from kopt.values.checks import require
 from kopt.values.fields import Named, from_json
 from kopt.values.places import as_path, stays_in
 from kopt.values.texts import clipped
 from kopt.values.types import Json
 
-__all__ = ["read_run"]
+__all__ = ["read_run", "read_run_text"]
 
 RESULTS = ("metric", "value", "baseline", "seconds", "parameters")
 # Errors that a damaged file may raise in Python's readers, and in Keras when it builds values.
@@ -41,8 +45,50 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     Source:
         The reverse of `write_result`.
     """
+    found = read_files(folder, recipe_of)
+    return Run(found.folder, found.recipe, found.history, found.metrics)
+
+
+def read_run_text(folder: str | os.PathLike[str]) -> RunText:
+    """Read a run folder for showing it: the recipe as texts, without building it where its file has them.
+
+    Args:
+        folder: saved_models/<recipe>/<run>.
+
+    Returns:
+        The run.
+
+    Raises:
+        ValueError: As from `read_run`.
+
+    Example:
+        >>> read_run_text("nowhere")
+        Traceback (most recent call last):
+        ValueError: folder must be a run's, with a recipe.json, got 'nowhere'.
+
+    Source:
+        See `read_run`.
+    """
+    found = read_files(folder, text_of)
+    if found.recipe is None:
+        parts.load()
+        found = read_files(folder, lambda text: recipe_text(recipe_of(text)))
+    return RunText(found.folder, found.recipe, found.history, found.metrics)
+
+
+class Files(NamedTuple):
+    """What the files of a run hold."""
+
+    folder: pathlib.Path
+    recipe: Json
+    history: dict[str, list[float]]
+    metrics: dict[str, Json]
+
+
+def read_files(folder: str | os.PathLike[str], read_recipe: Callable[[str], Json]) -> Files:
+    """Read the files of a run, its recipe by a reader; refuse those that lack, are damaged or lead elsewhere."""
     place = as_path(folder)
-    readers = {"recipe.json": recipe_of, "history.csv": history_of, "metrics.json": metrics_of}
+    readers = {"recipe.json": read_recipe, "history.csv": history_of, "metrics.json": metrics_of}
     for name in readers:
         require(os.path.isfile(place / name), "folder", f"must be a run's, with a {name}", str(folder))
         require(stays_in(place / name, place), "folder", f"must hold its {name}, and no link out of it", str(folder))
@@ -53,7 +99,13 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         except DAMAGE as error:
             why = clipped(str(error) or type(error).__name__)
             raise ValueError(f"folder must be a run's, with a whole {name}, got {str(folder)!r} ({why}).") from error
-    return Run(place, found["recipe.json"], found["history.csv"], found["metrics.json"])
+    return Files(place, found["recipe.json"], found["history.csv"], found["metrics.json"])
+
+
+def text_of(text: str) -> RecipeText | None:
+    """Return the texts of a recipe that its file holds, or None."""
+    content = json.loads(text)
+    return text_in(content) if isinstance(content, dict) else None
 
 
 def recipe_of(text: str) -> Named:

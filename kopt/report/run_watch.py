@@ -14,10 +14,10 @@ import rich.live
 import rich.table
 import rich.text
 
-from kopt.report.progress_file import read_progress
-from kopt.report.run import Run
-from kopt.report.run_finder import found_runs
+from kopt.report.progress import read_progress
+from kopt.report.run_finder import found_texts
 from kopt.report.run_folder import UNFINISHED, deserted, has_checkpoint
+from kopt.report.run_texts import RunText
 from kopt.report.unfinished import is_finished
 from kopt.values.checks import require
 from kopt.values.places import as_path, stays_in
@@ -64,7 +64,7 @@ def rows_of(folder: str | os.PathLike[str]) -> list[Row]:
         ...     rows_of(root)
         []
     """
-    finished = [row_of(run) for run in found_runs(folder)[0]]
+    finished = [row_of(run) for run in found_texts(folder)[0]]
     others = [row_of_place(place) for place in places_at_work(as_path(folder))]
     known = {row.run for row in others}
     return [row for row in finished if row.run not in known] + sorted(others, key=lambda row: row.state == "running")
@@ -91,7 +91,7 @@ def row_of_place(place: pathlib.Path) -> Row:
     return Row(name, state, f"{found.epoch} of {found.epochs}", named, best, duration(found.seconds), left)
 
 
-def row_of(run: Run) -> Row:
+def row_of(run: RunText) -> Row:
     """Return the row of a run that has results."""
     results, epochs = run.metrics, str(len(run.history["loss"]))
     state = "unfinished" if "unfinished" in results else "finished"

@@ -21,9 +21,11 @@ from kopt.report.event_logs import write_logs
 from kopt.report.event_summaries import write_outcome
 from kopt.report.evidence import Evidence
 from kopt.report.model_card import model_card
+from kopt.report.not_written import NotWritten
 from kopt.report.pictures import PICTURES, evidence_figure, worst_images
 from kopt.report.plots import plot
 from kopt.report.run import Run
+from kopt.report.run_texts import shown_form
 from kopt.values.fields import Named, to_json
 from kopt.values.texts import clipped
 from kopt.values.types import Json, KerasModel
@@ -36,20 +38,6 @@ LACKING = "not_written"  # key of metrics.json: the files that could not be writ
 
 Writer = Callable[[pathlib.Path], object]
 NO_COPIES: Mapping[str, Writer] = types.MappingProxyType({})
-
-
-class NotWritten(OSError):
-    """Raised when a trained model could not be written anywhere; `model` holds the model.
-
-    Example:
-        >>> raise NotWritten("No space left on device", model=None)
-        Traceback (most recent call last):
-        kopt.report.run_writer.NotWritten: model.keras could not be written (No space left on device).
-    """
-
-    def __init__(self, why: str, *, model: KerasModel):
-        super().__init__(f"model.keras could not be written ({why}).")
-        self.model = model
 
 
 def write_start(folder: pathlib.Path, recipe: Named, checksum: str | None, resumed: Sequence[str]) -> dict[str, str]:
@@ -65,9 +53,8 @@ def write_start(folder: pathlib.Path, recipe: Named, checksum: str | None, resum
         The files that could not be written, and why.
 
     Example:
-        >>> from kopt.schedules import Constant
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     write_start(pathlib.Path(root), Constant(0.1), None, [])
+        ...     write_start(pathlib.Path(root), Named("digits"), None, [])
         ...     sorted(os.listdir(root))
         {}
         ['environment.json', 'recipe.json']
@@ -76,7 +63,8 @@ def write_start(folder: pathlib.Path, recipe: Named, checksum: str | None, resum
 
 
 def parts_of_start(recipe: Named, checksum: str | None, resumed: Sequence[str]) -> dict[str, Writer]:
-    content = {"recipe": json.loads(to_json(recipe)), "data_sha256": checksum}
+    form = json.loads(to_json(recipe))
+    content = {"recipe": form, "data_sha256": checksum, "shown": shown_form(recipe, form)}
     machine = environment() | ({"resumed": list(resumed)} if resumed else {})
     return {
         "recipe.json": lambda path: write_json(path, content),

@@ -1,5 +1,7 @@
 """The one style of pictures: colors that the color-blind can tell apart, sizes of texts, axes with a grid."""
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 import matplotlib
@@ -23,9 +25,11 @@ __all__ = [
     "SMALL",
     "TITLE",
     "VERMILION",
+    "drawable",
     "logarithmic",
     "plain",
     "ramp",
+    "spans_decades",
     "titled",
 ]
 
@@ -36,6 +40,8 @@ COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK)
 GREY, GRID, FAINT = "#6b6b6b", "#dddddd", "#f3f5f7"
 SMALL, TITLE, LARGE = 8.5, 10, 12  # points: the least size of a text, a panel's title, a figure's title
 RAMP = "cividis"  # made for all kinds of color vision
+LARGEST = 1e38  # numbers from here on are not drawn
+DECADE = 10
 BRIGHTEST = 0.85  # of the ramp: from here on it is hardly seen on white
 
 
@@ -143,3 +149,34 @@ def titled(axes: matplotlib.axes.Axes, title: str, size: float = TITLE, *, colum
             fontsize=SMALL,
         )
     axes.set_title(title, fontsize=size, loc="left", pad=6 + 1.6 * SMALL * rows)
+
+
+def spans_decades(values: Sequence[float]) -> bool:
+    """Return whether numbers above 0 differ by a factor of 10: a logarithmic axis has few ticks for less.
+
+    Args:
+        values: The numbers.
+
+    Example:
+        >>> spans_decades([0.1, 2.0]), spans_decades([0.5, 2.0])
+        (True, False)
+    """
+    numbers = [value for value in drawable(values) if math.isfinite(value)]
+    return bool(numbers and min(numbers) > 0 and max(numbers) >= DECADE * min(numbers))
+
+
+def drawable(values: Sequence[float]) -> np.ndarray:
+    """Replace numbers beyond float32 by NaN: matplotlib cannot place ticks for them.
+
+    Args:
+        values: The numbers.
+
+    Returns:
+        An array of float64.
+
+    Example:
+        >>> drawable([1.0, 1e300])
+        array([ 1., nan])
+    """
+    array = np.asarray(values, "float64")
+    return np.where(np.abs(array) < LARGEST, array, np.nan)

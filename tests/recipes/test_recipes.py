@@ -21,6 +21,7 @@ import pytest
 
 import kopt
 from kopt.__main__ import main as kopt_main
+from kopt.experiment.command_texts import USUAL
 from kopt.experiment.inference import final
 from kopt.experiment.serving import as_tensors
 from kopt.report import Run, read_run
@@ -180,7 +181,11 @@ def test_any_field_is_set_by_its_path(tmp_path) -> None:
     ("arguments", "printed"),
     [
         (["--schedule.rats", "1"], "--schedule.rate"),
-        (["--schedule.rate", "-1"], "rate must be >= 0, got -1.0."),
+        (["--lr", "0.1"], "error: option must be --schedule.rate, got '--lr'."),
+        (["--batch-size=8"], "error: option must be --training.batch_size, got '--batch-size'."),
+        (["--weight_decay", "0.1"], "error: option must be --regularizer.strength, got '--weight_decay'."),
+        (["--rule", "adamw(0.1)", "--wd", "0.1"], "error: option must be --rule.weight_decay, got '--wd'."),
+        (["--schedule.rate", "-1"], "Error parsing schedule: rate must be >= 0, got -1.0."),
         (["--schedule.rate", "fast"], "could not convert string to float: 'fast'"),
         (["--training.epochs", "0"], "epochs must be >= 1, got 0."),
         (["--training.epochs", "1"], "warmup_duration must be shorter than the run of 1, got 1.0."),
@@ -202,9 +207,44 @@ def test_help_lists_the_fields_with_their_docs(capsys) -> None:
     assert "--schedule.rate FLOAT" in printed and "The value at time 0, >= 0." in printed and "--quick" in printed
 
 
+@pytest.mark.parametrize("name", [name for name in RECIPES if "command_line" in (FOLDER / f"{name}.py").read_text()])
+def test_help_keeps_the_head_and_the_width_and_shows_no_wrapper(name: str, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "90")
+    module = load(name)
+    with pytest.raises(SystemExit) as caught:
+        module.main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    head = [line for line in (module.__doc__ or "").splitlines() if line]
+    assert caught.value.code == 0 and {line for line in head if len(line) <= 90} <= set(lines)
+    assert " ".join(" ".join(head).split()) in " ".join(" ".join(lines).split())
+    assert max(map(len, lines)) <= 90
+    assert not [line for line in lines if re.search(r"\bof\.|\.of\b", line)]
+
+
+def test_each_usual_name_stands_for_an_option(capsys) -> None:
+    module = load("vision")
+    for rule in ("adamw(0.1)", "adam"):
+        with pytest.raises(SystemExit):
+            module.main(["--help", "--rule", rule])
+    options = set(re.findall(r"--([\w.-]+)", capsys.readouterr().out))
+    targets = {path for paths in USUAL.values() for path in paths}
+    assert {path.replace("_", "-") for path in targets} <= options
+
+
+@pytest.mark.parametrize("option", ["schedule.rate", "schedule.start", "augment.height", "augment.second.turn"])
+def test_no_error_shows_a_wrapper(option: str, capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        load("vision").main([f"--{option}", "-1"])
+    printed = capsys.readouterr().err
+    assert caught.value.code == 2 and "Error parsing" in printed
+    assert not re.search(r"\bof\.|\.of\b", printed), printed
+    assert len(set(map(len, printed.splitlines()))) == 1  # the frame is whole
+
+
 def test_the_command_in_a_process_of_its_own(python, tmp_path, capsys) -> None:
     started = time.monotonic()
-    done = python("recipes/vision.py", "--quick", "--folder", str(tmp_path))
+    done = python("recipes/vision.py", "--quick", "--folder", str(tmp_path), TF_CPP_MIN_LOG_LEVEL=None)
+    assert "InitializeLog" not in done.stderr and "oneDNN" not in done.stderr  # TensorFlow's log is hidden
     assert "test accuracy:" in done.stdout and time.monotonic() - started < 60
     kopt_main(["show", str(next((tmp_path / "vision").iterdir()))])
     shown = capsys.readouterr().out

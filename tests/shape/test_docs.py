@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import kopt
+from kopt.__main__ import COMMANDS
 from kopt.tasks.task import better
 from kopt.values.moved import moved_modules
 
@@ -317,11 +318,10 @@ COMMAND = re.compile(r"^python (?:-m kopt (?P<sub>\w+)|(?P<script>[\w/]+\.py))",
 def missing_commands(text: str) -> Iterator[str]:
     """Yield what the shell's lines of a page name and is not there: commands of kopt, scripts, extras."""
     files = {block["file"] for block in blocks(text)}
-    commands = set(re.findall(r"^def (\w+)", (ROOT / "kopt" / "__main__.py").read_text(), re.M))
     extras = (ROOT / "setup.cfg").read_text()
     for lines in re.findall(r"^```bash\n(.*?)^```", text, re.S | re.M):
         for found in COMMAND.finditer(lines):
-            if found["sub"] and found["sub"] not in commands | {"cache", "launch"}:
+            if found["sub"] and found["sub"] not in COMMANDS:
                 yield found["sub"]
         for path in re.findall(r"(?<![\w/-])[\w/]+\.py\b", lines):
             if path not in files and not (ROOT / path).is_file():

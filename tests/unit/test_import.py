@@ -5,10 +5,12 @@ import json
 
 def test_import_is_light_and_refuses_another_backend(python) -> None:
     code = """
-import json, sys
+import json, os, sys
 import keras, tensorflow
-before = set(sys.modules)
+before, environment = set(sys.modules), dict(os.environ)
 import kopt
+assert os.environ == environment
+assert keras.saving.get_registered_object("kopt.schedules>Cosine") is kopt.schedules.Cosine
 late = [name for name in ("optuna", "keras_tuner", "sklearn", "matplotlib.figure") if name in set(sys.modules) - before]
 missing = [name for name in kopt.__all__ if not hasattr(kopt, name)]
 print(json.dumps([late, missing]))

@@ -226,7 +226,9 @@ def test_bad_numbers_are_refused(given, message: str) -> None:
 @pytest.mark.parametrize("before", [(), ("--",)])
 def test_what_comes_after_the_script_is_the_scripts(before, monkeypatch) -> None:
     given = []
-    monkeypatch.setattr("kopt.__main__.launch", lambda command, **how: given.append((command, how["workers"])) or 0)
+    monkeypatch.setattr(
+        "kopt.distribute.launch.launch", lambda command, **how: given.append((command, how["workers"])) or 0
+    )
     with pytest.raises(SystemExit) as ended:
         main(["launch", "--workers", "1", *before, "script.py", "--workers", "7", "--", "--resume", "auto"])
     assert ended.value.code == 0

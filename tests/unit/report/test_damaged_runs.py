@@ -120,7 +120,7 @@ def all_commands(folder: pathlib.Path, capsys) -> tuple[str, str]:
 
 @pytest.mark.parametrize(("name", "content"), CASES, ids=[f"{name} {content[:20]!r}" for name, content in CASES])
 def test_a_damaged_run_is_left_out_and_named(name: str, content: str, folder, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("kopt.__main__.compare_figure", lambda runs: Picture())
+    monkeypatch.setattr("kopt.report.compare.compare_figure", lambda runs: Picture())
     (folder / "whole" / "three" / name).write_text(content)
     out, err = all_commands(folder, capsys)
     assert out.count("whole/one") == out.count("whole/two") == 3 and "whole/three" not in out
@@ -172,7 +172,7 @@ def test_no_file_breaks_a_command(folder, capsys, change) -> None:
     shutil.copytree(folder / "whole" / "two", folder / "whole" / "three")
     (folder / "whole" / "three" / name).write_text(content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kopt.__main__.compare_figure", lambda runs: Picture())
+        patch.setattr("kopt.report.compare.compare_figure", lambda runs: Picture())
         patch.setattr("kopt.plot", lambda run: Picture())
         out, _ = all_commands(folder, capsys)
     assert out.count("whole/one") == 3
