@@ -1,19 +1,24 @@
 """Configurations a second: a population as one program, beside searches that train one model after the other.
 
-Command   python recipes/benchmarks/population_speed.py --members 8 32 128 --trials 8
-Data      digits, in scikit-learn; a network of 64 units, 10 epochs in batches of 32, with validation
-Target    15 times KerasTuner's configurations a second at 32 members, 40 times at 128
-Time      3 minutes on 2 cores
+Command   python recipes/benchmarks/population_speed.py --model mlp --members 1 8 32 128 --trials 8
+          python recipes/benchmarks/population_speed.py --model normalized --members 8 32
+Data      digits, in scikit-learn: a network of 64 units, the same with BatchNorm and dropout, a ConvNet; 10 epochs in
+          batches of 32. Electricity, reviews and film ratings, with their recipes' models made smaller; 4 epochs
+Target    15 times KerasTuner's configurations a second at 32 members, 40 times at 128, 5 times kopt's in sequence;
+          never slower than in sequence
+Time      3 minutes a model on 2 cores
 
-Each contender is a process of its own, whose time counts from the first line after the imports to the end: data,
-building, tracing, compiling, training and validation. Learning rates are drawn on a log scale from 1e-4 to 0.1. A
-search in sequence trains `--trials` configurations, for each takes as long as the one before. CPU seconds are those of
-all threads: they say the same on a busy machine.
+Each contender is a process of its own, whose time counts from the end of the imports: data, building, tracing,
+compiling, training and validation. Nothing that was compiled before is on the disk (KOPT_CACHE=off). Learning rates are
+drawn on a log scale from 1e-4 to 0.1. A search in sequence trains `--trials` configurations, for each takes as long as
+the one before; two processes share one search. CPU seconds, and their ratios in parentheses, are those of all threads:
+they say the same on a busy machine. A line ends with what the population logs: whether all members are in each step, or
+one after the other and why. Ray Tune runs where it is installed (`python -m pip install "ray[tune]"`).
 
-Measured beside other work, 4 trials in sequence: KerasTuner 3.11 s (1.75 CPU s) a configuration, kopt in sequence 2.11
-(1.36), a population of 32 0.167 (0.084): 18.6 times KerasTuner's by the clock and 20.7 by the CPU; one of 128 0.045
-(0.034): 69 and 52 times. Not measured: 1 and 8 members, dropout, the CNN (whose members take turns) and other models,
-two processes, Ray Tune.
+Measured on 2026-11-27 beside other work, digits with the network of 64 units, 4 trials in sequence: KerasTuner 3.11 s
+(1.75 CPU s) a configuration, kopt in sequence 2.11 (1.36), a population of 32 0.167 (0.084): 18.6 times KerasTuner's by
+the clock and 20.7 by the CPU; one of 128 0.045 (0.034): 69 and 52 times. Not measured: 1 and 8 members, BatchNorm and
+dropout, the other models, two processes, Ray Tune.
 """
 
 import contextlib

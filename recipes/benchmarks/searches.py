@@ -36,7 +36,7 @@ class Work:
 
     Args:
         changes: The fields in which the recipe differs from that of the script, so that a trial takes seconds.
-        members: How many trials or members a population trains at once, chosen by their time alone.
+        members: How many trials or members a population trains at once.
     """
 
     changes: dict[str, Any]

@@ -20,7 +20,7 @@ from kopt.tuning.population.pbt import PBT, Exploit, Record, at_share
 from kopt.tuning.population.population import Population
 from kopt.tuning.population.structure import Group, live_paths, objection
 from kopt.tuning.space.space import Range
-from kopt.values.checks import require
+from kopt.values.checks import is_whole, require
 from kopt.values.field_paths import replace
 from kopt.values.types import KerasCallback
 
@@ -144,7 +144,7 @@ def require_evolvable(recipe: Recipe, ranges: Mapping[str, Range], members: int)
         require(isinstance(allowed, Range), path, "must have a Range", allowed)
         for end in allowed.ends():
             replace(recipe, {path: end})  # which refuses what the field does not take
-    require(members >= 2, "members", "must be >= 2", members)
+    require(is_whole(members) and members >= 2, "members", "must be a whole number >= 2", members)
     require(recipe.training.patience is None, "patience", "must be None for a population", recipe.training.patience)
     why = objection(recipe)
     require(not why, "recipe", "must be one that a population takes", why)

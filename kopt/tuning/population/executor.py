@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
@@ -129,31 +129,28 @@ class PopulationExecutor(Executor[ResidentChunk]):
     ) -> tuple[MemberState, Logs]:
         """Call the program of a phase, for all members or for one after the other."""
         is_mapped = self.maps(arrays)
-        members = int(state.updates.shape[0]) if is_mapped else 0
+        rows = int(state.updates.shape[0])
+        members = rows if is_mapped else 0
         key = ProgramKey(phase, arrays.batch_key, arrays.examples, arrays.batch_size, xla, shared, members)
         made, started = self.programs.made, time.perf_counter()
         new = key not in made
+        given = lambda place: self.arguments(place, state, orders, shared, arrays)
+        places = [None] if is_mapped else list(range(rows))
         if new:
-            made[key] = MemberProgram(self.programs.step, arrays, phase, is_mapped, shared).compiled(xla)
+            program = MemberProgram(self.programs.step, arrays, phase, is_mapped, shared)
+            made[key] = program.compiled(xla, given(places[0]))
         with kept():
-            if is_mapped:
-                found = made[key](state, self.numbers, orders, *arrays.leaves)
-            else:
-                found = self.in_turn(made[key], state, orders, shared, arrays.leaves)
+            found = [made[key](*given(place)) for place in places]
         if new:
             self.programs.compiling[phase] = time.perf_counter() - started
-        return found
+        return found[0] if is_mapped else tf.nest.map_structure(lambda *ones: tf.stack(ones), *found)
 
-    def in_turn(
-        self, program: Callable[..., Nest], state: MemberState, orders: Tensor, shared: bool, leaves: Sequence[Tensor]
-    ) -> tuple[MemberState, Logs]:
-        """Call a program for one member after the other."""
-        row = lambda nest, place: tf.nest.map_structure(lambda leaf: leaf[place], nest)
-        found = [
-            program(row(state, place), row(self.numbers, place), orders if shared else orders[place], *leaves)
-            for place in range(int(state.updates.shape[0]))
-        ]
-        return tf.nest.map_structure(lambda *ones: tf.stack(ones), *found)
+    def arguments(
+        self, place: int | None, state: MemberState, orders: Tensor, shared: bool, arrays: Arrays
+    ) -> list[Nest]:
+        """Return the arguments of a program: those of the member in a row, or of all members when None."""
+        row = lambda nest: nest if place is None else tf.nest.map_structure(lambda leaf: leaf[place], nest)
+        return [row(state), row(self.numbers), orders if shared else row(orders), *arrays.leaves]
 
 
 def as_numpy(logs: Logs) -> dict[str, ArrayLike]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from kopt import keras_internals as internals
+from kopt.training.execute.compile_cache import named
 from kopt.training.feed.chunks import Arrays
 from kopt.tuning.population.mapping import mapped
 from kopt.tuning.population.member import Logs, MemberState, MemberStep, Numbers
@@ -84,14 +85,15 @@ class MemberProgram:
         self.rest = 0 if arrays.even else arrays.examples % arrays.fixed_size
         self.missing = tf.nest.map_structure(lambda leaf: leaf is None, arrays.data)
 
-    def compiled(self, xla: bool) -> Callable[..., Nest]:
-        """Return the program, compiled at its first call."""
+    def compiled(self, xla: bool, given: Sequence[Nest]) -> Callable[..., Nest]:
+        """Return the program for such arguments as are given, compiled at its first call, which is within `kept`."""
 
         def run(state: MemberState, numbers: Numbers, orders: Tensor, *leaves: Tensor) -> tuple[MemberState, Logs]:
             with internals.fast_random() if xla else contextlib.nullcontext():
                 return self.run(state, numbers, orders, leaves)
 
-        return tf.function(run, jit_compile=xla or None, autograph=False)
+        function = tf.function(run, jit_compile=xla or None, autograph=False)
+        return named(function.get_concrete_function(*given)) if xla else function
 
     def run(
         self, state: MemberState, numbers: Numbers, orders: Tensor, leaves: Sequence[Tensor]

@@ -23,7 +23,7 @@ from kopt.tuning.population.memory import parts_of
 from kopt.tuning.population.population import Population
 from kopt.tuning.population.structure import Group, groups_of, numbers_of, objection
 from kopt.tuning.population.unfit import Unfit, becoming_unfit
-from kopt.values.checks import is_among, require
+from kopt.values.checks import is_among, is_whole, require
 from kopt.values.types import KerasModel
 
 __all__ = ["train"]
@@ -78,7 +78,8 @@ def train(
     require(isinstance(recipes, Sequence), "recipes", "must be a sequence of recipes", type(recipes).__name__)
     require(len(recipes) >= 1, "recipes", "must be one or more", len(recipes))
     require(is_among(vectorize, None, True, False), "vectorize", "must be None, True or False", vectorize)
-    require(members is None or members >= 1, "members", "must be >= 1 or None", members)
+    known = members is None or (is_whole(members) and members >= 1)
+    require(known, "members", "must be a whole number >= 1 or None", members)
     require(is_among(jit, "auto", True, False), "jit", "must be 'auto', True or False", jit)
     groups = groups_of(recipes)
     require_same_data(recipes)

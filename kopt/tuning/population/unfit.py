@@ -12,24 +12,24 @@ FAULTS = (*PROGRAM, tf.errors.OpError)  # what a model that is built, traced or 
 
 
 class Unfit(Exception):
-    """Raised when trials cannot be trained together; each is then trained alone, and raises what is its own fault.
+    """Raised when recipes or trials cannot be trained together; each is then trained alone, and raises its own fault.
 
     Example:
         >>> raise Unfit("a model that is too large")
         Traceback (most recent call last):
-        kopt.tuning.population.trials.Unfit: a model that is too large
+        kopt.tuning.population.unfit.Unfit: a model that is too large
     """
 
 
 @contextlib.contextmanager
 def becoming_unfit() -> Iterator[None]:
-    """Raise `Unfit` for whatever is raised in a block that belongs to no trial of its own.
+    """Raise `Unfit` for whatever is raised in a block that belongs to no member of its own.
 
     Example:
         >>> with becoming_unfit():
         ...     raise ValueError("x must fit on the device")
         Traceback (most recent call last):
-        kopt.tuning.population.trials.Unfit: a ValueError together: x must fit on the device
+        kopt.tuning.population.unfit.Unfit: a ValueError together: x must fit on the device
     """
     try:
         yield

@@ -8,8 +8,11 @@ from kopt import augment, data, models, regularizers, rules, schedules
 from kopt.callbacks import EMA, LAWA, SWA
 from kopt.experiment.recipe import Recipe, Training
 from kopt.experiment.serving import prepared
+from kopt.keras_internals import name_of
 from kopt.training import clips
+from kopt.training.execute.compile_cache import named
 from kopt.tuning import population
+from kopt.tuning.population import programs
 from kopt.tuning.population.population import Population, filled, halved
 from kopt.tuning.population.structure import groups_of
 from kopt.tuning.population.training import alone, with_model
@@ -63,12 +66,21 @@ def test_an_average_over_epochs_in_turn_and_mapped() -> None:
         np.testing.assert_allclose(found.history["val_loss"], run.history["val_loss"], rtol=1e-5)
 
 
-def test_xla_gives_the_same_without_random_numbers() -> None:
+def test_xla_gives_the_same_without_random_numbers_by_programs_of_the_same_names(monkeypatch) -> None:
     one = replace(PLAIN, {"model.dropout": 0.0})
     recipes = [one, replace(one, {"seed": 1, "schedule.rate": 0.003})]
-    plain, compiled = (population.train(recipes, jit=jit, vectorize=True) for jit in (False, True))
-    for one_run, other in zip(plain, compiled):
+    names: list[str] = []
+    monkeypatch.setattr(programs, "named", lambda function: recorded(names, named(function)))
+    plain, compiled, again = (population.train(recipes, jit=jit, vectorize=True) for jit in (False, True, True))
+    for one_run, other, same in zip(plain, compiled, again):
         np.testing.assert_allclose(one_run.values[0], other.values[0], atol=1e-5)
+        np.testing.assert_array_equal(other.values[0], same.values[0])
+    assert len(names) == 6 and names[:3] == names[3:]  # by their content, by which they are kept on disk
+
+
+def recorded(names: list[str], function):
+    names.append(name_of(function))
+    return function
 
 
 def test_a_member_that_is_not_finite_leaves_the_others_alone() -> None:
@@ -162,7 +174,8 @@ def test_groups_share_a_program_and_memory_splits_them() -> None:
         (["no"], {}, "recipes must be kopt recipes, got 'no'"),
         ([PLAIN, replace(PLAIN, {"data": data.Digits(examples=90)})], {}, "recipes must have the same data, "),
         ([PLAIN], {"vectorize": "yes"}, "vectorize must be None, True or False, got 'yes'"),
-        ([PLAIN], {"members": 0}, "members must be >= 1 or None, got 0"),
+        ([PLAIN], {"members": 0}, "members must be a whole number >= 1 or None, got 0"),
+        ([PLAIN], {"members": 1.5}, "members must be a whole number >= 1 or None, got 1.5"),
         ([PLAIN], {"jit": "yes"}, "jit must be 'auto', True or False, got 'yes'"),
         (PLAIN, {}, "recipes must be a sequence of recipes, got 'Recipe'"),
     ],
