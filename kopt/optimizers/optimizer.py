@@ -139,8 +139,7 @@ class Optimizer(ListOptimizer):
 
     def slots(self, position: int) -> dict[str, int]:
         """Return the places of a tensor's state variables among all, by name."""
-        found = enumerate(zip(self.state_places, self.state_paths))
-        return {str(path[-1]): at for at, (place, path) in found if place == position}
+        return {str(path[-1]): at for at, path in enumerate(self.state_paths) if self.state_places[at] == position}
 
     def compute(
         self,

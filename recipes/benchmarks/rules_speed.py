@@ -33,13 +33,13 @@ PyTorch foreach 17,384, fused 2,548, in a loop 4,775. Decayed over Keras' Adam c
 
 What each try gave on 10 large in a call, times Keras' Adam, in CPU time where others worked on the machine. An update
 takes as long as the operations that go over all numbers: 12 of Adam (0.91), 14 of AdamW (1.10), 16 of NAdamW (1.23).
-AdamW's decay folded into a new parameter, parameter * (1 - rate * decay) + update, in place of a second term of the
-update: 1.10 as before, for the sum is another tensor. The rate folded into ResourceApplyGradientDescent: 0.90 of Adam.
-Both: 0.92 of AdamW. ResourceApplyProximalGradientDescent, which decays too: 0.98. ResourceApplyAdam, which goes over
-the numbers once and has Nesterov's form: 0.39 of Adam, 0.57 of AdamW, 0.58 of NAdamW; it is what large tensors have now
-(kopt/optimizers/fused.py). Not met: the other rules with a second moment on large tensors in a call, for every
-operation writes a new tensor; LAMB, which looks at norms, in a loop. PyTorch's fused Adam is ahead of all but XLA on
-small tensors.
+In a program of the bare formula: AdamW's decay folded into a new parameter, parameter * (1 - rate * decay) + update, in
+place of a second term of the update: 1.10 as before, for the sum is another tensor. The rate folded into
+ResourceApplyGradientDescent: 0.90 of Adam. Both: 0.92 of AdamW. ResourceApplyProximalGradientDescent, which decays too:
+0.98. In Optimizer: ResourceApplyAdam, which goes over the numbers once and has Nesterov's form: 0.39 of Adam, 0.57 of
+AdamW, 0.58 of NAdamW; it is what large tensors have now (kopt/optimizers/fused.py). Not met: the other rules with a
+second moment on large tensors in a call, for every operation writes a new tensor; LAMB, which looks at norms, in a
+loop. PyTorch's fused Adam is ahead of all but XLA on small tensors.
 """
 
 import gc
