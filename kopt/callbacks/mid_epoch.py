@@ -23,6 +23,15 @@ class MidEpochEvaluation:
 
     Args:
         spec: The data.
+
+    Example:
+        >>> import numpy as np
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+        >>> model.compile("sgd", "mse")
+        >>> evaluation = MidEpochEvaluation(DataSpec(np.eye(2), np.ones((2, 1)), name="data", phase="test"))
+        >>> evaluation.begin(model, [], times=1, in_loop=False)
+        >>> evaluation.run()
+        {'loss': 1.0}
     """
 
     def __init__(self, spec: DataSpec):

@@ -181,7 +181,7 @@ FORMATS = {
         (*LOOKUPS, keras.layers.StringLookup),
         write_onnx,
         open_onnx,
-        "dynamic range: weights of MatMul, Conv, LSTM and Gather are in 8 bits, activations become so in each call",
+        "dynamic range: weights of Conv, Gather and MatMul have 8 bits, activations get theirs in each call",
     ),
     "saved_model": Format("", (), (), write_saved_model, open_saved_model),
 }

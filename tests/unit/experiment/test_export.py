@@ -5,6 +5,7 @@ import pathlib
 
 import keras
 import numpy as np
+import onnxruntime.quantization
 import pytest
 import tensorflow as tf
 
@@ -95,6 +96,23 @@ def test_a_model_without_a_weight_for_int8_is_refused_and_nothing_is_written(tmp
     with pytest.raises(ValueError, match=r"^quantize must be left out for a model without a weight .*, got .*'Mul'"):
         FORMATS["onnx"].write(twice, tmp_path / "a.onnx", "int8")
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]  # in a folder aside, see `export`
+
+
+def test_what_onnxruntime_cannot_quantize_is_refused_in_a_sentence(table, tmp_path, monkeypatch) -> None:
+    def fail(*_, **__):
+        raise RuntimeError("Invalid model with unknown tensors.")
+
+    monkeypatch.setattr(onnxruntime.quantization, "quantize_dynamic", fail)
+    with pytest.raises(ValueError, match="^quantize must be left out for this model, onnxruntime says: Invalid model"):
+        export(table, "onnx", quantize="int8", output=tmp_path / "a.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_loops_which_onnxruntime_would_break_are_refused(tmp_path) -> None:
+    network = models.CharGRU(8, width=16, layers=1).build()
+    network(np.zeros((1, 8), "int32"))
+    with pytest.raises(ValueError, match=r"^quantize must be left out for a recurrent network .*, got \['Loop'\]"):
+        FORMATS["onnx"].write(network, tmp_path / "a.onnx", "int8")
 
 
 def test_other_outputs_are_refused_and_leave_nothing(table, tmp_path, monkeypatch, capsys) -> None:
