@@ -1,4 +1,4 @@
-"""Writes the pictures of docs/tutorials/textbook.md and textbook_bugs.md: each is the `figure` of the block of code before it.
+"""Writes the pictures of the textbook's pages in docs/tutorials: each is the `figure` of the block of code before it.
 
 Command   python docs/textbook.py
 """
@@ -18,7 +18,9 @@ COLORS = 64
 
 def parts(text: str) -> list[tuple[str, str]]:
     """Return ("code", a block) and ("picture", a file's name), in the page's order."""
-    return [("code", found["code"]) if found["code"] else ("picture", found["picture"]) for found in PART.finditer(text)]
+    return [
+        ("code", found["code"]) if found["code"] else ("picture", found["picture"]) for found in PART.finditer(text)
+    ]
 
 
 def main() -> None:

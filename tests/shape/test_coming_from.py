@@ -1,8 +1,8 @@
 """The pages docs/from_*.md have each public name of the library that they are about, and name what is.
 
-coming_from.json has the names, by module, and the version that they were read from: the imports of a package's __init__,
-or its __all__; of Lightning's Trainer the arguments, of fastai's Learner the methods, patched ones too. KerasTuner is
-installed wherever kopt is, so that its names are read from itself.
+coming_from.json has the names, by module, and the version that they were read from: the imports of a package's
+__init__, or its __all__; of Lightning's Trainer the arguments, of fastai's Learner the methods, patched ones too.
+KerasTuner is installed wherever kopt is, so that its names are read from itself.
 """
 
 import ast
