@@ -2,7 +2,7 @@
 
 Command   python .ci/refresh_constraints.py           writes constraints.txt, and prints what changed
           python .ci/refresh_constraints.py --check   prints what would change, and writes nothing
-Time      1 to 5 minutes; pip resolves in a fresh environment of the oldest Python that is here, and installs nothing
+Time      1 to 10 minutes; pip resolves in a fresh environment of the oldest Python that is here, and installs nothing
           there. Afterwards .ci/run must pass with the versions that it wrote.
 """
 
@@ -24,7 +24,7 @@ from packaging.version import Version
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
-EXTRAS = ("dev", "peers")  # dev has the others
+WHOLE = f"{ROOT}[dev,peers]"  # dev has the other extras
 OURS = "kopt-keras"
 TOOLS = ("pip", "setuptools", "wheel")  # an environment's own, which `pip freeze` leaves out too
 NEWEST_MINOR = 30  # of Python 3, where the search for an interpreter ends
@@ -85,15 +85,14 @@ def interpreter(oldest: str) -> str:
     return next((path for path in here if path), sys.executable)
 
 
-def resolve(python: pathlib.Path, older: Mapping[str, str]) -> list[Found]:
+def resolve(python: pathlib.Path, older: Mapping[str, str], *what: str) -> list[Found]:
     """Return what pip would install with the newest versions, but for those that must be older than the given ones."""
     with tempfile.TemporaryDirectory() as place:
         limits, report = pathlib.Path(place) / "limits.txt", pathlib.Path(place) / "report.json"
         limits.write_text("".join(f"{name}<{version}\n" for name, version in older.items()))
         command = [python, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--constraint", limits]
-        what = f"{ROOT}[{','.join(EXTRAS)}]"
         environment = {name: value for name, value in os.environ.items() if name != "PIP_CONSTRAINT"}
-        subprocess.run([*command, "--report", report, what], check=True, env=environment)
+        subprocess.run([*command, "--report", report, *what], check=True, env=environment)
         return found_in(json.loads(report.read_text()))
 
 
@@ -102,10 +101,12 @@ def newest(oldest: str) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as place:
         subprocess.run([interpreter(oldest), "-m", "venv", place], check=True)
         python, older = pathlib.Path(place) / "bin" / "python", dict[str, str]()
-        while wrong := too_new(found := resolve(python, older), f"{oldest}.0"):
+        while wrong := too_new(found := resolve(python, older, WHOLE), f"{oldest}.0"):
             for one in wrong:
-                print(f"{one.name} {one.version} takes Python {one.takes} only: an older one is looked for", flush=True)
-                older[one.name] = one.version
+                while too_new([one], f"{oldest}.0"):  # alone, for to resolve everything takes long
+                    print(f"{one.name} {one.version} takes Python {one.takes}: an older one is looked for", flush=True)
+                    older[one.name] = one.version
+                    (one,) = resolve(python, older, "--no-deps", one.name)
         return {one.name: one.version for one in found}
 
 

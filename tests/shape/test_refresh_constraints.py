@@ -42,16 +42,20 @@ def test_what_pip_found_is_read_without_what_is_not_pinned() -> None:
 
 def test_a_version_that_needs_a_newer_python_is_found_and_an_older_one_taken(monkeypatch) -> None:
     asked = []
+    older_ones = {"12.4": ("12.3.1", ">=3.11.1"), "12.3.1": ("12.3", ">=3.11")}
 
-    def resolve(python: pathlib.Path, older: dict[str, str]) -> list:
-        asked.append(dict(older))
-        names = refresh.found_in(REPORT)
-        return [refresh.Found(one.name, "12.3", ">=3.11") if one.name in older else one for one in names]
+    def resolve(python: pathlib.Path, older: dict[str, str], *what: str) -> list:
+        asked.append((*what, older.get("pymdown-extensions")))
+        found = refresh.found_in(REPORT)
+        limited = [refresh.Found(one.name, *older_ones[older[one.name]]) if one.name in older else one for one in found]
+        return [one for one in limited if what == (refresh.WHOLE,) or one.name == what[-1]]
 
     monkeypatch.setattr(refresh, "resolve", resolve)
     monkeypatch.setattr(refresh.subprocess, "run", lambda *args, **named: None)
     versions = refresh.newest("3.11")
-    assert asked == [{}, {"pymdown-extensions": "12.4"}] and versions["pymdown-extensions"] == "12.3"
+    alone = ("--no-deps", "pymdown-extensions")
+    assert asked == [(refresh.WHOLE, None), (*alone, "12.4"), (*alone, "12.3.1"), (refresh.WHOLE, "12.3.1")]
+    assert versions["pymdown-extensions"] == "12.3" and versions["torch"] == "2.13.0"
     assert [one.name for one in refresh.too_new(refresh.found_in(REPORT), "3.11.0")] == ["pymdown-extensions"]
     assert refresh.too_new(refresh.found_in(REPORT), "3.11.4") == []
 
