@@ -3,6 +3,7 @@
 import ast
 import configparser
 import importlib.metadata
+import importlib.util
 import pathlib
 import re
 import sys
@@ -107,3 +108,18 @@ def test_the_error_advises_by_where_kopt_lies(extra: str, monkeypatch, tmp_path)
     assert install_command(extra, tmp_path / "kopt") == installed
     (tmp_path / "setup.cfg").write_text("[metadata]\nname = app\n[options]\npackages = kopt\n")
     assert install_command(extra, tmp_path / "kopt") == installed
+
+
+def test_the_page_of_sizes_has_every_extra_and_what_it_brings() -> None:
+    spec = importlib.util.spec_from_file_location("sizes", PACKAGE.parent / "docs" / "sizes.py")
+    assert spec and spec.loader
+    sizes = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sizes)
+    page = sizes.PAGE.read_text()
+    measured = sizes.rows(page)
+    assert sizes.NONE in measured and set(measured) <= {sizes.NONE, *EXTRAS}
+    assert f"\n{sizes.table(measured)}\n{sizes.END}" in page, "python docs/sizes.py --table writes it anew"
+    assert sizes.rows(sizes.table(measured)) == measured
+    said = set(re.findall(r"`(\w+)`", page[page.index("what for") : page.index("## Sizes")]))
+    assert said == set(EXTRAS)
+    assert sizes.named("kopt-keras[docs]") == "[docs]" and sizes.named("psycopg[binary]>=3.2") == "psycopg"

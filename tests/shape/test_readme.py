@@ -119,7 +119,9 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True).stdout == written[0]
 
 
-def run_ci(folder: pathlib.Path, reader: int = 0, first: int = 0, other: int = 0) -> subprocess.CompletedProcess[str]:
+def run_ci(
+    folder: pathlib.Path, reader: int = 0, first: int = 0, release: int = 0, other: int = 0
+) -> subprocess.CompletedProcess[str]:
     """Run the whole script, with a python3 and a python3.13 that only make a `python` which ends as it is told.
 
     What each `python` is called with is written into the file `calls`.
@@ -127,11 +129,11 @@ def run_ci(folder: pathlib.Path, reader: int = 0, first: int = 0, other: int = 0
     tools = folder / "tools"
     tools.mkdir()
     for name, code in (("python3", first), ("python3.13", other)):
-        cases = f'case "$*" in *.ci/readme.py*) exit {reader};; *pytest*) exit {code};; esac'
-        made = f'#!/bin/sh\\necho "$*" >> {folder}/calls\\n{cases}\\n'
-        (tools / name).write_text(
-            f'#!/bin/sh\nmkdir -p "$3/bin"\nprintf \'{made}\' > "$3/bin/python"; chmod +x "$3/bin/python"\n'
-        )
+        ends = {"*.ci/readme.py*": reader, "*pytest*": code, "*--strict*": release}
+        cases = "".join(f"{called}) exit {status};; " for called, status in ends.items())
+        made = f'#!/bin/sh\\necho "$*" >> {folder}/calls\\ncase "$*" in {cases}esac\\n'
+        make = f'for tool in python kopt; do printf \'{made}\' > "$3/bin/$tool"; chmod +x "$3/bin/$tool"; done'
+        (tools / name).write_text(f'#!/bin/sh\nmkdir -p "$3/bin"\n{make}\n')
     (tools / "initdb").write_text("#!/bin/sh\n")
     (tools / "chromium").write_text("#!/bin/sh\n")
     for tool in tools.iterdir():
@@ -142,12 +144,15 @@ def run_ci(folder: pathlib.Path, reader: int = 0, first: int = 0, other: int = 0
 
 
 @pytest.mark.parametrize(
-    ("reader", "first", "other", "status"), [(0, 0, 0, 0), (5, 0, 0, 5), (0, 3, 0, 3), (0, 0, 4, 4)]
+    ("reader", "first", "release", "other", "status"),
+    [(0, 0, 0, 0, 0), (5, 0, 0, 0, 5), (0, 3, 0, 0, 3), (0, 0, 6, 0, 6), (0, 0, 0, 4, 4)],
 )
-def test_ci_ends_with_the_status_of_what_failed(reader: int, first: int, other: int, status: int, tmp_path) -> None:
-    done = run_ci(tmp_path, reader, first, other)
+def test_ci_ends_with_the_status_of_what_failed(
+    reader: int, first: int, release: int, other: int, status: int, tmp_path
+) -> None:
+    done = run_ci(tmp_path, reader, first, release, other)
     assert done.returncode == status, done.stderr
-    assert ("the contracts on" in done.stdout) == (reader == first == 0)
+    assert ("the contracts on" in done.stdout) == (reader == first == release == 0)
 
 
 def test_ci_follows_the_readme_after_its_first_command(tmp_path) -> None:
