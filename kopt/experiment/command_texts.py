@@ -107,7 +107,9 @@ def of_user(text: str) -> str:
 
 
 def line_of_user(line: str) -> str:
-    """Return a line with the paths that users write, as long as it was where a frame ends it."""
+    """Return a line with the paths that users write, as long as it was, for a frame may end it."""
     plain = INSIDE.sub(lambda found: ".".join(part for part in found[0].split(".") if part != "of") or "options", line)
-    body, frame, end = plain.rpartition("│")
-    return plain if not frame else f"{body}{' ' * (len(line) - len(plain))}{frame}{end}"
+    text, end = (plain[:-1], "\n") if plain.endswith("\n") else (plain, "")
+    lost = " " * (len(line) - len(plain))
+    body, frame, _ = text.rpartition("│")
+    return f"{body}{lost}{frame}{end}" if frame else f"{text}{lost}{end}"

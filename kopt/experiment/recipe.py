@@ -224,12 +224,14 @@ def command_line(
 
 def parsed(kind: type[Given], default: Given, args: Sequence[str]) -> Given:
     """Parse the arguments; errors have the paths that users write."""
-    options, errors = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff), io.StringIO()
-    try:
-        with contextlib.redirect_stderr(errors):
-            return tyro.cli(kind, default=default, args=args, description="", config=options)
-    finally:
-        print(of_user(errors.getvalue()), end="", file=sys.stderr)
+    options = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
+    errors = io.BytesIO()
+    with io.TextIOWrapper(errors, sys.stderr.encoding, "backslashreplace", write_through=True) as text:
+        try:
+            with contextlib.redirect_stderr(text):
+                return tyro.cli(kind, default=default, args=args, description="", config=options)
+        finally:
+            print(of_user(errors.getvalue().decode(text.encoding)), end="", file=sys.stderr)
 
 
 def with_parts(command: Given, args: Sequence[str]) -> tuple[Given, Sequence[str]]:
