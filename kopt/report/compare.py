@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import matplotlib.axes
-import matplotlib.figure
 
+from kopt.report.figure import Figure
 from kopt.report.plots import drawable, spans_decades
 from kopt.report.run import Run
 from kopt.report.style import COLORS, logarithmic, plain, titled
@@ -63,7 +63,7 @@ def written(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def compare_figure(runs: Sequence[Run]) -> matplotlib.figure.Figure:
+def compare_figure(runs: Sequence[Run]) -> Figure:
     """Draw the curves of several runs into one picture: loss, score and learning rate, a color a run.
 
     Args:
@@ -85,7 +85,7 @@ def compare_figure(runs: Sequence[Run]) -> matplotlib.figure.Figure:
     """
     require(len(runs) >= 2, "runs", "must be two or more", len(runs))
     panels = list(dict.fromkeys(["loss", *(run.metrics["metric"] for run in runs), "learning_rate"]))
-    figure = matplotlib.figure.Figure(figsize=(8, 2.6 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(8, 2.6 * len(panels)))
     rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, panel in zip(map(plain, rows), panels):
         for number, run in enumerate(runs):

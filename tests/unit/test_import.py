@@ -9,7 +9,8 @@ import json, sys
 import keras, tensorflow
 before = set(sys.modules)
 import kopt
-late = [name for name in ("optuna", "keras_tuner", "sklearn", "matplotlib.figure") if name in set(sys.modules) - before]
+names = ("optuna", "keras_tuner", "sklearn", "matplotlib.figure", "IPython")
+late = [name for name in names if name in set(sys.modules) - before]
 missing = [name for name in kopt.__all__ if not hasattr(kopt, name)]
 print(json.dumps([late, missing]))
 """
