@@ -13,6 +13,7 @@ from kopt.tasks.directions import better
 from kopt.tasks.metrics import Direction
 from kopt.tasks.task import Task, score_of
 from kopt.values.fields import Value
+from kopt.values.html_table import html_table
 from kopt.values.registry import Registry
 from kopt.values.types import ArrayLike
 
@@ -29,6 +30,9 @@ class Split(NamedTuple):
     x: Inputs
     y: np.ndarray
 
+    def __repr__(self) -> str:
+        return f"Split(x: {shape_of(self.x)}, y: {shape_of(self.y)})"
+
 
 class Splits(NamedTuple):
     """The splits to train, validate and test on; `checksum` is the sha256 of the whole source."""
@@ -37,6 +41,13 @@ class Splits(NamedTuple):
     validation: Split
     test: Split
     checksum: str
+
+    def __repr__(self) -> str:
+        return f"Splits(train={self.train}, validation={self.validation}, test={self.test})"
+
+    def _repr_html_(self) -> str:
+        parts = zip(("train", "validation", "test"), self)
+        return html_table("Splits", [(name, shape_of(x), shape_of(y)) for name, (x, y) in parts], ("", "x", "y"))
 
 
 class Baseline(NamedTuple):
@@ -151,6 +162,14 @@ class Data(Value):
         metric = self.score()
         metric.update_state(keras.ops.convert_to_tensor(y), keras.ops.convert_to_tensor(outputs))
         return float(metric.result())
+
+
+def shape_of(part: Inputs) -> str:
+    """Return the type and the shape of an array, or the number of columns and of their rows."""
+    if isinstance(part, dict):
+        rows = len(next(iter(part.values()), ()))
+        return f"{len(part)} columns of {rows:,} rows"
+    return f"{np.asarray(part).dtype} {np.shape(part)}"
 
 
 def checksum(*arrays: np.ndarray) -> str:

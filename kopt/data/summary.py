@@ -7,6 +7,7 @@ import numpy as np
 
 from kopt.data.advice import class_warnings, column_warnings
 from kopt.data.base import Data
+from kopt.values.html_table import html_table
 from kopt.values.moved_names import moved_names
 from kopt.values.texts import clipped, printable
 
@@ -16,10 +17,11 @@ __getattr__ = moved_names(__name__, {"Look": "Summary", "look": "summary"})
 
 SHOWN = 8  # classes, or texts, that are listed
 SHORT = 40  # characters of each
+LINES = 20  # of a summary that a prompt shows
 
 
 class Summary(NamedTuple):
-    """The summary of a data set; `str` gives it as a short text.
+    """The summary of a data set; `str` gives it as a text, a notebook shows it as a table.
 
     Example:
         >>> Summary((6, 2, 2), ["x: float32 (3,)"], "2 classes", 0, 1).repeated_in_test
@@ -33,6 +35,16 @@ class Summary(NamedTuple):
     repeated_in_test: int
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        lines = str(self).splitlines()
+        more = f"... {len(lines) - LINES} lines more, by print"
+        return "\n".join(map(printable, lines if len(lines) <= LINES else [*lines[: LINES - 1], more]))
+
+    def _repr_html_(self) -> str:
+        head, *lines = str(self).splitlines()
+        parts = (line.partition(": ") for line in lines)
+        return html_table(head, [(name, text) for name, _, text in parts])
 
     def __str__(self) -> str:
         train, validation, test = (f"{count:,}" for count in self.rows)

@@ -16,6 +16,7 @@ from kopt.training import Loop
 from kopt.values.checks import require
 from kopt.values.field_paths import replace
 from kopt.values.moved_names import moved_names
+from kopt.values.texts import clipped, printable
 from kopt.values.types import Json
 
 __all__ = ["Trial", "Variant", "ablate", "trial"]
@@ -30,6 +31,10 @@ class Trial(NamedTuple):
     validation: dict[str, float]
     test: dict[str, float]
 
+    def __repr__(self) -> str:
+        scores = printable(", ".join(f"{name} {value:.4f}" for name, value in self.test.items()))
+        return f"<Trial of {len(self.history['loss'])} epochs: test {scores}>"
+
 
 class Variant(NamedTuple):
     """A variant of a recipe: its name, the changes that were chosen, and one trial a seed."""
@@ -37,6 +42,9 @@ class Variant(NamedTuple):
     name: str
     changes: Mapping[str, Json]
     trials: list[Trial]
+
+    def __repr__(self) -> str:
+        return f"<Variant {clipped(self.name)}: test loss {self.scores().mean():.4f} from {len(self.trials)} seeds>"
 
     def scores(self, name: str = "loss") -> np.ndarray:
         """Return a score on the test split, one a seed."""

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import matplotlib.axes
-import matplotlib.figure
 
+from kopt.report.figure import Figure
 from kopt.report.run import Run
 from kopt.report.run_texts import FieldText, RecipeText, RunText, recipe_text, written
 from kopt.report.style import COLORS, drawable, logarithmic, plain, spans_decades, titled
@@ -63,7 +63,7 @@ def kinds(fields: Sequence[dict[str, FieldText]], name: str) -> bool:
     return len({found.get(name, ABSENT).kind for found in fields}) > 1
 
 
-def compare_figure(runs: Sequence[Run | RunText]) -> matplotlib.figure.Figure:
+def compare_figure(runs: Sequence[Run | RunText]) -> Figure:
     """Draw the curves of several runs into one picture: loss, score and learning rate, a color a run.
 
     Args:
@@ -85,7 +85,7 @@ def compare_figure(runs: Sequence[Run | RunText]) -> matplotlib.figure.Figure:
     """
     require(len(runs) >= 2, "runs", "must be two or more", len(runs))
     panels = list(dict.fromkeys(["loss", *(run.metrics["metric"] for run in runs), "learning_rate"]))
-    figure = matplotlib.figure.Figure(figsize=(8, 2.6 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(8, 2.6 * len(panels)))
     rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, panel in zip(map(plain, rows), panels):
         for number, run in enumerate(runs):

@@ -33,6 +33,9 @@ class Evidence(NamedTuple):
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<Evidence of {self.task}: {len(self.y):,} examples, outputs {np.shape(self.outputs)}>"
+
     def called(self, number: int) -> str:
         """Return the name of a class or an item."""
         return self.labels[number] if self.labels else str(number)

@@ -7,11 +7,11 @@ from typing import TypeAlias
 
 import keras
 import matplotlib.axes
-import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
 
 from kopt import schedules
+from kopt.report.figure import Figure
 from kopt.report.style import BLUE, COLORS, SMALL, TITLE, logarithmic, plain, titled
 from kopt.schedules import Constant, Cosine, Linear, Schedule
 from kopt.values.checks import require
@@ -22,7 +22,7 @@ __all__ = ["SCHEDULES", "curves_figure", "schedules_figure"]
 WIDE = 3  # panels in a row of the picture of schedules
 LETTERS = 46  # of a title in a line
 
-Panels: TypeAlias = tuple[matplotlib.figure.Figure, list[matplotlib.axes.Axes]]
+Panels: TypeAlias = tuple[Figure, list[matplotlib.axes.Axes]]
 
 TIMES = np.linspace(0, 100, 500, endpoint=False)
 # Each kind of the registry, and some that are composed, over 100 units.
@@ -50,7 +50,7 @@ SCHEDULES: tuple[Schedule, ...] = (
 )
 
 
-def schedules_figure(shown: Sequence[Schedule] = SCHEDULES) -> matplotlib.figure.Figure:
+def schedules_figure(shown: Sequence[Schedule] = SCHEDULES) -> Figure:
     """Draw schedules over 100 units, a panel each, three in a row.
 
     Args:
@@ -82,7 +82,7 @@ def schedules_figure(shown: Sequence[Schedule] = SCHEDULES) -> matplotlib.figure
 
 def curves_figure(
     panels: Mapping[str, Mapping[str, Sequence[float] | np.ndarray]], *, columns: int = 3, **axes: object
-) -> matplotlib.figure.Figure:
+) -> Figure:
     """Draw losses over steps or epochs on a logarithmic scale, one panel a title, one line a name.
 
     Args:
@@ -123,7 +123,7 @@ def curves_figure(
 def grid(count: int, columns: int, *, figsize: tuple[float, float], shared: bool = False) -> Panels:
     """Return a figure and its panels without a frame at the top and on the right; positions left over are empty."""
     require(count >= 1, "panels", "must be one or more", count)
-    figure = matplotlib.figure.Figure(figsize=figsize, layout="constrained")
+    figure = Figure(figsize=figsize)
     found = list(figure.subplots(-(-count // columns), columns, squeeze=False, sharex=shared, sharey=shared).flat)
     for axes in found:
         plain(axes)

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-import matplotlib
-import matplotlib.figure
 import numpy as np
 
 from kopt.report.evidence import Evidence, errors, recalls, surprise
+from kopt.report.figure import Figure
 from kopt.report.style import BLUE, GREY, SMALL, VERMILION, Decimals, plain, titled
 from kopt.tasks.task import Task
 from kopt.values.texts import in_picture
@@ -17,7 +16,7 @@ MOST = 30  # classes in a confusion matrix
 NUMBERED = 12  # the most classes with which a matrix shows counts
 
 
-def evidence_figure(evidence: Evidence) -> tuple[str, matplotlib.figure.Figure]:
+def evidence_figure(evidence: Evidence) -> tuple[str, Figure]:
     """Draw the outputs on the test split against the targets, in the way that suits the task.
 
     It is a confusion matrix for classes, residuals for numbers, the error by time ahead and three windows for
@@ -41,7 +40,7 @@ def evidence_figure(evidence: Evidence) -> tuple[str, matplotlib.figure.Figure]:
     return name, draw(evidence)
 
 
-def worst_images(evidence: Evidence, count: int = 12) -> matplotlib.figure.Figure | None:
+def worst_images(evidence: Evidence, count: int = 12) -> Figure | None:
     """Draw the images with the largest errors, with target and output.
 
     Args:
@@ -65,7 +64,7 @@ def worst_images(evidence: Evidence, count: int = 12) -> matplotlib.figure.Figur
         return None
     rows = np.argsort(-errors(evidence), kind="stable")[:count]
     lines = -(-len(rows) // 6)
-    figure = matplotlib.figure.Figure(figsize=(8, 1.7 * lines), layout="constrained")
+    figure = Figure(figsize=(8, 1.7 * lines))
     for axes, row in zip(figure.subplots(lines, min(6, len(rows)), squeeze=False).flat, rows):
         image = in_colors(x[row], x)
         axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray_r", vmin=0, vmax=1)
@@ -82,7 +81,7 @@ def in_colors(image: np.ndarray, images: np.ndarray) -> np.ndarray:
     return np.clip(np.nan_to_num((image.astype("float64") - low) / (high - low)), 0.0, 1.0)
 
 
-def confusion(evidence: Evidence) -> matplotlib.figure.Figure:
+def confusion(evidence: Evidence) -> Figure:
     """Draw a confusion matrix: targets down, outputs across, the share in its row as color."""
     classes = min(evidence.outputs.shape[1], MOST)
     counts = np.zeros((classes, classes), int)
@@ -90,7 +89,7 @@ def confusion(evidence: Evidence) -> matplotlib.figure.Figure:
     seen = (evidence.y < classes) & (said < classes)
     np.add.at(counts, (evidence.y[seen].astype(int), said[seen]), 1)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure = matplotlib.figure.Figure(figsize=(6, 4.6), layout="constrained")
+    figure = Figure(figsize=(6, 4.6))
     axes = figure.subplots()
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(shown, ax=axes, label="share of the examples of the target", shrink=0.8).ax.tick_params(
@@ -108,10 +107,10 @@ def confusion(evidence: Evidence) -> matplotlib.figure.Figure:
     return figure
 
 
-def residuals(evidence: Evidence) -> matplotlib.figure.Figure:
+def residuals(evidence: Evidence) -> Figure:
     """Draw outputs over targets, and a histogram of the differences."""
     y, outputs = evidence.y.ravel(), evidence.outputs.ravel()
-    figure = matplotlib.figure.Figure(figsize=(8, 3.6), layout="constrained")
+    figure = Figure(figsize=(8, 3.6))
     left, right = figure.subplots(1, 2)
     ends = min(y.min(), outputs.min()), max(y.max(), outputs.max())
     if len(y) > 2000:
@@ -127,11 +126,11 @@ def residuals(evidence: Evidence) -> matplotlib.figure.Figure:
     return figure
 
 
-def forecasts(evidence: Evidence) -> matplotlib.figure.Figure:
+def forecasts(evidence: Evidence) -> Figure:
     """Draw the mean absolute error by time ahead, and the best, the median and the worst window."""
     wrong = errors(evidence)
     order = np.argsort(wrong)
-    figure = matplotlib.figure.Figure(figsize=(9, 5), layout="constrained")
+    figure = Figure(figsize=(9, 5))
     top, *windows = figure.subplot_mosaic("AAA;BCD", sharex=True).values()
     ahead = np.arange(1, evidence.y.shape[1] + 1)
     plain(top).plot(ahead, np.abs(evidence.y - evidence.outputs).mean(0), color=BLUE, linewidth=2)
@@ -146,11 +145,11 @@ def forecasts(evidence: Evidence) -> matplotlib.figure.Figure:
     return figure
 
 
-def ranking(evidence: Evidence) -> matplotlib.figure.Figure:
+def ranking(evidence: Evidence) -> Figure:
     """Draw recall by the number of recommendations: mean and middle half of the examples."""
     found = recalls(evidence.y, evidence.outputs)
     places = np.arange(1, found.shape[1] + 1)
-    figure = matplotlib.figure.Figure(figsize=(6, 3.4), layout="constrained")
+    figure = Figure(figsize=(6, 3.4))
     axes = plain(figure.subplots())
     middle = np.percentile(found, (25, 75), axis=0)
     axes.plot(places, found.mean(0), color=BLUE, linewidth=2, label="mean")
@@ -161,10 +160,10 @@ def ranking(evidence: Evidence) -> matplotlib.figure.Figure:
     return figure
 
 
-def places(evidence: Evidence) -> matplotlib.figure.Figure:
+def places(evidence: Evidence) -> Figure:
     """Draw bits a character by position in the window, which shows the value of more context."""
     one_by_one = surprise(evidence.y, evidence.outputs).mean(0) / np.log(2)
-    figure = matplotlib.figure.Figure(figsize=(6, 3.4), layout="constrained")
+    figure = Figure(figsize=(6, 3.4))
     axes = plain(figure.subplots())
     axes.plot(np.arange(1, len(one_by_one) + 1), one_by_one, color=BLUE, linewidth=2)
     axes.set(xlabel="place in the window (characters)", ylabel="bits a character", ylim=(0, None))
@@ -172,7 +171,7 @@ def places(evidence: Evidence) -> matplotlib.figure.Figure:
     return figure
 
 
-PICTURES: dict[Task, tuple[str, Callable[[Evidence], matplotlib.figure.Figure]]] = {
+PICTURES: dict[Task, tuple[str, Callable[[Evidence], Figure]]] = {
     "classification": ("confusion", confusion),
     "regression": ("residuals", residuals),
     "forecast": ("forecasts", forecasts),

@@ -7,9 +7,9 @@ from typing import TypeAlias, get_args
 import keras
 import matplotlib
 import matplotlib.axes
-import matplotlib.figure
 import numpy as np
 
+from kopt.report.figure import Figure
 from kopt.report.run import Run
 from kopt.report.style import (
     BLUE,
@@ -44,7 +44,7 @@ MOMENTS = 1001  # at which a schedule is drawn
 ENDLESS = 100.0  # units that are drawn of a schedule without an end
 
 
-def plot(value: Plotted) -> matplotlib.figure.Figure:
+def plot(value: Plotted) -> Figure:
     """Draw a schedule, a History, a run, or the curve of `find_rate`.
 
     Args:
@@ -78,7 +78,7 @@ def plot(value: Plotted) -> matplotlib.figure.Figure:
     return history_figure(value.history, value.recipe.name, schedule)
 
 
-def schedule_figure(schedule: Schedule) -> matplotlib.figure.Figure:
+def schedule_figure(schedule: Schedule) -> Figure:
     """Draw a schedule from 0 to its end, or over 100 units when it has no end.
 
     Args:
@@ -87,7 +87,7 @@ def schedule_figure(schedule: Schedule) -> matplotlib.figure.Figure:
     require(schedule.total is not None, "schedule", "must have a duration to be drawn", schedule)
     end = schedule.total if schedule.total and math.isfinite(schedule.total) else ENDLESS
     times = np.linspace(0, end, MOMENTS)
-    figure = matplotlib.figure.Figure(figsize=(6, 3), layout="constrained")
+    figure = Figure(figsize=(6, 3))
     axes = plain(figure.subplots())
     axes.plot(times, keras.ops.convert_to_numpy(schedule(times)), color=TRAIN, linewidth=2)
     axes.set(xlabel="time (in the unit of the schedule)", ylabel="learning rate", xlim=(0, end), ylim=(0, None))
@@ -95,13 +95,13 @@ def schedule_figure(schedule: Schedule) -> matplotlib.figure.Figure:
     return figure
 
 
-def curve_figure(curve: RateCurve) -> matplotlib.figure.Figure:
+def curve_figure(curve: RateCurve) -> Figure:
     """Draw losses over rates, raw and smoothed, and the suggestion of each method.
 
     Args:
         curve: The result of `find_rate`.
     """
-    figure = matplotlib.figure.Figure(figsize=(6, 3.2), layout="constrained")
+    figure = Figure(figsize=(6, 3.2))
     axes = plain(figure.subplots())
     axes.plot(curve.rates, curve.losses, color=TRAIN, linewidth=1, alpha=0.35)
     axes.plot(curve.rates, curve.smoothed, color=TRAIN, linewidth=2)
@@ -117,9 +117,7 @@ def curve_figure(curve: RateCurve) -> matplotlib.figure.Figure:
     return figure
 
 
-def history_figure(
-    history: Mapping[str, Sequence[float]], title: str = "", schedule: Schedule | None = None
-) -> matplotlib.figure.Figure:
+def history_figure(history: Mapping[str, Sequence[float]], title: str = "", schedule: Schedule | None = None) -> Figure:
     """Draw a history by epoch: the loss, the first metric, and the learning rate below, on the same time axis.
 
     Gradient norms and update ratios that `GradientMonitor` measured are drawn too, one line a layer.
@@ -133,7 +131,7 @@ def history_figure(
     panels = [name for name in ("loss", *validated[:1], *MEASURED, "learning_rate") if name in history]
     require(any(len(history[name]) for name in panels), "history", "must hold a loss", sorted(history))
     heights = [3 if name != "learning_rate" else 1.6 for name in panels]
-    figure = matplotlib.figure.Figure(figsize=(7, sum(heights) + 0.6), layout="constrained")
+    figure = Figure(figsize=(7, sum(heights) + 0.6))
     rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axes, name in zip(rows, panels):
         if name == "learning_rate":

@@ -11,7 +11,7 @@ from kopt.report.run_reader import DAMAGE, recipe_of
 from kopt.values.checks import require
 from kopt.values.fields import Named
 from kopt.values.places import as_path
-from kopt.values.texts import clipped
+from kopt.values.texts import clipped, printable
 from kopt.values.types import Json
 
 __all__ = ["AUTO", "LATEST", "Unfinished", "find_if_any", "find_unfinished", "is_finished"]
@@ -35,6 +35,9 @@ class Unfinished(NamedTuple):
     recipe: Named
     checksum: str | None
     resumed: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"<Unfinished {clipped(self.recipe.name)}, {printable(self.folder)}>"
 
 
 def find_if_any(asked: str | os.PathLike[str] | None, root: str | os.PathLike[str], recipe: str) -> Unfinished | None:

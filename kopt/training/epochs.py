@@ -155,6 +155,7 @@ class Epochs:
         if data.sizer.asked is None and any(watches_batches(one, "train") for one in self.called):
             data.sizer = ChunkSizer(self.model.steps_per_execution)  # a batch method was set after data were placed
         data.sizer.most = lambda: steps_to_call(self.called)
+        self.install("train").traced.engine = data.engine
 
     def over(
         self,

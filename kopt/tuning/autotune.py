@@ -12,6 +12,7 @@ from kopt.experiment.recipe import Recipe
 from kopt.experiment.run import build
 from kopt.experiment.serving import prepared
 from kopt.report import Run
+from kopt.training.execute.choices import one_line
 from kopt.training.feed.placement import Jit
 from kopt.tuning.autotuning.costs import Budget, Costs, costs_of
 from kopt.tuning.autotuning.given import recipe_of
@@ -25,6 +26,7 @@ from kopt.values.types import ArrayLike, KerasModel
 __all__ = ["autotune"]
 
 
+@one_line()
 def autotune(
     recipe: Recipe | KerasModel,
     x: ArrayLike | Data | None = None,

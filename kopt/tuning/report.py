@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from kopt.tuning.importances import Importances
 from kopt.tuning.page.charts import bars
 from kopt.tuning.page.figures import curves, front, history, parameter_scales, slices
 from kopt.tuning.page.relations import pairs, parallel
@@ -210,7 +211,7 @@ def shown(found: Dimension) -> BaseDistribution:
     return found.distribution
 
 
-def importances_of(study: optuna.Study) -> dict[str, float]:
+def importances_of(study: optuna.Study) -> Importances:
     """Return the share of the differences between results that each hyperparameter explains.
 
     Args:
@@ -246,7 +247,8 @@ def importances_of(study: optuna.Study) -> dict[str, float]:
             warnings.filterwarnings("ignore", notice, UserWarning)
         found = optuna.importance.get_param_importances(study, target=target)
     total = sum(found.values()) or 1.0
-    return {name: float(share) / total for name, share in sorted(found.items(), key=lambda one: (-one[1], one[0]))}
+    ranked = sorted(found.items(), key=lambda one: (-one[1], one[0]))
+    return Importances({name: float(share) / total for name, share in ranked})
 
 
 def summary(oracle: StudyOracle) -> str:

@@ -11,6 +11,8 @@ import optuna
 
 from kopt.distribute import launched
 from kopt.keras_internals.tuning import TrialTuner, forgetting_gradients
+from kopt.training.execute.choices import one_line
+from kopt.tuning.importances import Importances
 from kopt.tuning.page.live import LivePage
 from kopt.tuning.population.search import PopulationSearch, takes_populations
 from kopt.tuning.report import importances_of, write_report
@@ -184,7 +186,7 @@ class Tuner(TrialTuner):
             require_finite(self.oracle.get_space().space)
         self.oracle.require_same(meaning_of(self, args, kwargs))
         # After an interruption another process may go on with the trial. KerasTuner collects garbage twice a trial.
-        with self.oracle.handing_back(), collector.frozen():
+        with one_line(), self.oracle.handing_back(), collector.frozen():
             if self.population is not None and takes_populations(self, args, kwargs):
                 PopulationSearch(self, kwargs).run()
             else:
@@ -299,7 +301,7 @@ class Tuner(TrialTuner):
         require(there, "trial", rule, trial.trial_id)
         return self.loaded(trial.trial_id, trial.hyperparameters, symbolic)
 
-    def importances(self) -> dict[str, float]:
+    def importances(self) -> Importances:
         """Return how much of the difference between trials each hyperparameter explains, the greatest share first.
 
         The shares sum to 1. With several objectives they are those of the first one.

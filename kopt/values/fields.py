@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Self, dataclass_transform, get_type_
 
 from kopt.values.annotations import Number, canonical, conforms, describe
 from kopt.values.checks import require, shown, unknown
+from kopt.values.html_table import html_table
 from kopt.values.moved_names import moved_names
 from kopt.values.serialization import registered_name, revive
 from kopt.values.types import Annotation, Config, FieldValue, Json
@@ -102,6 +103,10 @@ class Value(abc.ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(written_arguments(self))})"
+
+    def _repr_html_(self) -> str:
+        fields = [(field.name, written(getattr(self, field.name))) for field in dataclasses.fields(self)]
+        return html_table(type(self).__name__, fields)
 
 
 class Named(Value):

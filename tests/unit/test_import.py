@@ -11,7 +11,8 @@ before, environment = set(sys.modules), dict(os.environ)
 import kopt
 assert os.environ == environment
 assert keras.saving.get_registered_object("kopt.schedules>Cosine") is kopt.schedules.Cosine
-late = [name for name in ("optuna", "keras_tuner", "sklearn", "matplotlib.figure") if name in set(sys.modules) - before]
+names = ("optuna", "keras_tuner", "sklearn", "matplotlib.figure", "IPython")
+late = [name for name in names if name in set(sys.modules) - before]
 missing = [name for name in kopt.__all__ if not hasattr(kopt, name)]
 print(json.dumps([late, missing]))
 """

@@ -10,6 +10,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 import tensorflow as tf
 
 from kopt import keras_internals as internals
+from kopt.training.execute.choices import log_choices
 from kopt.training.execute.compile_cache import kept
 from kopt.training.execute.estimate import Plan
 from kopt.training.execute.lookups import Lookups
@@ -88,7 +89,10 @@ class TracedStep:
         xla: Whether the last kind of batch is compiled with XLA; None before the first.
         lookups: The checks of indices in steps that XLA compiles.
         watched: Variables whose values are added to the logs, by name.
+        engine: Where the data of the run that begins lie, until it is logged; empty for what needs no line in the log.
     """
+
+    engine = ""
 
     def __init__(self, model: KerasModel, step: Step, jit: Jit, logs: Literal["metrics", "step", "outputs"]):
         self.model, self.step, self.jit, self.logs = model, step, jit, logs
@@ -198,10 +202,19 @@ class TracedStep:
             wanted = spec()
             trace = lambda: self.trace(wanted, True)
             made = decide(self.model, self.jit, wanted, trace, plan, alone=self.alone)
-            log.info("jit: %s, %s", made.xla, made.why)
+            if not self.engine:
+                log.debug("jit: %s, %s", made.xla, made.why)
         self.decisions[key] = made
+        self.log_choices(made)
         self.xla = made.xla
         return made.xla
+
+    def log_choices(self, made: Decision | None = None) -> None:
+        """Log where the data of a run lie and what was decided about XLA, once a run; None where nothing was."""
+        if self.engine:
+            jit = "" if made is None else f"; jit: {made.xla}, {made.why}"
+            log_choices(f"engine: {self.engine}{jit}")
+            self.engine = ""
 
     def pays(self, batch: Hashable, steps: int | None) -> bool:
         """Return whether XLA pays for so many steps, or is asked for, where it was taken for a kind of batch."""
@@ -245,7 +258,7 @@ class TracedStep:
                 raise
             raise Refused(str(error).partition("\n")[0]) from error
         if new:
-            log.info("compiled in %.1f s", time.perf_counter() - started)
+            log.debug("compiled in %.1f s", time.perf_counter() - started)
         if key.xla:
             self.lookups.raise_if_found()
         return result

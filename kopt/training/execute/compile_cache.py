@@ -119,7 +119,7 @@ class Copies:
                 tf.io.gfile.remove(f"{MEMORY}/{name}")
             self.compiled.update(programs)
             programs.clear()
-        log.info("compiled programs: %d from disk, %d new, of %d bytes", len(loaded), len(new), size)
+        log.debug("compiled programs: %d from disk, %d new, of %d bytes", len(loaded), len(new), size)
 
     def keep(self, name: str) -> int:
         """Copy a file in memory to disk, if it is of a named program; return its size."""
@@ -152,7 +152,7 @@ class Copies:
             yield
         except OSError as error:
             self.files = None
-            log.info("compiled programs are not kept on disk: %s", error)
+            log.debug("compiled programs are not kept on disk: %s", error)
 
 
 @functools.cache
@@ -160,10 +160,10 @@ def copies() -> Copies:
     """Return the copies of this process."""
     folder = place(os.environ)
     if folder is not None and not installed():
-        log.info("compiled programs are not kept on disk: TensorFlow started before kopt, or has a folder of its own")
+        log.debug("compiled programs are not kept on disk: TensorFlow started before kopt, or has a folder of its own")
         folder = None
     try:
         return Copies(None if folder is None else ProgramFiles(folder, kind()))
     except OSError as error:  # of what tells this processor apart
-        log.info("compiled programs are not kept on disk: %s", error)
+        log.debug("compiled programs are not kept on disk: %s", error)
         return Copies(None)

@@ -78,6 +78,7 @@ class Program:
         if chunk.fresh and not executor.resets_metrics:
             self.traced.model.reset_metrics()
         result = executor.run(chunk)
+        self.traced.log_choices()  # of an executor that decides nothing
         require(isinstance(result, ChunkResult), f"{type(executor).__name__}.run", "must return a ChunkResult", result)
         return result
 

@@ -109,7 +109,7 @@ class DataSpec:
 
 
 def place(model: KerasModel, spec: DataSpec) -> Source:
-    """Return the source of the data's chunks, resident or a stream, and log why it is that.
+    """Return the source of the data's chunks, resident or a stream; its `engine` says which, and why.
 
     Args:
         model: The model that is to see the data; it is built from them where it can be.
@@ -128,8 +128,7 @@ def place(model: KerasModel, spec: DataSpec) -> Source:
     why = refusal(model, arrays, free_bytes() if spec.budget is None else spec.budget)
     require(spec.engine != "resident" or not why, "engine", f"must be 'stream' here: {why}", spec.engine)
     if arrays and spec.engine != "stream" and not why:
-        log.info("engine: resident, %d examples in batches of %d", arrays.examples, arrays.batch_size)
-        return ResidentSource(
+        source: Source = ResidentSource(
             arrays,
             spec.steps,
             spec.chunk_steps,
@@ -137,7 +136,18 @@ def place(model: KerasModel, spec: DataSpec) -> Source:
             epochs_per_chunk=spec.epochs_per_chunk,
             room=room_of(arrays) if spec.phase == "train" else 1,
         )
-    log.info("engine: stream, %s", why or "asked for")
+        source.engine = f"resident, {arrays.examples} examples in batches of {arrays.batch_size}"
+    else:
+        source = stream_of(model, spec, adapter, arrays, weigh)
+        source.engine = f"stream, {why or 'asked for'}"
+    log.debug("engine: %s", source.engine)
+    return source
+
+
+def stream_of(
+    model: KerasModel, spec: DataSpec, adapter: DataAdapter, arrays: Arrays | None, weigh: Weigh | None
+) -> StreamSource:
+    """Return the data as a stream: arrays in kopt's order, a dataset in its own."""
     if arrays and not internals.is_of_dataset(adapter):
         return streamed(arrays, adapter, spec)
     dataset = weighted(adapter.get_tf_dataset(), weigh)

@@ -44,9 +44,11 @@ class Source(abc.ABC):
         passes_are_alike: Whether a pass gives the same whether those before it, which have begun, were read or not.
         arrays: The arrays whose batches are in an order of kopt's or of the dataset's own; None for other data.
         sizer: The number of steps of the next chunk.
+        engine: Where its data lie, and why, for the log.
     """
 
     arrays: Arrays | None = None
+    engine = ""
     is_resident = False
     passes_are_alike = False
 

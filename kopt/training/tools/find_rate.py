@@ -14,12 +14,14 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.state.snapshot import Snapshot
 from kopt.training.arguments import is_count
+from kopt.training.execute.choices import one_line
 from kopt.training.feed.placement import DataSpec
 from kopt.training.loop import Loop
 from kopt.training.steps.installing import install, remove
 from kopt.training.steps.train import TrainStep, skipped
 from kopt.training.steps.update_hooks import Need, Update
 from kopt.values.checks import require
+from kopt.values.html_table import html_table
 from kopt.values.types import ArrayLike, Config, KerasModel, Variable
 
 __all__ = ["RateCurve", "find_rate"]
@@ -31,7 +33,7 @@ DIVERGED = 3.0  # the rise of the loss since its minimum, relative to its fall b
 MIN_POINTS = 3  # points that a curve must have
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RateCurve:
     """The result of `find_rate`: the loss over the learning rate; `kopt.plot` draws it.
 
@@ -45,11 +47,22 @@ class RateCurve:
         >>> curve = RateCurve(rates, (np.log10(rates) + 1.5) ** 2, "minimum")
         >>> round(curve.suggestion, 5)
         0.00316
+        >>> curve
+        <RateCurve of 41 rates from 0.0001 to 1: suggestion 0.00316 (minimum); go on: kopt.plot(curve)>
     """
 
     rates: np.ndarray
     losses: np.ndarray
     method: Method
+
+    def __repr__(self) -> str:
+        ends = f"{len(self.rates)} rates from {self.rates[0]:.3g} to {self.rates[-1]:.3g}"
+        return f"<RateCurve of {ends}: suggestion {self.suggestion:.3g} ({self.method}); go on: kopt.plot(curve)>"
+
+    def _repr_html_(self) -> str:
+        rows = [(method, f"{self.suggest(method):.3g}") for method in get_args(Method)]
+        ends = f"{len(self.rates)} rates from {self.rates[0]:.3g} to {self.rates[-1]:.3g}; kopt.plot(curve) draws them"
+        return html_table(f"suggested rate {self.suggestion:.3g} ({self.method})", rows, ("method", "rate"), ends)
 
     @functools.cached_property
     def smoothed(self) -> np.ndarray:
@@ -151,7 +164,7 @@ def find_rate(
     require(model.built, "model", "must be built where x is a generator", model.name)
     with model.distribute_strategy.scope():
         internals.build_optimizer(model.optimizer, model.trainable_weights)
-    with untouched(model):
+    with untouched(model), one_line():
         hook = install(model, "find_rate", (low, high, steps), lambda: Sweep(variable, rates))
         sweep = cast(Sweep, hook.owner)  # of an earlier call with the same rates, where there was one
         try:

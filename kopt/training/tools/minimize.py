@@ -12,10 +12,13 @@ from kopt.rules import Rule
 from kopt.rules.in_float32 import wide
 from kopt.schedules import Constant, Schedule
 from kopt.values.checks import require
+from kopt.values.html_table import html_table
+from kopt.values.texts import clipped
 from kopt.values.types import Nest, Tensor, Variable
 
 __all__ = ["Minimum", "minimize"]
 
+MOST = 6  # numbers of an array that are shown
 
 Loss: TypeAlias = Callable[..., Tensor]  # of the parameters
 Start: TypeAlias = Nest  # a number, an array or a variable, or a list or tuple of these
@@ -26,6 +29,18 @@ class Minimum(NamedTuple):
 
     parameters: Start
     losses: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"<Minimum at {self.place()}: loss {self.losses[-1]:.4g} before the last of {len(self.losses):,} steps>"
+
+    def _repr_html_(self) -> str:
+        ends = [("first loss", f"{self.losses[0]:.6g}"), ("last loss", f"{self.losses[-1]:.6g}")]
+        return html_table("Minimum", [("parameters", self.place()), *ends, ("steps", f"{len(self.losses):,}")])
+
+    def place(self) -> str:
+        """Return the parameters as one short text."""
+        found = [np.array2string(np.asarray(one), threshold=MOST) for one in tf.nest.flatten(self.parameters)]
+        return clipped(" ".join(", ".join(found).split()), 40 * MOST)
 
 
 def minimize(loss: Loss, start: Start, rule: Rule, *, rate: float | Schedule, steps: int) -> Minimum:

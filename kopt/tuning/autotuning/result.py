@@ -14,6 +14,8 @@ from kopt.optimizers import Optimizer
 from kopt.report import Run
 from kopt.tuning.autotuning.settings import changes_of, code_of, peak
 from kopt.tuning.population import Member
+from kopt.values.html_table import html_table
+from kopt.values.texts import printable
 from kopt.values.types import KerasCallback, KerasModel
 
 __all__ = ["Autotuned"]
@@ -124,6 +126,15 @@ class Autotuned:
         return f"keras.losses.{kind}(from_logits={ended not in ('softmax', 'sigmoid')}), metrics=['accuracy']"
 
     def __repr__(self) -> str:
+        took = f"{self.cost:.2f} of {self.budget:.2f} plain whole runs"
+        more = f"print(found) shows all {len(self.table)} runs, found.code is to paste"
+        return f"{printable(self.why)}\ncost: {took}; {more}"
+
+    def _repr_html_(self) -> str:
+        took = f"cost: {self.cost:.2f} of {self.budget:.2f} plain whole runs, in {len(self.table)} runs"
+        return html_table(self.why, [("code", self.code), ("run", self.run)], note=took)
+
+    def __str__(self) -> str:
         name = f"val_{self.recipe.data.score().name}"
         head = [*COLUMNS, name, "settings"]
         body = [[row.stage, row.epochs, row.updates, row.seed, f"{row.score:.5g}", row.what] for row in self.table]

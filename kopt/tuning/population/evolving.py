@@ -22,6 +22,7 @@ from kopt.tuning.population.structure import Group, live_paths, objection
 from kopt.tuning.space.space import Range
 from kopt.values.checks import is_whole, require
 from kopt.values.field_paths import replace
+from kopt.values.html_table import html_table
 from kopt.values.types import KerasCallback
 
 __all__ = ["Evolved", "evolve"]
@@ -46,6 +47,13 @@ class Evolved(NamedTuple):
     recipe: Recipe
     numbers: dict[str, list[float]]
     runs: list[Run]
+
+    def __repr__(self) -> str:
+        return f"<Evolved {', '.join(self.numbers)} in {len(self.runs)} members: {self.run}>"
+
+    def _repr_html_(self) -> str:
+        rows = [(path, " ".join(f"{number:.3g}" for number in row)) for path, row in self.numbers.items()]
+        return html_table(self.run, rows, ("path", "by epoch"), f"the best of {len(self.runs)} members")
 
     def callbacks(self) -> list[KerasCallback]:
         """Return the callbacks that set the numbers of the rule by epochs, for `kopt.run(recipe, callbacks=)`."""

@@ -4,16 +4,18 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import matplotlib.figure
 import numpy as np
 
 from kopt.experiment.recipe import Recipe
 from kopt.report import Run
+from kopt.report.figure import Figure
 from kopt.report.style import BLUE, GRID, INK, TITLE, plain, titled
 from kopt.training.feed.placement import Jit
 from kopt.tuning.population.training import train
 from kopt.values.checks import require
-from kopt.values.field_paths import replace
+from kopt.values.field_paths import read, replace
+from kopt.values.html_table import html_table
+from kopt.values.texts import clipped, printable
 
 __all__ = ["Repeated", "repeat"]
 
@@ -62,9 +64,9 @@ class Repeated(NamedTuple):
         """The standard error of the mean."""
         return self.spread / math.sqrt(len(self.runs))
 
-    def figure(self) -> matplotlib.figure.Figure:
+    def figure(self) -> Figure:
         """Draw the distribution of the scores: each one, their mean and its standard error."""
-        figure = matplotlib.figure.Figure(figsize=(6.4, 2.4), layout="constrained")
+        figure = Figure(figsize=(6.4, 2.4))
         axes, (low, high) = plain(figure.subplots()), (self.mean - self.error, self.mean + self.error)
         heights = np.random.default_rng(0).uniform(-0.3, 0.3, len(self.runs))
         axes.axvline(self.mean, color=INK, label=f"mean {self.mean:.4g}")
@@ -75,6 +77,13 @@ class Repeated(NamedTuple):
         axes.set(yticks=[], ylim=(-0.6, 0.6))
         titled(axes, f"{self.recipe_name}, {len(self.runs)} seeds", columns=3)
         return figure
+
+    def __repr__(self) -> str:
+        return f"<Repeated {clipped(self.recipe_name)}: {printable(self)}>"
+
+    def _repr_html_(self) -> str:
+        rows = [(read(run.recipe, "seed"), f"{score:.4f}") for run, score in zip(self.runs, self.scores)]
+        return html_table(f"{self.recipe_name}: {self}", rows, ("seed", f"test {self.metric}"), "figure() draws them")
 
     def __str__(self) -> str:
         return f"{self.metric} {self.mean:.4f} ± {self.spread:.4f} ({len(self.runs)} seeds)"

@@ -16,6 +16,7 @@ from kopt.experiment.run import train as train_alone
 from kopt.experiment.serving import prepared
 from kopt.report import Run
 from kopt.training import Loop
+from kopt.training.execute.choices import one_line
 from kopt.training.feed.placement import Jit
 from kopt.tuning.population.member_run import member_of
 from kopt.tuning.population.members import Template, template_of
@@ -31,6 +32,7 @@ __all__ = ["train"]
 log = logging.getLogger("kopt")
 
 
+@one_line()
 def train(
     recipes: Sequence[Recipe],
     *,

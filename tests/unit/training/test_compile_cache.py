@@ -19,6 +19,7 @@ import numpy as np
 import kopt, keras
 
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+logging.getLogger("kopt").setLevel(logging.DEBUG)
 for beta in 0.9, 0.9, 0.8:
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
@@ -100,7 +101,7 @@ def test_a_disk_that_fails_is_left_alone_and_said_once(method, tmp_path, monkeyp
 
     monkeypatch.setattr(ProgramFiles, method, fail)
     copies = Copies(ProgramFiles(tmp_path))
-    with caplog.at_level(logging.INFO, "kopt"):
+    with caplog.at_level(logging.DEBUG, "kopt"):
         for number in range(2):
             copies.lend(f"kopt_{number:032}")
             tf.io.gfile.makedirs(MEMORY)

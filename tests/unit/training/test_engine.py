@@ -173,7 +173,7 @@ def test_predict_calls_its_hooks_for_every_batch_and_runs_eagerly(network, point
 
 
 def test_validation_is_keras_own_and_on_the_device(network, points, caplog) -> None:
-    caplog.set_level(logging.INFO, "kopt")
+    caplog.set_level(logging.DEBUG, "kopt")
     how = {"epochs": 3, "validation_split": 0.3, "batch_size": 20, "shuffle": False, "verbose": 0}
     ours = Loop(network("adam"), jit=False).fit(*points, **how).history
     assert ours == network("adam").fit(*points, **how).history
@@ -215,7 +215,7 @@ def test_a_dataset_becomes_resident_where_asked(network, points) -> None:
 
 
 def test_what_is_over_the_budget_is_streamed(network, points, caplog) -> None:
-    caplog.set_level(logging.INFO, "kopt")
+    caplog.set_level(logging.DEBUG, "kopt")
     Loop(network(), jit=False, budget=4399).fit(*points, verbose=0)
     assert "engine: stream, 4400 bytes are more than 4399" in caplog.text
     Loop(network(), jit=False, budget=4400).fit(*points, verbose=0)

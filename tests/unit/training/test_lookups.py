@@ -27,7 +27,7 @@ def classifier(**compiled):
 # Labels of resident data are looked at before any work.
 @pytest.mark.parametrize(("engine", "kind"), [("resident", "index"), ("stream", "index"), ("stream", "label")])
 def test_an_index_out_of_range_raises_as_in_keras(engine: str, kind: str, xla_pays, caplog) -> None:
-    caplog.set_level(logging.INFO, "kopt")
+    caplog.set_level(logging.DEBUG, "kopt")
     draw = np.random.default_rng(0)
     x, y = draw.integers(0, 10, (44, 3)), draw.integers(0, 4, 44)
     good = x.copy(), y.copy()

@@ -21,7 +21,7 @@ def test_jit_auto_leaves_convolutions_and_pooling_alone(xla_pays, caplog) -> Non
     ):
         model = keras.Sequential(body)
         model.compile("sgd", "mse")
-        with caplog.at_level(logging.INFO, "kopt"):
+        with caplog.at_level(logging.DEBUG, "kopt"):
             fit(model, images, np.zeros((16, 1)), batch_size=5, verbose=0)
         assert model.train_function.xla is jit, body
         assert f"jit: {jit}" in caplog.text
@@ -36,7 +36,7 @@ def test_jit_auto_leaves_examples_of_unknown_sizes_alone(xla_pays, caplog) -> No
     specs = tf.TensorSpec((None, None, 2)), tf.TensorSpec((None, 1))
     model = keras.Sequential([keras.Input((None, 2)), keras.layers.GRU(2), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    with caplog.at_level(logging.INFO, "kopt"):
+    with caplog.at_level(logging.DEBUG, "kopt"):
         Loop(model, engine="stream").fit(tf.data.Dataset.from_generator(batches, output_signature=specs), verbose=0)
     assert model.train_function.xla is False and "examples have unknown sizes" in caplog.text
 
@@ -68,14 +68,14 @@ def test_what_xla_refuses_falls_back_with_one_line(xla_pays, caplog) -> None:
         ]
     )
     model.compile("sgd", "mse")
-    with caplog.at_level(logging.INFO, "kopt"):
+    with caplog.at_level(logging.DEBUG, "kopt"):
         history = fit(model, np.arange(20)[:, None], np.ones((20, 1)), epochs=2, verbose=0).history
     assert model.train_function.xla is False and history["loss"][1] < history["loss"][0]
     assert len(re.findall(r"hashing\w* has supports_jit=False", caplog.text)) == 1
 
 
 def test_augmentation_runs_in_the_graph_and_without_xla(caplog) -> None:
-    caplog.set_level(logging.INFO, "kopt")
+    caplog.set_level(logging.DEBUG, "kopt")
     layers = [keras.Input((8, 8, 1)), keras.layers.RandomFlip(), keras.layers.RandomTranslation(0.1, 0.1)]
     model = keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(2)])
     model.compile("sgd", "mse")

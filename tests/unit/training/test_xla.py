@@ -70,7 +70,7 @@ def test_errors_of_the_data_are_raised_and_nothing_is_tried_again(
 
     seen, model = [], network("sgd")
     data = tf.data.Dataset.range(6).map(read)
-    caplog.set_level(logging.INFO, "kopt")
+    caplog.set_level(logging.DEBUG, "kopt")
     with pytest.raises(tf.errors.NotFoundError, match="missing"):
         getattr(Loop(model), phase)(data, verbose=0)
     assert seen == list(range(len(seen))) and "jit: True" in caplog.text and "XLA refuses" not in caplog.text
@@ -104,7 +104,7 @@ def test_what_compile_was_told_counts_until_loop_is_told(network, points, xla_pa
 
 
 def test_a_layer_that_does_not_support_it_counts(points, xla_pays, caplog) -> None:
-    caplog.set_level(logging.INFO, "kopt")
+    caplog.set_level(logging.DEBUG, "kopt")
     inner = layers.Dense(2, name="inner")
     inner.supports_jit = False
     model = keras.Sequential([keras.Input((10,)), keras.Sequential([inner]), layers.Dense(1)])
@@ -186,7 +186,7 @@ def test_dropout_trains_in_xla_and_its_seeds_are_those_of_keras(points, xla_pays
 
 @pytest.fixture
 def compilations(caplog):
-    caplog.set_level(logging.INFO, "kopt")
+    caplog.set_level(logging.DEBUG, "kopt")
 
     def count() -> int:
         found = sum(record.getMessage().startswith("compiled in") for record in caplog.records)

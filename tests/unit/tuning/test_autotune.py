@@ -50,8 +50,8 @@ def test_the_whole_run_is_that_of_the_recipe(found) -> None:
 
 
 def test_what_it_says(found) -> None:
-    assert "autotune chose schedule" in repr(found) and "better than the start's" in found.why
-    assert len(repr(found).splitlines()) == len(found.table) + 4
+    assert "autotune chose schedule" in str(found) and "better than the start's" in found.why
+    assert len(str(found).splitlines()) == len(found.table) + 4
     assert found.code.startswith("recipe = kopt.values.replace(recipe, {") and "kopt.schedules.Cosine(" in found.code
     names: dict[str, object] = {"kopt": kopt, "recipe": START}
     exec(found.code.rpartition("\n")[0], names)
