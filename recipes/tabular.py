@@ -9,7 +9,8 @@ Result    test 0.0859 +- 0.0006: beyond the baseline, validation 0.0865
 Helped    in validation RMSLE: each number as 48 pieces of a line, so that the network finds thresholds as trees do,
           -0.004 (0.0925 without); AdamW(0.1) for Adam -0.002; outputs that start at the mean price: without it 15
           epochs end at 0.109 to 0.134, and dropout at 0.6
-In vain   dropout 0.1 +0.022, width 512 +0.002, three layers +0.002, weight decay 1.0 for 0.1 +0.001
+In vain   dropout 0.1 +0.022, width 512 +0.002, three layers +0.002, weight decay 1.0 for 0.1 +0.001; on a seed, with
+          the numbers that time_to_target found on diamonds: ScheduleFreeAdamW +0.007, NAdamW +0.001
 """
 
 from collections.abc import Sequence
