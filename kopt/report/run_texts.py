@@ -12,6 +12,10 @@ from kopt.values.types import Json
 __all__ = ["FieldText", "RecipeText", "RunText", "recipe_text", "shown_form", "text_in"]
 
 
+KEYS = ("name", "code", "direction", "fields")  # of a RecipeText in a file, and the digest of its recipe
+DIGEST = "sha256"
+
+
 class FieldText(NamedTuple):
     """A field of a recipe as a text, with the name of its type."""
 
@@ -95,7 +99,7 @@ def shown_form(recipe: Named, form: Json) -> Json:
         >>> sorted(shown_form(Named("digits"), {"config": {"name": "digits"}}))
         ['code', 'direction', 'fields', 'name', 'sha256']
     """
-    return recipe_text(recipe)._asdict() | {"sha256": digest(form)}
+    return dict(zip(KEYS, recipe_text(recipe))) | {DIGEST: digest(form)}
 
 
 def digest(form: Json) -> str:
@@ -119,13 +123,13 @@ def text_in(content: Json) -> RecipeText | None:
         True
     """
     found = content.get("shown")
-    if not isinstance(found, dict) or set(found) != {*RecipeText._fields, "sha256"}:
+    if not isinstance(found, dict) or set(found) != {*KEYS, DIGEST}:
         return None
-    name, code, direction, fields = (found[key] for key in RecipeText._fields)
+    name, code, direction, fields = (found[key] for key in KEYS)
     whole = isinstance(name, str) and isinstance(code, str) and isinstance(fields, dict)
     if not whole or direction not in (None, "max", "min") or not all(map(is_field, fields.values())):
         return None
-    if found["sha256"] != digest(content.get("recipe")):
+    if found[DIGEST] != digest(content.get("recipe")):
         return None
     return RecipeText(name, code, direction, {path: FieldText(*field) for path, field in fields.items()})
 

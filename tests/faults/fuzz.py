@@ -29,7 +29,9 @@ from hypothesis import strategies as some  # noqa: E402
 import kopt  # noqa: E402
 import kopt.__main__ as commands  # noqa: E402
 from kopt import report  # noqa: E402
+from kopt.distribute import launch as launching  # noqa: E402
 from kopt.experiment.recipe_cli import run_command  # noqa: E402
+from kopt.report import compare as comparing  # noqa: E402
 from kopt.training.checkpoint.files import Damaged, read_file  # noqa: E402
 from kopt.tuning.search.folder import SearchFolder  # noqa: E402
 from kopt.tuning.search.storage import open_storage, open_study  # noqa: E402
@@ -291,9 +293,9 @@ def readers(home: pathlib.Path) -> dict[str, Reader]:
 def nothing_starts() -> Iterator[None]:
     """Have commands start no process, draw no picture and train nothing: only what they read is looked at."""
     stand_ins = {
-        (commands, "launch"): lambda *_, **__: 0,
-        (commands, "launch_tuners"): lambda *_, **__: 0,
-        (commands, "compare_figure"): lambda _: inputs.Picture(),
+        (launching, "launch"): lambda *_, **__: 0,
+        (launching, "launch_tuners"): lambda *_, **__: 0,
+        (comparing, "compare_figure"): lambda _: inputs.Picture(),
         (sys.modules[run_command.__module__], "run"): lambda *_, **__: None,
         (sys.modules[run_command.__module__], "check_target"): lambda *_, **__: True,
     }
