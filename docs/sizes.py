@@ -94,6 +94,9 @@ def main(chosen: list[str]) -> None:
     if chosen == ["--table"]:
         write({})
         return
+    unknown = sorted({*chosen} - {*extras()})
+    if unknown:
+        sys.exit(f"the extras must be among {', '.join(extras())}, got {', '.join(unknown)}.")
     for extra in chosen or extras():
         number, size = measure(extra)
         write({extra: (number, size, str(datetime.date.today()))})

@@ -86,8 +86,8 @@ def main(args: Sequence[str] | None = None) -> None:
         found, expected = (scores for *_, scores in ways.values())
         apart = float(np.max(np.abs(np.subtract(found, expected))))
         times = ", ".join(f"{wall:.1f} s ({cpu:.1f} CPU s) {way}" for way, (wall, cpu, _) in ways.items())
-        scores = f"scores {np.mean(found):.4f} and {np.mean(expected):.4f}, at most {apart:.1e} apart"
-        print(f"{work}, {options.seeds} seeds: {times}; {scores}", flush=True)
+        compared = f"scores {np.mean(found):.4f} and {np.mean(expected):.4f}, at most {apart:.1e} apart"
+        print(f"{work}, {options.seeds} seeds: {times}; {compared}", flush=True)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,9 @@ def log_choices(text: str) -> None:
 
     Args:
         text: The choices.
+
+    Example:
+        >>> log_choices("engine: resident, 160 examples in batches of 32")
     """
     before = told.get()
     log.log(logging.DEBUG if before else logging.INFO, "%s", text)
