@@ -147,6 +147,6 @@ def test_a_broken_link_ends_the_build(tmp_path: pathlib.Path) -> None:
 def test_notebooks_are_pages_with_pictures_and_tables(site: pathlib.Path) -> None:
     for name in ("diagnose", "search", "start"):
         text = (site / "notebooks" / f"{name}.html").read_text()
-        assert 'src="data:image/png;base64,' in text and "<th" in text and f'href="{name}.ipynb"' in text
+        assert 'src="data:image/png;base64,' in text and "<table>" in text and f'href="{name}.ipynb"' in text
         assert (site / "notebooks" / f"{name}.ipynb").is_file()
     assert 'href="../notebooks/start.html"' in (site / "tutorials" / "start.html").read_text()
