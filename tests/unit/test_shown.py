@@ -68,7 +68,20 @@ SHOWN: list[object] = [
 ]
 WITHOUT_LIMIT = (Importances, Chosen)  # a dictionary prints as one; a strategy is TensorFlow's
 # What parts of the package hand to each other, or what users go on with in code; none is shown at the end of a cell.
-TOOLS = {"Metric", "Cuts", "Table", "Held", "Script", "Added", "Part", "Parameter", "Unsaved", "Source", "Times"}
+TOOLS = {
+    "InPlace",
+    "Metric",
+    "Cuts",
+    "Table",
+    "Held",
+    "Script",
+    "Added",
+    "Part",
+    "Parameter",
+    "Unsaved",
+    "Source",
+    "Times",
+}
 
 
 @pytest.mark.parametrize("value", SHOWN, ids=lambda value: type(value).__name__)
