@@ -19,7 +19,7 @@ hide: [toc]
 
 # Benchmarks
 
-What the benchmarks measured, each with the command that prints it and the date of the commit that wrote its figures down.
+What the benchmarks measured, each with the command that prints it, and the date of the commit that wrote it down.
 All were measured on two cores of a CPU, the peers installed by `python -m pip install -e ".[peers]"`, unless a text
 says otherwise. Times are compared within one run, never between machines. Where a target was missed, the text says so;
 [Limits](limits.md) lists them. What reaches which score on which data is in the [Gallery](gallery.md).

@@ -45,19 +45,48 @@ def exit_codes() -> Iterator[None]:
 def quiet_without_reader() -> Iterator[None]:
     """End the program quietly when nothing reads its standard output any longer; other broken pipes are errors."""
     try:
-        try:
-            yield
-        finally:
-            sys.stdout.flush()  # here, for at the end of the process Python would print what went wrong
+        yield
     except BrokenPipeError:
-        if not reader_is_gone(sys.stdout.fileno()):
+        if not reader_is_gone():
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is in the buffer still
+        drop_output()
         raise SystemExit(READER_GONE) from None
+    except SystemExit as ended:
+        if not written_out() and not ended.code:
+            raise SystemExit(READER_GONE) from None
+        raise
+    except BaseException:
+        written_out()  # the error goes on, with or without a reader
+        raise
+    if not written_out():
+        raise SystemExit(READER_GONE)
 
 
-def reader_is_gone(pipe: int) -> bool:
-    """Return whether the other end of a pipe or a socket is closed."""
+def written_out() -> bool:
+    """Write what the standard output holds back, where there is one; return False when nothing reads it any longer.
+
+    At the end of the process Python would print what went wrong.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not reader_is_gone():
+            raise
+        drop_output()
+        return False
+    return True
+
+
+def drop_output() -> None:
+    """Have the standard output lead to nowhere, for what it still holds back."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def reader_is_gone() -> bool:
+    """Return whether the other end of the standard output, a pipe or a socket, is closed."""
+    if sys.stdout is None:
+        return False
     looked = select.poll()
-    looked.register(pipe, 0)
+    looked.register(sys.stdout.fileno(), 0)
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in looked.poll(0))

@@ -232,7 +232,7 @@ def lines(report: Mapping[str, Json]) -> list[str]:
     off = f"{report['max_difference']:.3g} of outputs up to {report['largest_output']:.4g}, {report['test_rows']} rows"
     ends = [f"{'max difference':22} {off}", f"{'preprocessing':22} {raw}"]
     if report["quantize"]:
-        beyond = report["worse"] > WORSE
-        said = f"{'WORSE by' if beyond else 'within'} {report['worse'] if beyond else WORSE:.2g} of the Keras model's"
+        within = report["worse"] <= WORSE  # which NaN is not
+        said = f"{'within' if within else 'WORSE by'} {WORSE if within else report['worse']:.2g} of the Keras model's"
         ends += [f"{'int8':22} {FORMATS[report['format']].int8}", f"{'int8 score':22} {said}"]
     return [*table, *ends, f"{'written':22} {printable(report['path'])}"]

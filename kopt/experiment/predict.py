@@ -129,6 +129,7 @@ def evaluate(
     recipe, model = recipe_of(run), model_of(run)
     size = rows_at_a_time(model, batch_size)
     if recipe.data.task == "language" and is_text_file(rows):
+        require(y is None, "y", "must be left out with a text file, which has the targets", type(y).__name__)
         rows, y = windows_in(as_path(rows, "rows"), window_of(model), recipe.data.labels)
     x = inputs_for(model, recipe.data, rows)
     count = len(next(iter(x.values())) if isinstance(x, dict) else x)

@@ -225,6 +225,8 @@ def command_line(
 def parsed(kind: type[Given], default: Given, args: Sequence[str]) -> Given:
     """Parse the arguments; errors have the paths that users write."""
     options = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
+    if sys.stderr is None:  # closed, as some schedulers of jobs do
+        return tyro.cli(kind, default=default, args=args, description="", config=options)
     errors = io.BytesIO()
     with io.TextIOWrapper(errors, sys.stderr.encoding, "backslashreplace", write_through=True) as text:
         try:

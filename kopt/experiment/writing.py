@@ -48,6 +48,8 @@ def writing(
         See `kopt.tasks.continuation`.
     """
     require(length >= 1, "length", "must be >= 1", length)
+    kinds = int(model.output_shape[-1])
+    require(bool(labels) or kinds <= 256, "labels", "must be given for more tokens than there are bytes", kinds)
     tokens = tokens_of(start, labels)
     starts = np.array([tokens], "int32")
     drawn = continuation(model.predict_on_batch, starts, window_of(model), temperature=temperature, seed=seed)

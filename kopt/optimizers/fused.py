@@ -15,6 +15,7 @@ from kopt.values.types import DType, Nest, Scalar, Tensor, Variable
 
 __all__ = ["updated"]
 
+LARGEST = 0.99999  # in float32, 1 - beta of a larger one is more than 0.3 % off, and 0 at last
 FUSED = (Adam, AdamW, NAdamW)  # and no rule that is derived from them: its formula may be another
 
 
@@ -66,6 +67,8 @@ def kernel_of(rule: Rule, parameter: Tensor, rate: Scalar, count: Scalar) -> Ker
     if type(rule) not in FUSED or (isinstance(rule, NAdamW) and rule.corrected_ahead):
         return None
     assert isinstance(rule, (Adam, NAdamW))
+    if any(isinstance(beta, float) and beta > LARGEST for beta in (rule.beta_1, rule.beta_2)):
+        return None
     dtype = parameter.dtype
     beta_1, beta_2 = (tf.cast(double(beta), dtype) for beta in (rule.beta_1, rule.beta_2))
     momentum_excess, velocity_excess = (

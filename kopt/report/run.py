@@ -35,8 +35,8 @@ class Run(NamedTuple):
 
     def _repr_html_(self) -> str:
         shown = [*results_of(self)]
-        shown += [(name, f"{self.metrics[name]:,.4g}") for name in ("loss", "seconds") if name in self.metrics]
-        shown += [("parameters", f"{self.metrics['parameters']:,}")] if "parameters" in self.metrics else []
+        numbers = {"loss": ",.4g", "seconds": ",.4g", "parameters": ",.0f"}
+        shown += [(name, text) for name, form in numbers.items() if (text := number(self.metrics.get(name), form))]
         shown += [("epochs", str(len(self.history.get("loss", ()))))]
         shown += [] if self.folder is None else [("folder", str(self.folder))]
         return html_table(f"{type(self).__name__} {name_of(self)}", [*shown, ("go on", ", ".join(next_steps(self)))])
@@ -52,13 +52,16 @@ def results_of(run: Run) -> list[tuple[str, str]]:
     metrics, found = run.metrics, list[tuple[str, str]]()
     if "unfinished" in metrics:
         found.append(("unfinished", f"unfinished: {clipped(metrics['unfinished'])}"))
-    if metrics.get("value") is not None:
-        found.append(("result", f"test {clipped(metrics['metric'])} {metrics['value']:.4f}"))
-    if metrics.get("target") is not None:
-        found.append(("target", f"target {metrics['target']:.4f}"))
-    if metrics.get("baseline") is not None:
-        found.append(("baseline", f"{clipped(metrics['baseline_name'])} {metrics['baseline']:.4f}"))
+    names = {"value": f"test {metrics.get('metric')}", "target": "target", "baseline": metrics.get("baseline_name")}
+    for key, name in names.items():
+        if text := number(metrics.get(key), ".4f"):
+            found.append(("result" if key == "value" else key, f"{clipped(name)} {text}"))
     return found
+
+
+def number(value: Json, form: str) -> str:
+    """Return a number as a text; the empty text for what is none, for the files of a run may be damaged."""
+    return f"{value:{form}}" if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
 
 
 def next_steps(run: Run) -> list[str]:

@@ -8,12 +8,13 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from kopt.values.field_paths import paths
 from kopt.values.fields import Named
 from kopt.values.types import Json
+from kopt.values.version import __version__
 
 __all__ = ["FieldText", "RecipeText", "RunText", "recipe_text", "shown_form", "text_in"]
 
 
-KEYS = ("name", "code", "direction", "fields")  # of a RecipeText in a file, and the digest of its recipe
-DIGEST = "sha256"
+KEYS = ("name", "code", "direction", "fields")  # of a RecipeText in a file; the digest of its recipe, and whose texts
+DIGEST, VERSION = "sha256", "kopt"
 
 
 class FieldText(NamedTuple):
@@ -97,9 +98,9 @@ def shown_form(recipe: Named, form: Json) -> Json:
 
     Example:
         >>> sorted(shown_form(Named("digits"), {"config": {"name": "digits"}}))
-        ['code', 'direction', 'fields', 'name', 'sha256']
+        ['code', 'direction', 'fields', 'kopt', 'name', 'sha256']
     """
-    return dict(zip(KEYS, recipe_text(recipe))) | {DIGEST: digest(form)}
+    return dict(zip(KEYS, recipe_text(recipe))) | {DIGEST: digest(form), VERSION: __version__}
 
 
 def digest(form: Json) -> str:
@@ -113,7 +114,7 @@ def text_in(content: Json) -> RecipeText | None:
         content: The content of the file.
 
     Returns:
-        The texts; None for a file of kopt 0.1, and for one in which the recipe was changed by hand.
+        The texts; None for a file of another version, and for one in which the recipe was changed by hand.
 
     Example:
         >>> form = {"config": {"name": "digits"}}
@@ -123,13 +124,13 @@ def text_in(content: Json) -> RecipeText | None:
         True
     """
     found = content.get("shown")
-    if not isinstance(found, dict) or set(found) != {*KEYS, DIGEST}:
+    if not isinstance(found, dict) or set(found) != {*KEYS, DIGEST, VERSION}:
         return None
     name, code, direction, fields = (found[key] for key in KEYS)
     whole = isinstance(name, str) and isinstance(code, str) and isinstance(fields, dict)
     if not whole or direction not in (None, "max", "min") or not all(map(is_field, fields.values())):
         return None
-    if found[DIGEST] != digest(content.get("recipe")):
+    if found[DIGEST] != digest(content.get("recipe")) or found[VERSION] != __version__:
         return None
     return RecipeText(name, code, direction, {path: FieldText(*field) for path, field in fields.items()})
 

@@ -106,7 +106,12 @@ def fill(package: str) -> None:
     if package in pending:
         pending.remove(package)
         filled.append(package)
-        importlib.reload(sys.modules[package])
+        try:
+            importlib.reload(sys.modules[package])
+        except BaseException:  # the next use is to fail for the same reason
+            filled.remove(package)
+            pending.insert(0, package)
+            raise
 
 
 def needed(module: str) -> types.ModuleType:

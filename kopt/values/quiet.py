@@ -11,13 +11,14 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import IO
 
 from kopt.values import parts
 
 __all__ = ["is_quiet", "is_recipe", "quiet_imports", "without_notices"]
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-FATAL, ALL = "3", "0"
+FATAL = "3"
 NOTICE = re.compile(
     r"WARNING: All log messages before absl::InitializeLog|To enable the following instructions: "
     r"|[EIW]\d{4} \d\d:\d\d:|\d{4}-\d\d-\d\d \d\d:\d\d:[\d.]+: [EIW] "
@@ -40,14 +41,14 @@ def is_recipe(text: str | None) -> bool:
 
 
 def is_quiet() -> bool:
-    """Tell whether this process hides notices: it is a command or a recipe script, and its user has not asked for all.
+    """Tell whether this process hides notices: it is a command or a recipe script, and its user has asked for none.
 
     Example:
         >>> is_quiet()
         False
     """
     ours = parts.waiting() or is_recipe(sys.modules["__main__"].__doc__)
-    return ours and sys.stderr is not None and os.environ.get(LEVEL) != ALL
+    return ours and sys.stderr is not None and os.environ.get(LEVEL, FATAL) == FATAL
 
 
 @contextlib.contextmanager
@@ -65,9 +66,13 @@ def quiet_imports() -> Iterator[None]:
         yield
         return
     os.environ.setdefault(LEVEL, FATAL)
+    file = file_for_errors()
+    if file is None:
+        yield
+        return
     text = ""
     try:
-        with tempfile.TemporaryFile() as file:
+        with file:
             try:
                 with standard_error_in(file.fileno()):
                     yield
@@ -77,6 +82,15 @@ def quiet_imports() -> Iterator[None]:
         text = without_notices(text)
     finally:
         print(text, end="", file=sys.stderr, flush=True)
+
+
+def file_for_errors() -> IO[bytes] | None:
+    """Open a file, or return None where the standard error is no file, or the disk has no room."""
+    try:
+        sys.stderr.fileno()
+        return tempfile.TemporaryFile()
+    except OSError:
+        return None
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ from typing import Any
 
 import tyro
 from autotune import add, verdict, written
-from searches import CONTENDERS, WORKS, recipe_of, searched
+from quality_searches import CONTENDERS, WORKS, recipe_of, searched
 from timing import quiet_environment
 
 from kopt.values.checks import require

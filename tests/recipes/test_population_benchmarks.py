@@ -27,7 +27,7 @@ def speed(monkeypatch):
 
 
 def test_all_works_have_the_same_space_of_numbers_of_a_population(quality) -> None:
-    searches = importlib.import_module("searches")
+    searches = importlib.import_module("quality_searches")
     for work in searches.WORKS:
         recipe = searches.recipe_of(work, 3)
         assert recipe.seed == 3 and isinstance(recipe.rule, AdamW)

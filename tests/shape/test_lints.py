@@ -81,3 +81,10 @@ def test_an_arrow_back_is_found(tmp_path) -> None:
         text=True,
     )
     assert done.returncode != 0 and "1 broken" in done.stdout
+
+
+def test_no_two_folders_on_the_path_have_modules_of_one_name() -> None:
+    """A test would import the other one, as the order of tests in a process has it."""
+    folders = "recipes/benchmarks", "tests/contracts", "tests/faults", "tests/golden/rules"
+    names = [file.stem for folder in folders for file in (ROOT / folder).glob("*.py") if file.stem != "conftest"]
+    assert len(names) > 90 and {name for name in names if names.count(name) > 1} == set()

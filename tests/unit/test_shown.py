@@ -159,6 +159,19 @@ def returned() -> set[type]:
     return {kind for kind in found if not ({Value, Protocol} | of_keras) & {*kind.__mro__}}
 
 
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {"unfinished": "SIGTERM", "loss": None, "seconds": 3.0, "value": None, "parameters": None},
+        {"value": 0.5, "target": "high", "baseline": [1], "loss": "nan"},
+        {"value": True, "metric": None, "baseline": 0.5, "baseline_name": 3},
+    ],
+)
+def test_a_run_whose_files_are_damaged_or_unfinished_is_shown(metrics: dict) -> None:
+    run = Run(pathlib.Path("saved_models/digits/1"), Named("digits"), {}, metrics)
+    assert repr(run).startswith("<Run digits: ") and "<table" in run._repr_html_()
+
+
 def test_what_functions_return_is_tested_here() -> None:
     found = returned()
     assert Run in found and RateCurve in found

@@ -52,7 +52,7 @@ class ResidentExecutor(Executor[ResidentChunk]):
             found = traced.call(key, make, chunk, refusable=xla and traced.jit == "auto")
         except Refused as refusal:
             traced.refuse_xla(arrays.batch_key)
-            log.debug("jit: False, XLA refuses the step: %s", refusal)
+            log.info("jit: False, XLA refuses the step: %s", refusal)
             return self.run(chunk)
         values = tf.nest.map_structure(lambda numbers: numbers.numpy(), found)
         # Logs of a user's step may be nested, as `{m.name: m.result() for m in model.metrics}` is.
@@ -78,7 +78,7 @@ class ResidentExecutor(Executor[ResidentChunk]):
             traced.xla = False
             return False
         if new and len(lengths) == LENGTHS:
-            log.debug("jit: False for %d examples, XLA has compiled for %d other lengths", arrays.examples, LENGTHS)
+            log.info("jit: False for %d examples, XLA has compiled for %d other lengths", arrays.examples, LENGTHS)
             traced.xla = False
             return False
         lengths.add(arrays.examples)

@@ -109,7 +109,7 @@ def group_runs(
         except Unfit as error:  # each raises what is its own fault
             why = str(error)
     numbers = ", ".join(map(str, group.places))
-    log.info("population: recipes %s are trained one after the other, for they have %s", numbers, why)
+    log.warning("population: recipes %s are trained one after the other, for they have %s", numbers, why)
     return [alone(one, splits, encoder, jit) for one in whole.recipes]
 
 

@@ -86,6 +86,7 @@ def test_a_score_that_int8_makes_worse_is_said() -> None:
     numbers = dict.fromkeys(("keras_bytes", "exported_bytes", "keras_value", "exported_value", "test_rows"), 1)
     report = figures | numbers | {"max_difference": 0.1, "largest_output": 1.0, "worse": 0.25}
     assert "int8 score             WORSE by 0.25 of the Keras model's" in lines(report)
+    assert lines(report | {"worse": float("nan")})[-2].endswith("WORSE by nan of the Keras model's")
     assert lines(report | {"worse": -0.1})[-2].endswith("within 0.01 of the Keras model's")
 
 

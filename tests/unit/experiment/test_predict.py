@@ -121,6 +121,34 @@ def test_a_command_ends_quietly_when_nothing_reads_its_output(
     assert ended.value.code == 141 and "Error" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [(ValueError("rate must be > 0, got 0."), 2, "error: rate must be > 0, got 0.\n"), (SystemExit(1), 1, "")],
+)
+def test_an_error_is_told_where_nothing_reads_the_output(raised, code: int, said: str, capsys, monkeypatch) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "w") as gone, pytest.raises(SystemExit) as ended, kopt.exit_codes():
+        monkeypatch.setattr(sys, "stdout", gone)
+        print("what nothing reads")
+        raise raised
+    assert ended.value.code == code and capsys.readouterr().err == said
+
+
+def test_an_error_that_is_no_refusal_goes_on_where_nothing_reads_the_output(monkeypatch) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "w") as gone, pytest.raises(ZeroDivisionError), kopt.exit_codes():
+        monkeypatch.setattr(sys, "stdout", gone)
+        print("what nothing reads")
+        raise ZeroDivisionError
+
+
+def test_a_closed_output_is_no_error(monkeypatch) -> None:
+    with kopt.exit_codes():
+        monkeypatch.setattr(sys, "stdout", None)
+
+
 def test_another_broken_pipe_is_an_error(tmp_path, monkeypatch) -> None:
     with open(tmp_path / "said", "w") as file, pytest.raises(BrokenPipeError), kopt.exit_codes():
         monkeypatch.setattr(sys, "stdout", file)

@@ -94,7 +94,7 @@ def test_torch_agrees(rule: Rule, decay: float) -> None:
     assert np.max(np.abs(variables[0] - expected) / size) <= 1e-5
 
 
-@pytest.mark.parametrize("rule", [*OTHERS, Derived()], ids=repr)
+@pytest.mark.parametrize("rule", [*OTHERS, Derived(), Adam(beta_1=0.99999999), AdamW(beta_2=0.999999)], ids=repr)
 def test_other_rules_and_derived_ones_have_no_kernel(rule: Rule) -> None:
     assert kernels(*made(rule, values(0))) == 0
 

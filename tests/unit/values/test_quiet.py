@@ -24,7 +24,10 @@ REST = "F0000 00:00:17 1 cpu.cc:3] no AVX\nof Python\n"
 
 @pytest.mark.parametrize(
     ("docstring", "level", "shown", "set_to"),
-    [(RECIPE, None, False, "3"), (RECIPE, "3", False, "3"), (RECIPE, "0", True, "0"), ("", None, True, "None")],
+    [
+        *((RECIPE, None, False, "3"), (RECIPE, "3", False, "3"), (RECIPE, "0", True, "0"), (RECIPE, "1", True, "1")),
+        ("", None, True, "None"),
+    ],
 )
 def test_notices_are_hidden_in_a_recipe_script(docstring, level, shown, set_to, python, tmp_path) -> None:
     script = tmp_path / "script.py"
@@ -39,3 +42,10 @@ def test_all_is_shown_when_the_import_fails(python, tmp_path) -> None:
     script.write_text(RECIPE + CODE)
     done = python(str(script), "fails", expect=1, TF_CPP_MIN_LOG_LEVEL=None)
     assert "oneDNN" in done.stderr and REST in done.stderr and "ImportError: no library" in done.stderr
+
+
+def test_without_room_for_a_file_all_is_shown(python, tmp_path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(RECIPE + CODE.replace("with quiet", "import tempfile\ntempfile.tempdir = '/nowhere'\nwith quiet"))
+    done = python(str(script), TF_CPP_MIN_LOG_LEVEL=None)
+    assert "oneDNN" in done.stderr and done.stderr.endswith("of Python\nafter\n")
