@@ -44,7 +44,7 @@ def quantize_onnx(path: pathlib.Path) -> None:
         rule = "must be left out for a model without a weight of Conv, Gather, LSTM or MatMul"
         require(bool(quantized), "quantize", rule, sorted({node.op_type for node in found.node}))
         small.replace(path)
-    except (RuntimeError, *session_errors()) as error:  # of onnxruntime, for models that its quantizer does not know
+    except session_errors() as error:  # of onnxruntime, for models that its quantizer does not know
         raise ValueError(f"quantize must be left out for this model, onnxruntime says: {clipped(error)}") from error
     finally:
         plain.unlink(missing_ok=True)
@@ -52,6 +52,6 @@ def quantize_onnx(path: pathlib.Path) -> None:
 
 
 def session_errors() -> tuple[type[Exception], ...]:
-    """Return the errors of onnxruntime's sessions, which have no class in common but Exception."""
+    """Return the errors of onnxruntime's quantizer, and of its sessions, which have only Exception in common."""
     compiled = needs("onnxruntime.capi.onnxruntime_pybind11_state", "export")
-    return (compiled.Fail, compiled.InvalidArgument, compiled.InvalidGraph, compiled.NotImplemented)
+    return (RuntimeError, compiled.Fail, compiled.InvalidArgument, compiled.InvalidGraph, compiled.NotImplemented)
