@@ -72,7 +72,8 @@ def test_int8_is_smaller_and_an_old_file_is_replaced(table, format: str, tmp_pat
     assert 0 < small["max_difference"] < 0.05 and plain["max_difference"] < 1e-5
     pathlib.Path(small["path"]).write_bytes(b"old")
     main(["export", str(table.folder), "--format", format, "--quantize", "int8"])
-    assert pathlib.Path(small["path"]).stat().st_size == small["exported_bytes"]
+    # Names in a file of ONNX have numbers that count up in a process.
+    assert pathlib.Path(small["path"]).stat().st_size == pytest.approx(small["exported_bytes"], rel=0.01)
     printed = capsys.readouterr().out
     assert FORMATS[format].int8 in printed and "int8 score             within 0.01 of the Keras model's" in printed
     assert not [path.name for path in table.folder.iterdir() if path.name.startswith((".export", "plain", "small"))]
