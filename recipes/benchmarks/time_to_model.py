@@ -66,20 +66,21 @@ search not of what was there before; a dash was not measured:
     ten trials, build function    1     11.22   6.13          -      0.55   897  933
                                  10     18.69  15.44          -      0.83   898  934
 
-Before that change, on a machine with a little other work: a generator of unknown length 0.59 and 0.46 s at 1 epoch, 1.76
-and 1.42 at 10, where its own Python takes 0.91; ten trials with a build function 10.54 and 11.30, 18.16 and 22.40; ten
-trials whose fit is Loop's 11.13 and 10.71, 17.96 and 12.71. Three more pairs each: PyDataset at 10 epochs 2.98 to 3.22
-for the best fit, 2.92 to 3.35 for Loop, so level; images at 1 epoch without a cache 1.17 and 1.26, 0.97 and 0.99.
-Not run: endless generator, factorization, GRU, text bag, 10-5-1.
+Before that change, on a machine with a little other work: a generator of unknown length 0.59 and 0.46 s at 1 epoch,
+1.76 and 1.42 at 10, where its own Python takes 0.91; ten trials with a build function 10.54 and 11.30, 18.16 and
+22.40; ten trials whose fit is Loop's 11.13 and 10.71, 17.96 and 12.71. Three more pairs each: PyDataset at 10 epochs
+2.98 to 3.22 for the best fit, 2.92 to 3.35 for Loop, so level; images at 1 epoch without a cache 1.17 and 1.26, 0.97
+and 0.99. Not run: endless generator, factorization, GRU, text bag, 10-5-1.
 
 The table's last row was noise of the machine: run again six times in turn, 100 epochs took Loop 4.2 and 4.2 s, jit=True
 4.3 and 4.2, jit=False 6.7 and 6.9. The rows of 3 epochs of the transformer and the table are a second run's, medians of
 two. Thirty epochs of the images, the CNN and three fits in a row were not run.
 
 Not met: 1.05 at 1 epoch on the augmented images, where single runs give 0.8 to 1.17, and 0.8 at 10 on these, on a
-PyDataset, on ten trials by fit, and on the table, whose shuffle has a seed, so that it streams. PyTorch, which compiles nothing, is ahead of all at so few epochs. jit=True
-with cached programs, at 1 epoch 1.1 asked: 1.04 (MLP 784) to 2.2 times the best fit, for it traces the step for XLA,
-and loads; 9.7 on the CNN, whose convolutions are slow in XLA. What was tried:
+PyDataset, on ten trials by fit, and on the table, whose shuffle has a seed, so that it streams. PyTorch, which
+compiles nothing, is ahead of all at so few epochs. jit=True with cached programs, at 1 epoch 1.1 asked: 1.04 (MLP
+784) to 2.2 times the best fit, for it traces the step for XLA, and loads; 9.7 on the CNN, whose convolutions are slow
+in XLA. What was tried:
 - A table's stream, ms an epoch of 313 steps: 75 to 82, fit with an epoch a call 67 to 74, with 16 steps a call 87 to
   94. Without clocks 71 to 86; the next batch drawn beside the step 75 to 84; ten iterations at once 74 to 81; a
   dataset that prefetches 82 to 92. None taken; what the rest is was not found.
