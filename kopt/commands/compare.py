@@ -6,7 +6,8 @@ import os
 import tyro
 
 from kopt.commands.tables import called, left_out, print_table
-from kopt.report.run_finder import read_texts
+from kopt.report.run_finder import read_all
+from kopt.report.run_reader import read_run_text
 from kopt.values import checks
 from kopt.values.places import as_path
 from kopt.values.texts import printable
@@ -22,7 +23,7 @@ def compare(folders: tyro.conf.Positional[tuple[str, ...]], picture: str = "comp
     place = as_path(picture, "picture")
     known = os.path.isdir(place.parent) and place.suffix in (".png", ".svg", ".pdf")
     checks.require(known, "picture", "must be a .png, .svg or .pdf in a folder that is there", picture)
-    found, broken = read_texts(folders)
+    found, broken = read_all(folders, read_run_text)
     left_out(broken)
     checks.require(len(found) >= 2, "folders", "must be of two whole runs or more", len(found))
     drawing = importlib.import_module("kopt.report.compare")  # which imports matplotlib

@@ -5,7 +5,7 @@ import sys
 import tyro
 
 from kopt.commands.tables import called, left_out, print_table
-from kopt.report.run_finder import found_texts
+from kopt.report.run_finder import find
 from kopt.report.run_reader import read_run_text
 from kopt.report.run_texts import RunText
 from kopt.report.run_watch import watch_runs
@@ -23,7 +23,7 @@ def runs(folder: str = "saved_models", sort: str = "folder", watch: bool = False
     if watch:
         watch_runs(folder)
         return
-    found, broken = found_texts(folder, sort)
+    found, broken = find(folder, sort, read_run_text)
     if found:
         print_table(["run", "metric", "value", "baseline", "seconds", "parameters"], [row_of(run) for run in found])
     else:

@@ -4,8 +4,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kopt.report.run_reader import is_number
 from kopt.report.unfinished import json_in
+from kopt.values.checks import is_number
 
 __all__ = ["FILE", "Progress", "read_progress"]
 

@@ -3,6 +3,7 @@
 import pathlib
 from typing import NamedTuple
 
+from kopt.values.checks import is_number
 from kopt.values.fields import Named
 from kopt.values.html_table import html_table
 from kopt.values.texts import clipped, printable
@@ -61,7 +62,7 @@ def results_of(run: Run) -> list[tuple[str, str]]:
 
 def number(value: Json, form: str) -> str:
     """Return a number as a text; the empty text for what is none, for the files of a run may be damaged."""
-    return f"{value:{form}}" if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
+    return f"{value:{form}}" if is_number(value) else ""
 
 
 def next_steps(run: Run) -> list[str]:

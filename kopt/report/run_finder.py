@@ -7,14 +7,14 @@ from typing import TypeVar
 
 from kopt.report.run import Run
 from kopt.report.run_folder import UNFINISHED, left_behind
-from kopt.report.run_reader import is_number, read_run, read_run_text
+from kopt.report.run_reader import read_run
 from kopt.report.run_texts import RunText, direction_in
 from kopt.values import parts, paths
-from kopt.values.checks import require
+from kopt.values.checks import is_number, require
 from kopt.values.places import as_path, stays_in
 from kopt.values.texts import printable
 
-__all__ = ["found_runs", "found_texts", "read_runs", "read_texts"]
+__all__ = ["find", "found_runs", "read_all", "read_runs"]
 
 AnyRun = TypeVar("AnyRun", Run, RunText)
 
@@ -48,12 +48,13 @@ def found_runs(root: str | os.PathLike[str], sort: str = "folder") -> tuple[list
     return find(root, sort, read_run)
 
 
-def found_texts(root: str | os.PathLike[str], sort: str = "folder") -> tuple[list[RunText], list[str]]:
-    """Return the runs in a folder of run folders for showing them, as `read_run_text` reads them.
+def find(root: str | os.PathLike[str], sort: str, read: Callable[..., AnyRun]) -> tuple[list[AnyRun], list[str]]:
+    """Return the runs in a folder of run folders as a reader reads them.
 
     Args:
         root: As for `found_runs`.
         sort: As for `found_runs`.
+        read: `read_run`, or `read_run_text` for runs that are only shown.
 
     Returns:
         The runs; and the sentences.
@@ -64,17 +65,12 @@ def found_texts(root: str | os.PathLike[str], sort: str = "folder") -> tuple[lis
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     found_texts(root)
+        ...     find(root, "folder", read_run)
         ([], [])
 
     Source:
         See `found_runs`.
     """
-    return find(root, sort, read_run_text)
-
-
-def find(root: str | os.PathLike[str], sort: str, read: Callable[..., AnyRun]) -> tuple[list[AnyRun], list[str]]:
-    """Return the runs in a folder as a reader reads them, sorted; and a sentence for each that is left out."""
     place = as_path(root)
     require(os.path.isdir(place), "folder", "must be one with runs", str(root))
     folders = [path for path in sorted(place.glob("*/*")) if not path.name.startswith(UNFINISHED)]
@@ -129,24 +125,20 @@ def read_runs(folders: Iterable[str | os.PathLike[str]]) -> tuple[list[Run], lis
     return read_all(folders, read_run)
 
 
-def read_texts(folders: Iterable[str | os.PathLike[str]]) -> tuple[list[RunText], list[str]]:
-    """Read run folders for showing them, as `read_runs` reads them.
+def read_all(folders: Iterable[str | os.PathLike[str]], read: Callable[..., AnyRun]) -> tuple[list[AnyRun], list[str]]:
+    """Read run folders by a reader, leaving out those that it refuses.
 
     Args:
-        folders: Any number of saved_models/<recipe>/<run>.
+        folders: As for `read_runs`.
+        read: As for `find`.
 
     Returns:
         The runs; and a sentence for each folder that was left out.
 
     Example:
-        >>> read_texts(["nowhere"])
+        >>> read_all(["nowhere"], read_run)
         ([], ["folder must be a run's, with a recipe.json, got 'nowhere'."])
     """
-    return read_all(folders, read_run_text)
-
-
-def read_all(folders: Iterable[str | os.PathLike[str]], read: Callable[..., AnyRun]) -> tuple[list[AnyRun], list[str]]:
-    """Read run folders by a reader; return a sentence for each that it refuses."""
     runs: list[AnyRun] = []
     broken = []
     for folder in folders:

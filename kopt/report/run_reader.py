@@ -6,12 +6,12 @@ import json
 import os
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple
 
 from kopt.report.run import Run
 from kopt.report.run_texts import RecipeText, RunText, recipe_text, text_in
 from kopt.values import parts
-from kopt.values.checks import require
+from kopt.values.checks import is_number, require
 from kopt.values.fields import Named, from_json
 from kopt.values.places import as_path, stays_in
 from kopt.values.texts import clipped
@@ -140,8 +140,3 @@ def metrics_of(text: str) -> dict[str, Json]:
             require(is_number(value), name, "must be a number", value)
             float(value)  # an integer of any length is JSON
     return metrics
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Return whether a value from JSON is a number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -15,8 +15,9 @@ import rich.table
 import rich.text
 
 from kopt.report.progress import read_progress
-from kopt.report.run_finder import found_texts
+from kopt.report.run_finder import find
 from kopt.report.run_folder import UNFINISHED, deserted, has_checkpoint
+from kopt.report.run_reader import read_run_text
 from kopt.report.run_texts import RunText
 from kopt.report.unfinished import is_finished
 from kopt.values.checks import require
@@ -64,7 +65,7 @@ def rows_of(folder: str | os.PathLike[str]) -> list[Row]:
         ...     rows_of(root)
         []
     """
-    finished = [row_of(run) for run in found_texts(folder)[0]]
+    finished = [row_of(run) for run in find(folder, "folder", read_run_text)[0]]
     others = [row_of_place(place) for place in places_at_work(as_path(folder))]
     known = {row.run for row in others}
     return [row for row in finished if row.run not in known] + sorted(others, key=lambda row: row.state == "running")

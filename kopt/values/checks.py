@@ -7,12 +7,13 @@ import math
 import reprlib
 import types
 from collections.abc import Iterable
+from typing import TypeGuard
 
 import numpy as np
 
 from kopt.values.install import install_command
 
-__all__ = ["is_among", "is_finite", "is_whole", "needs", "require", "shown", "unknown"]
+__all__ = ["is_among", "is_finite", "is_number", "is_whole", "needs", "require", "shown", "unknown"]
 
 LONGEST = 160  # characters of a value in a sentence
 
@@ -114,6 +115,19 @@ def is_finite(value: object) -> bool:
         (True, True, False, False, False)
     """
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a value from JSON is a number, NaN and infinity too; True and False are none.
+
+    Args:
+        value: Any object.
+
+    Example:
+        >>> is_number(2), is_number(float("nan")), is_number(True), is_number("2")
+        (True, True, False, False)
+    """
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def unknown(kind: str, name: object, known: Iterable[str], *, near: str | None = None) -> ValueError:

@@ -1,7 +1,6 @@
 """The notebooks of docs/ run, show pictures and small tables, and no flood of lines."""
 
 import copy
-import importlib.util
 import json
 import pathlib
 import re
@@ -9,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from scripts import loaded
 
 import kopt
 
@@ -30,11 +30,7 @@ Notebook = dict[str, Any]
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     """The script docs/notebooks.py."""
-    spec = importlib.util.spec_from_file_location("docs_notebooks", ROOT / "docs" / "notebooks.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(ROOT / "docs" / "notebooks.py")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import importlib.util
 import json
 import pathlib
 import re
@@ -12,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from scripts import loaded
 
 import kopt
 from kopt.__main__ import COMMANDS
@@ -216,11 +216,7 @@ def test_every_room_is_on_the_page_of_the_architecture() -> None:
 @pytest.fixture(scope="module")
 def moved() -> ModuleType:
     """The script docs/moved.py."""
-    spec = importlib.util.spec_from_file_location("moved", ROOT / "docs" / "moved.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(ROOT / "docs" / "moved.py")
 
 
 def test_every_name_that_has_moved_is_on_its_page_and_the_changelog_leads_there(moved: ModuleType) -> None:
@@ -256,32 +252,19 @@ def test_every_new_name_is_there(moved: ModuleType) -> None:
     assert [new for new in moved.moved().values() if new.startswith("kopt.") and not is_there(new)] == []
 
 
-def script(name: str) -> ModuleType:
-    """Return a script of docs/."""
-    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_every_rule_is_on_its_page() -> None:
-    rules = script("rules")
+    rules = loaded(ROOT / "docs" / "rules.py")
     assert rules.PAGE.read_text() == rules.page(), "python docs/rules.py writes it"
     for name in rules.registry:
         assert f"| `kopt.rules.{rules.registry[name].__name__}` |" in rules.PAGE.read_text()
 
 
 def test_the_gallery_is_what_the_recipes_say_and_reached() -> None:
-    gallery = script("gallery")
+    gallery = loaded(ROOT / "docs" / "gallery.py")
     assert gallery.PAGE.read_text() == gallery.page(), "python docs/gallery.py writes it"
     results = json.loads((ROOT / "recipes" / "results.json").read_text())
     assert all(gallery.pictures(name) for name in results) and not gallery.pictures("nothing")
-    spec = importlib.util.spec_from_file_location("gallery", ROOT / "recipes" / "benchmarks" / "gallery.py")
-    assert spec and spec.loader
-    measured = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(measured)
-    recipes = measured.with_target()
+    recipes = loaded(ROOT / "recipes" / "benchmarks" / "gallery.py").with_target()
     assert set(results) == set(recipes)
     for name, found in results.items():
         target = recipes[name].target
@@ -291,7 +274,7 @@ def test_the_gallery_is_what_the_recipes_say_and_reached() -> None:
 
 def test_the_page_of_benchmarks_is_what_they_say() -> None:
     """Dates are those that the page has: a checkout without its history cannot tell them."""
-    benchmarks = script("benchmarks")
+    benchmarks = loaded(ROOT / "docs" / "benchmarks.py")
     text = benchmarks.PAGE.read_text()
     dates = dict(re.findall(r"^\| \[recipes/benchmarks/(\w+\.py)\].* \| (20\d\d-\d\d-\d\d) \|$", text, re.M))
     assert text == benchmarks.page(dates), "python docs/benchmarks.py writes it"
@@ -300,7 +283,7 @@ def test_the_page_of_benchmarks_is_what_they_say() -> None:
 
 def test_each_picture_of_the_textbook_is_drawn_by_the_block_before_it() -> None:
     """`python docs/textbook.py` runs the pages, and saves their figures."""
-    textbook, drawn = script("textbook"), []
+    textbook, drawn = loaded(ROOT / "docs" / "textbook.py"), []
     for page in textbook.PAGES:
         parts, code = textbook.parts(page.read_text()), ""
         for kind, text in parts:

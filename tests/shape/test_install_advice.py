@@ -3,7 +3,6 @@
 import ast
 import configparser
 import importlib.metadata
-import importlib.util
 import pathlib
 import re
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from scripts import loaded
 
 import kopt
 from kopt.values.checks import needs
@@ -111,10 +111,7 @@ def test_the_error_advises_by_where_kopt_lies(extra: str, monkeypatch, tmp_path)
 
 
 def test_the_page_of_sizes_has_every_extra_and_what_it_brings() -> None:
-    spec = importlib.util.spec_from_file_location("sizes", PACKAGE.parent / "docs" / "sizes.py")
-    assert spec and spec.loader
-    sizes = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sizes)
+    sizes = loaded(PACKAGE.parent / "docs" / "sizes.py")
     page = sizes.PAGE.read_text()
     measured = sizes.rows(page)
     assert sizes.NONE in measured and set(measured) <= {sizes.NONE, *EXTRAS}

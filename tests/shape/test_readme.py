@@ -5,16 +5,15 @@
 
 import configparser
 import importlib.metadata
-import importlib.util
 import os
 import pathlib
 import re
 import shlex
 import subprocess
-from types import ModuleType
 
 import pytest
 from packaging.specifiers import SpecifierSet
+from scripts import loaded
 
 import kopt
 
@@ -27,15 +26,6 @@ FILES = {file for _, file, _ in BLOCK.findall(README) if file}
 COMMANDS = [
     line for language, _, block in BLOCK.findall(README) if language == "bash" for line in block.splitlines() if line
 ]
-
-
-def load(path: pathlib.Path) -> ModuleType:
-    """Import a script."""
-    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}".lstrip("."), path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def rows(text: str, section: int) -> list[list[str]]:
@@ -83,7 +73,7 @@ def test_the_chinese_readme_is_in_step() -> None:
 
 
 def test_the_figures_of_speed_are_those_that_were_measured() -> None:
-    overview = load(ROOT / "docs" / "overview.py")
+    overview = loaded(ROOT / "docs" / "overview.py")
     steps = overview.speeds()
     epochs = re.compile(r"^ {4}(\w.*?)? {2,}10 +(.*)$", re.M)
     names = {"digits": "digits MLP", "MLP": "MLP 784", "small": "CNN", "transformer": "transformer"}
@@ -99,11 +89,11 @@ def test_the_figures_of_speed_are_those_that_were_measured() -> None:
 
 
 def test_the_figures_of_exactness_are_those_that_were_measured() -> None:
-    overview = load(ROOT / "docs" / "overview.py")
+    overview = loaded(ROOT / "docs" / "overview.py")
     measured = overview.measured("exactness", r"\w[\w ,='-]*?")
     shown = rows(README, 3)
     assert {case: [keras, ours] for case, keras, ours, _ in shown} == measured
-    assert list(measured) == list(load(ROOT / "recipes" / "benchmarks" / "exactness.py").CASES)
+    assert list(measured) == list(loaded(ROOT / "recipes" / "benchmarks" / "exactness.py").CASES)
     assert all((ROOT / test.strip("`")).is_file() for *_, test in shown)
 
 
@@ -191,7 +181,7 @@ pathlib.Path("y").write_text(str(y))
 
 
 def test_a_readme_is_followed_in_order(tmp_path, monkeypatch) -> None:
-    readme = load(ROOT / ".ci" / "readme.py")
+    readme = loaded(ROOT / ".ci" / "readme.py")
     monkeypatch.chdir(tmp_path)
     assert readme.follow(FOLLOWED.replace("python recipes/no.py\n", ""), tmp_path) == 4
     assert (tmp_path / "said").read_text() == "['mine.py', '--rate', '0.1']\n" and (tmp_path / "y").read_text() == "2"
@@ -199,7 +189,7 @@ def test_a_readme_is_followed_in_order(tmp_path, monkeypatch) -> None:
 
 def test_a_readme_that_fails_is_found(tmp_path, monkeypatch) -> None:
     """The counter-test: a recipe that is not there, a package that is not installed, no command at the beginning."""
-    readme = load(ROOT / ".ci" / "readme.py")
+    readme = loaded(ROOT / ".ci" / "readme.py")
     monkeypatch.chdir(tmp_path)
     for place, (text, error) in enumerate(
         {

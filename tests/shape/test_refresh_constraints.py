@@ -1,19 +1,15 @@
 """The pure parts of .ci/refresh_constraints.py, and that it writes constraints.txt as it stands."""
 
-import importlib.util
 import pathlib
 import sys
 
 import pytest
+from scripts import loaded
 
 import kopt
 
 ROOT = pathlib.Path(kopt.__file__).resolve().parent.parent
-SPEC = importlib.util.spec_from_file_location("refresh_constraints", ROOT / ".ci" / "refresh_constraints.py")
-assert SPEC and SPEC.loader
-refresh = importlib.util.module_from_spec(SPEC)
-sys.modules["refresh_constraints"] = refresh  # dataclasses look their module up
-SPEC.loader.exec_module(refresh)
+refresh = loaded(ROOT / ".ci" / "refresh_constraints.py")
 
 
 def entry(name: str, version: str, **more: str) -> dict:

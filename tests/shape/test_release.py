@@ -1,13 +1,12 @@
 """What .ci/release_files.py says of a wheel and a sdist, on small ones; .ci/release runs it on those of kopt."""
 
-import importlib.util
 import io
 import pathlib
 import tarfile
-import types
 import zipfile
 
 import pytest
+from scripts import loaded
 
 import kopt
 
@@ -18,16 +17,7 @@ WHEEL = {**PACKAGE, "kopt_keras-1.dist-info/METADATA": b"m", "kopt_keras-1.dist-
 SDIST = {**PACKAGE, **LICENSE, "setup.cfg": b"s"}
 
 
-def load(name: str) -> types.ModuleType:
-    """Return a program of .ci/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / ".ci" / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-files = load("release_files")
+files = loaded(ROOT / ".ci" / "release_files.py")
 
 
 def write_wheel(path: pathlib.Path, contents: dict[str, bytes]) -> None:

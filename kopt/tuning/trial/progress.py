@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from kopt.training.checkpoint.content import Content
 from kopt.training.checkpoint.files import Damaged
 from kopt.training.checkpoint.folder import CheckpointFolder
+from kopt.values.checks import is_number
 from kopt.values.places import inside
 from kopt.values.types import Json, ParameterValue
 
@@ -165,10 +166,6 @@ def is_progress(found: Json) -> bool:
 
 def are_metrics(found: Json) -> bool:
     return isinstance(found, dict) and all(map(is_number, found.values()))
-
-
-def is_number(found: Json) -> bool:
-    return isinstance(found, (int, float)) and not isinstance(found, bool)
 
 
 def discard(folder: pathlib.Path) -> None:
