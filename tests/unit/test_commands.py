@@ -129,6 +129,7 @@ DAMAGE: list[Callable[[dict], object]] = [
     lambda shown: shown.update(fields=[]),
     lambda shown: shown["fields"].update(seed=["int"]),
     lambda shown: shown.update(sha256=None),
+    lambda shown: shown.update(kopt="0.0.1"),
 ]
 
 
@@ -136,6 +137,7 @@ DAMAGE: list[Callable[[dict], object]] = [
 def test_damaged_texts_do_not_count(damage, runs) -> None:
     file = runs[0].folder / "recipe.json"
     content = json.loads(file.read_text())
+    content["shown"]["code"] = "texts that count"
     damage(content["shown"])
     file.write_text(json.dumps(content))
     assert read_run_text(runs[0].folder).recipe.code == repr(runs[0].recipe)
