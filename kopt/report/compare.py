@@ -6,7 +6,7 @@ import matplotlib.axes
 
 from kopt.report.figure import Figure
 from kopt.report.run import Run
-from kopt.report.run_texts import FieldText, RecipeText, RunText, recipe_text, written
+from kopt.report.run_texts import FieldText, RecipeText, RunText, field_text, recipe_text
 from kopt.report.style import COLORS, drawable, logarithmic, plain, spans_decades, titled
 from kopt.values.checks import require
 from kopt.values.texts import in_picture
@@ -49,7 +49,7 @@ def differences(runs: Sequence[Run | RunText]) -> list[tuple[str, list[str]]]:
         if not any(other.startswith(f"{name}.") for other in inner) or kinds(fields, name)
     ]
     results = dict.fromkeys(name for run in runs for name in run.metrics)
-    return differing + [(name, [written(run.metrics.get(name, ABSENT.text)) for run in runs]) for name in results]
+    return differing + [(name, [field_text(run.metrics.get(name, ABSENT.text)) for run in runs]) for name in results]
 
 
 def fields_of(run: Run | RunText) -> dict[str, FieldText]:

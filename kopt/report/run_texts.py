@@ -70,11 +70,12 @@ def recipe_text(recipe: Named) -> RecipeText:
         RecipeText(name='digits', code="Named('digits')", direction=None, fields={'name': FieldText(...)})
     """
     found = paths(recipe)
-    texts = {path: FieldText(type(field).__name__, written(field)) for path, field in found.items()}
+    texts = {path: FieldText(type(field).__name__, field_text(field)) for path, field in found.items()}
     return RecipeText(recipe.name, repr(recipe), direction_in(found.get("data")), texts)
 
 
-def written(field: object) -> str:
+def field_text(field: object) -> str:
+    """Return a field or a result as a text, numbers with four digits."""
     return f"{field:.4g}" if isinstance(field, float) else str(field)
 
 
