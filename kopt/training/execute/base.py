@@ -200,7 +200,7 @@ class TracedStep:
         made = self.decisions.get(key) or self.settled.get(repr(batch))
         if made is None or not made.stands(plan.steps):
             wanted = spec()
-            trace = lambda: self.trace(wanted, True)
+            trace = lambda: self.trace(wanted, True, plan.checked())
             made = decide(self.model, self.jit, wanted, trace, plan, alone=self.alone)
             if not self.engine:
                 log.debug("jit: %s, %s", made.xla, made.why)

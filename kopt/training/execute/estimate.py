@@ -51,6 +51,7 @@ class Plan:
         size: The examples of a batch, for sizes that the graph does not have.
         bodies: The number of bodies that XLA compiles: one more for a short last batch.
         nested: Whether the step is compiled inside a program that is not, and that draws data before it compiles.
+        checked: Returns whether the program that XLA would compile checks each gradient, see `TrainStep.unchecked`.
     """
 
     steps: int | None
@@ -58,6 +59,7 @@ class Plan:
     size: int = 32
     bodies: int = 1
     nested: bool = False
+    checked: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ class ResidentExecutor(Executor[ResidentChunk]):
         arrays = chunk.arrays
         batch = arrays.batch_spec(arrays.batch_size if arrays.even else None)
         bodies = 1 if arrays.even or arrays.examples < arrays.batch_size else 2
-        return Plan(chunk.planned, lambda: self.traced.trace(batch, False), arrays.fixed_size, bodies)
+        trace, checked = lambda: self.traced.trace(batch, False), lambda: not goes_unchecked(self.traced)
+        return Plan(chunk.planned, trace, arrays.fixed_size, bodies, checked=checked)
 
     def compiles(self, arrays: Arrays, steps: int | None) -> bool:
         """Return whether to compile with XLA for arrays of this length; after several, one program serves all.
@@ -123,10 +124,7 @@ class ResidentProgram:
         self.fixed = xla or arrays.even
         # Not the arrays, whose data would be kept alive.
         self.missing = tf.nest.map_structure(lambda leaf: leaf is None, arrays.data)
-        plain = isinstance(traced.step, TrainStep) and traced.step.needs_no_check()
-        # XLA mixes up the values of variables that are put back with those that a hook looks up in.
-        plain = plain and not (traced.hooks and traced.lookups)
-        self.unchecked = xla and plain and bytes_of(self.changing()) <= STATE_BYTES
+        self.unchecked = xla and goes_unchecked(traced)
         # Small arrays are put into order whole, at the beginning of a call: slices of them cost less than rows.
         self.small = xla and sum(leaf.dtype.size * leaf.shape.num_elements() for leaf in arrays.leaves) <= SMALL_BYTES
         self.leaf_specs = [tf.TensorSpec([self.examples, *leaf.shape[1:]], leaf.dtype) for leaf in arrays.leaves]
@@ -153,7 +151,7 @@ class ResidentProgram:
         short = self.traced.trace(self.short_spec, self.xla, checked) if self.remainder else None
 
         def run(table: Tensor, parts: Tensor, orders: Tensor, *leaves: Tensor) -> tuple[Nest, Tensor]:
-            before = None if checked else GraphSnapshot(self.changing())
+            before = None if checked else GraphSnapshot(changing(self.traced))
             one = lambda number: self.part(table[number], orders, leaves, step, short)
             if self.epochs == 1 or self.traced.logs == "step":  # whose chunks are of one epoch
                 logs = tf.nest.map_structure(lambda log: log[tf.newaxis], one(0))
@@ -216,11 +214,6 @@ class ResidentProgram:
             last = run_if((row[3] > 0) & fine(), lambda: short(gathered(rows)), last)
         return traced.results(last)
 
-    def changing(self) -> list[Variable]:
-        """Return the variables that the step may change."""
-        step = self.traced.step
-        return training_variables(self.model, step.variables if isinstance(step, TrainStep) else ())
-
     def restored_unless_finite(self, before: GraphSnapshot) -> Tensor:
         """Return whether the state is finite and all indices were in range; if not, restore the state before."""
         model = self.model
@@ -230,6 +223,20 @@ class ResidentProgram:
         finite &= self.traced.lookups.fine()
         before.restore_unless(finite)
         return finite
+
+
+def goes_unchecked(traced: TracedStep) -> bool:
+    """Return whether a program that XLA compiles can leave out the step's checks, and look at the state at its end."""
+    if not isinstance(traced.step, TrainStep) or not traced.step.needs_no_check():
+        return False
+    # XLA mixes up the values of variables that are put back with those that a hook looks up in.
+    return not (traced.hooks and traced.lookups) and bytes_of(changing(traced)) <= STATE_BYTES
+
+
+def changing(traced: TracedStep) -> list[Variable]:
+    """Return the variables that a step may change."""
+    step = traced.step
+    return training_variables(traced.model, step.variables if isinstance(step, TrainStep) else ())
 
 
 def stacked(one: Callable[[Tensor], Nest], parts: Tensor, capacity: Tensor, specs: Nest) -> Nest:
