@@ -4,7 +4,7 @@ No other package of kopt may use a private name. A private API is here because n
 """
 
 from kopt.keras_internals.additive import kinds_of_added, kinds_of_losses, require_additive
-from kopt.keras_internals.datasets import passes_are_alike, slices_of
+from kopt.keras_internals.datasets import ends_unseen, passes_are_alike, slices_of
 from kopt.keras_internals.determinism import enable_determinism, is_deterministic
 from kopt.keras_internals.elsewhere import elsewhere, state_of
 from kopt.keras_internals.fitting import (
@@ -138,6 +138,7 @@ __all__ = [
     "data_adapter",
     "decay_before_updates",
     "denominators",
+    "ends_unseen",
     "devices_started",
     "either",
     "elsewhere",

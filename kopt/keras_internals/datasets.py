@@ -25,6 +25,9 @@ LATER = frozenset(
     for name in ("Concatenate", "Range", "Repeat", "Shuffle", "Tensor", "TensorSlice", "Unbatch", "Window")
 ) | {"CacheDataset", "TFRecordDatasetV2", "TextLineDatasetV2"}
 HARMLESS = ("Assert", "PrintV2")  # operations that count as stateful
+# What makes the iterators of a function's datasets, one after the other or several beside each other.
+OF_FUNCTIONS = frozenset(f"_{name}Dataset" for name in ("FlatMap", "Interleave", "ParallelInterleave"))
+PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")  # operations
 
 
 class Slices(NamedTuple):
@@ -90,6 +93,29 @@ def passes_are_alike(dataset: Dataset, at_once: bool = True) -> bool:
         return False
     below = at_once and kind.__name__ in AT_ONCE
     return all(passes_are_alike(one, below) for one in dataset._inputs())
+
+
+def ends_unseen(dataset: Dataset) -> bool:
+    """Tell whether no one sees when an iterator ends: it runs no Python, and locks no file of a cache.
+
+    False for datasets of kinds that are not known here.
+
+    Args:
+        dataset: A tf.data.Dataset.
+    """
+    kind = type(dataset)
+    if not kind.__module__.startswith(PLACE) or kind.__name__ not in AT_ONCE | LATER | OF_FUNCTIONS:
+        return False
+    if kind.__name__ == "CacheDataset" and tf.get_static_value(dataset._filename) != b"":
+        return False
+    return not any(map(runs_python, dataset._functions())) and all(map(ends_unseen, dataset._inputs()))
+
+
+def runs_python(wrapper: Nest) -> bool:
+    """Return whether the function of a dataset, or one that it calls, runs Python."""
+    graph = wrapper.function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    return any(node.op in PYTHON for node in nodes)
 
 
 def is_pure(wrapper: Nest) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
+from kopt.training.feed.iterators import Pass
 from kopt.training.feed.order import order
 from kopt.values.types import Dataset, Nest, Tensor, TensorSpec
 
@@ -126,10 +127,15 @@ class StreamChunk(Chunk):
     """Steps over the batches that an iterator gives.
 
     Attributes:
-        iterator: A TensorFlow iterator, plain or distributed, or one of Python's.
+        one_pass: The pass over the data.
     """
 
-    iterator: Nest
+    one_pass: Pass
+
+    @property
+    def iterator(self) -> Nest:
+        """The pass' TensorFlow iterator, plain or distributed, or one of Python's."""
+        return self.one_pass.iterator
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.training.feed.batches import without_missing
 from kopt.training.feed.chunks import Arrays, Chunk, StreamChunk
-from kopt.training.feed.iterators import Iterators
+from kopt.training.feed.iterators import Iterators, Pass
 from kopt.training.feed.position import Position
 from kopt.training.feed.saved_iterators import restore, saved
 from kopt.training.feed.sources import Source
@@ -48,7 +48,7 @@ class StreamSource(Source):
         self.iterators = Iterators(dataset, as_given=as_given, looked_at=looked_at)
         self.changing = internals.is_of_py_dataset(adapter)
         self.passes_are_alike = as_given and internals.passes_are_alike(dataset)
-        self.iterator: Nest = None
+        self.current = Pass(None, beside=False)
         self.arrays = ordered[0] if ordered else None
 
     @property
@@ -73,24 +73,25 @@ class StreamSource(Source):
         if self.ordered:
             arrays, variable = self.ordered
             variable.assign(arrays.order(number))
-        self.iterator = self.iterators.take(goes_on=self.steps_per_epoch is not None)
+        last, self.current = self.current, self.iterators.take(goes_on=self.steps_per_epoch is not None)
+        last.end()
 
     def chunk(self, steps: int) -> StreamChunk:
-        fresh, asked = self.done == 0, self.sizer.call(self.done)
+        asked, planned = self.sizer.call(self.done), self.planned
         return StreamChunk(
-            first=self.done, steps=steps, fresh=fresh, asked=asked, planned=self.planned, iterator=self.iterator
+            first=self.done, steps=steps, fresh=self.done == 0, asked=asked, planned=planned, one_pass=self.current
         )
 
     def saved_place(self) -> dict[str, np.ndarray] | None:
         # One iterator for all epochs: its state is the whole place, and reading again would take as long as the run.
         one = self.steps_per_epoch is not None and self.passes == 1 and self.running
-        return saved(self.iterator) if one and self.iterators.as_given else None
+        return saved(self.current.iterator) if one and self.iterators.as_given else None
 
     def restore_place(self, place: Mapping[str, np.ndarray]) -> None:
-        restore(self.iterator, place)
+        restore(self.current.iterator, place)
 
     def draw(self, chunk: Chunk, steps: int) -> int:
-        return draw(self.iterator, steps)
+        return draw(self.current.iterator, steps)
 
     def replay(self, position: Position, first: int, amid: bool) -> None:
         if self.ordered is None:
@@ -98,10 +99,12 @@ class StreamSource(Source):
         else:
             self.jump(position, first)
             if position.running:  # else there is no iterator yet
-                draw(self.iterator, position.seen)
+                draw(self.current.iterator, position.seen)
 
     def ended(self) -> None:
         self.iterators.ended()
+        if self.current.beside:
+            self.current.end()
 
     def close(self) -> None:
         self.adapter.on_epoch_end()

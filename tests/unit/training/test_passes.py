@@ -1,5 +1,8 @@
 """Passes over a dataset that need not be read again: the same numbers as if they had been, and what is not known so."""
 
+import gc
+import threading
+import weakref
 from collections.abc import Callable
 
 import keras
@@ -13,7 +16,7 @@ from kopt.training.checkpoint import saver
 from kopt.training.checkpoint.content import Content
 from kopt.training.checkpoint.folder import CheckpointFolder
 from kopt.training.checkpoint.writer import Writer
-from kopt.training.feed import streams
+from kopt.training.feed import iterators, streams
 from kopt.training.feed.position import Position
 from kopt.values.types import Dataset
 
@@ -216,3 +219,53 @@ def test_arrays_that_stream_go_on_between_epochs(budget: int | None, tmp_path) -
 
     fit(tmp_path / "parts", 2)
     assert fit(tmp_path / "parts", 4) == fit(tmp_path / "whole", 4)
+
+
+# The end of a pass
+
+IN_A_FILE = "a cache in a file"
+ENDS_SEEN: dict[str, Callable[[], Dataset]] = {
+    **{name: UNKNOWN[name] for name in ("Python", "a generator", "a random dataset")},
+    IN_A_FILE: lambda: numbers().cache("no-such-folder/cache").batch(2),
+    "Python in a branch": lambda: numbers().map(
+        lambda x: tf.cond(x > 3, lambda: tf.numpy_function(lambda one: one, [x], tf.int64), lambda: x)
+    ),
+    "Python in other datasets": lambda: numbers().interleave(lambda x: UNKNOWN["Python"]()),
+}
+ENDS_UNSEEN = ALIKE | DIFFERENT | {name: make for name, make in UNKNOWN.items() if name not in ENDS_SEEN}
+
+
+@pytest.mark.parametrize("kind", ENDS_UNSEEN)
+def test_an_iterator_whose_end_no_one_sees_may_be_freed_beside_training(kind: str) -> None:
+    assert internals.ends_unseen(ENDS_UNSEEN[kind]())
+
+
+@pytest.mark.parametrize("kind", ENDS_SEEN)
+def test_an_iterator_that_runs_python_or_locks_a_file_is_freed_before_the_next_pass(kind: str) -> None:
+    assert not internals.ends_unseen(ENDS_SEEN[kind]())
+
+
+@pytest.mark.parametrize("kind", ["a shuffle", "Python"])
+def test_nothing_but_the_pass_holds_its_iterator(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, freed, main = list[weakref.ref[object]](), list[bool](), threading.get_ident()
+
+    def noted(_: object) -> None:
+        freed.append(threading.get_ident() == main)
+
+    def counted(self: iterators.Iterators, goes_on: bool) -> iterators.Pass:
+        found = take(self, goes_on)
+        made.append(weakref.ref(found.iterator, noted))
+        return found
+
+    take = iterators.Iterators.take
+    monkeypatch.setattr(iterators.Iterators, "take", counted)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    data = (shuffled if kind == "a shuffle" else UNKNOWN[kind])().map(lambda x: (tf.fill([1], float(1)), x)).batch(4)
+    Loop(model, jit=False).fit(data.map(lambda x, y: (x, tf.ensure_shape(y, [None]))), epochs=3, verbose=0)
+    for thread in threading.enumerate():
+        if thread.name == iterators.ENDING:
+            thread.join()
+    gc.collect()
+    assert len(made) == 3 and not any(one() for one in made)
+    assert freed[:2] == [kind == "Python"] * 2
