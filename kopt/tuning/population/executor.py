@@ -8,9 +8,10 @@ import tensorflow as tf
 
 from kopt.training.execute.base import Executor, TracedStep
 from kopt.training.execute.compile_cache import kept
-from kopt.training.execute.estimate import Plan
+from kopt.training.execute.estimate import Plan, work_of
 from kopt.training.execute.xla import StepGraph, slowness
 from kopt.training.feed.chunks import Arrays, Chunk, ChunkResult, ResidentChunk
+from kopt.tuning.population.choice import why_in_turn
 from kopt.tuning.population.mapping import mapped
 from kopt.tuning.population.member import Logs, MemberState
 from kopt.tuning.population.programs import MemberProgram, ProgramKey, Programs
@@ -25,25 +26,35 @@ LOOPS = "TensorList"  # how the operations begin by which a loop goes over a seq
 class PopulationExecutor(Executor[ResidentChunk]):
     """Runs the steps of a chunk for every member.
 
-    The members' states are stacked, a row each, and a step is mapped over the rows. A step with convolutions or
-    recurrent layers is not: TensorFlow has no fast kernel for as many filters as members, and no mapped gradient of a
-    loop over a sequence. Its members take their turns in one program that is traced once.
+    The members' states are stacked, a row each, and a step is mapped over the rows, where that is estimated to be
+    faster. A step with convolutions or recurrent layers is not: TensorFlow has no fast kernel for as many filters as
+    members, and no mapped gradient of a loop over a sequence. Else members take turns in one program that is traced
+    once.
 
     Args:
         traced: The step of the first member alone, by whose operations is decided what is mapped and what XLA compiles.
         programs: The step of a member, and what was compiled of it so far.
         numbers: The numbers by which members differ: path -> a float64 vector.
-        vectorize: Whether to map; None for what the operations say.
+        steps: The steps that each member is to train for.
+        most: The number of members in the largest program.
+        vectorize: Whether to map; None for what is estimated to be faster.
 
     Attributes:
         state: The stacked states.
     """
 
     def __init__(
-        self, traced: TracedStep, programs: Programs, numbers: Mapping[str, Tensor], vectorize: bool | None = None
+        self,
+        traced: TracedStep,
+        programs: Programs,
+        numbers: Mapping[str, Tensor],
+        steps: int,
+        most: int,
+        vectorize: bool | None = None,
     ):
         super().__init__(traced)
         self.programs, self.numbers, self.vectorize = programs, dict(numbers), vectorize
+        self.steps, self.most = steps, most
         self.state: MemberState
         self.judged = False
         self.xla: bool | None = None
@@ -63,11 +74,14 @@ class PopulationExecutor(Executor[ResidentChunk]):
             ValueError: When it is to be mapped, and has a loop over a sequence.
         """
         if not self.judged:
-            graph = StepGraph(self.traced.trace(arrays.whole_batch, False))
+            alone = self.traced.trace(arrays.whole_batch, False)
+            graph = StepGraph(alone)
             loops = any(node.op.startswith(LOOPS) for node in graph.nodes)
             require(not (loops and self.vectorize), "vectorize", "must be None or False for recurrent layers", True)
             why = "loops over sequences, which cannot be mapped" * loops or slowness(graph.slow())
             if self.vectorize is None:
+                work = work_of(Plan(None, lambda: alone, arrays.fixed_size))
+                why = why or why_in_turn(work, self.most, self.steps)
                 self.vectorize = not why
                 log.info("population: %s", why and f"one member after the other, {why}" or "all members in each step")
             self.judged = True
@@ -79,8 +93,10 @@ class PopulationExecutor(Executor[ResidentChunk]):
             arrays = chunk.arrays
             bodies = 1 if arrays.even else 2
             alone = lambda: self.traced.trace(arrays.whole_batch, False)
-            trace = (lambda: self.mapped_trace(arrays)) if self.maps(arrays) else alone
-            plan = Plan(chunk.planned, trace, arrays.fixed_size, bodies)
+            maps = self.maps(arrays)
+            trace = (lambda: self.mapped_trace(arrays)) if maps else alone
+            steps = chunk.planned if maps or chunk.planned is None else chunk.planned * self.members
+            plan = Plan(steps, trace, arrays.fixed_size, bodies)
             self.xla = self.traced.decide(arrays.batch_key, lambda: arrays.whole_batch, plan)
         return self.xla
 

@@ -32,7 +32,7 @@ class Population:
     Args:
         group: Recipes of one structure.
         template: What members share.
-        vectorize: Whether the step is mapped over members; None for what its operations say.
+        vectorize: Whether the step is mapped over members; None for what is estimated to be faster.
         own_order: Whether each member has the order of examples of its own seed; else all have the first one's.
         paths: The numbers that a program takes as arguments; those by which members differ when None. Populations of
             the same template and paths share their programs.
@@ -61,7 +61,8 @@ class Population:
         recipe, count = self.recipe, len(group.recipes)
         numbers = {path: tf.constant(row) for path, row in numbers_of(group.recipes, paths).items()}
         programs = template.programs_of(recipe, numbers)
-        self.executor = PopulationExecutor(template.traced, programs, numbers, vectorize)
+        steps, most = template.train.batches * recipe.training.epochs, max(count, size or 0)
+        self.executor = PopulationExecutor(template.traced, programs, numbers, steps, most, vectorize)
         self.own_order = own_order and len({one.seed for one in group.recipes}) > 1
         self.orders = [one.seed for one in group.recipes]
         self.rows = list(range(count))

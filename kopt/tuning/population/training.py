@@ -52,7 +52,8 @@ def train(
         recipes: The recipes, one or more, on the same data.
         jit: As for `training.Loop`.
         vectorize: Whether a step computes all members at once; False for one after the other in one program; None for
-            the first, unless the step has convolutions or recurrent layers.
+            what is estimated to be faster, which is the second for convolutions, recurrent layers, large models and
+            short trainings.
         own_order: Whether each member sees the examples in the order of its own seed; False gives all members of a
             group the first one's order, which takes less memory and time.
         members: The most members of a program; as many as a quarter of the free memory holds when None, or fewer.

@@ -1,9 +1,11 @@
-"""Counting what populations trace."""
+"""Counting what populations trace, and having them mapped."""
 
+import math
 from typing import Any
 
 import pytest
 
+from kopt.tuning.population import choice
 from kopt.tuning.population.programs import MemberProgram
 
 
@@ -19,3 +21,9 @@ def traces(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(MemberProgram, "run", counted)
     return found
+
+
+@pytest.fixture(autouse=True)
+def mapped_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let small models be mapped over members, which does not pay for trainings as short as those of tests."""
+    monkeypatch.setattr(choice, "MAPPED_SECONDS", math.inf)
