@@ -142,6 +142,8 @@ class Recipe(Named):
         if self.model is not None:
             same, task = self.model.task == self.data.task, self.data.task
             require(same, "model.task", f"must be {task!r} for these data", self.model.task)
+        averages = self.average is not None and self.rule.has_evaluation_weights
+        require(not averages, "average", f"must be None for {self.rule!r}, which averages itself", self.average)
         self.schedule.resolve(float(self.training.epochs))  # refuses a schedule that is longer than the run
 
 

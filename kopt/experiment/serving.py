@@ -30,7 +30,8 @@ def encoded(recipe: Recipe, splits: Splits) -> tuple[keras.Model | None, Splits]
         The encoder, or None when the network takes raw inputs; and the encoded splits.
 
     Raises:
-        ValueError: When a number in the data is not finite, or the model does not take inputs of their kind.
+        ValueError: When a split is empty, a number in the data is not finite, or the model does not take inputs of
+            their kind.
 
     Example:
         >>> from kopt import data, models, schedules
@@ -43,6 +44,7 @@ def encoded(recipe: Recipe, splits: Splits) -> tuple[keras.Model | None, Splits]
         Keras' guide, Working with preprocessing layers.
     """
     for part, rows in zip(("training", "validation", "test"), splits[:3]):
+        require(len(rows.y) > 0, f"the {part} split", "must have an example", len(rows.y))
         for name, array in columns(rows):
             imputed = recipe.data.imputes and array is not rows.y
             missing = (

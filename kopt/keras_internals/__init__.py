@@ -84,7 +84,7 @@ from kopt.keras_internals.portions import (
     track_portion,
 )
 from kopt.keras_internals.resuming import global_seeds, seeds_made
-from kopt.keras_internals.starts import Starts, starts_recorded
+from kopt.keras_internals.starts import Starts, seeded, starts_recorded
 from kopt.keras_internals.step import (
     build_optimizer,
     compute_loss,
@@ -113,6 +113,7 @@ __all__ = [
     "Added",
     "InPlace",
     "Starts",
+    "seeded",
     "starts_recorded",
     "Kinds",
     "ListOptimizer",

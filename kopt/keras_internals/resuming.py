@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import random
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -75,18 +76,39 @@ def global_seeds() -> list[Variable]:
 def seeds_made() -> Iterator[list[keras.random.SeedGenerator]]:
     """Yield a list to which the seed generators that are made in the block are added; no model holds augmentations'."""
     made: list[keras.random.SeedGenerator] = []
+    RECORDING.lists.append(made)
+    try:
+        yield made
+    finally:
+        RECORDING.lists.pop()
+
+
+class Recording(threading.local):
+    """The lists of `seeds_made` in a thread, the innermost last."""
+
+    def __init__(self) -> None:
+        self.lists: list[list[keras.random.SeedGenerator]] = []
+
+
+RECORDING = Recording()
+
+
+def note_seeds() -> None:
+    """Make every seed generator that is made known to the lists of its thread."""
     stock = keras.random.SeedGenerator.__init__
 
     @functools.wraps(stock)
     def init(self: keras.random.SeedGenerator, *args: Any, **named: Any) -> None:
         stock(self, *args, **named)
-        made.append(self)
+        for made in RECORDING.lists:
+            made.append(self)
 
-    keras.random.SeedGenerator.__init__ = init
-    try:
-        yield made
-    finally:
-        keras.random.SeedGenerator.__init__ = stock
+    if "notes_seeds" not in vars(stock):
+        vars(init)["notes_seeds"] = True
+        keras.random.SeedGenerator.__init__ = init
+
+
+note_seeds()
 
 
 def random_states() -> dict[str, RandomState]:

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import random
+import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
 
@@ -14,6 +15,7 @@ from keras.src.random import seed_generator
 
 from kopt.values.types import Tensor, Variable
 
+BUILDING = threading.RLock()  # seeds are drawn from the process' generator, and what is recorded is its too
 MOST = int(1e9)  # of the seeds that Keras draws, as `keras.random.make_default_seed` has it
 
 
@@ -52,11 +54,11 @@ class Starts:
             specs = [tf.TensorSpec(variable.shape, variable.dtype) for variable, _ in drawing]
             rows = tf.TensorSpec([None, len(self.seeds)], "int64")
 
-            @tf.function(autograph=False, input_signature=[rows])
             def all_values(drawn: Tensor) -> list[Tensor]:
                 return tf.map_fn(lambda row: [make(row) for make in makers], drawn, fn_output_signature=specs)
 
-            self.programs[key] = all_values
+            # A concrete function: TensorFlow warns of one that it traces itself for model after model.
+            self.programs[key] = tf.function(all_values, autograph=False).get_concrete_function(rows)
         return self.programs[key]
 
     def rows(self, variable: Variable, place: int | None, drawn: np.ndarray, values: Iterator[Tensor]) -> Tensor:
@@ -109,8 +111,16 @@ def draws(seed: int, count: int) -> list[int]:
 
 
 @contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Set Keras' seed for what is built in the block; other threads that do so wait."""
+    with BUILDING:
+        keras.utils.set_random_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
 def starts_recorded() -> Iterator[Starts]:
-    """Record in the block the seeds that Keras draws, and the initializers of the variables that are made."""
+    """Record in the block, which is within `seeded`, the seeds that Keras draws and the initializers of variables."""
     found, before = Starts(), seed_generator.python_random
     initialize = KerasVariable._initialize_with_initializer
 

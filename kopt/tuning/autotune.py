@@ -20,7 +20,7 @@ from kopt.tuning.autotuning.result import Autotuned
 from kopt.tuning.autotuning.search import Search, Trial
 from kopt.tuning.autotuning.settings import changes_of, closed, opened
 from kopt.tuning.autotuning.stages import try_finer, try_rates, try_variants, try_whole
-from kopt.values.checks import require
+from kopt.values.checks import is_among, is_whole, require
 from kopt.values.types import ArrayLike, KerasModel
 
 __all__ = ["autotune"]
@@ -55,8 +55,8 @@ def autotune(
     seconds is measured, and gives another result on another machine.
 
     Args:
-        recipe: The recipe to start from; or a Keras model, which starts as it is compiled, or from Adam at the constant
-            rate 0.001.
+        recipe: The recipe to start from; or a Keras model, which starts from the optimizer it is compiled with, or from
+            Adam at the constant rate 0.001. Its runs are judged by the task's score, not by the metrics of its compile.
         x: For a Keras model: the inputs, or a data set of inputs and targets such as `data.arrays(x, y, split="time")`.
         y: For a Keras model: the targets; left out for a data set.
         budget: What all runs together may take, the whole run included: "2x", at most twice the plain whole run; or a
@@ -71,7 +71,8 @@ def autotune(
 
     Raises:
         ValueError: When the recipe is none, has no validation split or asks for several devices; when the model's
-            optimizer is unknown; when the budget is none, or does not pay for two short runs beside the whole one.
+            optimizer is unknown, or its loss is not that of the task (cross-entropy, mean squared error, mean absolute
+            error of a forecast); when the budget is none, or does not pay for two short runs beside the whole one.
 
     Example:
         >>> from kopt import data, models, schedules
@@ -88,6 +89,8 @@ def autotune(
         Tuning, 2020; coordinates in turn, as in Godbole et al., Deep Learning Tuning Playbook, 2023.
     """
     asked, started = Budget.of(budget), time.perf_counter()
+    require(is_among(jit, "auto", True, False), "jit", "must be 'auto', True or False", jit)
+    require(seed is None or is_whole(seed), "seed", "must be a whole number >= 0 or None", seed)
     if isinstance(recipe, Recipe):
         for name, value in (("x", x), ("y", y), ("epochs", epochs), ("batch_size", batch_size)):
             require(value is None, name, "must be left out with a recipe, which has its own", value)
@@ -97,7 +100,7 @@ def autotune(
         given, start = recipe, recipe_of(recipe, x, y, epochs, batch_size, seed or 0)
     require_alone(start)
     costs = counted(start)
-    wide = opened(start, costs.kernels)
+    wide = opened(start, 0 if costs.penalized else costs.kernels)  # a penalty takes the place of a layer's own
     search = Search(wide, costs, asked.runs or 2.5, jit)
     began = time.perf_counter()
     before, now = try_rates(search), time.perf_counter()

@@ -1,5 +1,8 @@
 """Evaluation weights: a second set of weights, by which a model is evaluated and saved, but not trained."""
 
+import functools
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from kopt import keras_internals as internals
@@ -27,7 +30,11 @@ class EvaluationWeights:
             self.arrays = held_slots(held_by, "kopt_evaluation", self.weights).arrays
             self.shown = held_knob(held_by, "kopt_evaluation_shown", 0.0)
             self.size = held_knob(held_by, "kopt_evaluation_size", 0.0, "float64")
-        self.exchange = tf.function(self._exchange, autograph=False)
+
+    @functools.cached_property
+    def exchange(self) -> Callable[[], None]:
+        """The program that exchanges both sets, a concrete function: TensorFlow warns of one that is traced often."""
+        return tf.function(self._exchange, autograph=False).get_concrete_function()
 
     def show(self) -> None:
         """Put the evaluation weights into the model, and the training weights into `arrays`."""

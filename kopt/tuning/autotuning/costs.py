@@ -81,6 +81,7 @@ class Costs(NamedTuple):
         parameters: The number of parameters.
         operations: The operations of a model's products on an example.
         in_turn: Whether members take turns.
+        penalized: Whether the model's layers have penalties of their own.
     """
 
     start: Recipe
@@ -89,6 +90,7 @@ class Costs(NamedTuple):
     parameters: int
     operations: int
     in_turn: bool
+    penalized: bool = False
 
     @property
     def program(self) -> float:
@@ -138,9 +140,15 @@ def costs_of(recipe: Recipe, model: KerasModel, examples: int) -> Costs:
     recurrent = any(
         isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)) for layer in internals.flat_layers(model)
     )
-    kernels = sum(select.kernels.holds(one) for one in parameters(model))
+    kernels = [one.variable for one in parameters(model) if select.kernels.holds(one)]
     return Costs(
-        recipe, examples, kernels, model.count_params(), operations_of(model), recurrent or bool(slow_layers(model))
+        recipe,
+        examples,
+        len(kernels),
+        model.count_params(),
+        operations_of(model),
+        recurrent or bool(slow_layers(model)),
+        recipe.regularizer is None and any(kernel.regularizer is not None for kernel in kernels),
     )
 
 

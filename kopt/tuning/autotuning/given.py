@@ -10,10 +10,22 @@ from kopt.models import of_keras
 from kopt.optimizers import Optimizer
 from kopt.rules import Adam, AdamW, GradientDescent, Momentum, Nesterov, Rule
 from kopt.schedules import Constant, Schedule
+from kopt.tasks.task import Task, loss_of
 from kopt.tuning.autotuning.settings import rounded
 from kopt.values.checks import require
-from kopt.values.types import ArrayLike, Config, KerasModel
+from kopt.values.types import Argument, ArrayLike, Config, KerasModel, Tensor
 
+# The losses by which runs train, by task, each with its function; those of classes are one loss of unlike outputs.
+LOSSES: dict[Task, dict[type[keras.losses.Loss], Callable[..., Tensor]]] = {
+    "classification": {
+        keras.losses.SparseCategoricalCrossentropy: keras.losses.sparse_categorical_crossentropy,
+        keras.losses.CategoricalCrossentropy: keras.losses.categorical_crossentropy,
+        keras.losses.BinaryCrossentropy: keras.losses.binary_crossentropy,
+    },
+    "regression": {keras.losses.MeanSquaredError: keras.losses.mean_squared_error},
+    "forecast": {keras.losses.MeanAbsoluteError: keras.losses.mean_absolute_error},
+}
+UNLIKE = ("name", "dtype", "from_logits")  # settings of a loss for the same outputs
 NOT_TAKEN = ("amsgrad", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "gradient_accumulation_steps")
 
 
@@ -55,7 +67,8 @@ def recipe_of(
         The recipe.
 
     Raises:
-        ValueError: When there are no data, the model was trained, or its optimizer has no rule of kopt's.
+        ValueError: When there are no data, the model was trained, its loss is not that of the task, or its optimizer
+            has no rule of kopt's.
     """
     if isinstance(x, Data):
         require(y is None, "y", "must be left out beside a data set", y)
@@ -67,10 +80,31 @@ def recipe_of(
     made = int(keras.ops.convert_to_numpy(model.optimizer.iterations)) if model.compiled else 0
     fresh = "must be untrained, for the runs begin with fresh weights: give keras.models.clone_model(model)"
     require(made == 0, "model", fresh, f"{made} updates")
+    training = Training(20 if epochs is None else epochs, 32 if batch_size is None else batch_size)
     rule, schedule = compiled_with(model)
     value = of_keras(model, task=data.task)
-    training = Training(epochs=epochs or 20, batch_size=batch_size or 32)
+    require_loss(model, data.task)
     return Recipe("autotuned", data, model=value, schedule=schedule, rule=rule, training=training, seed=seed)
+
+
+def require_loss(model: KerasModel, task: Task) -> None:
+    """Raise ValueError when a model is compiled with another loss than that by which the runs of a task train."""
+    if not model.compiled or model.loss is None or task not in LOSSES:
+        return
+    known, given = LOSSES[task], keras.tree.flatten(model.loss)
+    names = " or ".join(kind.__name__ for kind in known)
+    said = f"must be {names} with its defaults for {task}, by which the runs train"
+    said += " (data.arrays(x, y, task='forecast') trains by MeanAbsoluteError)" * (task == "regression")
+    plain = [*(kind() for kind in known), loss_of(task)]
+    same = [*known.values(), *map(settings_of, plain)]
+    require(all(settings_of(keras.losses.get(loss)) in same for loss in given), "model.loss", said, model.loss)
+
+
+def settings_of(loss: Argument) -> Config | Callable[..., Tensor]:
+    """Return the kind of a loss and its settings for the outputs that it takes; a function as it is."""
+    if not isinstance(loss, keras.losses.Loss):
+        return loss
+    return {"kind": type(loss)} | {name: value for name, value in loss.get_config().items() if name not in UNLIKE}
 
 
 def compiled_with(model: KerasModel) -> tuple[Rule, Schedule]:

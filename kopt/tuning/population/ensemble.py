@@ -9,7 +9,7 @@ from kopt.experiment.inference import in_plain_keras, inference_copy
 from kopt.experiment.recipe import Recipe
 from kopt.report import Run
 from kopt.tuning.population.member_run import Member
-from kopt.values.checks import require
+from kopt.values.checks import is_whole, require
 
 __all__ = ["ensemble"]
 
@@ -46,7 +46,7 @@ def ensemble(runs: Sequence[Run], best: int = 5) -> keras.Model:
         Ensembles, 2017.
     """
     require(len(runs) >= 1, "runs", "must be one or more", len(runs))
-    require(best >= 1, "best", "must be >= 1", best)
+    require(is_whole(best) and best >= 1, "best", "must be a whole number >= 1", best)
     members = [run for run in runs if isinstance(run, Member)]
     require(len(members) == len(runs), "runs", "must be of a population", [type(run).__name__ for run in runs])
     recipes = [recipe_of(member) for member in members]

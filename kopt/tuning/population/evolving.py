@@ -11,6 +11,7 @@ import tensorflow as tf
 from kopt.callbacks import Scheduled
 from kopt.experiment.recipe import Recipe
 from kopt.experiment.serving import prepared
+from kopt.keras_internals.tuning import forgetting_gradients
 from kopt.report import Run
 from kopt.schedules import Piecewise, Stages
 from kopt.training.feed.placement import Jit
@@ -19,6 +20,7 @@ from kopt.tuning.population.memory import require_room
 from kopt.tuning.population.pbt import PBT, Exploit, Record, at_share
 from kopt.tuning.population.population import Population
 from kopt.tuning.population.structure import Group, live_paths, objection
+from kopt.tuning.population.training import require_ways
 from kopt.tuning.space.space import Range
 from kopt.values.checks import is_whole, require
 from kopt.values.field_paths import replace
@@ -67,6 +69,7 @@ class Evolved(NamedTuple):
         ]
 
 
+@forgetting_gradients()
 def evolve(
     recipe: Recipe,
     ranges: Mapping[str, Range],
@@ -113,7 +116,8 @@ def evolve(
     Source:
         Jaderberg et al., Population Based Training of Neural Networks, 2017.
     """
-    require_evolvable(recipe, ranges, members)
+    require_ways(jit, vectorize)
+    require_evolvable(recipe, ranges, members, pbt)
     random = np.random.default_rng(recipe.seed)
     encoder, splits, whole = prepared(recipe, recipe.data.load())
     template = template_of(whole, splits, encoder, jit)
@@ -142,9 +146,11 @@ def evolve(
     return Evolved(runs[best], lines.recipe(best), lines.numbers[best], runs)
 
 
-def require_evolvable(recipe: Recipe, ranges: Mapping[str, Range], members: int) -> None:
+def require_evolvable(recipe: Recipe, ranges: Mapping[str, Range], members: int, pbt: Exploit) -> None:
     """Raise ValueError when a population cannot be made of a recipe and ranges."""
     require(isinstance(recipe, Recipe), "recipe", "must be a kopt.Recipe", recipe)
+    require(isinstance(ranges, Mapping), "ranges", "must be a mapping from paths to ranges", ranges)
+    require(isinstance(pbt, Exploit), "pbt", "must be PBT(...) or PB2(...)", pbt)
     known = [path for path in live_paths(recipe) if path.startswith(("schedule.", "rule."))]
     wrong = [path for path in ranges if path not in known]
     require(len(ranges) > 0 and not wrong, "ranges", f"must be of numbers among {', '.join(known)}", wrong)
@@ -154,6 +160,8 @@ def require_evolvable(recipe: Recipe, ranges: Mapping[str, Range], members: int)
             replace(recipe, {path: end})  # which refuses what the field does not take
     require(is_whole(members) and members >= 2, "members", "must be a whole number >= 2", members)
     require(recipe.training.patience is None, "patience", "must be None for a population", recipe.training.patience)
+    direction = recipe.data.direction  # refused here, when it is not known, and not after an epoch
+    require(direction in ("max", "min"), "data.direction", "must be 'max' or 'min'", direction)
     why = objection(recipe)
     require(not why, "recipe", "must be one that a population takes", why)
 

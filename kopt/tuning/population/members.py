@@ -16,7 +16,7 @@ from kopt.data.base import Split
 from kopt.experiment.recipe import Recipe
 from kopt.experiment.resolving import model_of, resolved
 from kopt.experiment.run import build
-from kopt.keras_internals import seeds_made, starts_recorded
+from kopt.keras_internals import seeded, seeds_made, starts_recorded
 from kopt.training import TrainStep
 from kopt.training.execute.base import TracedStep
 from kopt.training.feed.chunks import Arrays
@@ -73,8 +73,7 @@ class Template(NamedTuple):
 
 def template_of(recipe: Recipe, splits: Splits, encoder: KerasModel | None, jit: Jit) -> Template:
     """Build the model of a recipe, as a training of it alone does after it has set the seed."""
-    keras.utils.set_random_seed(recipe.seed)
-    with starts_recorded() as starts:
+    with seeded(recipe.seed), starts_recorded() as starts:
         model = build(recipe, splits, distribute.strategy(recipe.devices))
         changed, seeds = augmented(recipe)
     train = placed(model, recipe, splits.train, "x")
@@ -122,9 +121,9 @@ def starting_values(template: Template, recipes: Sequence[Recipe], starts: Seque
 
 def built_values(recipe: Recipe, splits: Splits, seed: int) -> list[np.ndarray]:
     """Return the starting values of a recipe's model and augmentation, by building them after a seed is set."""
-    keras.utils.set_random_seed(seed)
-    model = model_of(resolved(recipe, splits)).build()
-    _, seeds = augmented(recipe)
+    with seeded(seed):
+        model = model_of(resolved(recipe, splits)).build()
+        _, seeds = augmented(recipe)
     variables = [*model.trainable_variables, *model.non_trainable_variables, *seeds]
     return [keras.ops.convert_to_numpy(variable) for variable in variables]
 

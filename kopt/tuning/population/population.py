@@ -98,7 +98,7 @@ class Population:
         self.compact()
         started, arrays, programs = time.perf_counter(), self.template.train, self.executor.programs
         made = len(programs.made)
-        seeds = self.orders if self.own_order else self.orders[:1]
+        seeds = self.orders if self.own_order else [self.recipe.seed]  # the first one's, also when it has left
         orders = np.stack([order(arrays.examples, seed=seed, epoch=self.epoch) for seed in seeds])
         chunk = ResidentChunk(
             first=0,
@@ -120,7 +120,7 @@ class Population:
         seconds = (time.perf_counter() - started) / len(self.rows)
         if len(programs.made) == made:  # nothing was compiled
             programs.seconds = seconds
-        logs |= rates | {"seconds": np.full(len(self.rows), seconds)}
+        logs = dict(sorted(logs.items())) | rates | {"seconds": np.full(len(self.rows), seconds)}
         for member, row in self.alive.items():
             for name, values in logs.items():
                 self.histories[member].setdefault(name, []).append(float(values[row]))

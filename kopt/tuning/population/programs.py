@@ -9,7 +9,7 @@ import tensorflow as tf
 from kopt import keras_internals as internals
 from kopt.training.execute.compile_cache import named
 from kopt.training.feed.chunks import Arrays
-from kopt.tuning.population.mapping import mapped
+from kopt.tuning.population.mapping import mapped, traced
 from kopt.tuning.population.member import Logs, MemberState, MemberStep, Numbers
 from kopt.values.types import Batch, Nest, Tensor
 
@@ -55,9 +55,7 @@ class Programs:
 
     def __init__(self, step: MemberStep):
         self.step = step
-        self.start = tf.function(mapped(step.start), autograph=False)
-        self.shown = tf.function(mapped(step.shown), autograph=False)
-        self.averaged = tf.function(mapped(step.averaged), autograph=False)
+        self.start, self.shown, self.averaged = map(traced, (step.start, step.shown, step.averaged))
         self.made: dict[ProgramKey, Callable[..., Nest]] = {}
         self.compiling: dict[str, float] = {}
         self.seconds = 0.0
@@ -92,8 +90,8 @@ class MemberProgram:
             with internals.fast_random() if xla else contextlib.nullcontext():
                 return self.run(state, numbers, orders, leaves)
 
-        function = tf.function(run, jit_compile=xla or None, autograph=False)
-        return named(function.get_concrete_function(*given)) if xla else function
+        function = tf.function(run, jit_compile=xla or None, autograph=False).get_concrete_function(*given)
+        return named(function) if xla else function
 
     def run(
         self, state: MemberState, numbers: Numbers, orders: Tensor, leaves: Sequence[Tensor]

@@ -12,7 +12,7 @@ from kopt.report.figure import Figure
 from kopt.report.style import BLUE, GRID, INK, TITLE, plain, titled
 from kopt.training.feed.placement import Jit
 from kopt.tuning.population.training import train
-from kopt.values.checks import require
+from kopt.values.checks import is_whole, require
 from kopt.values.field_paths import read, replace
 from kopt.values.html_table import html_table
 from kopt.values.texts import clipped, printable
@@ -119,9 +119,9 @@ def repeat(
         Bouthillier et al., Accounting for Variance in Machine Learning Benchmarks, 2021.
     """
     require(isinstance(recipe, Recipe), "recipe", "must be a kopt.Recipe", recipe)
-    whole = isinstance(seeds, int) and not isinstance(seeds, bool)
     several = isinstance(seeds, Iterable) and not isinstance(seeds, str)
-    require(whole or several, "seeds", "must be a whole number or a sequence of them", seeds)
-    chosen = list(range(recipe.seed, recipe.seed + seeds)) if isinstance(seeds, int) else list(seeds)
+    whole = is_whole(seeds) and seeds != 0
+    require(whole or several, "seeds", "must be a whole number >= 1 or a sequence of seeds", seeds)
+    chosen = list(seeds) if isinstance(seeds, Iterable) else list(range(recipe.seed, recipe.seed + int(seeds)))
     require(len(chosen) >= 1, "seeds", "must be one or more", seeds)
     return Repeated(train([replace(recipe, {"seed": seed}) for seed in chosen], jit=jit, vectorize=vectorize))

@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import keras
 
@@ -14,6 +15,8 @@ from kopt.experiment.recipe import Recipe
 from kopt.experiment.run import build
 from kopt.experiment.run import train as train_alone
 from kopt.experiment.serving import prepared
+from kopt.keras_internals import seeded
+from kopt.keras_internals.tuning import forgetting_gradients
 from kopt.report import Run
 from kopt.training import Loop
 from kopt.training.execute.choices import one_line
@@ -31,8 +34,11 @@ __all__ = ["train"]
 
 log = logging.getLogger("kopt")
 
+Prepared: TypeAlias = tuple[KerasModel | None, Splits, Recipe]  # the encoder, encoded data, the recipe with its sizes
+
 
 @one_line()
+@forgetting_gradients()
 def train(
     recipes: Sequence[Recipe],
     *,
@@ -46,7 +52,8 @@ def train(
     Recipes that differ in their seeds, and in the numbers of schedule, rule, regularizer, clip and average, are
     *members* of a group. Each member is what the same recipe trained alone by `Loop` is, within rounding: its starting
     weights, its order of examples, dropout and augmentation, statistics, average, early stopping and best epoch are its
-    own. A recipe that differs in anything else is of another group. A member that has stopped leaves the program.
+    own. A recipe that differs in anything else is of another group. A member that has stopped leaves the program. A
+    group of one recipe is trained by `Loop`.
 
     Args:
         recipes: The recipes, one or more, on the same data.
@@ -80,26 +87,30 @@ def train(
     """
     require(isinstance(recipes, Sequence), "recipes", "must be a sequence of recipes", type(recipes).__name__)
     require(len(recipes) >= 1, "recipes", "must be one or more", len(recipes))
-    require(is_among(vectorize, None, True, False), "vectorize", "must be None, True or False", vectorize)
     known = members is None or (is_whole(members) and members >= 1)
     require(known, "members", "must be a whole number >= 1 or None", members)
-    require(is_among(jit, "auto", True, False), "jit", "must be 'auto', True or False", jit)
+    require(is_among(own_order, True, False), "own_order", "must be True or False", own_order)
+    require_ways(jit, vectorize)
     groups = groups_of(recipes)
     require_same_data(recipes)
     raw = recipes[0].data.load()
+    ready = [prepared(group.recipes[0], raw) for group in groups]  # refuses what does not fit, before any training
     found: dict[int, Run] = {}
-    for group in groups:
-        found |= dict(zip(group.places, group_runs(group, raw, jit, vectorize, own_order, members), strict=True))
+    for group, one in zip(groups, ready):
+        found |= dict(zip(group.places, group_runs(group, one, jit, vectorize, own_order, members), strict=True))
     return [found[place] for place in range(len(recipes))]
 
 
 def group_runs(
-    group: Group, raw: Splits, jit: Jit, vectorize: bool | None, own_order: bool, members: int | None
+    group: Group, ready: Prepared, jit: Jit, vectorize: bool | None, own_order: bool, members: int | None
 ) -> list[Run]:
     """Train a group, as few populations as fit, or its recipes alone where they cannot be trained together."""
-    encoder, splits, recipe = prepared(group.recipes[0], raw)
+    encoder, splits, recipe = ready
     whole = Group(group.places, tuple(with_model(one, recipe) for one in group.recipes))
     why = objection(recipe)
+    if not why and len(group.places) == 1 and vectorize is None:  # a program of one member is slower than Loop's
+        log.info("population: recipe %d is trained alone, for no other one has its structure", group.places[0])
+        return [alone(whole.recipes[0], splits, encoder, jit)]
     if not why:
         try:
             with contextlib.nullcontext() if vectorize else becoming_unfit():  # who asks for it is to see the error
@@ -121,6 +132,12 @@ def require_same_data(recipes: Sequence[Recipe]) -> None:
     require(other is None, "recipes", f"must have the same data, {first!r}", other and other.data)
 
 
+def require_ways(jit: Jit, vectorize: bool | None) -> None:
+    """Raise ValueError when what says how programs are made is none of its options."""
+    require(is_among(jit, "auto", True, False), "jit", "must be 'auto', True or False", jit)
+    require(is_among(vectorize, None, True, False), "vectorize", "must be None, True or False", vectorize)
+
+
 def with_model(recipe: Recipe, whole: Recipe) -> Recipe:
     """Return a recipe with the model that was found for the data."""
     return dataclasses.replace(recipe, model=whole.model)
@@ -139,8 +156,8 @@ def together(
 def alone(recipe: Recipe, splits: Splits, encoder: KerasModel | None, jit: Jit) -> Run:
     """Train a recipe alone."""
     started = time.perf_counter()
-    keras.utils.set_random_seed(recipe.seed)
-    model = build(recipe, splits, distribute.choose(recipe.devices).strategy)
+    with seeded(recipe.seed):
+        model = build(recipe, splits, distribute.choose(recipe.devices).strategy)
     history = train_alone(recipe, model, splits, verbose=False, jit=jit).history
     scores = Loop(model).evaluate(*splits.test, verbose=0)
     values = [keras.ops.convert_to_numpy(one) for one in (*model.trainable_variables, *model.non_trainable_variables)]

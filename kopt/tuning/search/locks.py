@@ -1,11 +1,12 @@
 """Locks: who runs which trial of a search, by files' locks and by a database's heartbeats."""
 
 import abc
+import contextlib
 import datetime
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import optuna
@@ -15,13 +16,32 @@ from optuna.trial import FrozenTrial
 from kopt.tuning.search.folder import SearchFolder
 from kopt.tuning.search.records import TrialRecord
 from kopt.tuning.search.storage import GRACE, HEARTBEAT
+from kopt.values.checks import require
 from kopt.values.moved_names import moved_names
 
-__all__ = ["RESTORE", "FileLocks", "Heartbeat", "HeartbeatLocks", "Locks", "locks_of"]
+__all__ = ["RESTORE", "FileLocks", "Heartbeat", "HeartbeatLocks", "Locks", "locks_of", "one_thread"]
 __getattr__ = moved_names(__name__, {"Place": "kopt.tuning.search.folder.SearchFolder"})
 
 RESTORE = 2.0  # seconds between two checks that the lock files are still there
 PATIENCE = 5 * RESTORE  # seconds that a trial's process has to restore its lock when all lock files were removed
+
+
+SEARCHING = threading.RLock()
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Refuse a search while another thread of the process searches: seeds, names and Keras' session are the process'.
+
+    Raises:
+        ValueError: When another thread searches.
+    """
+    rule = "must be called by one thread of a process at a time: run the script in several processes"
+    require(SEARCHING.acquire(blocking=False), "search()", rule, threading.current_thread().name)
+    try:
+        yield
+    finally:
+        SEARCHING.release()
 
 
 class Locks(abc.ABC):

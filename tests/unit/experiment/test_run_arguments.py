@@ -46,6 +46,12 @@ class Watch(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+def test_an_average_of_a_rule_that_averages_itself_is_refused_when_it_is_made() -> None:
+    said = r"average must be None for ScheduleFreeSGD\(\), which averages itself, got EMA\(0.9\)"
+    with pytest.raises(ValueError, match=said):
+        replace(RECIPE, {"rule": kopt.rules.ScheduleFreeSGD(), "average": EMA(0.9)})
+
+
 def test_events_are_there_while_it_trains_one_an_epoch(tmp_path) -> None:
     watch = Watch(tmp_path)
     done = kopt.run(RECIPE, callbacks=[watch], devices="cpu", folder=tmp_path, verbose=False)

@@ -2,6 +2,7 @@
 
 import collections
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from kopt.regularizers import L2
 from kopt.tuning.autotuning import search as searching
 from kopt.tuning.autotuning import stages
 from kopt.tuning.autotuning.costs import Budget, Costs, costs_of
+from kopt.tuning.autotuning.given import recipe_of, require_loss
 from kopt.tuning.autotuning.proposals import beyond, combined, rates
 from kopt.tuning.autotuning.result import Autotuned
 from kopt.tuning.autotuning.settings import Settings, closed, opened, shortened
@@ -274,6 +276,60 @@ class Unvalidated(data.Digits):
 def test_bad_input_is_refused(arguments: tuple[object, ...], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         kopt.autotune(*arguments)
+
+
+def test_penalties_of_layers_stay() -> None:
+    layers = [keras.layers.Dense(3, kernel_regularizer="l2"), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), keras.losses.SparseCategoricalCrossentropy(True))
+    start = recipe_of(model, np.zeros((60, 4), "float32"), np.arange(60) % 2, None, None, 0)
+    costs = costs_of(start, model, 40)
+    assert (
+        costs.penalized
+        and costs.kernels == 2
+        and not costs_of(replace(start, {"regularizer": L2(0)}), model, 40).penalized
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "refused"),
+    [
+        ("mse", 1, False),
+        (keras.losses.MeanSquaredError(name="mine"), 1, False),
+        ("mae", 1, True),
+        (lambda y, outputs: outputs - y, 1, True),
+        (keras.losses.MeanSquaredError("sum"), 1, True),
+        ("sparse_categorical_crossentropy", 2, False),
+        (keras.losses.CategoricalCrossentropy(from_logits=True), 2, False),
+        (keras.losses.CategoricalCrossentropy(label_smoothing=0.1), 2, True),
+        ("mse", 2, True),
+    ],
+)
+def test_a_model_that_is_compiled_with_another_loss_is_refused(loss, outputs: int, refused: bool) -> None:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(outputs)])
+    model.compile("adam", loss)
+    task: Any = "regression" if outputs == 1 else "classification"
+    if not refused:
+        require_loss(model, task)
+        return
+    rule = "MeanSquaredError with its defaults for regression" if outputs == 1 else "SparseCategoricalCrossentropy or "
+    with pytest.raises(ValueError, match=f"model.loss must be {rule}.*, by which the runs train"):
+        require_loss(model, task)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"epochs": 0}, "epochs must be >= 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be >= 1 or 'full', got 0"),
+        ({"seed": -1}, "seed must be a whole number >= 0 or None, got -1"),
+        ({"jit": "yes"}, "jit must be 'auto', True or False, got 'yes'"),
+    ],
+)
+def test_arguments_out_of_range_are_not_taken_for_left_out(given, said: str) -> None:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match=said):
+        kopt.autotune(model, np.zeros((60, 4)), np.arange(60) % 2, **given)
 
 
 def test_an_optimizer_without_a_rule_here_is_refused() -> None:

@@ -1,9 +1,12 @@
 """Locks: a search takes any kinds of them; another kind is one class."""
 
+import concurrent.futures
+
 import optuna
+import pytest
 
 from kopt.tuning.search.folder import SearchFolder
-from kopt.tuning.search.locks import FileLocks, HeartbeatLocks, Locks, locks_of
+from kopt.tuning.search.locks import FileLocks, HeartbeatLocks, Locks, locks_of, one_thread
 from kopt.tuning.search.retries import Retries
 from kopt.tuning.search.storage import open_storage, open_study
 
@@ -74,3 +77,16 @@ def test_heartbeats_are_used_where_the_storage_keeps_them(tmp_path) -> None:
     assert [one for kind in locks for one in kind.lost(study.trials)] == []
     retries.release(number)
     assert not folder.held and not locks[0].hearts and not locks[1].restorers
+
+
+def test_one_thread_of_a_process_searches_at_a_time() -> None:
+    """A search sets seeds and Keras' session, which are the process'; within a search its thread may begin another."""
+
+    def search() -> None:
+        with one_thread(), one_thread():
+            pass
+
+    with concurrent.futures.ThreadPoolExecutor(1) as other:
+        with one_thread(), pytest.raises(ValueError, match=r"search\(\) must be called by one thread of a process"):
+            other.submit(search).result()
+        other.submit(search).result()

@@ -28,6 +28,12 @@ SMALL = Recipe(
 RANGES = {"schedule.rate": Range(1e-4, 0.1, log=True), "rule.weight_decay": Range(1e-3, 1, log=True)}
 
 
+class Undirected(data.Digits):
+    """Digits of which nothing says whether more of the score is better."""
+
+    direction = "up"  # type: ignore[assignment]
+
+
 @pytest.mark.parametrize("pbt", [PBT(), PB2(every=2)])
 def test_a_plain_run_replays_what_was_found(pbt) -> None:
     found = population.evolve(SMALL, RANGES, members=5, pbt=pbt, jit=False)
@@ -76,6 +82,11 @@ def test_the_bound_is_that_of_a_gaussian_process() -> None:
         (SMALL, {}, {}, "ranges must be of numbers among schedule.rate, "),
         (SMALL, {"model.dropout": Range(0, 0.5)}, {}, "ranges must be of numbers among schedule.rate, "),
         (SMALL, {"schedule.rate": (0.1, 0.2, 0.3)}, {}, "schedule.rate must have a Range, got "),
+        (SMALL, [0.1], {}, r"ranges must be a mapping from paths to ranges, got \[0.1\]"),
+        (SMALL, RANGES, {"pbt": "PBT"}, r"pbt must be PBT\(...\) or PB2\(...\), got 'PBT'"),
+        (SMALL, RANGES, {"jit": "yes"}, "jit must be 'auto', True or False, got 'yes'"),
+        (SMALL, RANGES, {"vectorize": "yes"}, "vectorize must be None, True or False, got 'yes'"),
+        (replace(SMALL, {"data": Undirected(examples=120)}), RANGES, {}, "data.direction must be 'max' or 'min', got "),
         (SMALL, RANGES, {"members": 1}, "members must be a whole number >= 2, got 1"),
         (SMALL, RANGES, {"members": 4.5}, "members must be a whole number >= 2, got 4.5"),
         (

@@ -1,8 +1,12 @@
 """Populations: averages, augmentation, early stopping and uneven batches; groups; what is refused."""
 
+import concurrent.futures
+
 import keras
 import numpy as np
 import pytest
+from keras.src.random import seed_generator as keras_random
+from tensorflow.python.framework import ops
 
 from kopt import augment, data, models, regularizers, rules, schedules
 from kopt.callbacks import EMA, LAWA, SWA
@@ -11,8 +15,8 @@ from kopt.experiment.serving import prepared
 from kopt.keras_internals import name_of
 from kopt.training import clips
 from kopt.training.execute.compile_cache import named
-from kopt.tuning import population
-from kopt.tuning.population import programs
+from kopt.tuning import Range, population
+from kopt.tuning.population import programs, training
 from kopt.tuning.population.population import Population, filled, halved
 from kopt.tuning.population.structure import groups_of
 from kopt.tuning.population.training import alone, with_model
@@ -39,7 +43,7 @@ def require_same(recipes, runs) -> None:
     encoder, splits, whole = prepared(recipes[0], recipes[0].data.load())
     for one, run in zip(recipes, runs):
         expected = alone(with_model(one, whole), splits, encoder, False)
-        assert len(run.history["loss"]) == len(expected.history["loss"])
+        assert len(run.history["loss"]) == len(expected.history["loss"]) and list(run.history) == list(expected.history)
         for name in expected.history.keys() - {"seconds"}:
             np.testing.assert_allclose(run.history[name], expected.history[name], rtol=1e-5, atol=1e-6, err_msg=name)
         for found, value in zip(run.values, expected.values):
@@ -154,6 +158,44 @@ def test_the_parts_of_a_group_are_one_program_in_which_nothing_that_differs_is_c
     require_same(recipes, runs)
 
 
+def test_a_recipe_that_no_other_one_is_like_is_trained_as_loop_does(traces, caplog) -> None:
+    caplog.set_level("INFO", "kopt")
+    one, other = replace(BASE, {"training.epochs": 3, "training.patience": 1}), replace(BASE, {"model.units": (4,)})
+    runs = population.train([one, other], jit=False)
+    assert traces == [] and "population: recipe 1 is trained alone, for no other one has its structure" in caplog.text
+    for recipe, run in zip((one, other), runs):
+        require_same([recipe], [run])
+    np.testing.assert_array_equal(runs[1].model().get_weights()[0], runs[1].values[0])
+    population.train([replace(PLAIN, {"training.epochs": 1})], vectorize=True, jit=False)  # asked for
+    assert traces == ["train", "test", "test"]
+
+
+def test_a_recipe_that_does_not_fit_the_data_is_refused_before_another_one_is_trained(monkeypatch) -> None:
+    for name in ("together", "alone"):
+        monkeypatch.setattr(training, name, lambda *given, **named: pytest.fail("trained"))
+    wrong = replace(PLAIN, {"model": models.MLP((8, 8, 1), 5)})
+    with pytest.raises(ValueError, match="model.outputs must be >= 10, the classes of these data, got 5"):
+        population.train([PLAIN, replace(PLAIN, {"seed": 1}), wrong])
+
+
+def test_no_graph_of_a_call_stays_in_memory(caplog) -> None:
+    """TensorFlow registers gradients, which hold the whole graph, for good, unless they are forgotten."""
+    before = set(ops.gradient_registry.list())
+    recipes = [replace(PLAIN, {"seed": seed, "training.epochs": 2}) for seed in range(2)]
+    population.train(recipes, jit=False)
+    population.evolve(recipes[0], {"schedule.rate": Range(0.001, 0.1)}, members=2, jit=False)
+    assert set(ops.gradient_registry.list()) <= before
+
+
+def test_threads_that_train_at_once_build_one_after_the_other() -> None:
+    made = keras_random.python_random
+    recipes = [replace(PLAIN, {"seed": seed, "training.epochs": 1}) for seed in range(4)]
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(lambda part: population.train(part, jit=False), (recipes[:2], recipes[2:]))
+    require_same(recipes, [*first, *second])
+    assert keras_random.python_random is made
+
+
 def test_programs_are_of_halved_sizes() -> None:
     assert [halved(32, least) for least in (32, 17, 16, 5, 1)] == [32, 32, 16, 8, 1]
     assert [halved(5, least) for least in (5, 4, 3, 2, 1)] == [5, 5, 3, 2, 1]
@@ -177,6 +219,7 @@ def test_groups_share_a_program_and_memory_splits_them() -> None:
         ([PLAIN], {"members": 0}, "members must be a whole number >= 1 or None, got 0"),
         ([PLAIN], {"members": 1.5}, "members must be a whole number >= 1 or None, got 1.5"),
         ([PLAIN], {"jit": "yes"}, "jit must be 'auto', True or False, got 'yes'"),
+        ([PLAIN], {"own_order": "no"}, "own_order must be True or False, got 'no'"),
         (PLAIN, {}, "recipes must be a sequence of recipes, got 'Recipe'"),
     ],
 )
@@ -196,6 +239,18 @@ def test_recurrent_layers_are_not_mapped() -> None:
     with pytest.raises(ValueError, match="vectorize must be None or False for recurrent layers, got True"):
         population.train(recipes, vectorize=True, jit=False)
     require_same(recipes, population.train(recipes, jit=False))
+
+
+def test_a_shared_order_stays_the_first_ones_when_it_has_left(monkeypatch) -> None:
+    one = replace(BASE, {"training.patience": 1, "augment": None, "schedule.rate": 1e-5})
+    recipes = [one, *(replace(one, {"seed": seed, "schedule.rate": 0.01}) for seed in (1, 2))]
+    found = []
+    for pays in (True, False):  # whether the first one leaves the program
+        monkeypatch.setattr(Population, "pays", lambda *_, pays=pays: pays)
+        found.append(population.train(recipes, jit=False, own_order=False))
+    assert len(found[0][0].history["loss"]) < len(found[0][1].history["loss"])
+    for one_run, other in zip(*found):
+        np.testing.assert_allclose(one_run.history["loss"], other.history["loss"], rtol=1e-5)
 
 
 def test_members_that_leave_are_scored_with_their_own_start_and_filled_rows_change_nothing(monkeypatch) -> None:

@@ -68,12 +68,14 @@ def test_a_member_without_a_score_is_the_last_of_an_ensemble(repeated) -> None:
 
 
 def test_refusals(repeated) -> None:
-    with pytest.raises(ValueError, match="seeds must be one or more, got 0"):
-        population.repeat(SMALL, 0)
-    for seeds in (2.5, True, "12"):
-        with pytest.raises(ValueError, match=f"seeds must be a whole number or a sequence of them, got {seeds!r}"):
+    with pytest.raises(ValueError, match=r"seeds must be one or more, got \[\]"):
+        population.repeat(SMALL, [])
+    for seeds in (0, -1, 2.5, True, "12"):
+        said = f"seeds must be a whole number >= 1 or a sequence of seeds, got {seeds!r}"
+        with pytest.raises(ValueError, match=said):
             population.repeat(SMALL, seeds)
     with pytest.raises(ValueError, match="runs must be one or more, got 0"):
         population.ensemble([])
-    with pytest.raises(ValueError, match="best must be >= 1, got 0"):
-        population.ensemble(repeated.runs, best=0)
+    for best in (0, 2.5, "3", True):
+        with pytest.raises(ValueError, match=f"best must be a whole number >= 1, got {best!r}"):
+            population.ensemble(repeated.runs, best=best)
