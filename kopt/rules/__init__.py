@@ -14,6 +14,7 @@ from kopt.rules import (
     descent,
     eight_bit,
     factored,
+    kron,
     layerwise,
     low_rank,
     mars,
@@ -40,6 +41,7 @@ from kopt.rules.denominators import *
 from kopt.rules.descent import *
 from kopt.rules.eight_bit import *
 from kopt.rules.factored import *
+from kopt.rules.kron import *
 from kopt.rules.layerwise import *
 from kopt.rules.low_rank import *
 from kopt.rules.mars import *
@@ -67,6 +69,7 @@ __all__ += denominators.__all__
 __all__ += descent.__all__
 __all__ += eight_bit.__all__
 __all__ += factored.__all__
+__all__ += kron.__all__
 __all__ += layerwise.__all__
 __all__ += low_rank.__all__
 __all__ += mars.__all__

@@ -61,6 +61,11 @@ def working_dtype(parameter: Tensor) -> DType:
     return dtype if dtype.size >= 4 else tf.float32
 
 
+def axis_of(name: str) -> int:
+    """Return the axis of a matrix of a state by its name, axis_0 or so."""
+    return int(name.removeprefix("axis_"))
+
+
 def along(tensor: Tensor, matrix: Tensor, axis: int, *, back: bool = False) -> Tensor:
     """Multiply an axis of a tensor by a matrix, or, back, by its transpose."""
     letters = ascii_lowercase[: len(tensor.shape)]

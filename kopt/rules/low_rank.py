@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from typing import ClassVar, Literal
 
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -215,8 +214,8 @@ def random_signs(rows: int, columns: int, number: Scalar) -> Tensor:
     Source:
         The mixing is that of MurmurHash3's end, by Appleby.
     """
-    places = np.arange(1, rows * columns + 1, dtype="uint32").reshape(rows, columns)
-    bits = tf.constant(places) * tf.constant(0x9E3779B9, tf.uint32) + tf.cast(number, tf.uint32) * 0x85EBCA77
+    places = tf.reshape(tf.cast(tf.range(1, rows * columns + 1), tf.uint32), [rows, columns])
+    bits = places * tf.constant(0x9E3779B9, tf.uint32) + tf.cast(number, tf.uint32) * 0x85EBCA77
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         bits = tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, tf.constant(shift, tf.uint32)))
         bits = bits * tf.constant(factor, tf.uint32)

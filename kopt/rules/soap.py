@@ -3,7 +3,7 @@
 import tensorflow as tf
 from keras import ops
 
-from kopt.rules.axes import OfTensors, along, finite_or, gram, lazily, working_dtype
+from kopt.rules.axes import OfTensors, along, axis_of, finite_or, gram, lazily, working_dtype
 from kopt.rules.base import TensorState, cast, missing_share, registry, running_mean
 from kopt.rules.moments import positive, require_factors, require_sizes
 from kopt.values.checks import require
@@ -136,11 +136,6 @@ class SOAP(OfTensors):
         due = (count > 1) & ((count - 1) % self.every == 0)
         found: tuple[TensorState, Tensor] = lazily(count == 1, start, lazily(due, turn_on, (bases, velocity)))
         return found
-
-
-def axis_of(name: str) -> int:
-    """Return the axis of a matrix of the state by its name."""
-    return int(name.removeprefix("axis_"))
 
 
 def turned(tensor: Tensor, bases: TensorState, *, back: bool = False) -> Tensor:

@@ -97,6 +97,7 @@ RULES = [
     rules.Muon(0.9, 0.0, nesterov=False, scale="original", to=~select.biases, rest=rules.Adam(), rest_rate=0.5),
     rules.SOAP(0.9, 0.99, every=2),
     rules.Shampoo(start=1, every=2, graft="rmsprop", matrix_epsilon=1e-3),
+    rules.Kron(0.8, weight_decay=0.1, every=2, flat=1, falling=1),
     # wrappers
     rules.Lookahead(rules.SkipNonFinite(rules.Momentum(0.8)), sync_every=2),
     rules.Cautious(rules.Centralize(rules.Nesterov(0.8))),

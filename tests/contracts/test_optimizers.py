@@ -35,7 +35,7 @@ def found(mirrored: subprocess.Popen) -> dict[str, list[list[np.ndarray]]]:
     """Feature -> the weights of each rule's tower."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        done = {f"{one} by hand": by_hand(TRAINED, one) for one in ("xla", "mirrored", "scaled")}
+        done = {f"{one} by hand": weights for one, weights in by_hand(TRAINED).items()}
         done |= {one: fitted(TRAINED, one) for one in ("scaled", "xla")}
     _, said = mirrored.communicate(timeout=500)
     assert mirrored.returncode == 0, said

@@ -114,9 +114,16 @@ def fitted(rules: Sequence[Rule], feature: str) -> list[Arrays]:
     return [[weight.numpy() for weight in weights] for weights in towers(model, rules)]
 
 
-def by_hand(rules: Sequence[Rule], feature: str) -> list[Arrays]:
-    """The same by the bare rules on dense gradients, with decay, accumulation and averages written out."""
-    model, parts = network(rules), 2 if feature == "scaled" else 1
+def by_hand(rules: Sequence[Rule]) -> dict[str, list[Arrays]]:
+    """Feature -> the same by the bare rules on dense gradients, with decay, accumulation and averages written out."""
+    values, averages = trained_by_hand(rules, 1, 0.0)
+    chosen = [ones if rule.has_evaluation_weights else means for rule, ones, means in zip(rules, values, averages)]
+    return {"xla": chosen, "mirrored": values, "scaled": trained_by_hand(rules, 2, DECAY)[0]}
+
+
+def trained_by_hand(rules: Sequence[Rule], parts: int, decay: float) -> tuple[list[Arrays], list[Arrays]]:
+    """The weights of each tower after training on batches of some parts with decayed kernels, and Keras' averages."""
+    model = network(rules)
 
     @tf.function
     def gradients(x: tf.Tensor, y: tf.Tensor) -> list[tf.Tensor]:
@@ -134,10 +141,10 @@ def by_hand(rules: Sequence[Rule], feature: str) -> list[Arrays]:
         found = [gradients(x[update, part], y[update, part]) for part in range(parts)]
         of = {weight.path: sum(one) / parts for weight, *one in zip(model.trainable_weights, *found)}
         for number, (rule, weights) in enumerate(zip(bound, towers(model, rules))):
-            old = values[number]
-            if feature == "scaled":
-                share = rate_of(rules[number]) * DECAY
-                old = [one * (1 - share) if weight.name == "kernel" else one for one, weight in zip(old, weights)]
+            share = rate_of(rules[number]) * decay
+            old = [
+                one * (1 - share) if weight.name == "kernel" else one for one, weight in zip(values[number], weights)
+            ]
             grads = [of[weight.path] for weight in weights]
             rate = tf.constant(rate_of(rules[number]))
             updates, states[number] = rule.update(grads, states[number], old, rate, tf.constant(update + 1))
@@ -148,9 +155,11 @@ def by_hand(rules: Sequence[Rule], feature: str) -> list[Arrays]:
         averages = [
             [kept * mean + (1 - kept) * one for mean, one in zip(means, ones)] for means, ones in zip(averages, values)
         ]
-    averaged_by_keras = [feature == "xla" and not rule.has_evaluation_weights for rule in rules]
-    chosen = [means if one else ones for one, means, ones in zip(averaged_by_keras, averages, values)]
-    return [[array.numpy() for array in one] for one in chosen]
+    return arrays_of(values), arrays_of(averages)
+
+
+def arrays_of(towers: list[list[tf.Tensor]]) -> list[Arrays]:
+    return [[tensor.numpy() for tensor in one] for one in towers]
 
 
 if __name__ == "__main__":
