@@ -1,5 +1,6 @@
 """What time_to_target found: performance profiles and scores, as tables in Markdown and as a picture."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,16 +41,22 @@ def score(costs: Costs, rule: str) -> float:
 
 
 def costs_of(table: Table, track: str, what: str) -> Costs:
-    """Return what each rule took on each work that all rules were trained on."""
+    """Return what each rule took on each work, for the works that make the most pairs with the rules done on all."""
     done = {(row["work"], row["rule"]) for row in table.rows if row["track"] == track}
-    rules = list(dict.fromkeys(rule for _, rule in done))
+    rules = sorted({rule for _, rule in done})
     works = [work for work in WORKS if any(one == work for one, _ in done)]
-    found = {rule: {work: getattr(Cost.of(table.of(work, rule, track)), what) for work in works} for rule in rules}
-    return {rule: one for rule, one in found.items() if all((work, rule) in done for work in works)}
+    on_all = {
+        chosen: [rule for rule in rules if all((work, rule) in done for work in chosen)]
+        for count in range(1, len(works) + 1)
+        for chosen in itertools.combinations(works, count)
+    }
+    most = max(on_all, key=lambda chosen: (len(chosen) * len(on_all[chosen]), len(chosen)), default=())
+    cost = lambda work, rule: getattr(Cost.of(table.of(work, rule, track)), what)
+    return {rule: {work: cost(work, rule) for work in most} for rule in on_all.get(most, ())}
 
 
 def lines(table: Table) -> Iterator[str]:
-    """Yield the lines of the tables, in Markdown: scores over the works of all rules, then each work alone."""
+    """Yield the lines of the tables, in Markdown: scores over the works that many rules share, then each work alone."""
     for track, title in (
         (TUNED, "Tuned: 20 draws, then 5 seeds of the best"),
         (USUAL, "Self-tuning: the defaults, 5 seeds"),

@@ -92,3 +92,15 @@ def test_scores_are_areas_below_profiles(figures) -> None:
     for rule in costs:
         area = sum(figures.profile(costs, rule, 1 + place / 1000) for place in range(3000)) / 3000
         assert figures.score(costs, rule) == pytest.approx(area, abs=1e-3)
+
+
+def test_the_table_is_of_the_works_that_make_the_most_pairs(module, figures, tmp_path) -> None:
+    table = module.Table(tmp_path / "rows.csv")
+    pairs = {"digits": "abcd", "electricity": "abc", "diamonds": "abc", "sentiment": "ab"}
+    for work, rules in pairs.items():
+        table.rows += [{"work": work, "rule": rule, "track": "tuned", **row(True, 10)} for rule in rules]
+    costs = figures.costs_of(table, "tuned", "updates")
+    assert "".join(costs) == "abc" and list(costs["b"]) == ["digits", "electricity", "diamonds"]
+    table.rows += [{"work": "sentiment", "rule": "c", "track": "tuned", **row(False, 10)}]
+    assert figures.costs_of(table, "tuned", "updates")["c"]["sentiment"] == math.inf
+    assert figures.costs_of(table, "self-tuning", "updates") == {}
