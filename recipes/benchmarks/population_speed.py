@@ -15,10 +15,24 @@ the one before; two processes share one search. CPU seconds, and their ratios in
 they say the same on a busy machine. A line ends with what the population logs: whether all members are in each step, or
 one after the other and why. Ray Tune runs where it is installed (`python -m pip install "ray[tune]"`).
 
-Measured on 2026-11-27 beside other work, digits with the network of 64 units, 4 trials in sequence: KerasTuner 3.11 s
-(1.75 CPU s) a configuration, kopt in sequence 2.11 (1.36), a population of 32 0.167 (0.084): 18.6 times KerasTuner's by
-the clock and 20.7 by the CPU; one of 128 0.045 (0.034): 69 and 52 times. Not measured: 1 and 8 members, BatchNorm and
-dropout, the other models, two processes, Ray Tune.
+Measured on 2026-11-27 on a machine that did nothing else, 8 trials in sequence (3 of the models after the first two),
+seconds a configuration, compiling included, and how many times those of KerasTuner:
+
+                  KerasTuner  kopt  2 processes    population of 8        32           128
+    mlp                 1.80  0.76      0.49        0.24  7.5 x   0.071 25.5 x   0.025 71 x
+    normalized          2.09  0.92      0.58        0.34  6.1 x   0.111 18.8 x   0.041 52 x
+    cnn                 3.65  2.15         -        1.02  3.6 x   0.870  4.2 x       -
+    forecaster          3.10  1.78         -        0.77  4.0 x   0.475  6.5 x       -
+    text                2.05  1.62         -        0.77  2.7 x   0.414  4.9 x       -
+    recommender         3.84  1.95         -        1.97  2.0 x   1.401  2.7 x       -
+
+Compiling, data and test apart, the mlp takes 0.0104 s at 128: 173 times. The gain is small where a step is its
+arithmetic, not its start: convolutions, and models whose steps write more than caches hold. The recommender, no faster
+together than in sequence, showed that: since, members of large models and of short trainings take turns, see
+population_turns.py. By CPU seconds, on a busy machine, populations of 8 and 32 then take 2.6 and 4.2 times KerasTuner's
+configurations and 1.4 and 2.3 times kopt's (recommender), 2.6 and 6.5, 1.8 and 4.5 (text), 3.3 and 5.3, 2.0 and 3.3
+(forecaster). One configuration, now trained alone, and one of kopt's tuner: 1.19 and 1.98 CPU s (mlp). Not measured:
+Ray Tune.
 """
 
 import contextlib
