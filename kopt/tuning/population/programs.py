@@ -55,7 +55,7 @@ class Programs:
 
     def __init__(self, step: MemberStep):
         self.step = step
-        self.start, self.shown, self.averaged = map(traced, (step.start, step.shown, step.averaged))
+        self.start, self.shown, self.averaged = traced(step.start), traced(step.shown), traced(step.averaged)
         self.made: dict[ProgramKey, Callable[..., Nest]] = {}
         self.compiling: dict[str, float] = {}
         self.seconds = 0.0
