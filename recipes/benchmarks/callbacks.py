@@ -16,8 +16,8 @@ writes 1.6 MB more; GradientMonitor 1.10 to 1.15, whole or per layer.
 Tried for GradientMonitor: norms in every step and a choice of results 1.72; old weights in separate variables on a
 condition 1.15; a second trace of the whole step on a condition 1.10; every 100th update 1.08 to 1.10: the cost is the
 conditions, which keep XLA from fusing the update's loops, not the norms.
-With whole numbers as labels and a callback that takes part in updates, XLA's program checks each gradient, for it cannot
-put the state back: CPU time an epoch with an EMA 79.9 ms beside 74.5 without the checks (MLP 784), 2.69 and 2.49
+With whole numbers as labels and a callback that takes part in updates, XLA's program checks each gradient, for it
+cannot put the state back: CPU time an epoch with an EMA 79.9 ms beside 74.5 without the checks (MLP 784), 2.69 and 2.49
 (digits MLP).
 Elsewhere: LearningRate and CSVLogger on the digits MLP 1.03 to 1.04; in model.fit 0.88 to 1.24, where the same training
 timed against itself gives 0.95 and 1.23: nothing above that noise.
