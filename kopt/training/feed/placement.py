@@ -6,7 +6,6 @@ consumed inside the graph. Both are sources of chunks, which executors run.
 
 import dataclasses
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
@@ -25,6 +24,7 @@ from kopt.training.feed.sources import Source
 from kopt.training.feed.streams import StreamSource
 from kopt.training.feed.validation import require_data, require_labels
 from kopt.values.checks import require
+from kopt.values.memory import available_bytes
 from kopt.values.types import Batch, DataAdapter, Dataset, KerasModel, Nest, Phase, Strategy, Tensor
 
 log = logging.getLogger("kopt")
@@ -225,7 +225,7 @@ def free_bytes() -> int:
     """Return the default byte budget for resident arrays."""
     if tf.config.list_logical_devices("GPU"):
         return GPU_BYTES
-    return int(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * SHARE)
+    return int(available_bytes() * SHARE)
 
 
 def refusal(model: KerasModel, arrays: Arrays | None, budget: int) -> str:
