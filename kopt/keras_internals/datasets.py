@@ -27,7 +27,8 @@ LATER = frozenset(
 HARMLESS = ("Assert", "PrintV2")  # operations that count as stateful
 # What makes the iterators of a function's datasets, one after the other or several beside each other.
 OF_FUNCTIONS = frozenset(f"_{name}Dataset" for name in ("FlatMap", "Interleave", "ParallelInterleave"))
-PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")  # operations
+# How the operations begin that run Python, or lock a file until an iterator ends.
+SEEN = ("PyFunc", "EagerPyFunc", "CacheDataset", "Snapshot", "SaveDataset")
 
 
 class Slices(NamedTuple):
@@ -108,14 +109,14 @@ def ends_unseen(dataset: Dataset) -> bool:
         return False
     if kind.__name__ == "CacheDataset" and tf.get_static_value(dataset._filename) != b"":
         return False
-    return not any(map(runs_python, dataset._functions())) and all(map(ends_unseen, dataset._inputs()))
+    return not any(map(is_seen, dataset._functions())) and all(map(ends_unseen, dataset._inputs()))
 
 
-def runs_python(wrapper: Nest) -> bool:
-    """Return whether the function of a dataset, or one that it calls, runs Python."""
-    graph = wrapper.function.graph.as_graph_def()
-    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-    return any(node.op in PYTHON for node in nodes)
+def is_seen(wrapper: Nest) -> bool:
+    """Return whether the function of a dataset, or one that it calls, runs Python or locks a file."""
+    graph = wrapper.function.graph
+    called = (node.op for function in graph._functions.values() for node in function.cached_definition.node_def)
+    return any(name.startswith(SEEN) for name in (*(op.type for op in graph.get_operations()), *called))
 
 
 def is_pure(wrapper: Nest) -> bool:

@@ -18,6 +18,7 @@ from kopt.tuning.population.search import PopulationSearch, takes_populations
 from kopt.tuning.report import importances_of, write_report
 from kopt.tuning.search.enqueue import enqueue_trial
 from kopt.tuning.search.failure_limits import require_few_failures, require_success
+from kopt.tuning.search.locks import one_thread
 from kopt.tuning.search.meaning import meaning_of, terms_of
 from kopt.tuning.search.oracle import StudyOracle
 from kopt.tuning.search.study import open_search
@@ -165,6 +166,7 @@ class Tuner(TrialTuner):
         """
         enqueue_trial(self, values)
 
+    @one_thread()
     def search(self, *args: types.FitArgument, **kwargs: types.FitArgument) -> None:
         """Search, with the arguments of `model.fit`, and `groups=` for folds; see `keras_tuner.Tuner.search`.
 

@@ -64,7 +64,9 @@ class ResidentExecutor(Executor[ResidentChunk]):
         arrays = chunk.arrays
         batch = arrays.batch_spec(arrays.batch_size if arrays.even else None)
         bodies = 1 if arrays.even or arrays.examples < arrays.batch_size else 2
-        trace, checked = lambda: self.traced.trace(batch, False), lambda: not goes_unchecked(self.traced)
+        trace = lambda: self.traced.trace(batch, False)
+        # Beside hooks a program has checks if the step looks something up, which the trace for XLA shows.
+        checked = lambda: bool(self.traced.hooks) or not goes_unchecked(self.traced)
         return Plan(chunk.planned, trace, arrays.fixed_size, bodies, checked=checked)
 
     def compiles(self, arrays: Arrays, steps: int | None) -> bool:

@@ -80,7 +80,7 @@ class Costs(NamedTuple):
         kernels: The number of kernels of the model.
         parameters: The number of parameters.
         operations: The operations of a model's products on an example.
-        in_turn: Whether members take turns.
+        in_turn: Whether members take turns, for the operations of the model's layers.
         penalized: Whether the model's layers have penalties of their own.
     """
 

@@ -36,7 +36,7 @@ class PopulationExecutor(Executor[ResidentChunk]):
         programs: The step of a member, and what was compiled of it so far.
         numbers: The numbers by which members differ: path -> a float64 vector.
         steps: The steps that each member is to train for.
-        most: The number of members in the largest program.
+        planned: The number of members that the program is to train, one population after the other.
         vectorize: Whether to map; None for what is estimated to be faster.
 
     Attributes:
@@ -49,12 +49,12 @@ class PopulationExecutor(Executor[ResidentChunk]):
         programs: Programs,
         numbers: Mapping[str, Tensor],
         steps: int,
-        most: int,
+        planned: int,
         vectorize: bool | None = None,
     ):
         super().__init__(traced)
         self.programs, self.numbers, self.vectorize = programs, dict(numbers), vectorize
-        self.steps, self.most = steps, most
+        self.steps, self.planned = steps, planned
         self.state: MemberState
         self.judged = False
         self.xla: bool | None = None
@@ -81,7 +81,7 @@ class PopulationExecutor(Executor[ResidentChunk]):
             why = "loops over sequences, which cannot be mapped" * loops or slowness(graph.slow())
             if self.vectorize is None:
                 work = work_of(Plan(None, lambda: alone, arrays.fixed_size))
-                why = why or why_in_turn(work, self.most, self.steps)
+                why = why or why_in_turn(work, self.planned, self.steps)
                 self.vectorize = not why
                 log.info("population: %s", why and f"one member after the other, {why}" or "all members in each step")
             self.judged = True

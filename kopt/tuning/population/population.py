@@ -37,6 +37,7 @@ class Population:
         paths: The numbers that a program takes as arguments; those by which members differ when None. Populations of
             the same template and paths share their programs.
         size: The number of members of an earlier program, >= that of the group, which may serve this one too.
+        planned: The number of members that its program is to train, other populations' with them; its own when None.
 
     Attributes:
         rows: The place in the group of the member in each row of the program. Some may have stopped, and the last
@@ -56,13 +57,14 @@ class Population:
         own_order: bool = True,
         paths: Sequence[str] | None = None,
         size: int | None = None,
+        planned: int | None = None,
     ):
         self.group, self.template, self.recipe = group, template, group.recipes[0]
         recipe, count = self.recipe, len(group.recipes)
         numbers = {path: tf.constant(row) for path, row in numbers_of(group.recipes, paths).items()}
         programs = template.programs_of(recipe, numbers)
-        steps, most = template.train.batches * recipe.training.epochs, max(count, size or 0)
-        self.executor = PopulationExecutor(template.traced, programs, numbers, steps, most, vectorize)
+        steps, trained = template.train.batches * recipe.training.epochs, max(count, size or 0, planned or 0)
+        self.executor = PopulationExecutor(template.traced, programs, numbers, steps, trained, vectorize)
         self.own_order = own_order and len({one.seed for one in group.recipes}) > 1
         self.orders = [one.seed for one in group.recipes]
         self.rows = list(range(count))

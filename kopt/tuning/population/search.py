@@ -152,7 +152,8 @@ class PopulationSearch:
         by_place = dict(zip(group.places, trials, strict=True))
         for part in parts:
             with becoming_unfit():
-                population = Population(part, template, paths=self.paths(part.recipes[0]), size=self.size(template))
+                paths, planned = self.paths(part.recipes[0]), self.tuner.oracle.max_trials
+                population = Population(part, template, paths=paths, size=self.size(template), planned=planned)
             TrialPopulation(self.tuner, [by_place[place] for place in part.places], population).train()
 
     def paths(self, recipe: Recipe) -> list[str]:

@@ -53,7 +53,7 @@ def train(
     *members* of a group. Each member is what the same recipe trained alone by `Loop` is, within rounding: its starting
     weights, its order of examples, dropout and augmentation, statistics, average, early stopping and best epoch are its
     own. A recipe that differs in anything else is of another group. A member that has stopped leaves the program. A
-    group of one recipe is trained by `Loop`.
+    group of one recipe is trained by `Loop`, unless `vectorize` asks for a program.
 
     Args:
         recipes: The recipes, one or more, on the same data.
@@ -94,11 +94,18 @@ def train(
     groups = groups_of(recipes)
     require_same_data(recipes)
     raw = recipes[0].data.load()
-    ready = [prepared(group.recipes[0], raw) for group in groups]  # refuses what does not fit, before any training
+    ready = [ready_of(group, raw) for group in groups]  # refuses what does not fit, before any training
     found: dict[int, Run] = {}
     for group, one in zip(groups, ready):
+        one = one or prepared(group.recipes[0], raw)
         found |= dict(zip(group.places, group_runs(group, one, jit, vectorize, own_order, members), strict=True))
     return [found[place] for place in range(len(recipes))]
+
+
+def ready_of(group: Group, raw: Splits) -> Prepared | None:
+    """Return what a group is trained with, once it is known to fit; None where encoded data would be held till then."""
+    found = prepared(group.recipes[0], raw)
+    return found if found[0] is None else None
 
 
 def group_runs(
@@ -116,8 +123,8 @@ def group_runs(
             with contextlib.nullcontext() if vectorize else becoming_unfit():  # who asks for it is to see the error
                 template = template_of(whole.recipes[0], splits, encoder, jit)
                 parts = parts_of(whole, members, template.traced, template.train)
-                paths, size = list(numbers_of(whole.recipes)), len(parts[0].recipes)
-                return [run for part in parts for run in together(part, template, paths, size, vectorize, own_order)]
+                size = len(parts[0].recipes)
+                return [run for part in parts for run in together(part, whole, template, size, vectorize, own_order)]
         except Unfit as error:  # each raises what is its own fault
             why = str(error)
     numbers = ", ".join(map(str, group.places))
@@ -144,11 +151,14 @@ def with_model(recipe: Recipe, whole: Recipe) -> Recipe:
 
 
 def together(
-    part: Group, template: Template, paths: Sequence[str], size: int, vectorize: bool | None, own_order: bool
+    part: Group, whole: Group, template: Template, size: int, vectorize: bool | None, own_order: bool
 ) -> list[Run]:
     """Train a part of a group as one population, by the program of the other parts."""
-    started = time.perf_counter()
-    population = Population(part, template, vectorize=vectorize, own_order=own_order, paths=paths, size=size)
+    started, paths = time.perf_counter(), list(numbers_of(whole.recipes))
+    planned = len(whole.recipes)
+    population = Population(
+        part, template, vectorize=vectorize, own_order=own_order, paths=paths, size=size, planned=planned
+    )
     population.train()
     return population.runs(time.perf_counter() - started)
 

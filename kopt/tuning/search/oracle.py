@@ -15,7 +15,6 @@ from optuna.trial import TrialState
 from kopt.distribute import launched
 from kopt.keras_internals.tuning import DrawnHyperParameters
 from kopt.training.signals import interrupted
-from kopt.tuning.search.locks import one_thread
 from kopt.tuning.search.records import StudyRecord, TrialRecord
 from kopt.tuning.search.retries import Retries
 from kopt.tuning.search.trials import RecordedOracle, RunningTrial
@@ -285,8 +284,7 @@ class StudyOracle(RecordedOracle):
     def handing_back(self) -> Iterator[None]:
         """Hand back what is left at the end of a block; log that Ctrl-C has stopped the search, and how it goes on."""
         try:
-            with one_thread():
-                yield
+            yield
         except KeyboardInterrupt as error:
             at = "".join(f" in trial {number}" for number in self.live)
             log.warning("search: stopped by Ctrl-C%s; search() goes on with what is in %s", at, self.folder.path)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kopt.callbacks import EMA, Average
 from kopt.training import Loop
 from kopt.training.execute.base import Executor
 from kopt.training.execute.program import EXECUTORS
@@ -145,6 +146,14 @@ def test_the_trace_that_decides_is_the_one_that_the_program_has(network, points,
     assert "1 step was skipped" in caplog.text
     loop.fit(x, points[1], batch_size=25, verbose=0)
     assert len(traces) == 2
+
+
+def test_beside_hooks_and_lookups_one_trace_with_checks_decides_and_trains(points) -> None:
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(3)])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    labels = np.arange(len(points[0])) % 3
+    Loop(model, jit=True).fit(points[0], labels, batch_size=25, verbose=0, callbacks=[Average(EMA(0.9))])
+    assert [(key.checked, key.xla) for key in model.train_function.traced.traces] == [(True, True)]
 
 
 @pytest.mark.parametrize("jit", [False, True])

@@ -231,6 +231,7 @@ ENDS_SEEN: dict[str, Callable[[], Dataset]] = {
         lambda x: tf.cond(x > 3, lambda: tf.numpy_function(lambda one: one, [x], tf.int64), lambda: x)
     ),
     "Python in other datasets": lambda: numbers().interleave(lambda x: UNKNOWN["Python"]()),
+    "other datasets in files": lambda: numbers().flat_map(lambda x: tf.data.Dataset.range(x).cache("no-such-folder/a")),
 }
 ENDS_UNSEEN = ALIKE | DIFFERENT | {name: make for name, make in UNKNOWN.items() if name not in ENDS_SEEN}
 

@@ -7,6 +7,7 @@ import pytest
 from kopt import Recipe, Training, data, models
 from kopt.training.execute.estimate import Work
 from kopt.tuning import population
+from kopt.tuning.population import executor
 from kopt.tuning.population.choice import MAPPED_BYTES, why_in_turn
 from kopt.values import replace
 
@@ -39,3 +40,12 @@ def test_xla_pays_for_the_steps_of_all_members_that_take_turns(caplog: pytest.Lo
     said = [line for line in caplog.text.splitlines() if "steps are planned" in line]
     assert "one member after the other, all in each step would save about 0.0 s" in caplog.text
     assert len(said) == 1 and ", 12 steps are planned" in said[0]
+
+
+def test_parts_of_a_group_are_chosen_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[int]()
+    monkeypatch.setattr(executor, "why_in_turn", lambda work, members, steps: asked.append(members) or "a test")
+    model = models.MLP((8, 8, 1), 10, units=(8,), scale=1 / 16)
+    recipe = Recipe("digits", data.Digits(examples=60), model=model, training=Training(epochs=1, batch_size=30))
+    population.train([replace(recipe, {"seed": seed}) for seed in range(3)], members=2, jit=False)
+    assert asked == [3, 3]
