@@ -35,6 +35,11 @@ def one_thread() -> Iterator[None]:
 
     Raises:
         ValueError: When another thread searches.
+
+    Example:
+        >>> with one_thread(), one_thread():
+        ...     print("searching")
+        searching
     """
     rule = "must be called by one thread of a process at a time: run the script in several processes"
     require(SEARCHING.acquire(blocking=False), "search()", rule, threading.current_thread().name)
