@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -277,37 +276,10 @@ def forgetting_gradients() -> Iterator[None]:
     Every trace of a Keras optimizer registers the gradient of its all-reduce with TensorFlow for good, and with it the
     whole graph: 3.8 MB for a small model. The traces hold references to the parts that they need.
     """
-    FORGETTING.begin()
+    known = set(ops.gradient_registry.list())
     try:
         yield
     finally:
-        FORGETTING.end()
-
-
-class Forgetting:
-    """Forgets the gradients that were registered since the first of several blocks began, when the last one ends.
-
-    Blocks of other threads may still need theirs.
-    """
-
-    def __init__(self) -> None:
-        self.open, self.known, self.lock = 0, set[str](), threading.Lock()
-
-    def begin(self) -> None:
-        """Begin a block."""
-        with self.lock:
-            if self.open == 0:
-                self.known = set(ops.gradient_registry.list())
-            self.open += 1
-
-    def end(self) -> None:
-        """End a block."""
-        with self.lock:
-            self.open -= 1
-            left = set(ops.gradient_registry.list()) - self.known if self.open == 0 else ()
-            for name in left:
-                if name.startswith("CustomGradient-"):
-                    del ops.gradient_registry._registry[name]
-
-
-FORGETTING = Forgetting()
+        for name in set(ops.gradient_registry.list()) - known:
+            if name.startswith("CustomGradient-"):
+                ops.gradient_registry._registry.pop(name, None)  # a search in another thread may have been here
