@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -276,10 +277,42 @@ def forgetting_gradients() -> Iterator[None]:
     Every trace of a Keras optimizer registers the gradient of its all-reduce with TensorFlow for good, and with it the
     whole graph: 3.8 MB for a small model. The traces hold references to the parts that they need.
     """
-    known = set(ops.gradient_registry.list())
+    BLOCKS.begin()
     try:
         yield
     finally:
-        for name in set(ops.gradient_registry.list()) - known:
-            if name.startswith("CustomGradient-"):
-                ops.gradient_registry._registry.pop(name, None)  # a search in another thread may have been here
+        BLOCKS.end()
+
+
+class Blocks:
+    """The blocks that forget gradients at their end: for each one that is open, what was known when it began.
+
+    While another thread has a block open, which may need what it has registered since, forgetting is left to that one.
+    """
+
+    def __init__(self) -> None:
+        self.open: dict[int, list[set[str]]] = {}  # thread -> of its blocks, the innermost last
+        self.lock = threading.Lock()
+
+    def begin(self) -> None:
+        """Begin a block of this thread."""
+        with self.lock:
+            self.open.setdefault(threading.get_ident(), []).append(set(ops.gradient_registry.list()))
+
+    def end(self) -> None:
+        """End the innermost block of this thread."""
+        with self.lock:
+            own = self.open[threading.get_ident()]
+            known = own.pop()
+            if not own:
+                del self.open[threading.get_ident()]
+            others = [blocks[0] for blocks in self.open.values() if blocks is not own]
+            if others:
+                others[0].intersection_update(known)
+                return
+            for name in set(ops.gradient_registry.list()) - known:
+                if name.startswith("CustomGradient-"):
+                    del ops.gradient_registry._registry[name]
+
+
+BLOCKS = Blocks()

@@ -33,7 +33,7 @@ class Population:
         group: Recipes of one structure.
         template: What members share.
         vectorize: Whether the step is mapped over members; None for what is estimated to be faster.
-        own_order: Whether each member has the order of examples of its own seed; else all have the first one's.
+        order_seed: The seed of the order of examples that all members have; each has that of its own seed when None.
         paths: The numbers that a program takes as arguments; those by which members differ when None. Populations of
             the same template and paths share their programs.
         size: The number of members of an earlier program, >= that of the group, which may serve this one too.
@@ -54,7 +54,7 @@ class Population:
         template: Template,
         *,
         vectorize: bool | None = None,
-        own_order: bool = True,
+        order_seed: int | None = None,
         paths: Sequence[str] | None = None,
         size: int | None = None,
         planned: int | None = None,
@@ -65,7 +65,8 @@ class Population:
         programs = template.programs_of(recipe, numbers)
         steps, trained = template.train.batches * recipe.training.epochs, max(count, size or 0, planned or 0)
         self.executor = PopulationExecutor(template.traced, programs, numbers, steps, trained, vectorize)
-        self.own_order = own_order and len({one.seed for one in group.recipes}) > 1
+        self.own_order = order_seed is None and len({one.seed for one in group.recipes}) > 1
+        self.order_seed = recipe.seed if order_seed is None else order_seed
         self.orders = [one.seed for one in group.recipes]
         self.rows = list(range(count))
         self.alive = dict(zip(self.rows, self.rows))
@@ -73,7 +74,7 @@ class Population:
         self.final: dict[int, list[np.ndarray]] = {}
         self.epoch, self.checked = 0, False
         self.best = None if recipe.training.patience is None else BestEpochs(group.recipes)
-        self.begin(starting_values(template, group.recipes, group.starts), size, own_order)
+        self.begin(starting_values(template, group.recipes, group.starts), size, order_seed is None)
 
     def begin(self, values: Sequence[Tensor], size: int | None, own_order: bool) -> None:
         """Begin with stacked values, in the program of so many members, or of fewer where compiling another one pays.
@@ -100,7 +101,7 @@ class Population:
         self.compact()
         started, arrays, programs = time.perf_counter(), self.template.train, self.executor.programs
         made = len(programs.made)
-        seeds = self.orders if self.own_order else [self.recipe.seed]  # the first one's, also when it has left
+        seeds = self.orders if self.own_order else [self.order_seed]
         orders = np.stack([order(arrays.examples, seed=seed, epoch=self.epoch) for seed in seeds])
         chunk = ResidentChunk(
             first=0,

@@ -94,18 +94,16 @@ def train(
     groups = groups_of(recipes)
     require_same_data(recipes)
     raw = recipes[0].data.load()
-    ready = [ready_of(group, raw) for group in groups]  # refuses what does not fit, before any training
+    first, *others = groups
+    for group in others:
+        prepared(group.recipes[0], raw)  # refuses what does not fit, before any training
+    ready: Prepared | None = prepared(first.recipes[0], raw)
     found: dict[int, Run] = {}
-    for group, one in zip(groups, ready):
-        one = one or prepared(group.recipes[0], raw)
+    for group in groups:
+        # Again, for all at once may be more than the memory holds.
+        one, ready = ready or prepared(group.recipes[0], raw), None
         found |= dict(zip(group.places, group_runs(group, one, jit, vectorize, own_order, members), strict=True))
     return [found[place] for place in range(len(recipes))]
-
-
-def ready_of(group: Group, raw: Splits) -> Prepared | None:
-    """Return what a group is trained with, once it is known to fit; None where encoded data would be held till then."""
-    found = prepared(group.recipes[0], raw)
-    return found if found[0] is None else None
 
 
 def group_runs(
@@ -154,10 +152,15 @@ def together(
     part: Group, whole: Group, template: Template, size: int, vectorize: bool | None, own_order: bool
 ) -> list[Run]:
     """Train a part of a group as one population, by the program of the other parts."""
-    started, paths = time.perf_counter(), list(numbers_of(whole.recipes))
-    planned = len(whole.recipes)
+    started = time.perf_counter()
     population = Population(
-        part, template, vectorize=vectorize, own_order=own_order, paths=paths, size=size, planned=planned
+        part,
+        template,
+        vectorize=vectorize,
+        order_seed=None if own_order else whole.recipes[0].seed,
+        paths=list(numbers_of(whole.recipes)),
+        size=size,
+        planned=len(whole.recipes),
     )
     population.train()
     return population.runs(time.perf_counter() - started)

@@ -1,11 +1,14 @@
 """Canaries: private APIs of KerasTuner behave as in Keras 3.15 and TensorFlow 2.21."""
 
+import concurrent.futures
+
 import keras
 import keras_tuner
 import numpy as np
 from tensorflow.python.framework import ops
 
 from kopt.keras_internals.tuning import (
+    Blocks,
     DrawnHyperParameters,
     FilelessOracle,
     MultiObjective,
@@ -82,3 +85,17 @@ def test_gradients_that_traces_register_are_forgotten(network, points) -> None:
         assert any(name.startswith("CustomGradient-") for name in set(registry.list()) - before)
     assert set(registry.list()) == before
     assert infer_direction("val_accuracy") == "max" and infer_direction("val_niceness") is None
+
+
+def test_gradients_that_another_thread_may_need_are_forgotten_when_it_ends() -> None:
+    blocks, names = Blocks(), ["CustomGradient-mine", "CustomGradient-other"]
+    there = lambda: [name for name in names if name in ops.gradient_registry.list()]
+    with concurrent.futures.ThreadPoolExecutor(1) as other:
+        blocks.begin()
+        ops.RegisterGradient(names[0])(lambda op, gradient: gradient)
+        other.submit(blocks.begin).result()
+        ops.RegisterGradient(names[1])(lambda op, gradient: gradient)
+        blocks.end()
+        assert there() == names
+        other.submit(blocks.end).result()
+    assert there() == [] and blocks.open == {}

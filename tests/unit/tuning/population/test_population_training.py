@@ -253,6 +253,13 @@ def test_a_shared_order_stays_the_first_ones_when_it_has_left(monkeypatch) -> No
         np.testing.assert_allclose(one_run.history["loss"], other.history["loss"], rtol=1e-5)
 
 
+def test_a_shared_order_is_the_first_ones_in_all_parts() -> None:
+    recipes = [replace(PLAIN, {"seed": seed, "training.epochs": 1}) for seed in range(3)]
+    whole = population.train(recipes, jit=False, own_order=False)
+    for run, part in zip(whole, population.train(recipes, jit=False, own_order=False, members=2)):
+        np.testing.assert_allclose(part.history["loss"], run.history["loss"], rtol=1e-5)
+
+
 def test_members_that_leave_are_scored_with_their_own_start_and_filled_rows_change_nothing(monkeypatch) -> None:
     """Three members stop at different epochs, and each time the rest go on in a program of half the size."""
     monkeypatch.setattr(Population, "pays", lambda *_: True)
