@@ -12,7 +12,7 @@ from typing import Annotated, Literal, NamedTuple, TypeVar
 import tyro
 
 from kopt.augment import Augmentation
-from kopt.callbacks.averaging import Averaging
+from kopt.callbacks.averaging import Averaging, averagings
 from kopt.data import Data
 from kopt.experiment.command_texts import of_user, refuse_usual, say_head
 from kopt.models import Model
@@ -171,10 +171,12 @@ class Command(Value):
 
 
 Given = TypeVar("Given", bound=Command)
-PARTS: dict[str, Registry] = {"rule": rules, "clip": clips, "sharpness": sharpness}  # what an option names by a text
+# What an option names by a text.
+PARTS: dict[str, Registry] = {"rule": rules, "clip": clips, "sharpness": sharpness, "average": averagings}
 PARTS_HELP = (
     "--rule TEXT takes another update rule, such as momentum or 'lookahead(adam(0.8))'; --rule.* are its fields. "
-    "So do --clip TEXT, as 'global_norm(1.0)', and --sharpness TEXT, as 'sam(0.05)'; none removes them."
+    "So do --clip TEXT, as 'global_norm(1.0)', --sharpness TEXT, as 'sam(0.05)', and --average TEXT, as 'ema(0.99)'; "
+    "none removes them."
 )
 
 
@@ -184,10 +186,10 @@ def command_line(
     """Read a command line with an option for every field of a recipe: `--training.epochs 2 --schedule.rate 0.01`.
 
     `--rule TEXT` takes another update rule, by its name or as code: `--rule "lookahead(adam(0.8))"`; the options
-    `--rule.<field>` are then those of that rule. So do `--clip TEXT` and `--sharpness TEXT`, as `"sam(0.05)"`, which
-    `none` removes. `--help` lists the fields with their docs; for an unknown field the error names the nearest one, and
-    for a usual name of other libraries, as `--lr`, the option that is meant. With `--resume` the defaults are the
-    fields of the run that goes on.
+    `--rule.<field>` are then those of that rule. So do `--clip TEXT`, `--average TEXT` and `--sharpness TEXT`, as
+    `"sam(0.05)"`, which `none` removes. `--help` lists the fields with their docs; for an unknown field the error names
+    the nearest one, and for a usual name of other libraries, as `--lr`, the option that is meant. With `--resume` the
+    defaults are the fields of the run that goes on.
 
     Args:
         command: The defaults.

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import kopt
 from kopt import data, models, schedules
-from kopt.callbacks import EMA, LearningRate
+from kopt.callbacks import EMA, SWA, LearningRate
 from kopt.training import clips, sharpness
 from kopt.values import replace
 
@@ -143,6 +143,21 @@ def test_the_command_line_takes_a_sharpness_and_its_fields(args: list[str], foun
     recipe = replace(RECIPE, {"sharpness": sharpness.SAM(0.05), "clip": clips.ClipValue(1.0)})
     read = kopt.command_line(kopt.Command(recipe), quick={}, args=[*args, "--clip", "global_norm(2.0)"]).of
     assert read.sharpness == found and read.clip == clips.GlobalNorm(2.0)
+
+
+@pytest.mark.parametrize(
+    ("args", "found"),
+    [
+        (["--rule", "schedule_free_sgd", "--average", "none"], None),
+        (["--average", "none", "--rule", "schedule_free_sgd"], None),
+        (["--average", "swa", "--average.start", "0.5"], SWA(0.5)),
+        (["--average.decay", "0.8"], EMA(0.8)),
+        ([], EMA(0.9)),
+    ],
+)
+def test_the_command_line_takes_an_average_and_its_fields(args: list[str], found) -> None:
+    recipe = replace(RECIPE, {"average": EMA(0.9)})
+    assert kopt.command_line(kopt.Command(recipe), quick={}, args=args).of.average == found
 
 
 def test_a_sharpness_that_cannot_be_is_refused(capsys) -> None:
