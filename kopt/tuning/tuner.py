@@ -14,6 +14,7 @@ from kopt.keras_internals.tuning import TrialTuner, forgetting_gradients
 from kopt.training.execute.choices import one_line
 from kopt.tuning.importances import Importances
 from kopt.tuning.page.live import LivePage
+from kopt.tuning.population.ensemble import averaged
 from kopt.tuning.population.search import PopulationSearch, takes_populations
 from kopt.tuning.report import importances_of, write_report
 from kopt.tuning.search.enqueue import enqueue_trial
@@ -38,7 +39,7 @@ from kopt.tuning.trial.validation import (
     require_trainable,
 )
 from kopt.values import collector, types
-from kopt.values.checks import require
+from kopt.values.checks import is_whole, require
 from kopt.values.durations import seconds_of
 from kopt.values.places import as_path, inside
 
@@ -302,6 +303,36 @@ class Tuner(TrialTuner):
         rule += ", trained with the callbacks that `fit` was given"
         require(there, "trial", rule, trial.trial_id)
         return self.loaded(trial.trial_id, trial.hyperparameters, symbolic)
+
+    def ensemble(self, best: int = 3) -> types.KerasModel:
+        """Build one Keras model of the best trials of a search over a recipe: it averages their outputs.
+
+        output(x) = the mean over trials of trial(x): of probabilities where the outputs are choices. It is made of
+        Keras' own layers, from raw inputs, and is not compiled: `population.ensemble`, whose members are trials.
+
+        Args:
+            best: How many trials, from 1 to `keep`; all when fewer have a score.
+
+        Returns:
+            The model.
+
+        Raises:
+            ValueError: When `best` is out of range, the search is not over a recipe, its trials differ in their data
+                or are of folds, or none has a score.
+        """
+        require(is_whole(best) and 1 <= best <= self.keep, "best", f"must be from 1 to keep = {self.keep}", best)
+        hypermodel = self.hypermodel
+        over = isinstance(hypermodel, HyperModel) and hypermodel.brings_data()
+        require(over, "ensemble()", "must be of a search over a recipe", type(hypermodel).__name__)
+        require(self.folds == 1, "ensemble()", "must be of trials on the same examples, folds=1", self.folds)
+        trials = self.oracle.get_best_trials(best)
+        require(len(trials) >= 1, "ensemble()", "must be of one or more trials with a score", len(trials))
+        recipes = [hypermodel.space.fill(trial.hyperparameters) for trial in trials]
+        first = recipes[0].data
+        same = all(recipe.data == first for recipe in recipes)
+        require(same, "ensemble()", f"must be of trials on the same data, {first!r}", [one.data for one in recipes])
+        encoders = [hypermodel.encoded(recipe)[0] for recipe in recipes]
+        return averaged([self.load_model(trial) for trial in trials], encoders, first.task)
 
     def importances(self) -> Importances:
         """Return how much of the difference between trials each hyperparameter explains, the greatest share first.

@@ -8,10 +8,11 @@ import numpy as np
 from kopt.experiment.inference import in_plain_keras, inference_copy
 from kopt.experiment.recipe import Recipe
 from kopt.report import Run
+from kopt.tasks.task import Task
 from kopt.tuning.population.member_run import Member
 from kopt.values.checks import is_whole, require
 
-__all__ = ["ensemble"]
+__all__ = ["averaged", "ensemble"]
 
 
 def ensemble(runs: Sequence[Run], best: int = 5) -> keras.Model:
@@ -56,16 +57,38 @@ def ensemble(runs: Sequence[Run], best: int = 5) -> keras.Model:
     scores = [sign * member.validation for member in members]
     ranked = sorted(range(len(members)), key=lambda place: (np.isnan(scores[place]), scores[place]))
     chosen = [members[place] for place in ranked[:best]]
-    encoder = members[0].encoder
-    networks = [inference_copy(member.model(), None, first.task) for member in chosen]
-    inputs = keras.Input(networks[0].input_shape[1:], dtype=networks[0].inputs[0].dtype, name="inputs")
-    outputs = [
-        keras.Model(network.inputs[0], network.outputs[0], name=f"member_{place}")(inputs)
-        for place, network in enumerate(networks)
-    ]
+    return averaged([member.model() for member in chosen], [member.encoder for member in chosen], first.task)
+
+
+def averaged(networks: Sequence[keras.Model], encoders: Sequence[keras.Model | None], task: Task) -> keras.Model:
+    """Build one Keras model that averages the outputs of networks.
+
+    Args:
+        networks: The trained networks, one or more, of the same raw inputs and outputs.
+        encoders: The encoder of each one's raw inputs, or None; one that is that of all encodes once.
+        task: The task, as for `inference_copy`.
+
+    Returns:
+        The model of Keras' own layers, from raw inputs; not compiled.
+
+    Example:
+        >>> networks = [keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]) for _ in range(2)]
+        >>> averaged(networks, [None, None], "regression").output_shape
+        (None, 3)
+
+    Source:
+        As `ensemble`.
+    """
+    encoder = encoders[0]
+    alike = all(one is encoder for one in encoders)
+    parts = [inference_copy(network, None if alike else one, task) for network, one in zip(networks, encoders)]
+    inputs = keras.tree.map_structure(
+        lambda one: keras.Input(one.shape[1:], dtype=one.dtype, name=one.name), parts[0].input
+    )
+    outputs = [keras.Model(part.input, part.output, name=f"member_{place}")(inputs) for place, part in enumerate(parts)]
     mean = keras.layers.Average(name="mean")(outputs) if len(outputs) > 1 else outputs[0]
     whole = keras.Model(inputs, mean, name="ensemble")
-    if encoder is None:
+    if encoder is None or not alike:
         return whole
     plain = in_plain_keras(encoder)
     return keras.Model(plain.input, whole(plain.output), name="ensemble_of_raw_inputs")

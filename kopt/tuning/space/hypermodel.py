@@ -27,6 +27,7 @@ __all__ = ["HyperModel"]
 
 DATA = ("x", "y", "validation_data", "validation_split", "sample_weight", "class_weight", "groups")
 FoldOf: TypeAlias = tuple[int, int, int]  # the fold's index, the number of folds, the seed
+Encoded: TypeAlias = tuple[keras.Model | None, Splits]  # the encoder, the encoded data
 
 
 class HyperModel(keras_tuner.HyperModel):
@@ -69,7 +70,7 @@ class HyperModel(keras_tuner.HyperModel):
             open_sizes = value.open_sizes()
             require(not open_sizes, "value", f"must have its {' and '.join(open_sizes)}, for it brings no data", value)
         self.space: Space[FieldValue] = Space(value, ranges)  # it fills in a recipe, or a model value
-        self.last: tuple[tuple[Data, Model | None, FoldOf | None], Splits] | None = None
+        self.last: tuple[tuple[Data, Model | None, FoldOf | None], Encoded] | None = None
         super().__init__()
 
     def build(self, hp: HyperParameters) -> keras.Model:
@@ -117,16 +118,25 @@ class HyperModel(keras_tuner.HyperModel):
         return train(recipe, model, splits, verbose=verbose, jit=self.jit, **kwargs)
 
     def splits_of(self, recipe: Recipe, fold: FoldOf | None = None) -> Splits:
-        """Return a recipe's data as its network takes them; reuse those of the last trial if they are the same.
+        """Return a recipe's data as its network takes them.
 
         Args:
             recipe: The filled recipe.
             fold: The fold's index, the number of folds, the seed; None for the recipe's own splits.
         """
+        return self.encoded(recipe, fold)[1]
+
+    def encoded(self, recipe: Recipe, fold: FoldOf | None = None) -> Encoded:
+        """Return a recipe's encoder and encoded data; reuse those of the last trial if they are the same.
+
+        Args:
+            recipe: The filled recipe.
+            fold: As for `splits_of`.
+        """
         kind = recipe.data, recipe.model, fold
         if self.last is None or self.last[0] != kind:
             raw = self.splits or recipe.data.load()
-            self.last = kind, encoded(recipe, refolded(raw, *fold) if fold else raw)[1]
+            self.last = kind, encoded(recipe, refolded(raw, *fold) if fold else raw)
         return self.last[1]
 
 

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kopt import data, models, schedules
 from kopt.experiment.recipe import Recipe, Training
@@ -43,6 +44,16 @@ def test_the_ensemble_averages_probabilities_in_plain_keras(repeated, tmp_path) 
     config = json.dumps(keras.saving.serialize_keras_object(whole))
     assert "kopt" not in config.replace("ensemble", "")
     np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "ensemble.keras")(x), whole(x))
+
+
+def test_each_member_of_an_ensemble_has_its_own_encoder() -> None:
+    """Vocabularies of 60 and of 600 words: the same texts are other numbers for each."""
+    text = models.TextBag(2, vocabulary=60, length=20, width=4)
+    small = replace(SMALL, {"data": data.Reviews(examples=120), "model": text, "training.epochs": 1})
+    runs = population.train([small, replace(small, {"model.vocabulary": 600})], jit=False)
+    x = small.data.load().test.x[:5]
+    outputs = [keras.ops.softmax(run.model()(run.encoder(tf.constant(x)), training=False)) for run in runs]
+    np.testing.assert_allclose(population.ensemble(runs)(tf.constant(x)), np.mean(outputs, 0), atol=1e-6)
 
 
 def member(scores: list[float], patience: int | None) -> Member:
