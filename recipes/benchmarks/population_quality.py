@@ -59,7 +59,7 @@ from kopt.values.checks import require
 HERE = Path(__file__).resolve().parent
 KEY = ("work", "contender", "seconds", "seed")
 FIELDS = [*KEY, "metric", "direction", "test", "validation", "trials", "took"]
-OURS, OTHERS = ("population", "pbt"), ("kopt", "kt-hyperband", "kt-bayesian")
+OURS, OTHERS = ("population", "pbt", "population of 5"), ("kopt", "kopt of 5", "kt-hyperband", "kt-bayesian")
 
 Row = dict[str, Any]
 
@@ -175,7 +175,7 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
                 trials = statistics.median(row["trials"] for row in same if row["contender"] == name)
                 said = [f"{verdict(found[name], found[one], direction)} beside {one}" for one in OTHERS if one != name]
                 words = ", ".join(word for word in said if not word.startswith(" ")) if name in OURS else ""
-                yield f"  {name:13} {written(found[name]):24} {trials:5.0f} trials  {words}".rstrip()
+                yield f"  {name:15} {written(found[name]):24} {trials:5.0f} trials  {words}".rstrip()
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -11,9 +11,12 @@ from typing import Any, NamedTuple
 
 import keras
 import keras_tuner
+import numpy as np
 import optuna
 
 import kopt
+from kopt.experiment.inference import CHOICES
+from kopt.experiment.serving import as_tensors
 from kopt.rules import AdamW
 from kopt.schedules import Cosine
 from kopt.tuning import HyperModel, Range, Tuner, population
@@ -27,6 +30,7 @@ RANGES = {
     "rule.beta_1": Range(0.7, 0.98),
     "rule.weight_decay": Range(1e-3, 1.0, log=True),
 }
+ENSEMBLE = 5  # trials, before any of its scores was seen
 MANY = 10**6  # trials, more than there is time for
 
 
@@ -109,6 +113,13 @@ def found_by(tuner: keras_tuner.Tuner, recipe: kopt.Recipe, took: float, trials:
     return Found(float(scores[recipe.data.score().name]), tuner.oracle.get_best_trials()[0].score, trials, took)
 
 
+def score_of(ensemble: keras.Model, recipe: kopt.Recipe) -> float:
+    """Return the test score of an ensemble, which takes raw inputs and gives probabilities or numbers."""
+    test = recipe.data.load().test
+    outputs = ensemble.predict(as_tensors(test.x), batch_size=1024, verbose=0)
+    return recipe.data.scored(test.y, np.log(np.maximum(outputs, 1e-30)) if recipe.data.task in CHOICES else outputs)
+
+
 def objective_of(recipe: kopt.Recipe) -> keras_tuner.Objective:
     """Return the validation score by which all contenders search."""
     return keras_tuner.Objective(f"val_{recipe.data.score().name}", recipe.data.direction)
@@ -117,13 +128,14 @@ def objective_of(recipe: kopt.Recipe) -> keras_tuner.Objective:
 # kopt
 
 
-def by_tuner(recipe: kopt.Recipe, clock: Clock, folder: str, members: int | None) -> Found:
-    """Search by kopt's tuner, tpe with asha, one trial after the other or many at once."""
-    how: dict[str, Any] = {"sampler": "tpe", "pruner": "asha", "seed": recipe.seed, "keep": 1, "directory": folder}
+def by_tuner(recipe: kopt.Recipe, clock: Clock, folder: str, members: int | None, best: int = 1) -> Found:
+    """Search by kopt's tuner, tpe with asha, one by one or many at once; score the ensemble of the `best` trials."""
+    how: dict[str, Any] = {"sampler": "tpe", "pruner": "asha", "seed": recipe.seed, "keep": best, "directory": folder}
     hypermodel = HyperModel(recipe, RANGES)
     tuner = Tuner(hypermodel, objective_of(recipe), MANY, timeout=clock.left, population=members, **how)
     tuner.search(verbose=0)
-    return found_by(tuner, recipe, clock.passed, len(tuner.study.trials))
+    found = found_by(tuner, recipe, clock.passed, len(tuner.study.trials))
+    return found if best == 1 else found._replace(test=score_of(tuner.ensemble(best), recipe))
 
 
 def by_pbt(recipe: kopt.Recipe, clock: Clock, members: int) -> Found:
@@ -187,6 +199,8 @@ CONTENDERS: dict[str, Callable[[kopt.Recipe, Clock, str, int], Found]] = {
     "population": lambda recipe, clock, folder, members: by_tuner(recipe, clock, folder, members),
     "pbt": lambda recipe, clock, _, members: by_pbt(recipe, clock, members),
     "kopt": lambda recipe, clock, folder, _: by_tuner(recipe, clock, folder, None),
+    "population of 5": lambda recipe, clock, folder, members: by_tuner(recipe, clock, folder, members, ENSEMBLE),
+    "kopt of 5": lambda recipe, clock, folder, _: by_tuner(recipe, clock, folder, None, ENSEMBLE),
     "kt-hyperband": lambda recipe, clock, folder, _: hyperband(recipe, clock, folder),
     "kt-bayesian": lambda recipe, clock, folder, _: by_keras_tuner(
         recipe, clock, folder, keras_tuner.BayesianOptimization, max_trials=MANY
