@@ -29,6 +29,7 @@ from kopt.keras_internals.fitting import (
     validation_split,
 )
 from kopt.keras_internals.functions import devices_started, name_of, named_by_content
+from kopt.keras_internals.fused import briefer_updates
 from kopt.keras_internals.models import (
     SavedState,
     add_metric,
@@ -92,6 +93,7 @@ from kopt.keras_internals.step import (
     forward,
     keeps_infinity,
     make_function,
+    merges_replicas,
     metrics_alone,
     names_of_metrics,
     scale_of,
@@ -110,6 +112,8 @@ from kopt.keras_internals.xla import (
 )
 
 __all__ = [
+    "briefer_updates",
+    "merges_replicas",
     "Added",
     "InPlace",
     "Starts",

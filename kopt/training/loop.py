@@ -59,9 +59,9 @@ class Loop:
         strategy: That strategy, to be sure of it; None for whatever it is.
         engine: "auto", "resident" (arrays on the device; a dataset is read once, in its order) or "stream" (tf.data).
         jit: Whether to compile with XLA: "auto" (the value of `compile(jit_compile=)`, else where XLA does the same
-            and the steps that fit is to make save more time than it takes to compile; elsewhere BatchNormalization of
-            images takes TensorFlow's fused kernel), True (it leaves out assertions) or False (Keras' numbers, to the
-            bit). Indices out of range raise in XLA too.
+            and the steps that fit is to make save more time than it takes to compile; elsewhere Adam and AdamW and
+            BatchNormalization of images take TensorFlow's kernels, which round otherwise than Keras), True (it leaves
+            out assertions) or False (Keras' numbers, to the bit). Indices out of range raise in XLA too.
         step: The step on one batch, returning logs; `TrainStep(model)` or the model's own train_step when None.
         seed: The seed of the order of examples, >= 0; drawn from NumPy's global generator at each fit when None, so
             that `keras.utils.set_random_seed` rules it.

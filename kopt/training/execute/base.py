@@ -1,6 +1,7 @@
 """Executor: a way to run the traced step over a chunk; TracedStep: a model's step, its traces and compiled programs."""
 
 import abc
+import contextlib
 import logging
 import time
 from collections import OrderedDict
@@ -137,19 +138,24 @@ class TracedStep:
     def prepared(self, step: Step, xla: bool) -> Step:
         """Return a step as it is traced: for XLA with fast random numbers, watched lookups, batches of unknown size.
 
-        Without XLA, "auto" has batch normalization by the fused kernel.
+        Without XLA, "auto" has batch normalization and Adam by TensorFlow's kernels.
         """
+        bits = self.jit != "auto" or not self.alone or internals.asked_jit(self.model) is False
+        optimizers = [] if internals.merges_replicas(self.strategy) else internals.held_optimizers(self.model).values()
 
         def watched(batch: Batch) -> Nest:
             with internals.fast_random(), internals.sizes_unknown(self.model), self.lookups.watch():
                 return step(batch)
 
         def fused(batch: Batch) -> Nest:
-            with fused_normalization(self.model):
+            with contextlib.nullcontext() if bits else fused_normalization(self.model):
                 return step(batch)
 
-        bits = self.jit != "auto" or not self.alone or internals.asked_jit(self.model) is False
-        return watched if xla else step if bits else fused
+        def brief(batch: Batch) -> Nest:
+            with internals.briefer_updates(optimizers, kernel=not bits and not xla):
+                return (watched if xla else fused)(batch)
+
+        return brief
 
     def trace(self, spec: Nest, xla: bool, checked: bool = True) -> ConcreteFunction:
         """Return the step on one batch as a concrete function."""
