@@ -47,13 +47,73 @@ def is_adam(optimizer: PrivateOptimizer) -> bool:
     return known and not optimizer.amsgrad and "update_step" not in vars(optimizer)
 
 
-class Numbers(NamedTuple):
-    """The scalars of an update, of a variable's type."""
+class Formula(NamedTuple):
+    """Keras' update, by operations that are quick to trace: not one of them converts or looks at its arguments.
+
+    Attributes:
+        rate: The corrected rate.
+        momentum: 1 - beta_1.
+        velocity: 1 - beta_2.
+        epsilon: What is added to roots.
+    """
 
     rate: Tensor
     momentum: Tensor
     velocity: Tensor
     epsilon: Tensor
+
+    @classmethod
+    def of(cls, optimizer: PrivateOptimizer, rate: Tensor) -> "Formula":
+        """Return that of an optimizer at a corrected rate."""
+        shares = (1 - optimizer.beta_1, 1 - optimizer.beta_2, optimizer.epsilon)
+        return cls(rate, *(tf.constant(one, rate.dtype) for one in shares))
+
+    def update(self, gradient: Tensor, variable: Variable, slots: tuple[Variable, Variable]) -> None:
+        """Update a variable, its momentum and its velocity."""
+        add, subtract, multiply = raw_ops.AddV2, raw_ops.Sub, raw_ops.Mul
+        momentum, velocity = (raw_ops.ReadVariableOp(resource=slot.handle, dtype=slot.dtype) for slot in slots)
+        change = multiply(x=subtract(x=gradient, y=momentum), y=self.momentum)
+        momentum = add(x=momentum, y=change)
+        change = multiply(x=subtract(x=raw_ops.Square(x=gradient), y=velocity), y=self.velocity)
+        velocity = add(x=velocity, y=change)
+        for slot, value in zip(slots, (momentum, velocity)):
+            raw_ops.AssignVariableOp(resource=slot.handle, value=value)
+        root = add(x=raw_ops.Sqrt(x=velocity), y=self.epsilon)
+        change = raw_ops.RealDiv(x=multiply(x=momentum, y=self.rate), y=root)
+        raw_ops.AssignSubVariableOp(resource=variable.handle, value=change)
+
+
+class Kernel(NamedTuple):
+    """TensorFlow's kernel for Adam: the same interface as `Formula`.
+
+    Attributes:
+        lr: The corrected rate, which makes up for the kernel's 1 - beta.
+        beta1: The share of the momentum that stays.
+        beta2: The share of the velocity that stays.
+        epsilon: What is added to roots.
+        beta1_power: Zero, for the correction is in the rate.
+        beta2_power: Zero.
+    """
+
+    lr: Tensor
+    beta1: Tensor
+    beta2: Tensor
+    epsilon: Tensor
+    beta1_power: Tensor
+    beta2_power: Tensor
+
+    @classmethod
+    def of(cls, optimizer: PrivateOptimizer, rate: Tensor) -> "Kernel":
+        """Return that of an optimizer at a corrected rate."""
+        betas = optimizer.beta_1, optimizer.beta_2
+        momentum, velocity = (float(np.float32(1) - np.float32(beta)) / (1 - beta) for beta in betas)
+        lr, epsilon = rate * (math.sqrt(velocity) / momentum), optimizer.epsilon * math.sqrt(velocity)
+        return cls(lr, *(tf.constant(one, rate.dtype) for one in (*betas, epsilon, 0.0, 0.0)))
+
+    def update(self, gradient: Tensor, variable: Variable, slots: tuple[Variable, Variable]) -> None:
+        """Update a variable, its momentum and its velocity."""
+        momentum, velocity = (slot.handle for slot in slots)
+        raw_ops.ResourceApplyAdam(var=variable.handle, m=momentum, v=velocity, grad=gradient, **self._asdict())
 
 
 class Update:
@@ -67,7 +127,7 @@ class Update:
     def __init__(self, optimizer: PrivateOptimizer, kernel: bool):
         self.optimizer, self.otherwise = optimizer, optimizer.update_step
         self.kernel = kernel and max(optimizer.beta_1, optimizer.beta_2) <= LARGEST
-        self.numbers: dict[tuple[tf.Graph, tf.DType], Numbers] = {}
+        self.ways: dict[tuple[tf.Graph, tf.DType], Formula | Kernel] = {}
 
     def __call__(self, gradient: Tensor, variable: Variable, learning_rate: Scalar) -> None:
         if tf.executing_eagerly() or not isinstance(gradient, tf.Tensor) or gradient.dtype != variable.dtype:
@@ -75,49 +135,16 @@ class Update:
             return
         place = self.optimizer._get_variable_index(variable)
         slots = self.optimizer._momentums[place].value, self.optimizer._velocities[place].value
-        update = self.by_kernel if self.kernel and variable.dtype == tf.float32 else self.by_formula
-        update(gradient, variable, slots, self.numbers_here(variable.dtype, learning_rate))
+        self.way(variable.dtype, learning_rate).update(gradient, variable, slots)
 
-    def numbers_here(self, dtype: tf.DType, learning_rate: Scalar) -> Numbers:
-        """Return the scalars in the graph that is being traced, as Keras computes them for each variable."""
+    def way(self, dtype: tf.DType, learning_rate: Scalar) -> Formula | Kernel:
+        """Return the update with its numbers in the graph that is being traced, one for all variables of a type."""
         key = tf.compat.v1.get_default_graph(), dtype
-        if key not in self.numbers:
+        if key not in self.ways:
             optimizer = self.optimizer
             step, rate = tf.cast(optimizer.iterations + 1, dtype), tf.cast(learning_rate, dtype)
             momentum, velocity = (tf.pow(tf.cast(beta, dtype), step) for beta in (optimizer.beta_1, optimizer.beta_2))
             corrected = rate * tf.sqrt(1 - velocity) / (1 - momentum)
-            rest = (1 - optimizer.beta_1, 1 - optimizer.beta_2, optimizer.epsilon)
-            self.numbers[key] = Numbers(corrected, *(tf.constant(one, dtype) for one in rest))
-        return self.numbers[key]
-
-    def by_formula(self, gradient: Tensor, variable: Variable, slots: tuple[Variable, ...], numbers: Numbers) -> None:
-        """Update by operations that are quick to trace: not one of them converts or looks at its arguments."""
-        add, subtract, multiply = raw_ops.AddV2, raw_ops.Sub, raw_ops.Mul
-        momentum, velocity = (raw_ops.ReadVariableOp(resource=slot.handle, dtype=slot.dtype) for slot in slots)
-        change = multiply(x=subtract(x=gradient, y=momentum), y=numbers.momentum)
-        momentum = add(x=momentum, y=change)
-        change = multiply(x=subtract(x=raw_ops.Square(x=gradient), y=velocity), y=numbers.velocity)
-        velocity = add(x=velocity, y=change)
-        for slot, value in zip(slots, (momentum, velocity)):
-            raw_ops.AssignVariableOp(resource=slot.handle, value=value)
-        root = add(x=raw_ops.Sqrt(x=velocity), y=numbers.epsilon)
-        change = raw_ops.RealDiv(x=multiply(x=momentum, y=numbers.rate), y=root)
-        raw_ops.AssignSubVariableOp(resource=variable.handle, value=change)
-
-    def by_kernel(self, gradient: Tensor, variable: Variable, slots: tuple[Variable, ...], numbers: Numbers) -> None:
-        """Update by TensorFlow's kernel."""
-        betas = self.optimizer.beta_1, self.optimizer.beta_2
-        excess, squared = (float(np.float32(1) - np.float32(beta)) / (1 - beta) for beta in betas)
-        zero = tf.zeros([], variable.dtype)  # the correction is in the rate
-        raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=slots[0].handle,
-            v=slots[1].handle,
-            beta1_power=zero,
-            beta2_power=zero,
-            lr=numbers.rate * (math.sqrt(squared) / excess),
-            beta1=betas[0],
-            beta2=betas[1],
-            epsilon=self.optimizer.epsilon * math.sqrt(squared),
-            grad=gradient,
-        )
+            kind = Kernel if self.kernel and dtype == tf.float32 else Formula
+            self.ways[key] = kind.of(optimizer, corrected)
+        return self.ways[key]
