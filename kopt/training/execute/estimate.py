@@ -38,6 +38,7 @@ FREE = frozenset(
         "BroadcastGradientArgs",
     ]
 )
+COMPILED_AS = {"ResourceApplyAdam": 14}  # operations that XLA compiles in place of one
 PRODUCTS = ("MatMul", "BatchMatMul", "Einsum", "Conv", "Depthwise")  # how their names begin
 
 
@@ -108,7 +109,7 @@ def work_of(plan: Plan) -> Work:
     for name, nodes in (("", whole.node), *functions.items()):
         work = [node for node in nodes if node.op not in FREE]
         times = turns if name in loops else 1
-        count += len(work)
+        count += sum(COMPILED_AS.get(node.op, 1) for node in work)
         started += times * len(work)
         moved += times * sum(bytes_of(node, plan.size) for node in work if not node.op.startswith(PRODUCTS))
     return Work(count * plan.bodies, started, moved)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kopt.keras_internals import briefer_updates
 from kopt.training import Loop
 from kopt.training.execute import estimate as estimates
 from kopt.training.execute.estimate import Estimate, Plan, estimate
@@ -31,6 +32,25 @@ def test_operations_and_bytes_are_counted(monkeypatch) -> None:
     found = estimate(plan_of(lambda x, y: tf.tanh(x) @ tf.ones([10, 1]) - y, size=8, bodies=2))
     # tanh, the product and the difference; the product writes its bytes in XLA too.
     assert found == Estimate(compiling=6.0, saved=pytest.approx(3 + 4e-6 * (80 + 8)))
+
+
+def test_the_kernel_of_adam_is_compiled_as_the_operations_of_its_formula(monkeypatch) -> None:
+    """As XLA's program has them, see briefer_updates; a step starts one."""
+    for name in ("COMPILE_SECONDS", "OPERATION_SECONDS"):
+        monkeypatch.setattr(estimates, name, 1.0)
+    weight, optimizer = keras.Variable(np.ones(3, "float32")), keras.optimizers.Adam()
+    optimizer.build([weight])
+
+    def cost(kernel: bool) -> Estimate:
+        def update(gradient: tf.Tensor) -> None:
+            with briefer_updates([optimizer], kernel):
+                optimizer.apply([gradient], [weight])
+
+        return estimate(plan_of(update, [tf.TensorSpec([3])]))
+
+    formula, kernel = cost(False), cost(True)
+    # The kernel's rate is one product more.
+    assert kernel.compiling == formula.compiling + 1 and round(formula.saved - kernel.saved) == 14 - 2
 
 
 def test_a_loop_over_a_sequence_runs_as_often_as_that_is_long() -> None:
