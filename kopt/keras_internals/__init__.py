@@ -29,7 +29,7 @@ from kopt.keras_internals.fitting import (
     validation_split,
 )
 from kopt.keras_internals.functions import devices_started, name_of, named_by_content
-from kopt.keras_internals.fused import briefer_updates
+from kopt.keras_internals.fused import briefer_updates, is_in
 from kopt.keras_internals.models import (
     SavedState,
     add_metric,
@@ -113,6 +113,7 @@ from kopt.keras_internals.xla import (
 
 __all__ = [
     "briefer_updates",
+    "is_in",
     "merges_replicas",
     "Added",
     "InPlace",

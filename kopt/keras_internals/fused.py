@@ -1,25 +1,30 @@
 """Keras' Adam and AdamW in fewer operations: those of its formula, or TensorFlow's kernel for them."""
 
 import contextlib
+import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow import raw_ops
+from tensorflow.python.ops.control_flow_v2_func_graphs import ControlFlowFuncGraph
 
 from kopt.keras_internals.numbers import rated_optimizers
 from kopt.keras_internals.types import PrivateOptimizer
 from kopt.values.types import Scalar, Tensor, Variable
 
-LARGEST = 0.9999  # in float32, 1 - beta of a larger one is more than 0.03 % off
+UPDATE = keras.optimizers.Adam.update_step
+CHANGED = ("update_step", "assign", "assign_add", "assign_sub", "_backend_update_step")
+CLOSE = 2e-5  # how near to 1 - beta the kernel's must be, relatively: to go on with its velocities is as exact
+LEAST = 0.1  # of a smaller beta_2 the velocity is what rounding leaves of its last value
 
 
 @contextlib.contextmanager
 def briefer_updates(optimizers: Iterable[PrivateOptimizer], kernel: bool) -> Iterator[None]:
-    """Let those optimizers whose update is Keras' Adam update in fewer operations, in steps that are traced within.
+    """Let those optimizers whose update is Keras' Adam update in fewer operations, in the graph that is being traced.
 
     A variable's update by Keras is some forty operations, half of a step's, which take Python half of the time of
     tracing it. Its formula alone is some twenty, with the corrected rate computed once for all variables: they round as
@@ -28,23 +33,55 @@ def briefer_updates(optimizers: Iterable[PrivateOptimizer], kernel: bool) -> Ite
 
     Args:
         optimizers: Those of a model on one device, which may hold others.
-        kernel: Whether float32 variables are updated by the kernel.
+        kernel: Whether float32 variables are updated by the kernel; not in a function of the user's that is traced on
+            the way, for it keeps its trace.
     """
+    here = tf.compat.v1.get_default_graph()
     inner = {id(one): one for optimizer in optimizers for one in rated_optimizers(optimizer)}
     changed = [one for one in inner.values() if is_adam(one)]
     for one in changed:
-        one.update_step = Update(one, kernel)
+        one._backend_update_step = functools.partial(updated, one, one._backend_update_step, here if kernel else None)
     try:
         yield
     finally:
         for one in changed:
-            del one.update_step
+            vars(one).pop("_backend_update_step", None)
 
 
 def is_adam(optimizer: PrivateOptimizer) -> bool:
-    """Return whether an optimizer's update is that of Keras' Adam, and nobody has changed it."""
-    known = type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW)
-    return known and not optimizer.amsgrad and "update_step" not in vars(optimizer)
+    """Return whether an optimizer's update is that of Keras' Adam, by plain numbers, and nobody has changed it."""
+    if type(optimizer) not in (keras.optimizers.Adam, keras.optimizers.AdamW) or optimizer.amsgrad:
+        return False
+    numbers = (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon)
+    return (
+        type(optimizer).update_step is UPDATE
+        and not any(name in vars(optimizer) for name in CHANGED)
+        and all(type(one) in (int, float) for one in numbers)  # of NumPy's, Keras computes in float64
+    )
+
+
+def updated(
+    optimizer: PrivateOptimizer,
+    update: Callable[..., None],
+    here: tf.Graph | None,
+    gradients: Sequence[Tensor],
+    variables: Sequence[Variable],
+    learning_rate: Scalar,
+) -> None:
+    """Make one update of all variables by Keras' own function, each variable's in fewer operations."""
+    optimizer.update_step = Update(optimizer, here is not None and is_in(here))
+    try:
+        update(gradients, variables, learning_rate)
+    finally:
+        del optimizer.update_step
+
+
+def is_in(graph: tf.Graph) -> bool:
+    """Return whether what is traced now is in a graph, its branches and loops, and in no function that it calls."""
+    now = tf.compat.v1.get_default_graph()
+    while now is not graph and isinstance(now, ControlFlowFuncGraph):
+        now = now.outer_graph
+    return now is graph
 
 
 class Formula(NamedTuple):
@@ -105,8 +142,7 @@ class Kernel(NamedTuple):
     @classmethod
     def of(cls, optimizer: PrivateOptimizer, rate: Tensor) -> "Kernel":
         """Return that of an optimizer at a corrected rate."""
-        betas = optimizer.beta_1, optimizer.beta_2
-        momentum, velocity = (float(np.float32(1) - np.float32(beta)) / (1 - beta) for beta in betas)
+        betas, (momentum, velocity) = (optimizer.beta_1, optimizer.beta_2), excesses(optimizer)
         lr, epsilon = rate * (math.sqrt(velocity) / momentum), optimizer.epsilon * math.sqrt(velocity)
         return cls(lr, *(tf.constant(one, rate.dtype) for one in (*betas, epsilon, 0.0, 0.0)))
 
@@ -116,35 +152,43 @@ class Kernel(NamedTuple):
         raw_ops.ResourceApplyAdam(var=variable.handle, m=momentum, v=velocity, grad=gradient, **self._asdict())
 
 
+def excesses(optimizer: PrivateOptimizer) -> tuple[float, ...]:
+    """Return how many times 1 - beta the kernel's is, of both betas."""
+    return tuple(
+        float(np.float32(1) - np.float32(beta)) / (1 - beta) if beta < 1 else math.inf
+        for beta in (optimizer.beta_1, optimizer.beta_2)
+    )
+
+
 class Update:
-    """The update of a variable by Keras' Adam, in place of its `update_step`.
+    """One update of variables by Keras' Adam, in place of its `update_step`.
 
     Args:
         optimizer: Adam or AdamW of Keras.
-        kernel: Whether float32 variables are updated by TensorFlow's kernel.
+        kernel: Whether float32 variables are updated by TensorFlow's kernel, if its numbers are near enough.
     """
 
     def __init__(self, optimizer: PrivateOptimizer, kernel: bool):
         self.optimizer, self.otherwise = optimizer, optimizer.update_step
-        self.kernel = kernel and max(optimizer.beta_1, optimizer.beta_2) <= LARGEST
-        self.ways: dict[tuple[tf.Graph, tf.DType], Formula | Kernel] = {}
+        near = all(abs(excess - 1) <= CLOSE for excess in excesses(optimizer))
+        self.kernel = kernel and near and optimizer.beta_2 >= LEAST
+        self.ways: dict[tf.DType, Formula | Kernel] = {}
 
     def __call__(self, gradient: Tensor, variable: Variable, learning_rate: Scalar) -> None:
         if tf.executing_eagerly() or not isinstance(gradient, tf.Tensor) or gradient.dtype != variable.dtype:
             self.otherwise(gradient, variable, learning_rate)
             return
+        if variable.dtype not in self.ways:
+            self.ways[variable.dtype] = self.way(variable.dtype, learning_rate)
         place = self.optimizer._get_variable_index(variable)
         slots = self.optimizer._momentums[place].value, self.optimizer._velocities[place].value
-        self.way(variable.dtype, learning_rate).update(gradient, variable, slots)
+        self.ways[variable.dtype].update(gradient, variable, slots)
 
     def way(self, dtype: tf.DType, learning_rate: Scalar) -> Formula | Kernel:
-        """Return the update with its numbers in the graph that is being traced, one for all variables of a type."""
-        key = tf.compat.v1.get_default_graph(), dtype
-        if key not in self.ways:
-            optimizer = self.optimizer
-            step, rate = tf.cast(optimizer.iterations + 1, dtype), tf.cast(learning_rate, dtype)
-            momentum, velocity = (tf.pow(tf.cast(beta, dtype), step) for beta in (optimizer.beta_1, optimizer.beta_2))
-            corrected = rate * tf.sqrt(1 - velocity) / (1 - momentum)
-            kind = Kernel if self.kernel and dtype == tf.float32 else Formula
-            self.ways[key] = kind.of(optimizer, corrected)
-        return self.ways[key]
+        """Return the update with its numbers, which are those of all variables of a type."""
+        optimizer = self.optimizer
+        step, rate = tf.cast(optimizer.iterations + 1, dtype), tf.cast(learning_rate, dtype)
+        momentum, velocity = (tf.pow(tf.cast(beta, dtype), step) for beta in (optimizer.beta_1, optimizer.beta_2))
+        corrected = rate * tf.sqrt(1 - velocity) / (1 - momentum)
+        kind = Kernel if self.kernel and dtype == tf.float32 else Formula
+        return kind.of(optimizer, corrected)

@@ -15,13 +15,15 @@ from kopt.values.types import KerasLayer, KerasModel, Tensor
 def fused_normalization(model: KerasModel) -> Iterator[None]:
     """Make the BatchNormalization layers of a model use the fused kernel in a training step that is traced here.
 
-    Only layers of Keras' own class that normalize the last of four axes use it. The results differ from Keras' by the
-    rounding of float32; they are as near to those in float64, and the gradient of a scale is nearer.
+    In a function of the user's that is traced on the way they do not, for it keeps its trace. Only layers of Keras' own
+    class that normalize the last of four axes use it. The results differ from Keras' by the rounding of float32; they
+    are as near to those in float64, and the gradient of a scale is nearer.
     """
+    here = tf.compat.v1.get_default_graph()
     layers = [layer for layer in internals.flat_layers(model) if type(layer) is keras.layers.BatchNormalization]
     layers = [layer for layer in layers if "call" not in vars(layer)]
     for layer in layers:
-        vars(layer)["call"] = functools.partial(normalized, layer)
+        vars(layer)["call"] = functools.partial(normalized, layer, here)
     try:
         yield
     finally:
@@ -29,9 +31,11 @@ def fused_normalization(model: KerasModel) -> Iterator[None]:
             del vars(layer)["call"]
 
 
-def normalized(layer: KerasLayer, inputs: Tensor, training: bool | None = None, mask: Tensor = None) -> Tensor:
+def normalized(
+    layer: KerasLayer, here: tf.Graph, inputs: Tensor, training: bool | None = None, mask: Tensor = None
+) -> Tensor:
     """Return what the layer's own `call` returns, by the fused kernel where it has one."""
-    if not (training is True and mask is None and has_kernel(layer, inputs)):
+    if not (training is True and mask is None and has_kernel(layer, inputs) and internals.is_in(here)):
         return type(layer).call(layer, inputs, training=training, mask=mask)
     channels, single = inputs.shape[-1], tf.cast(inputs, "float32")
     gamma = tf.convert_to_tensor(layer.gamma) if layer.scale else tf.ones([channels])

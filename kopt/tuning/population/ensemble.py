@@ -86,7 +86,7 @@ def averaged(networks: Sequence[keras.Model], encoders: Sequence[keras.Model | N
         lambda one: keras.Input(one.shape[1:], dtype=one.dtype, name=one.name), parts[0].input
     )
     outputs = [keras.Model(part.input, part.output, name=f"member_{place}")(inputs) for place, part in enumerate(parts)]
-    mean = keras.layers.Average(name="mean")(outputs) if len(outputs) > 1 else outputs[0]
+    mean = keras.layers.Average(name="mean", dtype="float32")(outputs) if len(outputs) > 1 else outputs[0]
     whole = keras.Model(inputs, mean, name="ensemble")
     if encoder is None or not alike:
         return whole

@@ -16,7 +16,8 @@ SETTINGS = {
     "as it is": {},
     "other numbers": {"beta_1": 0.5, "beta_2": 0.99, "epsilon": 1e-3},
     "no momentum": {"beta_1": 0.0},
-    "no kernel": {"beta_2": 0.99999},
+    "no kernel": {"beta_2": 0.9999},
+    "no memory": {"beta_2": 0.0, "beta_1": 0.0},
     "clipped, averaged": {"global_clipnorm": 0.5, "use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 3},
     "accumulated": {"gradient_accumulation_steps": 3},
     "scaled": {"loss_scale_factor": 8.0, "weight_decay": 0.1},
@@ -83,14 +84,18 @@ def test_other_updates_are_left_alone() -> None:
     class Own(keras.optimizers.Adam):
         """Another formula, perhaps."""
 
-    changed = keras.optimizers.Adam()
-    changed.update_step = print
-    others = (Own(), changed, keras.optimizers.Adam(amsgrad=True), keras.optimizers.Nadam(), keras.optimizers.SGD())
+    changed, assigned = keras.optimizers.Adam(), keras.optimizers.Adam()
+    changed.update_step = assigned.assign_sub = print
+    others = [Own(), changed, assigned, keras.optimizers.Adam(amsgrad=True), keras.optimizers.Nadam()]
+    for number in (np.float64(0.9), tf.Variable(0.9), keras.Variable(0.9)):
+        for name in ("beta_1", "beta_2", "epsilon"):
+            others.append(keras.optimizers.Adam())
+            setattr(others[-1], name, number)
     for optimizer in others:
-        before = vars(optimizer).get("update_step")
+        before = dict(vars(optimizer))
         assert not is_adam(optimizer)
         with briefer_updates([optimizer], True):
-            assert vars(optimizer).get("update_step") is before
+            assert vars(optimizer) == before
     assert is_adam(keras.optimizers.Adam()) and is_adam(keras.optimizers.AdamW())
 
 
@@ -109,6 +114,42 @@ def test_sparse_gradients_are_left_to_keras() -> None:
         step()
         tables.append(table.numpy())
     np.testing.assert_array_equal(*tables)
+
+
+def test_each_of_several_updates_in_a_step_has_its_own_rate_and_count() -> None:
+    weights = {kernel: keras.Variable(np.ones(3, "float32")) for kernel in (KERAS, FORMULA, KERNEL)}
+    for kernel, weight in weights.items():
+        optimizer = keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5))
+        optimizer.build([weight])
+
+        @tf.function
+        def step(gradient):
+            with contextlib.nullcontext() if kernel is KERAS else briefer_updates([optimizer], kernel):  # noqa: B023
+                for factor in (1.0, -3.0, 0.1):
+                    optimizer.apply([gradient * factor], [weight])  # noqa: B023
+
+        for _ in range(3):
+            step(tf.constant([1.0, 2.0, -3.0]))
+    np.testing.assert_array_equal(weights[FORMULA], weights[KERAS])
+    np.testing.assert_allclose(weights[KERNEL], weights[KERAS], rtol=2e-6)
+
+
+def test_a_function_of_the_users_has_no_kernel() -> None:
+    """Its trace is kept, and Keras' fit would go on with it."""
+    weight, optimizer = keras.Variable(np.ones(3, "float32")), keras.optimizers.Adam()
+    optimizer.build([weight])
+    inner = tf.function(lambda gradient: optimizer.apply([gradient], [weight]))
+
+    def kernels(apply) -> list[str]:
+        def step(gradient):
+            with briefer_updates([optimizer], KERNEL):
+                apply(gradient)
+
+        graph = tf.function(step).get_concrete_function(tf.TensorSpec((3,))).graph.as_graph_def()
+        return [one.signature.name for one in graph.library.function if "ResourceApplyAdam" in str(one)]
+
+    branches = lambda gradient: tf.cond(gradient[0] > 0, lambda: optimizer.apply([gradient], [weight]), lambda: None)
+    assert not kernels(inner) and len(kernels(branches)) == 1
 
 
 def test_a_step_has_fewer_operations_and_the_optimizer_is_as_it_was() -> None:

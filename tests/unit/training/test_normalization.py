@@ -15,9 +15,14 @@ DRAWN = np.random.default_rng(0)
 IMAGES, LABELS = DRAWN.normal(3, 2, (20, 6, 6, 3)).astype("float32"), DRAWN.integers(0, 4, 20)
 
 
-def kernels(model, images=IMAGES) -> int:
+def kernels(model, images=IMAGES, fused: bool = False) -> int:
     """Count the fused kernels in a traced training call."""
-    traced = tf.function(lambda x: model(x, training=True)).get_concrete_function(tf.constant(images))
+
+    def call(x: tf.Tensor) -> tf.Tensor:
+        with fused_normalization(model) if fused else contextlib.nullcontext():
+            return model(x, training=True)
+
+    traced = tf.function(call).get_concrete_function(tf.constant(images))
     return sum(op.type == "FusedBatchNormV3" for op in traced.graph.get_operations())
 
 
@@ -26,12 +31,11 @@ def trained(arguments: dict, images: np.ndarray, dtype: str, fused: bool) -> lis
     layer = layers.BatchNormalization(dtype=dtype, **arguments)
     model, images = keras.Sequential([keras.Input((6, 6, 3), dtype=dtype), layer]), tf.constant(images, dtype)
     with fused_normalization(model) if fused else contextlib.nullcontext(), tf.GradientTape() as tape:
-        assert kernels(model, images) == int(fused)
         tape.watch(images)
         outputs = model(images, training=True)
         loss = tf.reduce_sum(tf.sin(outputs))
     gradients = tape.gradient(loss, [images, *[weight.value for weight in model.trainable_weights]])
-    assert kernels(model, images) == 0
+    assert kernels(model, images) == 0 and kernels(model, images, fused) == int(fused)
     return [np.asarray(one, "float64") for one in (outputs, *gradients, *model.get_weights())]
 
 
@@ -63,8 +67,7 @@ def test_numbers_are_as_near_to_keras_in_float64_as_keras_in_float32(arguments: 
 )
 def test_other_layers_are_left_alone(body: list, images: np.ndarray) -> None:
     model = keras.Sequential([keras.Input((6, 6, 3), dtype=images.dtype), *body])
-    with fused_normalization(model):
-        assert kernels(model, images) == 0
+    assert kernels(model, images, fused=True) == 0
     assert not any("call" in vars(layer) for layer in model.layers)
 
 
@@ -88,3 +91,18 @@ def test_bits_are_keras_where_they_are_asked_for(engine: str) -> None:
         assert same is (jit is False or told is False)
         for one, other in zip(model.get_weights(), stock.get_weights(), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_function_of_the_users_keeps_keras_operations() -> None:
+    """Its trace is kept, and Keras' fit would go on with it."""
+    model = convnet()
+    inner = tf.function(lambda x: model(x, training=True))
+
+    @tf.function
+    def outer(x):
+        with fused_normalization(model):
+            return inner(x), tf.cond(tf.reduce_sum(x) > 0, lambda: model(x, training=True), lambda: model(x) * 2)
+
+    graph = outer.get_concrete_function(tf.constant(IMAGES)).graph.as_graph_def()
+    found = [function for function in graph.library.function if "FusedBatchNormV3" in str(function)]
+    assert found and all("cond_true" in function.signature.name for function in found)
