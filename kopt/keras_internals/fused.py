@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import keras
@@ -40,7 +40,7 @@ def briefer_updates(optimizers: Iterable[PrivateOptimizer], kernel: bool) -> Ite
     inner = {id(one): one for optimizer in optimizers for one in rated_optimizers(optimizer)}
     changed = [one for one in inner.values() if is_adam(one)]
     for one in changed:
-        one._backend_update_step = functools.partial(updated, one, one._backend_update_step, here if kernel else None)
+        one._backend_update_step = functools.partial(updated, one, here if kernel else None)
     try:
         yield
     finally:
@@ -62,18 +62,15 @@ def is_adam(optimizer: PrivateOptimizer) -> bool:
 
 def updated(
     optimizer: PrivateOptimizer,
-    update: Callable[..., None],
     here: tf.Graph | None,
     gradients: Sequence[Tensor],
     variables: Sequence[Variable],
     learning_rate: Scalar,
 ) -> None:
-    """Make one update of all variables by Keras' own function, each variable's in fewer operations."""
-    optimizer.update_step = Update(optimizer, here is not None and is_in(here))
-    try:
-        update(gradients, variables, learning_rate)
-    finally:
-        del optimizer.update_step
+    """Make one update of all variables on one device, in place of Keras' `_backend_update_step`."""
+    update = Update(optimizer, here is not None and is_in(here))
+    for gradient, variable in zip(gradients, variables):
+        update(gradient, variable.value if isinstance(variable, keras.Variable) else variable, learning_rate)
 
 
 def is_in(graph: tf.Graph) -> bool:
@@ -161,7 +158,7 @@ def excesses(optimizer: PrivateOptimizer) -> tuple[float, ...]:
 
 
 class Update:
-    """One update of variables by Keras' Adam, in place of its `update_step`.
+    """One update of variables by Keras' Adam, each in place of its `update_step`.
 
     Args:
         optimizer: Adam or AdamW of Keras.
@@ -169,14 +166,14 @@ class Update:
     """
 
     def __init__(self, optimizer: PrivateOptimizer, kernel: bool):
-        self.optimizer, self.otherwise = optimizer, optimizer.update_step
+        self.optimizer = optimizer
         near = all(abs(excess - 1) <= CLOSE for excess in excesses(optimizer))
         self.kernel = kernel and near and optimizer.beta_2 >= LEAST
         self.ways: dict[tf.DType, Formula | Kernel] = {}
 
     def __call__(self, gradient: Tensor, variable: Variable, learning_rate: Scalar) -> None:
         if tf.executing_eagerly() or not isinstance(gradient, tf.Tensor) or gradient.dtype != variable.dtype:
-            self.otherwise(gradient, variable, learning_rate)
+            self.optimizer.update_step(gradient, variable, learning_rate)
             return
         if variable.dtype not in self.ways:
             self.ways[variable.dtype] = self.way(variable.dtype, learning_rate)
