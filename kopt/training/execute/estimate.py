@@ -10,9 +10,9 @@ import tensorflow as tf
 from kopt.values.types import ConcreteFunction
 
 # Measured by recipes/benchmarks/xla_estimate.py on a CPU, and not on a GPU: least squares of logarithms over its works.
-COMPILE_SECONDS = 4.3e-3  # to compile an operation
-OPERATION_SECONDS = 4.8e-7  # that XLA saves for each operation that TensorFlow starts
-BYTE_SECONDS = 5.4e-11  # that XLA saves for each byte that it keeps in registers and caches
+COMPILE_SECONDS = 2.8e-3  # to compile an operation
+OPERATION_SECONDS = 4.4e-7  # that XLA saves for each operation that TensorFlow starts
+BYTE_SECONDS = 3.5e-11  # that XLA saves for each byte that it keeps in registers and caches
 LAUNCH_SECONDS = 6e-5  # that a program takes to start one that XLA has compiled
 TRIPS = 16  # the turns of a loop over no sequence
 
