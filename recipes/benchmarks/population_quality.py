@@ -19,8 +19,8 @@ Seeds are blind: space, models, sizes of populations, budgets and settings of al
 search was run, and were not changed after; sizes are a guess by the models' sizes. Runs that checked the script were of
 seeds 900 and 901, which are no rows.
 
-"population of 5" and "kopt of 5" are the same searches, whose five best trials are averaged by `Tuner.ensemble`; five was
-fixed before any of their scores was seen.
+"population of 5" and "kopt of 5" are the same searches, whose five best trials are averaged by `Tuner.ensemble`; five
+was fixed before any of their scores was seen.
 
 Measured on 2026-11-27 with 60 s, each process on one core of two, the other one at work on other things. Test scores,
 mean and spread, then trials; three seeds of "population", "pbt" and "kopt of 5", five of the others:

@@ -4,8 +4,8 @@ Command   python recipes/benchmarks/xla_estimate.py
 Data      random numbers; the networks of works.py without convolutions, and deeper ones with BatchNorm and recurrence
 Target    the estimated number of steps after which XLA pays, within a factor of 3.2 of the measured one on each work
 Time      about 1 minute on 2 cores
-Result    estimated over measured number of steps, medians of three runs, with Adam's kernel in the plain program: 10-5-1
-          0.8 and 0.8, digits MLP 1.7, MLP 784 1.8, with dropout 3.3, transformer 1.3, factorization 0.5, GRU 0.6, text
+Result    estimated over measured number of steps, medians of three runs, Adam's kernel in the plain program: 10-5-1 0.8
+          and 0.8, digits MLP 1.7, MLP 784 1.8, with dropout 3.3, transformer 1.3, factorization 0.5, GRU 0.6, text
           bag 0.9, 8 layers 3.6, 4 layers 0.6, BatchNorm 1.5 and 1.5, LSTM 0.8, GRU of 128 steps 2.1. Missed: MLP 784
           with dropout and 8 layers by a little, and SGD, where XLA saves 3 to 13 us a step and is taken after 4,500
           steps in place of 40,000, which loses 0.3 s. A transformer with dropout, a text bag and 4 layers were in one
