@@ -29,7 +29,7 @@ from kopt.keras_internals.fitting import (
     validation_split,
 )
 from kopt.keras_internals.functions import devices_started, name_of, named_by_content
-from kopt.keras_internals.fused import briefer_updates, is_in
+from kopt.keras_internals.fused import is_in, shorter_adam
 from kopt.keras_internals.models import (
     SavedState,
     add_metric,
@@ -93,9 +93,9 @@ from kopt.keras_internals.step import (
     forward,
     keeps_infinity,
     make_function,
-    merges_replicas,
     metrics_alone,
     names_of_metrics,
+    on_one_device,
     scale_of,
     sizes_unknown,
     track_loss,
@@ -112,13 +112,13 @@ from kopt.keras_internals.xla import (
 )
 
 __all__ = [
-    "briefer_updates",
-    "is_in",
-    "merges_replicas",
     "Added",
     "InPlace",
     "Starts",
+    "is_in",
+    "on_one_device",
     "seeded",
+    "shorter_adam",
     "starts_recorded",
     "Kinds",
     "ListOptimizer",

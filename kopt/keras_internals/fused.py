@@ -12,24 +12,25 @@ import tensorflow as tf
 from tensorflow import raw_ops
 from tensorflow.python.ops.control_flow_v2_func_graphs import ControlFlowFuncGraph
 
-from kopt.keras_internals.numbers import rated_optimizers
+from kopt.keras_internals.numbers import is_observed, rated_optimizers, replaced_updates
 from kopt.keras_internals.types import PrivateOptimizer
 from kopt.values.types import Scalar, Tensor, Variable
 
 UPDATE = keras.optimizers.Adam.update_step
-CHANGED = ("update_step", "assign", "assign_add", "assign_sub", "_backend_update_step")
+PARTS = ("update_step", "assign", "assign_add", "assign_sub")  # of an update that a user may have replaced
 CLOSE = 2e-5  # how near to 1 - beta the kernel's must be, relatively: to go on with its velocities is as exact
 LEAST = 0.1  # of a smaller beta_2 the velocity is what rounding leaves of its last value
 
 
 @contextlib.contextmanager
-def briefer_updates(optimizers: Iterable[PrivateOptimizer], kernel: bool) -> Iterator[None]:
+def shorter_adam(optimizers: Iterable[PrivateOptimizer], kernel: bool) -> Iterator[None]:
     """Let those optimizers whose update is Keras' Adam update in fewer operations, in the graph that is being traced.
 
-    A variable's update by Keras is some forty operations, half of a step's, which take Python half of the time of
-    tracing it. Its formula alone is some twenty, with the corrected rate computed once for all variables: they round as
-    Keras' do, to the bit. The kernel is one, which goes over a variable once. It takes 1 - beta in float32, so that its
-    velocities are as many times too large as that is (of 0.999, 1.3e-5 too small); rate and epsilon make up for it.
+    A variable's update by Keras is some forty operations, which Python takes long to trace. Its formula alone is
+    fourteen, and two reads, with the corrected rate computed once for all variables: they round as Keras' do, to the
+    bit. The kernel is one, which goes over a variable once. It takes 1 - beta in float32, of 0.999 1.3e-5 too small.
+    Rate and epsilon make up for that in the first updates; later, when as much is missing of what decays, a step is
+    6e-6 too short.
 
     Args:
         optimizers: Those of a model on one device, which may hold others.
@@ -39,13 +40,8 @@ def briefer_updates(optimizers: Iterable[PrivateOptimizer], kernel: bool) -> Ite
     here = tf.compat.v1.get_default_graph()
     inner = {id(one): one for optimizer in optimizers for one in rated_optimizers(optimizer)}
     changed = [one for one in inner.values() if is_adam(one)]
-    for one in changed:
-        one._backend_update_step = functools.partial(updated, one, here if kernel else None)
-    try:
+    with replaced_updates({one: functools.partial(update_all, one, here if kernel else None) for one in changed}):
         yield
-    finally:
-        for one in changed:
-            vars(one).pop("_backend_update_step", None)
 
 
 def is_adam(optimizer: PrivateOptimizer) -> bool:
@@ -53,14 +49,16 @@ def is_adam(optimizer: PrivateOptimizer) -> bool:
     if type(optimizer) not in (keras.optimizers.Adam, keras.optimizers.AdamW) or optimizer.amsgrad:
         return False
     numbers = (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon)
+    hooked = "_backend_update_step" in vars(optimizer) and not is_observed(optimizer)
     return (
         type(optimizer).update_step is UPDATE
-        and not any(name in vars(optimizer) for name in CHANGED)
+        and not hooked
+        and not any(name in vars(optimizer) for name in PARTS)
         and all(type(one) in (int, float) for one in numbers)  # of NumPy's, Keras computes in float64
     )
 
 
-def updated(
+def update_all(
     optimizer: PrivateOptimizer,
     here: tf.Graph | None,
     gradients: Sequence[Tensor],
@@ -68,7 +66,7 @@ def updated(
     learning_rate: Scalar,
 ) -> None:
     """Make one update of all variables on one device, in place of Keras' `_backend_update_step`."""
-    update = Update(optimizer, here is not None and is_in(here))
+    update = AdamUpdate(optimizer, here is not None and is_in(here))
     for gradient, variable in zip(gradients, variables):
         update(gradient, variable.value if isinstance(variable, keras.Variable) else variable, learning_rate)
 
@@ -98,7 +96,7 @@ class Formula(NamedTuple):
 
     @classmethod
     def of(cls, optimizer: PrivateOptimizer, rate: Tensor) -> "Formula":
-        """Return that of an optimizer at a corrected rate."""
+        """Return the numbers of an optimizer's update at a corrected rate."""
         shares = (1 - optimizer.beta_1, 1 - optimizer.beta_2, optimizer.epsilon)
         return cls(rate, *(tf.constant(one, rate.dtype) for one in shares))
 
@@ -138,7 +136,7 @@ class Kernel(NamedTuple):
 
     @classmethod
     def of(cls, optimizer: PrivateOptimizer, rate: Tensor) -> "Kernel":
-        """Return that of an optimizer at a corrected rate."""
+        """Return the numbers of an optimizer's update at a corrected rate."""
         betas, (momentum, velocity) = (optimizer.beta_1, optimizer.beta_2), excesses(optimizer)
         lr, epsilon = rate * (math.sqrt(velocity) / momentum), optimizer.epsilon * math.sqrt(velocity)
         return cls(lr, *(tf.constant(one, rate.dtype) for one in (*betas, epsilon, 0.0, 0.0)))
@@ -157,7 +155,7 @@ def excesses(optimizer: PrivateOptimizer) -> tuple[float, ...]:
     )
 
 
-class Update:
+class AdamUpdate:
     """One update of variables by Keras' Adam, each in place of its `update_step`.
 
     Args:
@@ -169,20 +167,21 @@ class Update:
         self.optimizer = optimizer
         near = all(abs(excess - 1) <= CLOSE for excess in excesses(optimizer))
         self.kernel = kernel and near and optimizer.beta_2 >= LEAST
-        self.ways: dict[tf.DType, Formula | Kernel] = {}
+        self.numbers: dict[tf.DType, Formula | Kernel] = {}
 
     def __call__(self, gradient: Tensor, variable: Variable, learning_rate: Scalar) -> None:
-        if tf.executing_eagerly() or not isinstance(gradient, tf.Tensor) or gradient.dtype != variable.dtype:
+        dense = isinstance(gradient, tf.Tensor) and gradient.dtype == variable.dtype
+        if tf.executing_eagerly() or not dense or gradient.shape != variable.shape:
             self.optimizer.update_step(gradient, variable, learning_rate)
             return
-        if variable.dtype not in self.ways:
-            self.ways[variable.dtype] = self.way(variable.dtype, learning_rate)
+        if variable.dtype not in self.numbers:
+            self.numbers[variable.dtype] = self.numbers_of(variable.dtype, learning_rate)
         place = self.optimizer._get_variable_index(variable)
         slots = self.optimizer._momentums[place].value, self.optimizer._velocities[place].value
-        self.ways[variable.dtype].update(gradient, variable, slots)
+        self.numbers[variable.dtype].update(gradient, variable, slots)
 
-    def way(self, dtype: tf.DType, learning_rate: Scalar) -> Formula | Kernel:
-        """Return the update with its numbers, which are those of all variables of a type."""
+    def numbers_of(self, dtype: tf.DType, learning_rate: Scalar) -> Formula | Kernel:
+        """Return the numbers of the update of all variables of a type."""
         optimizer = self.optimizer
         step, rate = tf.cast(optimizer.iterations + 1, dtype), tf.cast(learning_rate, dtype)
         momentum, velocity = (tf.pow(tf.cast(beta, dtype), step) for beta in (optimizer.beta_1, optimizer.beta_2))

@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
@@ -79,6 +80,9 @@ class LiveRate(tf.__internal__.types.Tensor):
     shape = property(lambda self: self.variable.shape)
 
 
+Updating: TypeAlias = Callable[[Sequence[Tensor], Sequence[Variable], Tensor], None]
+
+REPLACED: contextvars.ContextVar[Mapping[int, Updating] | None] = contextvars.ContextVar("replaced", default=None)
 UPDATING: contextvars.ContextVar[list[PrivateOptimizer] | None] = contextvars.ContextVar("updating", default=None)
 
 
@@ -97,7 +101,7 @@ def updates_seen(optimizers: Iterable[PrivateOptimizer]) -> Iterator[list[Privat
 
 def observe(optimizer: PrivateOptimizer) -> None:
     """Make each update of an optimizer report itself, and write its rate into the variable of its LiveRate."""
-    if "_backend_update_step" in vars(optimizer):
+    if is_observed(optimizer):
         return
     apply, update = optimizer._backend_apply_gradients, optimizer._backend_update_step
 
@@ -116,9 +120,43 @@ def observe(optimizer: PrivateOptimizer) -> None:
     def updating(grads: Sequence[Tensor], trainable_variables: Sequence[Variable], learning_rate: Tensor) -> None:
         if isinstance(optimizer._learning_rate, LiveRate):
             optimizer._learning_rate.variable.assign(learning_rate)
-        return update(grads, trainable_variables, learning_rate)
+        return replaceable(optimizer, update, grads, trainable_variables, learning_rate)
 
     optimizer._backend_apply_gradients, optimizer._backend_update_step = applying, updating
+
+
+def is_observed(optimizer: PrivateOptimizer) -> bool:
+    """Return whether `observe` was called with an optimizer."""
+    return "_backend_apply_gradients" in vars(optimizer)
+
+
+@contextlib.contextmanager
+def replaced_updates(updates: Mapping[PrivateOptimizer, Updating]) -> Iterator[None]:
+    """Let optimizers update by functions in place of their `_backend_update_step`, within and in this thread."""
+    hooks: dict[PrivateOptimizer, Updating] = {}
+    for one in updates:
+        if not is_observed(one):  # which calls `replaceable` itself
+            hooks[one] = functools.partial(replaceable, one, one._backend_update_step)
+            one._backend_update_step = hooks[one]
+    token = REPLACED.set({id(one): update for one, update in updates.items()})
+    try:
+        yield
+    finally:
+        REPLACED.reset(token)
+        for one, hook in hooks.items():
+            if vars(one).get("_backend_update_step") is hook:  # and not an observer's since
+                del one._backend_update_step
+
+
+def replaceable(
+    optimizer: PrivateOptimizer,
+    update: Updating,
+    grads: Sequence[Tensor],
+    trainable_variables: Sequence[Variable],
+    learning_rate: Tensor,
+) -> None:
+    """Update by what `replaced_updates` has for an optimizer, or else by its own function."""
+    (REPLACED.get() or {}).get(id(optimizer), update)(grads, trainable_variables, learning_rate)
 
 
 def inner_optimizer(optimizer: PrivateOptimizer) -> PrivateOptimizer:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import keras
 import tensorflow as tf
 from keras.src.losses.loss import unscale_loss_for_distribution
+from tensorflow.python.distribute.distribute_lib import _DefaultDistributionStrategy
 
 from kopt.keras_internals.numbers import optimizers_within, rated_optimizers
 from kopt.keras_internals.optimizers import ListOptimizer
@@ -208,6 +209,11 @@ def merges_replicas(strategy: Strategy) -> bool:
     A MirroredStrategy over one device does, as over several.
     """
     return strategy.num_replicas_in_sync > 1 or isinstance(strategy, MERGING)
+
+
+def on_one_device(strategy: Strategy) -> bool:
+    """Return whether a strategy is TensorFlow's default one, or that of one device, whose variables are plain ones."""
+    return isinstance(strategy, (_DefaultDistributionStrategy, tf.distribute.OneDeviceStrategy))
 
 
 def either(condition: Tensor, yes: Callable[[], None], no: Callable[[], None]) -> None:

@@ -138,24 +138,25 @@ class TracedStep:
     def prepared(self, step: Step, xla: bool) -> Step:
         """Return a step as it is traced: for XLA with fast random numbers, watched lookups, batches of unknown size.
 
-        Without XLA, "auto" has batch normalization and Adam by TensorFlow's kernels.
+        On one device Keras' Adam is traced as its formula, with Keras' bits; "auto" has it, and batch normalization, by
+        TensorFlow's kernels where XLA is not taken.
         """
-        bits = self.jit != "auto" or not self.alone or internals.asked_jit(self.model) is False
-        optimizers = [] if internals.merges_replicas(self.strategy) else internals.held_optimizers(self.model).values()
+        keeps_bits = self.jit != "auto" or not self.alone or internals.asked_jit(self.model) is False
+        optimizers = internals.held_optimizers(self.model).values() if internals.on_one_device(self.strategy) else []
 
         def watched(batch: Batch) -> Nest:
             with internals.fast_random(), internals.sizes_unknown(self.model), self.lookups.watch():
                 return step(batch)
 
         def fused(batch: Batch) -> Nest:
-            with contextlib.nullcontext() if bits else fused_normalization(self.model):
+            with contextlib.nullcontext() if keeps_bits else fused_normalization(self.model):
                 return step(batch)
 
-        def brief(batch: Batch) -> Nest:
-            with internals.briefer_updates(optimizers, kernel=not bits and not xla):
+        def shorter(batch: Batch) -> Nest:
+            with internals.shorter_adam(optimizers, kernel=not keeps_bits and not xla):
                 return (watched if xla else fused)(batch)
 
-        return brief
+        return shorter
 
     def trace(self, spec: Nest, xla: bool, checked: bool = True) -> ConcreteFunction:
         """Return the step on one batch as a concrete function."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kopt.keras_internals import briefer_updates
+from kopt.keras_internals import shorter_adam
 from kopt.keras_internals.fused import is_adam
 
 SHAPES = ((), (5,), (4, 3), (33, 17))
@@ -38,7 +38,7 @@ def trained(make, kernel: bool | None, dtype="float32", scale=1.0, jit=False, up
 
     @tf.function(jit_compile=jit)
     def step(*gradients):
-        with contextlib.nullcontext() if kernel is KERAS else briefer_updates([optimizer], kernel):
+        with contextlib.nullcontext() if kernel is KERAS else shorter_adam([optimizer], kernel):
             optimizer.apply(list(gradients), weights)
 
     for _ in range(updates):
@@ -94,7 +94,7 @@ def test_other_updates_are_left_alone() -> None:
     for optimizer in others:
         before = dict(vars(optimizer))
         assert not is_adam(optimizer)
-        with briefer_updates([optimizer], True):
+        with shorter_adam([optimizer], True):
             assert vars(optimizer) == before
     assert is_adam(keras.optimizers.Adam()) and is_adam(keras.optimizers.AdamW())
 
@@ -108,7 +108,7 @@ def test_sparse_gradients_are_left_to_keras() -> None:
         @tf.function
         def step():
             rows = tf.constant([[1.0, 2.0], [3.0, 4.0]])
-            with contextlib.nullcontext() if kernel is KERAS else briefer_updates([optimizer], kernel):  # noqa: B023
+            with contextlib.nullcontext() if kernel is KERAS else shorter_adam([optimizer], kernel):  # noqa: B023
                 optimizer.apply([tf.IndexedSlices(rows, tf.constant([1, 1]), tf.constant([4, 2]))], [table])  # noqa: B023
 
         step()
@@ -124,7 +124,7 @@ def test_each_of_several_updates_in_a_step_has_its_own_rate_and_count() -> None:
 
         @tf.function
         def step(gradient):
-            with contextlib.nullcontext() if kernel is KERAS else briefer_updates([optimizer], kernel):  # noqa: B023
+            with contextlib.nullcontext() if kernel is KERAS else shorter_adam([optimizer], kernel):  # noqa: B023
                 for factor in (1.0, -3.0, 0.1):
                     optimizer.apply([gradient * factor], [weight])  # noqa: B023
 
@@ -142,7 +142,7 @@ def test_a_function_of_the_users_has_no_kernel() -> None:
 
     def kernels(apply) -> list[str]:
         def step(gradient):
-            with briefer_updates([optimizer], KERNEL):
+            with shorter_adam([optimizer], KERNEL):
                 apply(gradient)
 
         graph = tf.function(step).get_concrete_function(tf.TensorSpec((3,))).graph.as_graph_def()
@@ -158,7 +158,7 @@ def test_a_step_has_fewer_operations_and_the_optimizer_is_as_it_was() -> None:
 
     def operations(kernel: bool | None) -> int:
         def step(gradient):
-            with contextlib.nullcontext() if kernel is KERAS else briefer_updates([optimizer, optimizer], kernel):
+            with contextlib.nullcontext() if kernel is KERAS else shorter_adam([optimizer, optimizer], kernel):
                 optimizer.apply([gradient] * 20, weights)
 
         return len(tf.function(step).get_concrete_function(tf.TensorSpec((3,))).graph.get_operations())

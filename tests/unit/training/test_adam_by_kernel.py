@@ -6,6 +6,9 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from kopt import callbacks
+from kopt.callbacks import LearningRate
+from kopt.schedules import Cosine
 from kopt.training import Loop
 from kopt.training.execute.base import TracedStep
 
@@ -94,3 +97,40 @@ def test_replicas_keep_keras_update() -> None:
         model = network(keras.Sequential)
     Loop(model).fit(X, Y, **HOW)
     assert not has_kernel(model)
+
+
+def test_a_steered_rate_has_the_kernel_too() -> None:
+    stock, model = network(keras.Sequential), network(keras.Sequential)
+    steer = lambda: [LearningRate(Cosine(0.05), unit="epoch")]
+    stock.fit(X, Y, callbacks=steer(), **HOW)
+    for _ in range(2):  # also where the optimizer was steered before
+        Loop(model).fit(X, Y, callbacks=steer(), **HOW)
+        assert has_kernel(model)
+        model.compile(model.optimizer, model.loss)
+    stock.fit(X, Y, callbacks=steer(), **HOW)
+    for one, other in zip(model.get_weights(), stock.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+class Count(callbacks.Callback):
+    """Logs the updates that were made, and how often one was asked for."""
+
+    def build(self, model):
+        self.add_array("made")
+        self.add_array("asked")
+
+    def on_update(self, update):
+        self.arrays["made"].assign_add(tf.cast(update.made, "float32"))
+        self.arrays["asked"].assign_add(1.0)
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs.update({name: float(self.read_array(name)) for name in ("made", "asked")})
+
+
+@pytest.mark.parametrize("jit", [False, "auto"])
+def test_updates_that_are_made_are_seen_in_a_step_of_ones_own(jit) -> None:
+    """Where Keras accumulates gradients, each second step makes none."""
+    model = network(OwnStep)
+    model.compile(keras.optimizers.Adam(0.01, gradient_accumulation_steps=2), model.loss)
+    logs = Loop(model, jit=jit).fit(X, Y, callbacks=[Count()], **HOW).history
+    assert logs["asked"][-1] == 15 and logs["made"][-1] == 7

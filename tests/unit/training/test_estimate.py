@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kopt.keras_internals import briefer_updates
+from kopt.keras_internals import shorter_adam
 from kopt.training import Loop
 from kopt.training.execute import estimate as estimates
 from kopt.training.execute.estimate import Estimate, Plan, estimate
@@ -35,7 +35,7 @@ def test_operations_and_bytes_are_counted(monkeypatch) -> None:
 
 
 def test_the_kernel_of_adam_is_compiled_as_the_operations_of_its_formula(monkeypatch) -> None:
-    """As XLA's program has them, see briefer_updates; a step starts one."""
+    """As XLA's program has them, see shorter_adam; a step starts one."""
     for name in ("COMPILE_SECONDS", "OPERATION_SECONDS"):
         monkeypatch.setattr(estimates, name, 1.0)
     weight, optimizer = keras.Variable(np.ones(3, "float32")), keras.optimizers.Adam()
@@ -43,7 +43,7 @@ def test_the_kernel_of_adam_is_compiled_as_the_operations_of_its_formula(monkeyp
 
     def cost(kernel: bool) -> Estimate:
         def update(gradient: tf.Tensor) -> None:
-            with briefer_updates([optimizer], kernel):
+            with shorter_adam([optimizer], kernel):
                 optimizer.apply([gradient], [weight])
 
         return estimate(plan_of(update, [tf.TensorSpec([3])]))
