@@ -61,8 +61,8 @@ class Kernel(NamedTuple):
 def kernel_of(rule: Rule, parameter: Tensor, rate: Scalar, count: Scalar) -> Kernel | None:
     """Return the kernel of a rule's update of a parameter, or None where the rule has none.
 
-    In float32 the kernel's 1 - 0.999 is 5e-5 too large, and so its velocity: rate and epsilon are changed to make up
-    for it.
+    In float32 the kernel's 1 - 0.999 is 1.3e-5 too small, and so its first velocities: rate and epsilon are changed to
+    make up for it.
     """
     if type(rule) not in FUSED or (isinstance(rule, NAdamW) and rule.corrected_ahead):
         return None

@@ -308,7 +308,7 @@ class Tuner(TrialTuner):
         """Build one Keras model of the best trials of a search over a recipe: it averages their outputs.
 
         output(x) = the mean over trials of trial(x): of probabilities where the outputs are choices. It is made of
-        Keras' own layers, from raw inputs, and is not compiled: `population.ensemble`, whose members are trials.
+        Keras' own layers, from raw inputs, and is not compiled, as `population.ensemble` is for members.
 
         Args:
             best: How many trials, from 1 to `keep`; all when fewer have a score.
@@ -318,13 +318,18 @@ class Tuner(TrialTuner):
 
         Raises:
             ValueError: When `best` is out of range, the search is not over a recipe, its trials differ in their data
-                or are of folds, or none has a score.
+                or are of folds, none has a score, or a checkpoint was not kept.
         """
-        require(is_whole(best) and 1 <= best <= self.keep, "best", f"must be from 1 to keep = {self.keep}", best)
+        require(
+            is_whole(best) and 1 <= best <= self.keep,
+            "best",
+            f"must be a whole number from 1 to keep = {self.keep}",
+            best,
+        )
         hypermodel = self.hypermodel
         over = isinstance(hypermodel, HyperModel) and hypermodel.brings_data()
         require(over, "ensemble()", "must be of a search over a recipe", type(hypermodel).__name__)
-        require(self.folds == 1, "ensemble()", "must be of trials on the same examples, folds=1", self.folds)
+        require(self.folds == 1, "folds", "must be 1 for an ensemble, whose trials have the same examples", self.folds)
         trials = self.oracle.get_best_trials(best)
         require(len(trials) >= 1, "ensemble()", "must be of one or more trials with a score", len(trials))
         recipes = [hypermodel.space.fill(trial.hyperparameters) for trial in trials]

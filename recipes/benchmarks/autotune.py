@@ -14,7 +14,7 @@ more than the larger of the two spreads (standard deviations), a loss one that i
 
 The figures in docs/populations.md are not blind: four versions of the method were looked at on these recipes, test
 scores too, on seed 0 and in part on seed 1, and the last one is shown. mnist is blind: it was run
-after, once. language_model was not run, and is what a blind comparison can still use.
+once, after the last version. language_model was not run, and is what a blind comparison can still use.
 """
 
 import csv

@@ -126,9 +126,9 @@ The row of 100 epochs of the table was noise of the machine: run again six times
 run's, medians of two. Thirty epochs of the images, the CNN and three fits in a row were not run.
 
 Not met: 0.8 at 10 epochs on the augmented images (0.87), on a PyDataset (0.85) and on ten trials by fit (0.83).
-PyTorch, which compiles nothing, is ahead of all at so few epochs. jit=True with cached programs, at 1 epoch 1.1 asked,
-takes 0.93 to 1.5 times the best fit, for it traces the step for XLA, and loads; 9.7 on the CNN, whose convolutions are
-slow in XLA. What was tried:
+PyTorch, which compiles nothing, is ahead of all at so few epochs, but on 10-5-1 and level on the CNN. jit=True with
+cached programs, at 1 epoch 1.1 asked, takes 0.93 to 1.5 times fit on three works, before up to 2.2 on datasets, for it
+traces the step for XLA, and loads; 9.7 on the CNN, whose convolutions are slow in XLA. What was tried:
 - A table's stream, ms an epoch of 313 steps: 75 to 82, fit with an epoch a call 67 to 74, with 16 steps a call 87 to
   94. Without clocks 71 to 86; the next batch drawn beside the step 75 to 84; ten iterations at once 74 to 81; a
   dataset that prefetches 82 to 92. None taken; what the rest is was not found.

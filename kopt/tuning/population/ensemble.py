@@ -65,7 +65,7 @@ def averaged(networks: Sequence[keras.Model], encoders: Sequence[keras.Model | N
 
     Args:
         networks: The trained networks, one or more, of the same raw inputs and outputs.
-        encoders: The encoder of each one's raw inputs, or None; one that is that of all encodes once.
+        encoders: The encoder of each one's raw inputs, or None; an encoder that all networks share encodes once.
         task: The task, as for `inference_copy`.
 
     Returns:
@@ -77,7 +77,8 @@ def averaged(networks: Sequence[keras.Model], encoders: Sequence[keras.Model | N
         (None, 3)
 
     Source:
-        As `ensemble`.
+        Lakshminarayanan, Pritzel and Blundell, Simple and Scalable Predictive Uncertainty Estimation Using Deep
+        Ensembles, 2017.
     """
     encoder = encoders[0]
     alike = all(one is encoder for one in encoders)

@@ -59,6 +59,12 @@ def test_the_bits_of_keras_by_the_formula_and_its_numbers_by_the_kernel(kind: st
         np.testing.assert_allclose(b, a, rtol=3e-5, atol=1e-6)
 
 
+def test_after_thousands_of_updates_the_kernels_steps_are_as_near() -> None:
+    keras_, kernel = (trained(keras.optimizers.Adam, one, updates=3000) for one in (KERAS, KERNEL))
+    for a, b in zip(keras_[0], kernel[0], strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
+
+
 def test_in_xla() -> None:
     keras_, formula = (trained(keras.optimizers.Adam, one, jit=True) for one in (KERAS, FORMULA))
     for a, b in zip(sum(keras_, []), sum(formula, []), strict=True):

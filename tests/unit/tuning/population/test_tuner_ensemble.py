@@ -55,13 +55,13 @@ def test_trials_have_their_own_encoders(tmp_path) -> None:
 
 def test_refusals(tuner, tmp_path) -> None:
     for best in (0, 4, 1.5, True, "2"):
-        with pytest.raises(ValueError, match=f"best must be from 1 to keep = 3, got {best!r}"):
+        with pytest.raises(ValueError, match=f"best must be a whole number from 1 to keep = 3, got {best!r}"):
             tuner.ensemble(best)
     of_models = Tuner(HyperModel(models.MLP((4,), 3), DROPOUT), "val_loss", directory=tmp_path / "models")
     with pytest.raises(ValueError, match=r"ensemble\(\) must be of a search over a recipe, got 'HyperModel'"):
         of_models.ensemble()
     of_folds = Tuner(HyperModel(DIGITS, RATES), "val_loss", folds=2, directory=tmp_path / "folds")
-    with pytest.raises(ValueError, match=r"ensemble\(\) must be of trials on the same examples, folds=1, got 2"):
+    with pytest.raises(ValueError, match="folds must be 1 for an ensemble, whose trials have the same examples, got 2"):
         of_folds.ensemble()
     empty = Tuner(HyperModel(DIGITS, RATES), "val_loss", directory=tmp_path / "empty")
     with pytest.raises(ValueError, match=r"ensemble\(\) must be of one or more trials with a score, got 0"):
