@@ -12,7 +12,8 @@ import tensorflow as tf
 from tensorflow import raw_ops
 from tensorflow.python.ops.control_flow_v2_func_graphs import ControlFlowFuncGraph
 
-from kopt.keras_internals.numbers import is_observed, rated_optimizers, replaced_updates
+from kopt.keras_internals.numbers import rated_optimizers
+from kopt.keras_internals.replaced import is_observed, replaced_updates
 from kopt.keras_internals.types import PrivateOptimizer
 from kopt.values.types import Scalar, Tensor, Variable
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import contextvars
-import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
@@ -11,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from kopt.keras_internals.models import flat_layers, is_trainer
+from kopt.keras_internals.replaced import is_observed, replaceable
 from kopt.keras_internals.types import PrivateOptimizer, RateOwner
 from kopt.values.checks import require
 from kopt.values.types import DType, KerasLayer, KerasModel, Scalar, Tensor, Variable
@@ -80,9 +80,6 @@ class LiveRate(tf.__internal__.types.Tensor):
     shape = property(lambda self: self.variable.shape)
 
 
-Updating: TypeAlias = Callable[[Sequence[Tensor], Sequence[Variable], Tensor], None]
-
-REPLACED: contextvars.ContextVar[Mapping[int, Updating] | None] = contextvars.ContextVar("replaced", default=None)
 UPDATING: contextvars.ContextVar[list[PrivateOptimizer] | None] = contextvars.ContextVar("updating", default=None)
 
 
@@ -123,40 +120,6 @@ def observe(optimizer: PrivateOptimizer) -> None:
         return replaceable(optimizer, update, grads, trainable_variables, learning_rate)
 
     optimizer._backend_apply_gradients, optimizer._backend_update_step = applying, updating
-
-
-def is_observed(optimizer: PrivateOptimizer) -> bool:
-    """Return whether `observe` was called with an optimizer."""
-    return "_backend_apply_gradients" in vars(optimizer)
-
-
-@contextlib.contextmanager
-def replaced_updates(updates: Mapping[PrivateOptimizer, Updating]) -> Iterator[None]:
-    """Let optimizers update by functions in place of their `_backend_update_step`, within and in this thread."""
-    hooks: dict[PrivateOptimizer, Updating] = {}
-    for one in updates:
-        if not is_observed(one):  # which calls `replaceable` itself
-            hooks[one] = functools.partial(replaceable, one, one._backend_update_step)
-            one._backend_update_step = hooks[one]
-    token = REPLACED.set({id(one): update for one, update in updates.items()})
-    try:
-        yield
-    finally:
-        REPLACED.reset(token)
-        for one, hook in hooks.items():
-            if vars(one).get("_backend_update_step") is hook:  # and not an observer's since
-                del one._backend_update_step
-
-
-def replaceable(
-    optimizer: PrivateOptimizer,
-    update: Updating,
-    grads: Sequence[Tensor],
-    trainable_variables: Sequence[Variable],
-    learning_rate: Tensor,
-) -> None:
-    """Update by what `replaced_updates` has for an optimizer, or else by its own function."""
-    (REPLACED.get() or {}).get(id(optimizer), update)(grads, trainable_variables, learning_rate)
 
 
 def inner_optimizer(optimizer: PrivateOptimizer) -> PrivateOptimizer:

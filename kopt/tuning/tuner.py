@@ -14,7 +14,7 @@ from kopt.keras_internals.tuning import TrialTuner, forgetting_gradients
 from kopt.training.execute.choices import one_line
 from kopt.tuning.importances import Importances
 from kopt.tuning.page.live import LivePage
-from kopt.tuning.population.ensemble import averaged
+from kopt.tuning.population.ensemble import ensemble_of_trials
 from kopt.tuning.population.search import PopulationSearch, takes_populations
 from kopt.tuning.report import importances_of, write_report
 from kopt.tuning.search.enqueue import enqueue_trial
@@ -326,18 +326,8 @@ class Tuner(TrialTuner):
             f"must be a whole number from 1 to keep = {self.keep}",
             best,
         )
-        hypermodel = self.hypermodel
-        over = isinstance(hypermodel, HyperModel) and hypermodel.brings_data()
-        require(over, "ensemble()", "must be of a search over a recipe", type(hypermodel).__name__)
         require(self.folds == 1, "folds", "must be 1 for an ensemble, whose trials have the same examples", self.folds)
-        trials = self.oracle.get_best_trials(best)
-        require(len(trials) >= 1, "ensemble()", "must be of one or more trials with a score", len(trials))
-        recipes = [hypermodel.space.fill(trial.hyperparameters) for trial in trials]
-        first = recipes[0].data
-        same = all(recipe.data == first for recipe in recipes)
-        require(same, "ensemble()", f"must be of trials on the same data, {first!r}", [one.data for one in recipes])
-        encoders = [hypermodel.encoded(recipe)[0] for recipe in recipes]
-        return averaged([self.load_model(trial) for trial in trials], encoders, first.task)
+        return ensemble_of_trials(self.hypermodel, self.oracle.get_best_trials(best), self.load_model)
 
     def importances(self) -> Importances:
         """Return how much of the difference between trials each hyperparameter explains, the greatest share first.

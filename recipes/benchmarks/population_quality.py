@@ -139,7 +139,7 @@ def measure(options: Options) -> None:
         command = [sys.executable, __file__, "--job", json.dumps([*key.values(), options.quick])]
         done = subprocess.run(command, env=quiet_environment(KOPT_CACHE="off"), capture_output=True, text=True)
         if done.returncode:
-            print(f"{key}: {(done.stderr.strip().splitlines() or [done.returncode])[-1]}", flush=True)
+            print(f"{key}: {(done.stderr.strip().splitlines() or [str(done.returncode)])[-1]}", flush=True)
         else:
             row = key | json.loads(done.stdout.strip().splitlines()[-1])
             add(options.file, row, FIELDS)

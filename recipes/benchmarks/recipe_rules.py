@@ -137,7 +137,7 @@ def train_missing(options: Options, work: str, rule: str, trials: Sequence[Trial
         command = [sys.executable, __file__, "--job", json.dumps([work, rule, left, options.quick])]
         done = subprocess.run(command, env=quiet_environment(), capture_output=True, text=True)
         if done.returncode:
-            print(f"{work}, {rule}: {(done.stderr.strip().splitlines() or [done.returncode])[-1]}", flush=True)
+            print(f"{work}, {rule}: {(done.stderr.strip().splitlines() or [str(done.returncode)])[-1]}", flush=True)
         else:
             new = not options.file.exists()
             with options.file.open("a", newline="") as lines:

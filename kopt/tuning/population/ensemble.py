@@ -1,6 +1,6 @@
 """ensemble(runs): the best members as one Keras model that averages their outputs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -10,9 +10,11 @@ from kopt.experiment.recipe import Recipe
 from kopt.report import Run
 from kopt.tasks.task import Task
 from kopt.tuning.population.member_run import Member
+from kopt.tuning.space.hypermodel import HyperModel
 from kopt.values.checks import is_whole, require
+from kopt.values.types import HyperModelLike, KerasModel, TrialOfTuner
 
-__all__ = ["averaged", "ensemble"]
+__all__ = ["averaged", "ensemble", "ensemble_of_trials"]
 
 
 def ensemble(runs: Sequence[Run], best: int = 5) -> keras.Model:
@@ -58,6 +60,40 @@ def ensemble(runs: Sequence[Run], best: int = 5) -> keras.Model:
     ranked = sorted(range(len(members)), key=lambda place: (np.isnan(scores[place]), scores[place]))
     chosen = [members[place] for place in ranked[:best]]
     return averaged([member.model() for member in chosen], [member.encoder for member in chosen], first.task)
+
+
+def ensemble_of_trials(
+    hypermodel: HyperModelLike, trials: Sequence[TrialOfTuner], load: Callable[[TrialOfTuner], KerasModel]
+) -> KerasModel:
+    """Build one Keras model of trials of a search over a recipe, as `ensemble` does of members.
+
+    Args:
+        hypermodel: That of the search.
+        trials: The trials, one or more.
+        load: Returns a trial's trained model.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: When the search is not over a recipe, its trials differ in their data, or there is none.
+
+    Example:
+        >>> ensemble_of_trials(None, [], print)
+        Traceback (most recent call last):
+        ValueError: ensemble() must be of a search over a recipe, got 'NoneType'.
+
+    Source:
+        As for `ensemble`: Lakshminarayanan, Pritzel and Blundell, 2017.
+    """
+    over = isinstance(hypermodel, HyperModel) and hypermodel.brings_data()
+    require(over, "ensemble()", "must be of a search over a recipe", type(hypermodel).__name__)
+    require(len(trials) >= 1, "ensemble()", "must be of one or more trials with a score", len(trials))
+    recipes = [hypermodel.space.fill(trial.hyperparameters) for trial in trials]
+    first = recipes[0].data
+    same = all(recipe.data == first for recipe in recipes)
+    require(same, "ensemble()", f"must be of trials on the same data, {first!r}", [one.data for one in recipes])
+    return averaged([load(one) for one in trials], [hypermodel.encoded(one)[0] for one in recipes], first.task)
 
 
 def averaged(networks: Sequence[keras.Model], encoders: Sequence[keras.Model | None], task: Task) -> keras.Model:
