@@ -117,36 +117,7 @@ After Keras' Adam was traced as its formula, or made the kernel of TensorFlow, q
     tf.data, images augmented    10      5.88   5.11          -      0.87  1087 1063
     PyDataset                    10      3.04   2.59          -      0.85  1065 1053
 
-The last two rows are medians of three, and showed what was wrong: the time of a freed iterator, see below. Eight epochs
-of the images took three times in turn Loop as it was 5.0, 5.6 and 4.6 s, with iterators that end in a thread of their
-own 4.2, 4.1 and 4.2, the best fit 4.9, 4.9 and 4.7: 0.86. One trace fewer than in this table now decides about XLA: CPU
-seconds of an epoch with jit=True and cached programs, three times in turn, 1.08 to 0.92 on the digits MLP and 4.1 to
-3.4 on the transformer. After both, 10 epochs, medians of two, best fit and Loop: augmented images 5.89 and 5.08 (0.86),
-table 1.20 and 0.95 (0.79), factorization 1.63 and 1.34 (0.82), text bag 2.27 and 1.75 (0.77).
-
-After Keras' Adam was traced as its formula, or made the kernel of TensorFlow, quiet machine, one run, seconds:
-
-    work                     epochs  best fit   Loop  jit=False  Loop/fit  peak
-    factorization                 1      0.57   0.43       0.48      0.74   862  844
-                                 10      1.57   0.71       1.00      0.45   868  847
-    transformer                   1      2.41   1.42       1.61      0.59   936  948
-                                 10      6.15   4.12       5.50      0.67   937  953
-    transformer with dropout      1      2.53   1.60       1.81      0.63   950  961
-                                 10      6.70   4.46       6.41      0.67   950  965
-    CNN                           1      0.83   0.65       0.61      0.79   943  918
-                                 10      2.54   1.52       1.57      0.60   940  932
-    GRU                           1      0.90   0.70       0.74      0.79   887  875
-                                 10      1.91   1.33       1.28      0.70   887  880
-    MLP 784                       1      0.82   0.62       0.65      0.76  1112 1093
-                                 10      2.20   1.39       1.55      0.63  1116 1097
-    text bag of 20,000            1      0.65   0.48       0.55      0.74   879  867
-                                 10      2.57   1.13       1.52      0.44   880  871
-    tf.data, images augmented    10      5.88   5.11          -      0.87  1087 1063
-    PyDataset                    10      3.04   2.59          -      0.85  1065 1053
-
-Then 10 epochs with PyTorch beside, best fit, Loop and PyTorch: digits MLP 1.04, 0.51 (0.49) and 0.13, MLP 784 2.28, 1.47
-(0.65) and 0.97, CNN 2.66, 1.56 (0.59) and 1.33, transformer 6.51, 3.91 (0.60) and 2.66.
-The last two rows are medians of two; their input alone takes 1.54 and 0.03 s. jit=True at 1 epoch, cold and with cached
+The last two are medians of two; their input alone takes 1.54 and 0.03 s. jit=True at 1 epoch, cold and with cached
 programs, beside fit as it comes: transformer 4.25, 2.33 and 2.25 (1.04), factorization 1.08, 0.53 and 0.57 (0.93),
 digits MLP 1.68, 0.68 and 0.46 (1.48).
 
