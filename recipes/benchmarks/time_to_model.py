@@ -19,7 +19,15 @@ Python is the limit where that takes more than half of the best fit's time. A tr
 line through its times at fewer epochs, or the only such time, is above --seconds. Peak memory is that of the process,
 imports with it.
 
-Measured in one run without repetitions, seconds; jit=True is cold and warm; peak MB of Loop and of fit:
+The newest of these works, one run without repetitions on a quiet machine, seconds; peak MB of Loop and of fit:
+
+    work                     epochs  best fit   Loop    PyTorch  Loop/fit  peak
+    digits MLP                   10      1.04   0.51       0.13      0.49   863  848
+    MLP 784                      10      2.28   1.47       0.97      0.65  1114 1095
+    CNN                          10      2.66   1.56       1.33      0.59   942  930
+    transformer                  10      6.51   3.91       2.66      0.60   935  948
+
+Before, measured in one run without repetitions, seconds; jit=True is cold and warm; peak MB of Loop and of fit:
 
     work                     epochs  best fit   Loop  jit=False   jit=True      PyTorch  Loop/fit  peak
     digits MLP                    1      0.69   0.60       0.61   2.17  1.11       0.02      0.86   818  809
@@ -120,9 +128,6 @@ After Keras' Adam was traced as its formula, or made the kernel of TensorFlow, q
 The last two are medians of two; their input alone takes 1.54 and 0.03 s. jit=True at 1 epoch, cold and with cached
 programs, beside fit as it comes: transformer 4.25, 2.33 and 2.25 (1.04), factorization 1.08, 0.53 and 0.57 (0.93),
 digits MLP 1.68, 0.68 and 0.46 (1.48).
-
-Then 10 epochs with PyTorch beside, best fit, Loop and PyTorch: digits MLP 1.04, 0.51 (0.49) and 0.13, MLP 784 2.28,
-1.47 (0.65) and 0.97, CNN 2.66, 1.56 (0.59) and 1.33, transformer 6.51, 3.91 (0.60) and 2.66.
 
 The row of 100 epochs of the table was noise of the machine: run again six times in turn, 100 epochs took Loop 4.2 and
 4.2 s, jit=True 4.3 and 4.2, jit=False 6.7 and 6.9. The rows of 3 epochs of the transformer and the table are a second
