@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
-from kopt.experiment.inference import in_plain_keras, inference_copy
+from kopt.experiment.inference import in_plain_keras, inference_copy, renamed
 from kopt.experiment.recipe import Recipe
 from kopt.report import Run
 from kopt.tasks.task import Task
@@ -101,7 +101,7 @@ def averaged(networks: Sequence[keras.Model], encoders: Sequence[keras.Model | N
 
     Args:
         networks: The trained networks, one or more, of the same raw inputs and outputs.
-        encoders: The encoder of each one's raw inputs, or None; an encoder that all networks share encodes once.
+        encoders: The encoder of each one's raw inputs, or None; an encoder that several share encodes once.
         task: The task, as for `inference_copy`.
 
     Returns:
@@ -116,19 +116,20 @@ def averaged(networks: Sequence[keras.Model], encoders: Sequence[keras.Model | N
         Lakshminarayanan, Pritzel and Blundell, Simple and Scalable Predictive Uncertainty Estimation Using Deep
         Ensembles, 2017.
     """
-    encoder = encoders[0]
-    alike = all(one is encoder for one in encoders)
-    parts = [inference_copy(network, None if alike else one, task) for network, one in zip(networks, encoders)]
-    inputs = keras.tree.map_structure(
-        lambda one: keras.Input(one.shape[1:], dtype=one.dtype, name=one.name), parts[0].input
-    )
-    outputs = [keras.Model(part.input, part.output, name=f"member_{place}")(inputs) for place, part in enumerate(parts)]
+    given = networks[0].inputs[0] if encoders[0] is None else encoders[0].input
+    raw = keras.tree.map_structure(lambda one: keras.Input(one.shape[1:], dtype=one.dtype, name=one.name), given)
+    # Once each: of two models that share layers, Keras would save those of the first one alone.
+    distinct = {id(one): one for one in encoders}
+    encoded = {
+        key: raw if one is None else renamed(in_plain_keras(one), f"encoder_{place}")(raw)
+        for place, (key, one) in enumerate(distinct.items())
+    }
+    outputs = [
+        renamed(inference_copy(network, None, task), f"member_{place}")(encoded[id(encoder)])
+        for place, (network, encoder) in enumerate(zip(networks, encoders, strict=True))
+    ]
     mean = keras.layers.Average(name="mean", dtype="float32")(outputs) if len(outputs) > 1 else outputs[0]
-    whole = keras.Model(inputs, mean, name="ensemble")
-    if encoder is None or not alike:
-        return whole
-    plain = in_plain_keras(encoder)
-    return keras.Model(plain.input, whole(plain.output), name="ensemble_of_raw_inputs")
+    return keras.Model(raw, mean, name="ensemble")
 
 
 def recipe_of(member: Member) -> Recipe:

@@ -46,14 +46,19 @@ def test_the_ensemble_averages_probabilities_in_plain_keras(repeated, tmp_path) 
     np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "ensemble.keras")(x), whole(x))
 
 
-def test_each_member_of_an_ensemble_has_its_own_encoder() -> None:
-    """Vocabularies of 60 and of 600 words: the same texts are other numbers for each."""
+def test_each_member_of_an_ensemble_has_its_own_encoder(tmp_path) -> None:
+    """Vocabularies of 60 and of 600 words, where the same texts are other numbers; two members share the first one."""
     text = models.TextBag(2, vocabulary=60, length=20, width=4)
     small = replace(SMALL, {"data": data.Reviews(examples=120), "model": text, "training.epochs": 1})
-    runs = population.train([small, replace(small, {"model.vocabulary": 600})], jit=False)
-    x = small.data.load().test.x[:5]
-    outputs = [keras.ops.softmax(run.model()(run.encoder(tf.constant(x)), training=False)) for run in runs]
-    np.testing.assert_allclose(population.ensemble(runs)(tf.constant(x)), np.mean(outputs, 0), atol=1e-6)
+    others = [replace(small, {"schedule.rate": 0.02}), replace(small, {"model.vocabulary": 600})]
+    runs = population.train([small, *others], jit=False)
+    assert runs[0].encoder is runs[1].encoder and runs[2].encoder is not runs[0].encoder
+    x = tf.constant(small.data.load().test.x[:5])
+    outputs = [keras.ops.softmax(run.model()(run.encoder(x), training=False)) for run in runs]
+    whole = population.ensemble(runs)
+    np.testing.assert_allclose(whole(x), np.mean(outputs, 0), atol=1e-6)
+    whole.save(tmp_path / "ensemble.keras")
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "ensemble.keras")(x), whole(x))
 
 
 def member(scores: list[float], patience: int | None) -> Member:
