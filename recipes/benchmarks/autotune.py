@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from options import require_among
 from timing import quiet_environment
 
 import kopt
@@ -72,8 +73,7 @@ class Options:
 
     def resolved(self) -> "Options":
         """Return the options with all works where none is named."""
-        for name in self.works:
-            require(name in WORKS, "works", f"must be among {', '.join(WORKS)}", name)
+        require_among("works", self.works, WORKS)
         require(self.seeds >= 2, "seeds", "must be >= 2", self.seeds)
         if self.quick:
             return dataclasses.replace(self, works=QUICK, seeds=2, file=self.folder / "quick.csv")

@@ -60,6 +60,7 @@ from typing import Any
 
 import tyro
 from autotune import add, verdict, written
+from options import require_among
 from quality_searches import CONTENDERS, WORKS, recipe_of, searched
 from timing import quiet_environment
 
@@ -99,10 +100,8 @@ class Options:
 
     def resolved(self) -> "Options":
         """Return the options with all works and contenders where none is named."""
-        for name in self.works:
-            require(name in WORKS, "works", f"must be among {', '.join(WORKS)}", name)
-        for name in self.contenders:
-            require(name in CONTENDERS, "contenders", f"must be among {', '.join(CONTENDERS)}", name)
+        require_among("works", self.works, WORKS)
+        require_among("contenders", self.contenders, CONTENDERS)
         require(self.seeds >= 1, "seeds", "must be >= 1", self.seeds)
         require(min(self.seconds, default=0) > 0, "seconds", "must be > 0", self.seconds)
         if self.quick:

@@ -30,6 +30,7 @@ from typing import Any
 
 import tyro
 from autotune import recipe_of, verdict, written
+from options import require_among
 from targets import Trial, draws, rule_names, schedule_of
 from timing import quiet_environment
 
@@ -37,7 +38,6 @@ import kopt
 from kopt.rules import registry
 from kopt.tuning import population
 from kopt.values import replace
-from kopt.values.checks import require
 
 HERE = Path(__file__).resolve().parent
 WORKS = ("vision", "mnist", "sentiment", "sentiment_chinese", "ratings", "implicit", "electricity", "tabular")
@@ -70,10 +70,8 @@ class Options:
 
     def resolved(self) -> "Options":
         """Return the options with all works where none is named."""
-        for name in self.works:
-            require(name in WORKS, "works", f"must be among {', '.join(WORKS)}", name)
-        for name in self.rules:
-            require(name in rule_names(), "rules", f"must be among {', '.join(rule_names())}", name)
+        require_among("works", self.works, WORKS)
+        require_among("rules", self.rules, rule_names())
         if self.quick:
             small: Any = {"works": ("tabular",), "rules": ("nadamw",), "file": Path(tempfile.mkdtemp()) / "quick.csv"}
             return dataclasses.replace(self, **small)

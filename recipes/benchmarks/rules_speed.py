@@ -50,12 +50,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tyro
+from options import require_among
 from targets import rule_names
 from timing import alternate
 
 from kopt.optimizers import Decayed, Optimizer
 from kopt.rules import registry
-from kopt.values.checks import require
 
 SHAPES: dict[str, list[tuple[int, ...]]] = {
     "200 small": [(64,), (16, 16), (64, 32), (64, 64)] * 50,
@@ -172,8 +172,7 @@ def kopt_biases() -> Any:
 def main(args: Sequence[str] | None = None) -> None:
     """Time every rule on every size."""
     options = tyro.cli(Options, args=args, description=__doc__)
-    for name in options.sizes:
-        require(name in SHAPES, "sizes", f"must be among {', '.join(SHAPES)}", name)
+    require_among("sizes", options.sizes, SHAPES)
     for size in options.sizes:
         for name in options.rules or rule_names():
             print(f"{size}, {name}: us an update", flush=True)

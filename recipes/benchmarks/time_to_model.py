@@ -170,6 +170,7 @@ from typing import Any
 
 import matplotlib
 import tyro
+from options import require_among
 from time_figures import COLD, CONTENDERS, OFF, TITLES, WARM, Cell, Cells, Found, Verdict, row, verdicts, write
 from timing import quiet_environment
 from train_once import Job
@@ -198,10 +199,8 @@ class Options:
 
     def resolved(self) -> "Options":
         """Return the options with what `quick` changes."""
-        for name in self.works:
-            require(name in TRAININGS, "works", f"must be among {', '.join(TRAININGS)}", name)
-        for name in self.contenders:
-            require(name in CONTENDERS, "contenders", f"must be among {', '.join(CONTENDERS)}", name)
+        require_among("works", self.works, TRAININGS)
+        require_among("contenders", self.contenders, CONTENDERS)
         require(min(*self.epochs, self.repetitions) >= 1, "epochs and repetitions", "must be >= 1", self)
         if self.quick:
             small: Any = {"works": ("digits MLP",), "epochs": (1,), "contenders": ("fit", "Loop"), "repetitions": 1}

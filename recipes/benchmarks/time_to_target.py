@@ -29,12 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from options import require_among
 from target_figures import TUNED, USUAL, lines, picture
 from target_rows import Cost, Row, Table
 from targets import WORKS, Job, Trial, draws, rule_names
 from timing import quiet_environment
-
-from kopt.values.checks import require
 
 HERE = Path(__file__).resolve().parent
 PICTURES = HERE.parents[1] / "docs" / "pictures"
@@ -68,10 +67,8 @@ class Options:
 
     def resolved(self) -> "Options":
         """Return the options with all works and rules where none is named."""
-        for name in self.works:
-            require(name in WORKS, "works", f"must be among {', '.join(WORKS)}", name)
-        for name in self.rules:
-            require(name in rule_names(), "rules", f"must be among {', '.join(rule_names())}", name)
+        require_among("works", self.works, WORKS)
+        require_among("rules", self.rules, rule_names())
         others = tuple(one for one in self.rules or tuple(rule_names()) if one != BASE)
         if self.quick:
             small: Any = {"works": ("digits",), "rules": (BASE, "adamw"), "file": self.pages / "quick.csv"}
