@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 from kopt import callbacks
+from kopt import keras_internals as internals
 from kopt.callbacks import LearningRate
 from kopt.schedules import Cosine
 from kopt.training import Loop
@@ -91,12 +92,15 @@ def test_an_error_while_tracing_leaves_the_optimizer_as_it_was() -> None:
     assert "_backend_update_step" not in vars(model.optimizer)
 
 
-def test_replicas_keep_keras_update() -> None:
-    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+@pytest.mark.parametrize(
+    ("strategy", "kernel"),
+    [(tf.distribute.OneDeviceStrategy("CPU:0"), True), (tf.distribute.MirroredStrategy(["CPU:0"]), False)],
+)
+def test_one_device_has_the_kernel_and_replicas_keep_keras_update(strategy, kernel: bool) -> None:
     with strategy.scope():
         model = network(keras.Sequential)
     Loop(model).fit(X, Y, **HOW)
-    assert not has_kernel(model)
+    assert internals.on_one_device(strategy) is has_kernel(model) is kernel
 
 
 def test_a_steered_rate_has_the_kernel_too() -> None:
